@@ -1,0 +1,38 @@
+"""Take a PyTorch model to phones: convert it, prove each copy equals the original, profile it.
+
+Nothing heavy is imported until it is used: ``import edgesdk`` loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgesdk.bundle import Bundle
+    from edgesdk.export import export
+    from edgesdk.profile import profile
+    from edgesdk.report import write_report
+    from edgesdk.verify import verify
+
+__all__ = ["Bundle", "__version__", "export", "profile", "verify", "write_report"]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Bundle": "edgesdk.bundle",
+    "export": "edgesdk.export",
+    "profile": "edgesdk.profile",
+    "verify": "edgesdk.verify",
+    "write_report": "edgesdk.report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgesdk' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,306 @@
+"""Every error the SDK raises on purpose, with the exit code its command ends with.
+
+::
+
+    EdgeSdkError                      70  (never raised itself)
+    ├── UsageError                     2  the call or the command line is wrong
+    │   ├── UnknownNameError           2  a name nobody registered; suggests the nearest
+    │   ├── InputSpecError             2  an input description that cannot be read or does not fit
+    │   └── OutputExistsError          2  the output is there already and --overwrite was not given
+    ├── SourceError                    2  the SOURCE of a model cannot be turned into a model
+    │   ├── SourceNotFoundError        2  no such file, module, factory or zoo entry
+    │   ├── FactoryError               2  the user's own code raised
+    │   ├── WeightsError               2  weights that are damaged or do not match the model
+    │   └── UnsafeFileError            2  a file that would run code when read
+    ├── CaptureError                   2  torch.export cannot trace the model
+    ├── ModelOutputError               2  the model itself answers NaN, infinity or no tensor
+    ├── ConversionError                2  a converter gave up
+    │   ├── UnsupportedOperatorError   2  the target has no such operator
+    │   ├── DynamicShapeError          2  the target would freeze a dimension that must stay free
+    │   ├── ConverterCrashError        2  the converter's process died
+    │   └── ConverterLimitError        2  the converter ran past its time or memory limit
+    ├── BundleError                    2  a bundle that cannot be used
+    │   ├── BundleDamagedError         2  files missing, truncated or altered
+    │   ├── BundleUnsafeError          2  paths, links or sizes no honest bundle has
+    │   └── BundleSchemaError          2  a manifest of a newer schema, or not a manifest
+    ├── SessionError                   2  a runtime refuses an artefact or its inputs
+    │   └── SessionCrashError          2  the runtime's process died on it
+    ├── GateError                      1  everything ran, and a gate was missed
+    ├── MissingEnvironmentError        3  something the machine should have is absent
+    │   ├── MissingBackendError        3  a Python extra is not installed
+    │   ├── MissingToolError           3  a program is not installed
+    │   └── StorageError               3  a disk is full or read-only
+    └── DeviceError                    4  a device failed or went away
+
+``message`` says what is wrong, ``where`` the place in the user's own code or file (if there is
+one), ``remedy`` what to do next. All three are part of ``str(error)``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+__all__ = [
+    "BundleDamagedError",
+    "BundleError",
+    "BundleSchemaError",
+    "BundleUnsafeError",
+    "CaptureError",
+    "ConversionError",
+    "ConverterCrashError",
+    "ConverterLimitError",
+    "DeviceError",
+    "DynamicShapeError",
+    "EdgeSdkError",
+    "FactoryError",
+    "GateError",
+    "InputSpecError",
+    "MissingBackendError",
+    "MissingEnvironmentError",
+    "MissingToolError",
+    "ModelOutputError",
+    "OutputExistsError",
+    "SessionCrashError",
+    "SessionError",
+    "SourceError",
+    "SourceNotFoundError",
+    "StorageError",
+    "UnknownNameError",
+    "UnsafeFileError",
+    "UnsupportedOperatorError",
+    "UsageError",
+    "WeightsError",
+    "by_name",
+    "nearest",
+]
+
+
+class EdgeSdkError(Exception):
+    """Root of every error raised on purpose.
+
+    Args:
+        message: What is wrong, in one sentence.
+        where: Place in the user's own material, such as ``net.py:41``.
+        remedy: What to do next.
+    """
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, message: str, *, where: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.where:
+            parts.append(f"  at: {self.where}")
+        if self.remedy:
+            parts.append(f"  fix: {self.remedy}")
+        return "\n".join(parts)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive the default protocol of exceptions.
+        return (_rebuild, (type(self), self.message, self.where, self.remedy))
+
+    def to_dict(self) -> dict[str, object]:
+        """The error as plain JSON, as ``--json`` prints it and as a converter's process sends it."""
+        return {
+            "error": type(self).__name__,
+            "message": self.message,
+            "where": self.where,
+            "remedy": self.remedy,
+            "exit_code": self.exit_code,
+        }
+
+
+def _rebuild(
+    kind: type[EdgeSdkError], message: str, where: str | None, remedy: str | None
+) -> EdgeSdkError:
+    error = kind.__new__(kind)
+    EdgeSdkError.__init__(error, message, where=where, remedy=remedy)
+    return error
+
+
+class UsageError(EdgeSdkError):
+    """The call or the command line is wrong."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """A name nobody registered.
+
+    Args:
+        kind: What the name should have named, such as ``target``.
+        name: The name as given.
+        known: Every name that would have been right.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        choices = sorted(known)
+        close = nearest(name, choices)
+        remedy = f"did you mean {close!r}?" if close else f"one of: {', '.join(choices)}"
+        super().__init__(f"unknown {kind} {name!r}", remedy=remedy)
+
+
+class InputSpecError(UsageError):
+    """An input description that cannot be read or does not fit the model."""
+
+
+class OutputExistsError(UsageError):
+    """The output is there already and overwriting was not asked for."""
+
+
+class SourceError(EdgeSdkError):
+    """The SOURCE of a model cannot be turned into a model."""
+
+    exit_code = 2
+
+
+class SourceNotFoundError(SourceError):
+    """No such file, module, factory or zoo entry."""
+
+
+class FactoryError(SourceError):
+    """The user's own code raised while it was imported or called."""
+
+
+class WeightsError(SourceError):
+    """Weights that are damaged or do not match the model."""
+
+
+class UnsafeFileError(SourceError):
+    """A file that would run code when read."""
+
+
+class CaptureError(EdgeSdkError):
+    """``torch.export`` cannot trace the model, for instance because its control flow follows data."""
+
+    exit_code = 2
+
+
+class ModelOutputError(EdgeSdkError):
+    """The model itself answers NaN, infinity or something that holds no tensor."""
+
+    exit_code = 2
+
+
+class ConversionError(EdgeSdkError):
+    """A converter gave up."""
+
+    exit_code = 2
+
+
+class UnsupportedOperatorError(ConversionError):
+    """The target has no such operator."""
+
+
+class DynamicShapeError(ConversionError):
+    """The target would silently freeze a dimension that was asked to stay free."""
+
+
+class ConverterCrashError(ConversionError):
+    """The converter's process died."""
+
+
+class ConverterLimitError(ConversionError):
+    """The converter ran past its limit of time or memory."""
+
+
+class BundleError(EdgeSdkError):
+    """A bundle that cannot be used."""
+
+    exit_code = 2
+
+
+class BundleDamagedError(BundleError):
+    """Files of the bundle are missing, truncated or altered."""
+
+
+class BundleUnsafeError(BundleError):
+    """Paths, links or sizes that no honest bundle has."""
+
+
+class BundleSchemaError(BundleError):
+    """A manifest of a newer schema, or no manifest at all."""
+
+
+class SessionError(EdgeSdkError):
+    """A runtime refuses an artefact or its inputs."""
+
+    exit_code = 2
+
+
+class SessionCrashError(SessionError):
+    """The process in which the runtime ran has died or stopped answering."""
+
+
+class GateError(EdgeSdkError):
+    """Everything ran, and a gate was missed."""
+
+    exit_code = 1
+
+
+class MissingEnvironmentError(EdgeSdkError):
+    """Something the machine should have is absent."""
+
+    exit_code = 3
+
+
+class MissingBackendError(MissingEnvironmentError):
+    """A Python extra is not installed.
+
+    Args:
+        package: The import package that is absent.
+        extra: The extra of this distribution that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"the Python package {package!r} is not installed",
+            remedy=f'pip install "edgesdk[{extra}]"',
+        )
+
+
+class MissingToolError(MissingEnvironmentError):
+    """A program is not installed."""
+
+
+class StorageError(MissingEnvironmentError):
+    """A disk is full, read-only or not ours to write to."""
+
+
+class DeviceError(EdgeSdkError):
+    """A device failed or went away."""
+
+    exit_code = 4
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like ``name``, or None where nothing is close."""
+    by_folded = {choice.casefold(): choice for choice in known}
+    close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.6)
+    return by_folded[close[0]] if close else None
+
+
+def _family(root: type[EdgeSdkError]) -> dict[str, type[EdgeSdkError]]:
+    found = {root.__name__: root}
+    for child in root.__subclasses__():
+        found.update(_family(child))
+    return found
+
+
+def by_name(kind: str, message: str, *, where: str | None, remedy: str | None) -> EdgeSdkError:
+    """Build the error of class ``kind``, as a child process named it in plain JSON.
+
+    Args:
+        kind: Class name; an unknown one gives a :class:`ConversionError`.
+        message: See :class:`EdgeSdkError`.
+        where: See :class:`EdgeSdkError`.
+        remedy: See :class:`EdgeSdkError`.
+    """
+    return _rebuild(_family(EdgeSdkError).get(kind, ConversionError), message, where, remedy)
