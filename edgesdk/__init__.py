@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgesdk.bundle import Bundle
-    from edgesdk.export import export
-    from edgesdk.profile import profile
+    from edgesdk.exporting import export
+    from edgesdk.profiling import profile
     from edgesdk.report import write_report
-    from edgesdk.verify import verify
+    from edgesdk.verification import verify
 
 __all__ = ["Bundle", "__version__", "export", "profile", "verify", "write_report"]
 
@@ -21,9 +21,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Bundle": "edgesdk.bundle",
-    "export": "edgesdk.export",
-    "profile": "edgesdk.profile",
-    "verify": "edgesdk.verify",
+    "export": "edgesdk.exporting",
+    "profile": "edgesdk.profiling",
+    "verify": "edgesdk.verification",
     "write_report": "edgesdk.report",
 }
 

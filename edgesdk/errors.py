@@ -88,7 +88,9 @@ class EdgeSdkError(Exception):
 
     exit_code: ClassVar[int] = 70
 
-    def __init__(self, message: str, *, where: str | None = None, remedy: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, where: str | None = None, remedy: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.where = where
@@ -107,7 +109,7 @@ class EdgeSdkError(Exception):
         return (_rebuild, (type(self), self.message, self.where, self.remedy))
 
     def to_dict(self) -> dict[str, object]:
-        """The error as plain JSON, as ``--json`` prints it and as a converter's process sends it."""
+        """The error as plain JSON, for ``--json`` and from a converter's process."""
         return {
             "error": type(self).__name__,
             "message": self.message,
@@ -178,7 +180,7 @@ class UnsafeFileError(SourceError):
 
 
 class CaptureError(EdgeSdkError):
-    """``torch.export`` cannot trace the model, for instance because its control flow follows data."""
+    """``torch.export`` cannot trace the model; its control flow may follow data."""
 
     exit_code = 2
 

@@ -6,9 +6,9 @@ are only added with a new version.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from edgesdk.spec import TensorSpec
 
@@ -33,6 +33,9 @@ __all__ = [
 #: Raised whenever a reader of the version before would misread a manifest.
 SCHEMA_VERSION = 1
 
+_Item = TypeVar("_Item")
+# The first wrong item of a list ends its reading: a million wrong ones cost no million errors.
+_List = Annotated[list[_Item], FailFast()]
 _Text = Annotated[str, Field(max_length=20_000)]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -138,9 +141,9 @@ class ParityRecord(_Record):
     samples: int
     real: int
     gate: GateRecord
-    outputs: list[OutputParity] = []
-    shapes: list[str] = []
-    classes: list[tuple[str, str, str]] = []
+    outputs: _List[OutputParity] = []
+    shapes: _List[str] = []
+    classes: _List[tuple[str, str, str]] = []
     failure: _Text | None = None
     samples_sha256: str = ""
 
@@ -187,11 +190,11 @@ class CoverageRecord(_Record):
     delegate: str
     method: _Text = ""
     delegated: dict[str, int] = {}
-    left: list[LeftOperator] = []
+    left: _List[LeftOperator] = []
     partitions: int = 0
     complete: bool = False
     planned_bytes: int | None = None
-    also: list[CoverageRecord] = []
+    also: _List[CoverageRecord] = []
 
 
 class Percentiles(_Record):
@@ -258,7 +261,7 @@ class ProfileRecord(_Record):
     latency: Percentiles
     peak_memory_bytes: int
     model_memory_bytes: int | None = None
-    operators: list[OperatorTime] = []
+    operators: _List[OperatorTime] = []
     operators_note: _Text = ""
     temperature_c: tuple[float, float] | None = None
     measured: str = ""
@@ -285,13 +288,13 @@ class ArtefactRecord(_Record):
     file: FileRecord
     precision: Literal["fp32", "fp16"] = "fp32"
     quantization: str | None = None
-    inputs: list[TensorSpec]
-    outputs: list[TensorSpec]
+    inputs: _List[TensorSpec]
+    outputs: _List[TensorSpec]
     conversion_seconds: float | None = None
-    notes: list[_Text] = []
+    notes: _List[_Text] = []
     parity: ParityRecord | None = None
     coverage: CoverageRecord | None = None
-    profiles: list[ProfileRecord] = []
+    profiles: _List[ProfileRecord] = []
 
 
 class FailureRecord(_Record):
@@ -347,10 +350,10 @@ class Manifest(_Record):
     name: Annotated[str, Field(min_length=1, max_length=200)]
     versions: dict[str, str]
     source: SourceRecord
-    inputs: list[TensorSpec]
-    outputs: list[TensorSpec]
+    inputs: _List[TensorSpec]
+    outputs: _List[TensorSpec]
     labels: str = ""
-    notes: list[_Text] = []
+    notes: _List[_Text] = []
     reference: ReferenceRecord
-    artefacts: Annotated[list[ArtefactRecord], Field(max_length=1000)] = []
-    failures: Annotated[list[FailureRecord], Field(max_length=1000)] = []
+    artefacts: Annotated[_List[ArtefactRecord], Field(max_length=1000)] = []
+    failures: Annotated[_List[FailureRecord], Field(max_length=1000)] = []

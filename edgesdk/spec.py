@@ -224,12 +224,16 @@ def parse_image(text: str) -> ImageSpec:
         elif key == "range":
             ends = re.fullmatch(r"(-?[\d.]+)\.\.(-?[\d.]+)", value)
             if ends is None:
-                raise InputSpecError(f"--image range={value} is no range", remedy="write range=0..1")
+                raise InputSpecError(
+                    f"--image range={value} is no range", remedy="write range=0..1"
+                )
             changes["low"], changes["high"] = (_floats(end, "range")[0] for end in ends.groups())
         elif key in ("mean", "std"):
             changes[key] = _floats(value, key)
         else:
-            raise UnknownNameError("image key", key, ("color", "model-color", "range", "mean", "std"))
+            raise UnknownNameError(
+                "image key", key, ("color", "model-color", "range", "mean", "std")
+            )
     return replace(spec, **changes)  # type: ignore[arg-type]
 
 

@@ -67,9 +67,7 @@ class Session(abc.ABC):
             SessionError: The runtime failed.
         """
         arrays = bind_inputs(self.inputs, inputs)
-        return dict(
-            zip((output.name for output in self.outputs), self._run(arrays), strict=True)
-        )
+        return dict(zip((output.name for output in self.outputs), self._run(arrays), strict=True))
 
     def warm_up(self, inputs: Mapping[str, np.ndarray], runs: int = 3) -> None:
         """Run ``runs`` times and forget the results, so that later times are steady."""
@@ -130,9 +128,7 @@ def cast_exactly(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
     return np.ascontiguousarray(cast)
 
 
-def bind_inputs(
-    specs: Sequence[TensorSpec], inputs: Mapping[str, np.ndarray]
-) -> list[np.ndarray]:
+def bind_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Check named arrays against the declared inputs and put them in order.
 
     Raises:

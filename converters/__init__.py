@@ -1,0 +1,7 @@
+"""From a captured program to an artefact, one module a target, behind a registry."""
+
+from __future__ import annotations
+
+from converters.registry import TARGETS, Target, parse_target
+
+__all__ = ["TARGETS", "Target", "parse_target"]

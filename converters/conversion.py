@@ -1,0 +1,89 @@
+"""What goes into a converter and what comes out, as plain data that crosses a process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from edgesdk.errors import DynamicShapeError
+from edgesdk.manifest import CoverageRecord
+from edgesdk.spec import TensorSpec
+
+__all__ = ["Conversion", "ConversionRequest", "check_free_dimensions", "narrowed"]
+
+
+@dataclass(frozen=True)
+class ConversionRequest:
+    """One conversion.
+
+    Attributes:
+        target: Target name without variant.
+        variant: Its variant.
+        program: The captured program (``.pt2``).
+        output: Where to write the artefact.
+        inputs: The program's inputs.
+        outputs: The program's outputs.
+        faces: The inputs as seen from outside; another than ``inputs`` where the target types an
+            image itself (Core ML) and the program takes its planes.
+        coverage: Whether to find out the delegate coverage.
+    """
+
+    target: str
+    variant: str
+    program: Path
+    output: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    faces: tuple[TensorSpec, ...]
+    coverage: bool = True
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a converter made.
+
+    Attributes:
+        inputs: The artefact's own face.
+        outputs: Likewise.
+        precision: ``fp32`` or ``fp16``.
+        notes: What the converter did that the user should know.
+        coverage: Delegate coverage, where it was asked for.
+        steps: Seconds a step, by name.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    precision: str = "fp32"
+    notes: tuple[str, ...] = ()
+    coverage: CoverageRecord | None = None
+    steps: dict[str, float] = field(default_factory=dict)
+
+
+def narrowed(spec: TensorSpec, dtypes: dict[str, str]) -> TensorSpec:
+    """The spec with its dtype replaced where the target has another one."""
+    return replace(spec, dtype=dtypes.get(spec.dtype, spec.dtype))
+
+
+def check_free_dimensions(
+    target: str, inputs: tuple[TensorSpec, ...], found: dict[str, list[Any]]
+) -> None:
+    """Make sure that every dimension that was asked to stay free is free in the artefact.
+
+    Args:
+        target: Target name, for the message.
+        inputs: What was asked for.
+        found: By input name, one entry an axis: an integer where the artefact fixed it.
+
+    Raises:
+        DynamicShapeError: The target froze one.
+    """
+    for spec in inputs:
+        for axis, dim in spec.dynamic.items():
+            sizes = found.get(spec.name)
+            if sizes is not None and isinstance(sizes[axis], int) and sizes[axis] >= 0:
+                raise DynamicShapeError(
+                    f"{target} froze dimension {dim.name!r} of input {spec.name!r} "
+                    f"at {sizes[axis]}",
+                    remedy=f"export {target} without --dynamic, one artefact a shape",
+                )

@@ -1,0 +1,166 @@
+"""Core ML: an ML Program package from the program, its outputs named, its bytes reproducible."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+from converters.conversion import (
+    Conversion,
+    ConversionRequest,
+    check_free_dimensions,
+    narrowed,
+)
+from converters.locations import where
+from converters.origins import conversion_error
+from edgesdk.errors import EdgeSdkError
+from edgesdk.program_file import load_program
+from edgesdk.spec import ImageSpec, TensorSpec
+
+__all__ = ["convert"]
+
+# ML Programs pass float32, float16 and int32 at their face.
+_NARROW = {
+    "int64": "int32",
+    "int16": "int32",
+    "int8": "int32",
+    "uint8": "int32",
+    "bool": "float32",
+    "float64": "float32",
+}
+
+
+def convert(request: ConversionRequest) -> Conversion:
+    """Convert one program.
+
+    Raises:
+        UnsupportedOperatorError: coremltools has no translation for an operator.
+        DynamicShapeError: A free dimension was frozen.
+        ConversionError: The converter failed.
+    """
+    import coremltools as ct
+
+    program = load_program(request.program)
+    precision = ct.precision.FLOAT16 if request.variant == "fp16" else ct.precision.FLOAT32
+    try:
+        decomposed = program.run_decompositions({})
+        model = ct.convert(
+            decomposed,
+            convert_to="mlprogram",
+            compute_precision=precision,
+            minimum_deployment_target=ct.target.iOS16,
+            skip_model_load=True,
+        )
+        specification = model.get_spec()
+        weights = model.weights_dir
+        faces = _name_face(specification, request)
+        _forget_the_day(specification)
+        named = ct.models.MLModel(specification, weights_dir=weights, skip_model_load=True)
+        named.save(str(request.output))
+    except EdgeSdkError:
+        raise
+    except Exception as error:
+        raise conversion_error(program, "coreml", error) from error
+    _make_reproducible(request.output)
+    coverage = None
+    if request.coverage:
+        from converters.coverage.coreml import cover_coreml
+
+        places = {node.name: where(node) for node in program.graph.nodes}
+        coverage = cover_coreml(request.output, places)
+    notes = []
+    if request.variant == "fp32":
+        notes.append(
+            "float32 runs on CPU and GPU; the Neural Engine computes in float16: "
+            "export coreml:fp16 for it"
+        )
+    return Conversion(
+        faces,
+        tuple(narrowed(spec, _NARROW) for spec in request.outputs),
+        precision=request.variant,
+        notes=tuple(notes),
+        coverage=coverage,
+    )
+
+
+def _name_face(specification: Any, request: ConversionRequest) -> tuple[TensorSpec, ...]:
+    """Name the outputs as the model does, type the image, and check what stayed free."""
+    import coremltools as ct
+
+    description = specification.description
+    sizes: dict[str, list[Any]] = {}
+    for spec, feature in zip(request.inputs, description.input, strict=True):
+        if feature.name != spec.name:
+            ct.utils.rename_feature(specification, feature.name, spec.name, rename_outputs=False)
+    for spec, feature in zip(request.outputs, description.output, strict=True):
+        if feature.name != spec.name:
+            taken = {f.name for f in (*description.input, *description.output)}
+            if spec.name in taken:
+                continue
+            ct.utils.rename_feature(specification, feature.name, spec.name, rename_inputs=False)
+    faces = []
+    features = specification.description.input
+    for spec, face, feature in zip(request.inputs, request.faces, features, strict=True):
+        array = feature.type.multiArrayType
+        ranges = array.shapeRange.sizeRanges
+        listed: list[Any] = [int(size) for size in array.shape]
+        for axis, bounds in enumerate(ranges):
+            if bounds.upperBound != bounds.lowerBound:
+                listed[axis] = "free"
+        sizes[spec.name] = listed
+        if face.image is not None:
+            _type_as_image(feature, face.image)
+            faces.append(face)
+        else:
+            faces.append(narrowed(spec, _NARROW))
+    check_free_dimensions("coreml", request.inputs, sizes)
+    return tuple(faces)
+
+
+def _type_as_image(feature: Any, spec: ImageSpec) -> None:
+    """Let Core ML hand a camera buffer to an input that takes planes of 0..255."""
+    from coremltools.proto import FeatureTypes_pb2
+
+    spaces = FeatureTypes_pb2.ImageFeatureType.ColorSpace
+    array = feature.type.multiArrayType
+    height, width = int(array.shape[2]), int(array.shape[3])
+    ranges = [(int(r.lowerBound), int(r.upperBound)) for r in array.shapeRange.sizeRanges]
+    optional = feature.type.isOptional
+    image = feature.type.imageType
+    image.height, image.width = height, width
+    color = {"rgb": "RGB", "bgr": "BGR", "grey": "GRAYSCALE"}[spec.color]
+    image.colorSpace = spaces.Value(color)
+    if len(ranges) == 4 and ranges[2][0] != ranges[2][1]:
+        image.imageSizeRange.heightRange.lowerBound = ranges[2][0]
+        image.imageSizeRange.heightRange.upperBound = ranges[2][1]
+        image.imageSizeRange.widthRange.lowerBound = ranges[3][0]
+        image.imageSizeRange.widthRange.upperBound = ranges[3][1]
+    feature.type.isOptional = optional
+
+
+def _forget_the_day(specification: Any) -> None:
+    # The date would make every package differ from the one before it.
+    user = specification.description.metadata.userDefined
+    for key in list(user):
+        if key.endswith("conversion_date"):
+            del user[key]
+
+
+def _make_reproducible(package: Path) -> None:
+    """Replace the random identifiers of a package by ones made from its content's names."""
+    listing = package / "Manifest.json"
+    manifest = json.loads(listing.read_text(encoding="utf-8"))
+    entries = manifest["itemInfoEntries"]
+    renamed = {
+        old: str(uuid.uuid5(uuid.NAMESPACE_URL, entry["path"])).upper()
+        for old, entry in entries.items()
+    }
+    manifest["itemInfoEntries"] = {
+        renamed[old]: entries[old] for old in sorted(entries, key=lambda key: entries[key]["path"])
+    }
+    root = manifest.get("rootModelIdentifier")
+    if root in renamed:
+        manifest["rootModelIdentifier"] = renamed[root]
+    listing.write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,242 @@
+"""Why an ExecuTorch partitioner leaves an operator: its own checks, asked once more.
+
+Each delegate answers in another way. XNNPACK logs its words at debug level, Vulkan hands them to a
+method, Core ML collects them in a set; here all become a reason and a detail.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from converters.coverage.left import Reason
+from edgesdk.errors import MissingBackendError, UnknownNameError
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+    from torch.fx import Node
+
+__all__ = ["Judge", "judge_for"]
+
+#: Takes a node outside the delegate and its program; gives the reason and the words for it.
+Judge: TypeAlias = "Callable[[Node, ExportedProgram], tuple[Reason, str]]"
+
+# What a partitioner's check may raise on a node it was never meant for.
+_CHECK_ERRORS = (
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+_ACCEPTED = "the delegate's own checks accept it, yet the partitioner left it outside"
+
+
+def judge_for(delegate: str, partitioner: Any = None) -> Judge:
+    """The judge of one delegate.
+
+    Args:
+        delegate: ``xnnpack``, ``vulkan``, ``coreml``, ``portable`` or ``none``.
+        partitioner: The partitioner that was used; None for the delegate's default one.
+
+    Raises:
+        UnknownNameError: There is no such delegate.
+        MissingBackendError: A package the delegate needs is not installed.
+    """
+    judges: dict[str, Callable[[Any], Judge]] = {
+        "coreml": _coreml,
+        "none": _portable,
+        "portable": _portable,
+        "vulkan": _vulkan,
+        "xnnpack": _xnnpack,
+    }
+    if delegate not in judges:
+        raise UnknownNameError("delegate", delegate, judges)
+    try:
+        return judges[delegate](partitioner)
+    except ImportError as error:
+        package = (error.name or "executorch").partition(".")[0]
+        raise MissingBackendError(package, "executorch") from error
+
+
+def _portable(partitioner: Any) -> Judge:
+    def judge(node: Node, program: ExportedProgram) -> tuple[Reason, str]:
+        return "not supported", "no delegate was asked"
+
+    return judge
+
+
+def _xnnpack(partitioner: Any) -> Judge:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir.backend.canonical_partitioners.config_partitioner import (
+        format_target_name,
+    )
+
+    configs = (partitioner or XnnpackPartitioner()).target_partitioner_configs
+
+    def judge(node: Node, program: ExportedProgram) -> tuple[Reason, str]:
+        name = format_target_name(getattr(node.target, "__name__", str(node.target)))
+        config = configs.get(name)
+        if config is None:
+            return "not supported", f"XNNPACK has no configuration for {name}"
+        with _listening() as words:
+            try:
+                accepted = config.check_constraints(node, program)
+                dependencies = config.get_node_and_deps(node, program) if accepted else []
+            except _CHECK_ERRORS as error:
+                return "unknown", f"the delegate's check failed: {error}"
+        if accepted and not dependencies:
+            return "constraint", "what follows it uses more than its first output"
+        if accepted:
+            return "unknown", _ACCEPTED
+        return _sort_xnnpack(node, "; ".join(dict.fromkeys(words)))
+
+    return judge
+
+
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Collect what XNNPACK's configurations log, and keep it from the user's terminal."""
+    from executorch.exir.backend.utils import WhyNoPartition
+
+    words: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if isinstance(record.msg, WhyNoPartition):
+                words.append(record.msg.reason)
+
+    logger = logging.getLogger("executorch.backends.xnnpack.partition.config")
+    ear, level, propagate = Ear(), logger.level, logger.propagate
+    logger.addHandler(ear)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    try:
+        yield words
+    finally:
+        logger.removeHandler(ear)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+def _sort_xnnpack(node: Node, words: str) -> tuple[Reason, str]:
+    if not words:
+        # The one check without words is that of slices with a step.
+        if "slice" in str(node.target) and len(node.args) > 4:
+            return "constraint", f"slices with step {node.args[4]} are not taken, only step 1"
+        return "constraint", "the delegate's check refuses it without saying why"
+    lowered = words.lower()
+    if "invalid dtype" in lowered:
+        return _behind_invalid_dtype(node)
+    if any(mark in lowered for mark in ("dynamic", "symbolic", "inferred dimension", "symint")):
+        return "dynamic shape", words
+    if "dtype" in lowered or "fp16" in lowered or "precision type" in lowered:
+        return "dtype", words
+    return "constraint", words
+
+
+def _behind_invalid_dtype(node: Node) -> tuple[Reason, str]:
+    """XNNPACK says "invalid dtype" of sizes, empty tensors and unknown sizes as well."""
+    import torch
+    from torch.fx.experimental.symbolic_shapes import has_free_unbacked_symbols
+
+    dtypes: list[str] = []
+    for value in _values(node):
+        if not isinstance(value, torch.Tensor):
+            return "dynamic shape", "an argument is a size that is known only when it runs"
+        if has_free_unbacked_symbols(value):
+            return "dynamic shape", "the shape of an input depends on data"
+        if value.numel() == 0:
+            return "constraint", "empty tensors are not taken"
+        dtypes.append(str(value.dtype).removeprefix("torch."))
+    odd = sorted(set(dtypes) - {"float32", "float16"})
+    if odd:
+        return "dtype", f"{', '.join(odd)}: XNNPACK takes float32 and float16 here"
+    return "dtype", f"mixed: {', '.join(sorted(set(dtypes)))}"
+
+
+def _values(node: Node) -> Iterator[Any]:
+    for argument in (*node.all_input_nodes, node):
+        value = argument.meta.get("val")
+        if value is not None:
+            yield from value if isinstance(value, (list, tuple)) else (value,)
+
+
+def _vulkan(partitioner: Any) -> Judge:
+    import executorch.backends.vulkan.utils as limits
+    from executorch.backends.vulkan.partitioner.vulkan_partitioner import (
+        VulkanPartitioner,
+        VulkanSupportedOperators,
+    )
+
+    used = partitioner or VulkanPartitioner()
+    textures = used.options.get("texture_limits") or (
+        limits.SMALL_TEXTURE_LIMITS
+        if used.options.get("small_texture_limits", False)
+        else limits.DEFAULT_TEXTURE_LIMITS
+    )
+
+    def judge(node: Node, program: ExportedProgram) -> tuple[Reason, str]:
+        words: list[str] = []
+        # Patterns that the delegate fuses are not looked for: nodes inside one were taken.
+        support = VulkanSupportedOperators(
+            textures,
+            used.options.get("buffer_limit", limits.DEFAULT_BUFFER_LIMIT),
+            require_dynamic_shape=used.options.get("require_dynamic_shapes", False),
+            skip_bool_tensors=used.options.get("skip_bool_tensors", False),
+            operator_blocklist=used.operator_blocklist,
+            operator_allowlist=used.operator_allowlist,
+            nn_module_blocklist=used.nn_module_blocklist,
+            nn_module_allowlist=used.nn_module_allowlist,
+        )
+        support.log_skip = lambda _, reason: words.append(reason)
+        try:
+            accepted = support.is_node_supported({}, node)
+        except _CHECK_ERRORS as error:
+            return "unknown", f"the delegate's check failed: {error}"
+        if accepted:
+            return "unknown", _ACCEPTED
+        text = "; ".join(words)
+        if "no operator implementation" in text:
+            return "not supported", text
+        if "dtype" in text.lower() or "bool tensor" in text:
+            return "dtype", f"{text}: {', '.join(_dtypes(node))}"
+        if "dynamic shape" in text:
+            return "dynamic shape", text
+        return "constraint", text
+
+    return judge
+
+
+def _dtypes(node: Node) -> list[str]:
+    found = {str(getattr(value, "dtype", type(value).__name__)) for value in _values(node)}
+    return sorted(name.removeprefix("torch.") for name in found)
+
+
+def _coreml(partitioner: Any) -> Judge:
+    from executorch.backends.apple.coreml.partition import coreml_partitioner
+
+    used = partitioner or coreml_partitioner.CoreMLPartitioner()
+
+    def judge(node: Node, program: ExportedProgram) -> tuple[Reason, str]:
+        support = coreml_partitioner._OperatorsSupportedForCoreMLBackend(
+            used.skip_ops_for_coreml_delegation, False, log=True
+        )
+        words: list[str] = []
+        support.log_once = words.append
+        try:
+            accepted = support.is_node_supported({}, node)
+        except _CHECK_ERRORS as error:
+            return "unknown", f"the delegate's check failed: {error}"
+        if accepted:
+            return "unknown", _ACCEPTED
+        text = "; ".join(dict.fromkeys(words))
+        overridden = "Overriding" in text or "skip_ops_for_coreml_delegation" in text
+        return ("constraint" if overridden else "not supported"), text
+
+    return judge

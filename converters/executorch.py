@@ -1,0 +1,82 @@
+"""ExecuTorch: lower a program, delegate what the variant's backend takes, write a ``.pte``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from converters.conversion import Conversion, ConversionRequest
+from converters.origins import conversion_error, unsupported_operator
+from edgesdk.errors import EdgeSdkError
+from edgesdk.program_file import load_program
+
+__all__ = ["convert"]
+
+
+def _partitioners(variant: str) -> list[Any]:
+    if variant == "xnnpack":
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+        return [XnnpackPartitioner()]
+    if variant == "coreml":
+        from executorch.backends.apple.coreml.partition import CoreMLPartitioner
+
+        return [CoreMLPartitioner()]
+    if variant == "vulkan":
+        from executorch.backends.vulkan.partitioner.vulkan_partitioner import VulkanPartitioner
+
+        return [VulkanPartitioner()]
+    return []
+
+
+def convert(request: ConversionRequest) -> Conversion:
+    """Convert one program.
+
+    Raises:
+        UnsupportedOperatorError: The runtime has no kernel for an operator that stayed outside the
+            delegate; the loader on the phone would only say ``0x14``.
+        ConversionError: The lowering failed.
+    """
+    from executorch.exir import to_edge_transform_and_lower
+
+    program = load_program(request.program)
+    try:
+        lowered = to_edge_transform_and_lower(program, partitioner=_partitioners(request.variant))
+        coverage = None
+        if request.coverage:
+            from converters.coverage.executorch import cover_executorch
+
+            coverage = cover_executorch(program, lowered, request.variant)
+        manager = lowered.to_executorch()
+    except EdgeSdkError:
+        raise
+    except Exception as error:
+        raise conversion_error(program, "executorch", error) from error
+    _refuse_missing_kernels(program, manager)
+    with request.output.open("wb") as file:
+        manager.write_to_file(file)
+    if coverage is not None:
+        coverage = coverage.model_copy(update={"planned_bytes": _planned_bytes(manager)})
+    notes = []
+    if request.variant in ("coreml", "vulkan"):
+        notes.append(f"the {request.variant} backend runs on the phone only")
+    return Conversion(request.inputs, request.outputs, notes=tuple(notes), coverage=coverage)
+
+
+def _planned_bytes(manager: Any) -> int:
+    plans = manager.executorch_program.execution_plan
+    # The first entry is a placeholder of the format, always 0.
+    return max(sum(plan.non_const_buffer_sizes) for plan in plans)
+
+
+def _refuse_missing_kernels(program: Any, manager: Any) -> None:
+    from executorch.extension.pybindings import portable_lib
+
+    # Without these two libraries the quantized and custom kernels of the wheel are not registered.
+    registered = set(portable_lib._get_operator_names())
+    for plan in manager.executorch_program.execution_plan:
+        for operator in plan.operators:
+            name = f"{operator.name}.{operator.overload}" if operator.overload else operator.name
+            if name not in registered:
+                raise unsupported_operator(
+                    program, name, "executorch", "the runtime has no kernel for it"
+                )

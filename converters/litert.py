@@ -1,0 +1,150 @@
+"""LiteRT: Google's litert-torch converter, with the inputs and outputs named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from converters.conversion import (
+    Conversion,
+    ConversionRequest,
+    check_free_dimensions,
+    narrowed,
+)
+from converters.named_forward import named_forward
+from converters.origins import conversion_error, unsupported_operator
+from edgesdk.errors import DynamicShapeError
+from edgesdk.program_file import load_program
+
+__all__ = ["convert"]
+
+# The converter works with 32 bits throughout.
+_NARROW = {"int64": "int32", "float64": "float32"}
+
+
+def convert(request: ConversionRequest) -> Conversion:
+    """Convert one program.
+
+    Raises:
+        UnsupportedOperatorError: No lowering, or one that only a StableHLO interpreter could run.
+        DynamicShapeError: A free dimension cannot be kept.
+        ConversionError: The converter failed.
+    """
+    import litert_torch
+
+    program = load_program(request.program)
+    free = any(spec.dynamic for spec in request.inputs)
+    names = [spec.name for spec in request.inputs]
+    args, kwargs = program.example_inputs
+    tensors = dict(zip(names, (*args, *kwargs.values()), strict=True))
+    shapes = {"dynamic_shapes": _dynamic_shapes(request)} if free else {}
+    try:
+        # By keyword, because the converter keeps the names of keyword arguments alone.
+        edge_model = litert_torch.convert(_keyed(program, names), sample_kwargs=tensors, **shapes)
+        edge_model.export(str(request.output))
+    except Exception as error:
+        if free:
+            raise DynamicShapeError(
+                f"litert cannot keep {_free_names(request)} free: "
+                f"{(str(error).splitlines() or [type(error).__name__])[0][:200]}",
+                remedy="export litert without --dynamic, one artefact a shape; "
+                "the other targets keep it free",
+            ) from error
+        raise conversion_error(program, "litert", error) from error
+    facts = _read(request.output)
+    stable = sorted(name for name in facts.operators if name.startswith("STABLEHLO_"))
+    if stable:
+        operator = _aten_of(stable[0])
+        request.output.unlink()
+        raise unsupported_operator(
+            program, operator, "litert", f"it becomes {stable[0]}, which the interpreter lacks"
+        )
+    check_free_dimensions("litert", request.inputs, facts.sizes)
+    coverage = None
+    if request.coverage:
+        from converters.coverage.litert import cover_litert
+
+        coverage = cover_litert(request.output)
+    notes = [
+        f"input {spec.name!r} is {_NARROW[spec.dtype]} in the artefact, {spec.dtype} in the model"
+        for spec in request.inputs
+        if spec.dtype in _NARROW
+    ]
+    return Conversion(
+        tuple(narrowed(spec, _NARROW) for spec in request.inputs),
+        tuple(narrowed(spec, _NARROW) for spec in request.outputs),
+        notes=tuple(notes),
+        coverage=coverage,
+    )
+
+
+def _free_names(request: ConversionRequest) -> str:
+    return ", ".join(sorted({dim.name for spec in request.inputs for dim in spec.dynamic.values()}))
+
+
+def _keyed(program: Any, names: list[str]) -> Any:
+    import torch
+
+    class Keyed(torch.nn.Module):
+        forward = named_forward(names, lambda self, tensors: self.program(*tensors))
+
+    keyed = Keyed()
+    keyed.program = program.module(check_guards=False)
+    # An exported program has no modes, and says it trains.
+    keyed.training = False
+    return keyed
+
+
+def _dynamic_shapes(request: ConversionRequest) -> dict[str, Any]:
+    import torch
+
+    dims: dict[str, Any] = {}
+    shapes: dict[str, Any] = {}
+    for spec in request.inputs:
+        axes: dict[int, Any] = {}
+        for axis, dim in spec.dynamic.items():
+            if dim.name not in dims:
+                steps = torch.export.Dim(
+                    dim.name if dim.multiple == 1 else f"{dim.name}_steps",
+                    min=-(-dim.min // dim.multiple),
+                    max=dim.max // dim.multiple,
+                )
+                dims[dim.name] = steps if dim.multiple == 1 else dim.multiple * steps
+            axes[axis] = dims[dim.name]
+        shapes[spec.name] = axes
+    return shapes
+
+
+class _Facts:
+    def __init__(self, sizes: dict[str, list[int]], operators: set[str]) -> None:
+        self.sizes = sizes
+        self.operators = operators
+
+
+def _read(path: Path) -> _Facts:
+    """Input sizes by signature name (-1 where free) and operator names of a flatbuffer."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    names = {
+        code: name
+        for name, code in vars(schema.BuiltinOperator).items()
+        if not name.startswith("_")
+    }
+    operators = {
+        names.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
+        for code in model.operatorCodes
+    }
+    graph = model.subgraphs[0]
+    sizes: dict[str, list[int]] = {}
+    for entry in (model.signatureDefs or [None])[0].inputs if model.signatureDefs else ():
+        tensor = graph.tensors[entry.tensorIndex]
+        shape = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
+        sizes[entry.name.decode()] = [int(size) for size in (shape if shape is not None else ())]
+    return _Facts(sizes, operators)
+
+
+def _aten_of(stablehlo: str) -> str:
+    plain = stablehlo.removeprefix("STABLEHLO_").lower()
+    return {"sort": "aten.sort", "iota": "aten.arange"}.get(plain, re.sub(r"_v\d+$", "", plain))

@@ -1,0 +1,169 @@
+"""Where an operator comes from: file and line in the user's model, and the path of its module.
+
+``torch.export`` leaves both on every node, as text. Nothing here imports torch, so that the same
+answers can be had from the metadata of an ONNX file.
+"""
+
+from __future__ import annotations
+
+import re
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Frame", "frames", "module_path", "user_frame", "where"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One line of somebody's code.
+
+    Attributes:
+        file: Path as Python knew it.
+        line: Line number from 1.
+        function: Name of the function the line is in.
+        code: The line itself, stripped; empty where the trace has none.
+    """
+
+    file: str
+    line: int
+    function: str = ""
+    code: str = ""
+
+    def __str__(self) -> str:
+        return f"{_short(self.file)}:{self.line}"
+
+
+_FILE_LINE = re.compile(r'^\s*File "(?P<file>.+)", line (?P<line>\d+)(?:, in (?P<function>.+))?$')
+_CARETS = re.compile(r"^[\s~^]+$")
+
+# Frames in these packages say how torch or a converter works, never what the user wrote.
+_MACHINERY = frozenset(
+    {
+        "ai_edge_torch",
+        "coremltools",
+        "executorch",
+        "functorch",
+        "jax",
+        "litert_torch",
+        "onnx",
+        "onnx_ir",
+        "onnxscript",
+        "torch",
+        "torchao",
+        "torchgen",
+    }
+)
+_SITE_FOLDERS = ("site-packages", "dist-packages")
+_STDLIB = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
+# The SDK wraps the user's model and is itself run from a checkout at times: seen from a model that
+# comes out of a package, its frames must not pass for the user's own.
+_SDK = Path(__file__).resolve().parents[1]
+_SDK_FOLDERS = (_SDK / "edgesdk", _SDK / "converters")
+
+
+def frames(stack_trace: str) -> list[Frame]:
+    """Read the text of a Python stack trace.
+
+    Args:
+        stack_trace: Text in the form of :mod:`traceback`, outermost call first.
+
+    Returns:
+        The frames in the same order; lines that are no frame are skipped.
+    """
+    found: list[Frame] = []
+    awaits_code = False
+    for text in stack_trace.splitlines():
+        match = _FILE_LINE.match(text)
+        if match:
+            found.append(Frame(match["file"], int(match["line"]), match["function"] or ""))
+            awaits_code = True
+        elif awaits_code and text.strip() and not _CARETS.match(text):
+            last = found[-1]
+            found[-1] = Frame(last.file, last.line, last.function, text.strip())
+            awaits_code = False
+    return found
+
+
+def user_frame(stack_trace: str) -> Frame | None:
+    """The line of the user's model that a stack trace leads to.
+
+    That is the innermost frame outside installed packages; of a model that is itself an installed
+    package, the innermost frame outside torch, the converters and Python's own library.
+
+    Args:
+        stack_trace: Text as ``node.meta["stack_trace"]`` holds it, outermost call first.
+
+    Returns:
+        The frame, or None where every frame belongs to the machinery.
+    """
+    packaged = None
+    for frame in reversed(frames(stack_trace)):
+        owner = _owner(frame.file)
+        if owner == "user":
+            return frame
+        if owner == "package" and packaged is None:
+            packaged = frame
+    return packaged
+
+
+def module_path(nn_module_stack: Mapping[str, Any] | None) -> str:
+    """Path of the innermost module, such as ``features.3.conv``.
+
+    Args:
+        nn_module_stack: As ``node.meta["nn_module_stack"]`` holds it: from a key to
+            ``(path, class)``, outermost module first.
+
+    Returns:
+        The path; empty for the model itself or where nothing is known.
+    """
+    if not nn_module_stack:
+        return ""
+    entry = list(nn_module_stack.values())[-1]
+    path = str(entry[0]) if isinstance(entry, tuple) else str(entry)
+    # A module that is called again carries the number of the call: "relu@1".
+    path = re.sub(r"@\d+", "", path)
+    return re.sub(r"^L\['self'\]\.?", "", path)
+
+
+def where(node: Any) -> str:
+    """File and line in the user's model of one ``torch.fx.Node``: ``net.py:41``; empty if unknown.
+
+    The path is relative to the working folder or to the installed packages where it lies in them.
+
+    Args:
+        node: Anything with ``meta``, a mapping that may hold ``stack_trace``.
+    """
+    frame = user_frame(node.meta.get("stack_trace") or "")
+    return str(frame) if frame else ""
+
+
+def _owner(file: str) -> str:
+    if file.startswith("<"):
+        # Code that was generated while tracing; a notebook's cells are the user's.
+        return "user" if file.startswith(("<ipython-input", "<stdin>")) else "machinery"
+    parts = Path(file).parts
+    packaged = [place for place, part in enumerate(parts) if part in _SITE_FOLDERS]
+    if packaged:
+        inside = parts[packaged[-1] + 1 :]
+        top = inside[0].removesuffix(".py") if inside else ""
+        return "machinery" if top in _MACHINERY else "package"
+    if file.startswith(_STDLIB):
+        return "machinery"
+    if any(Path(file).is_relative_to(folder) for folder in _SDK_FOLDERS):
+        return "package"
+    return "user"
+
+
+def _short(file: str) -> str:
+    path = Path(file)
+    if not path.is_absolute():
+        return file
+    parts = path.parts
+    packaged = [place for place, part in enumerate(parts) if part in _SITE_FOLDERS]
+    if packaged:
+        return Path(*parts[packaged[-1] + 1 :]).as_posix()
+    here = Path.cwd()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else path.as_posix()

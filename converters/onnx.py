@@ -1,0 +1,82 @@
+"""ONNX: torch's dynamo exporter, one file, named inputs and outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from converters.conversion import Conversion, ConversionRequest, check_free_dimensions
+from converters.origins import conversion_error
+from edgesdk.program_file import load_program
+
+__all__ = ["convert"]
+
+# Where the exporter keeps the machine's own paths; they help nobody on the phone.
+_PRIVATE_METADATA = ("pkg.torch.onnx.stack_trace", "pkg.torch.onnx.class_hierarchy")
+
+
+def convert(request: ConversionRequest) -> Conversion:
+    """Convert one program.
+
+    Raises:
+        UnsupportedOperatorError: The exporter has no translation for an operator.
+        DynamicShapeError: A free dimension was frozen.
+        ConversionError: The exporter failed.
+    """
+    import onnx
+    import torch
+
+    program = load_program(request.program)
+    try:
+        exported = torch.onnx.export(
+            program,
+            (),
+            dynamo=True,
+            verbose=False,
+            input_names=[spec.name for spec in request.inputs],
+            output_names=[spec.name for spec in request.outputs],
+        )
+    except Exception as error:
+        raise conversion_error(program, "onnx", error) from error
+    model = exported.model_proto
+    _name_free_dimensions(model, request)
+    coverage = None
+    if request.coverage:
+        from converters.coverage.onnx import cover_onnx
+
+        # The coverage reads the source lines that the artefact itself should not carry.
+        onnx.save(model, request.output)
+        coverage = cover_onnx(request.output)
+    _strip(model)
+    onnx.save(model, request.output)
+    sizes = {
+        value.name: [
+            dim.dim_value if dim.HasField("dim_value") else dim.dim_param
+            for dim in value.type.tensor_type.shape.dim
+        ]
+        for value in model.graph.input
+    }
+    check_free_dimensions("onnx", request.inputs, sizes)
+    return Conversion(request.inputs, request.outputs, coverage=coverage)
+
+
+def _name_free_dimensions(model: Any, request: ConversionRequest) -> None:
+    """Give free dimensions the user's names in place of torch's symbols."""
+    renamed: dict[str, str] = {}
+    specs = {spec.name: spec for spec in request.inputs}
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        for axis, dim in specs[value.name].dynamic.items():
+            if dims[axis].dim_param:
+                renamed[dims[axis].dim_param] = dim.name
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in renamed:
+                dim.dim_param = renamed[dim.dim_param]
+
+
+def _strip(model: Any) -> None:
+    for node in model.graph.node:
+        kept = [entry for entry in node.metadata_props if entry.key not in _PRIVATE_METADATA]
+        if len(kept) != len(node.metadata_props):
+            del node.metadata_props[:]
+            node.metadata_props.extend(kept)

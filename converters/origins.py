@@ -1,0 +1,103 @@
+"""From an operator name in a converter's complaint back to the user's line."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from converters.coverage.rewrites import rewrite_for
+from converters.locations import module_path, where
+from edgesdk.errors import ConversionError, UnsupportedOperatorError
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+__all__ = ["conversion_error", "locate", "unsupported_operator"]
+
+# How the four converters name an operator they do not know. The first group is its name.
+_COMPLAINTS = (
+    re.compile(r"PyTorch convert function for op '([\w.]+)' not implemented"),
+    re.compile(r"[Ll]owering not found: ([\w.:]+)"),
+    re.compile(
+        r"No (?:ONNX function|decompositions) (?:registered|found) for .*?([\w]+[.:]+[\w.]+)"
+    ),
+    re.compile(r"No ONNX function found for <OpOverload\(op='([\w.]+)'"),
+    re.compile(r"Missing out variants: \{'?([\w.:]+)'?"),
+    re.compile(r"Operator (?:torch\._ops\.)?([\w.]+) is not (?:in )?Core ATen"),
+    re.compile(r"does not support lowering of operator '?([\w.:]+)'?"),
+)
+
+
+def _base(name: str) -> str:
+    """``torch._ops.aten.sort.default``, ``aten::sort.values`` and ``sort`` are all ``sort``."""
+    plain = name.replace("::", ".").removeprefix("torch.ops.").removeprefix("torch._ops.")
+    for namespace in ("aten.", "edge.aten.", "prims.", "torchvision.", "executorch_prim."):
+        plain = plain.removeprefix(namespace)
+    return plain.split(".")[0].removesuffix("_copy")
+
+
+def locate(program: ExportedProgram, operator: str) -> tuple[str, str]:
+    """Where the first use of an operator is.
+
+    Args:
+        program: The captured program.
+        operator: Its name in any of the converters' spellings.
+
+    Returns:
+        Line in the user's model and module path; empty where it is not found.
+    """
+    wanted = _base(operator)
+    for node in program.graph.nodes:
+        if node.op == "call_function" and _base(str(node.target)) == wanted:
+            return where(node), module_path(node.meta.get("nn_module_stack"))
+    return "", ""
+
+
+def unsupported_operator(
+    program: ExportedProgram, operator: str, target: str, why: str = ""
+) -> UnsupportedOperatorError:
+    """The error for an operator a target lacks, with the line and the known rewrite."""
+    place, path = locate(program, operator)
+    rewrite = rewrite_for(operator, target)
+    inside = f" in module {path!r}" if path else ""
+    return UnsupportedOperatorError(
+        f"{target} has no operator {operator}{inside}" + (f": {why}" if why else ""),
+        where=place or None,
+        remedy=rewrite or f"rewrite that line with operators {target} has, or leave {target} out",
+    )
+
+
+def conversion_error(program: ExportedProgram, target: str, error: Exception) -> ConversionError:
+    """Turn whatever a vendor's converter raised into our error."""
+    text = _whole_message(error)
+    for complaint in _COMPLAINTS:
+        match = complaint.search(text)
+        if match:
+            return unsupported_operator(program, match[1], target)
+    place = _node_in(program, text)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return ConversionError(
+        f"{target}'s converter failed with {type(error).__name__}: "
+        f"{(lines or ['no message'])[0][:500]}",
+        where=place or None,
+        remedy="--debug shows the converter's own words; the other targets are not affected",
+    )
+
+
+def _whole_message(error: BaseException | None) -> str:
+    parts: list[str] = []
+    while error is not None and len(parts) < 8:
+        parts.append(str(error))
+        error = error.__cause__ or error.__context__
+    return "\n".join(parts)
+
+
+def _node_in(program: Any, text: str) -> str:
+    match = re.search(r"While executing %(\w+)", text)
+    named = {node.name: node for node in program.graph.nodes}
+    if match and match[1] in named:
+        return where(named[match[1]])
+    frame = re.search(r'File "([^"]+)", line (\d+)', text[text.find("Original traceback") :])
+    if "Original traceback" in text and frame and "site-packages" not in frame[1]:
+        return f"{frame[1]}:{frame[2]}"
+    return ""

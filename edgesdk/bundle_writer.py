@@ -1,0 +1,257 @@
+"""Writing a bundle so that it appears whole or not at all.
+
+Everything is gathered in a hidden folder beside the bundle's place, checked as any reader would
+check it, and renamed into place last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from edgesdk.bundle import Bundle
+from edgesdk.digest import file_record
+from edgesdk.errors import (
+    BundleError,
+    BundleUnsafeError,
+    OutputExistsError,
+    StorageError,
+    UsageError,
+)
+from edgesdk.inventory import check_name, check_names, take_inventory
+from edgesdk.manifest import FileRecord, Manifest
+from edgesdk.manifest_json import MANIFEST_NAME, MAX_MANIFEST_BYTES, is_manifest, manifest_bytes
+from edgesdk.storage import partial_name, storage_errors, sync, sync_tree
+
+__all__ = ["BundleWriter"]
+
+
+class BundleWriter:
+    """Writes one bundle, as a context manager::
+
+        with BundleWriter("net.edge") as writer:
+            record = writer.add(converted, "net.onnx")
+            bundle = writer.commit(manifest)
+
+    Leaving the block without :meth:`commit`, for whatever reason, leaves nothing behind. Staging
+    folders of other processes, running or dead, are never touched.
+
+    Args:
+        path: The folder to be written; the folder it lies in must exist.
+        overwrite: Replace a bundle that is there. A folder that is no bundle is never replaced.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        self.path = Path(path)
+        self.overwrite = overwrite
+        # What the process does to its working directory meanwhile must not move the bundle.
+        self._place = self.path.absolute()
+        self._staging: Path | None = None
+        self._aside: Path | None = None
+        self._names: list[str] = [MANIFEST_NAME]
+
+    def __enter__(self) -> Self:
+        """Make the staging folder.
+
+        Raises:
+            UsageError: The path names no folder.
+            OutputExistsError: Something is there already.
+            StorageError: The folder it should lie in is missing, full, read-only or not ours.
+        """
+        if self.path.name in ("", "..") or not str(self.path).isprintable():
+            raise UsageError(
+                f"{str(self.path)!r} cannot be the name of a bundle",
+                remedy="give a path such as net.edge",
+            )
+        self._check_place()
+        self._staging = self._place.with_name(partial_name(self._place.name))
+        try:
+            with storage_errors("cannot write a bundle beside", self.path):
+                self._staging.mkdir()
+        except BaseException as error:
+            self._clean_up(error)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._clean_up(error)
+
+    @property
+    def folder(self) -> Path:
+        """The staging folder; what is written into it becomes part of the bundle."""
+        if self._staging is None:
+            raise UsageError(
+                "the bundle is not being written",
+                remedy="use BundleWriter in a with statement, and not after commit()",
+            )
+        return self._staging
+
+    def add(self, source: str | os.PathLike[str], name: str) -> FileRecord:
+        """Take a file or a folder (``.mlpackage``) into the bundle.
+
+        What lies in the staging folder already is moved, everything else is copied.
+
+        Args:
+            source: The file or folder. It may be reached through a link, but must hold none.
+            name: POSIX path in the bundle.
+
+        Returns:
+            Its record for the manifest.
+
+        Raises:
+            UsageError: Nothing is at ``source``.
+            BundleError: The name is taken.
+            BundleUnsafeError: The name is none a bundle may hold, or ``source`` holds links or
+                devices.
+            StorageError: The disk is full, read-only or not ours.
+        """
+        folder = self.folder.resolve()
+        check_names([*self._names, name])
+        destination = folder / check_name(name)
+        with storage_errors("cannot read", source):
+            if not Path(source).exists():
+                raise UsageError(f"there is no file {str(source)!r} to take into the bundle")
+            origin = Path(source).resolve()
+        if origin != destination:
+            if os.path.lexists(destination):
+                raise BundleError(f"the bundle has a file {name!r} already")
+            with storage_errors("cannot write", self.path / name):
+                try:
+                    destination.parent.mkdir(parents=True, exist_ok=True)
+                    if origin.is_relative_to(folder):
+                        origin.rename(destination)
+                    else:
+                        _copy(origin, destination)
+                except BaseException:
+                    # A caller may go on without this file; its half must not stay.
+                    _remove(destination)
+                    raise
+        record = file_record(folder, name)
+        self._names.append(name)
+        return record
+
+    def commit(self, manifest: Manifest) -> Bundle:
+        """Check the bundle as a reader does, and put it into its place in one step.
+
+        Args:
+            manifest: Names every file by the record that :meth:`add` returned.
+
+        Returns:
+            The bundle, opened and checked.
+
+        Raises:
+            BundleError: The manifest does not fit the files, see :meth:`Bundle.open`.
+            OutputExistsError: Something has appeared at the path meanwhile.
+            StorageError: The disk is full, read-only or not ours; what was there before stays.
+        """
+        folder = self.folder
+        content = manifest_bytes(manifest)
+        with storage_errors("cannot write", self.path):
+            (folder / MANIFEST_NAME).write_bytes(content)
+            sync_tree(folder)
+        try:
+            Bundle.open(folder)
+        except BundleError as error:
+            error.where = str(self.path)
+            raise
+        self._check_place()
+        with storage_errors("cannot write", self.path):
+            self._put_in_place(folder)
+        self._clean_up(None)
+        return Bundle(self.path, manifest)
+
+    def _check_place(self) -> None:
+        if not os.path.lexists(self._place):
+            return
+        if not self.overwrite:
+            raise OutputExistsError(
+                f"{str(self.path)!r} exists already",
+                remedy="give --overwrite to replace it, or another --output",
+            )
+        with storage_errors("cannot look into", self.path):
+            if not _replaceable(self._place):
+                raise OutputExistsError(
+                    f"{str(self.path)!r} is there and is no bundle, so it is not replaced",
+                    remedy="give another --output, or remove it yourself",
+                )
+
+    def _put_in_place(self, folder: Path) -> None:
+        if os.path.lexists(self._place):
+            self._aside = self._place.with_name(partial_name(self._place.name))
+            try:
+                self._place.rename(self._aside)
+                folder.rename(self._place)
+            except BaseException:
+                # Either rename may have been made before the interruption was noticed: the old
+                # bundle goes back unless the new one has arrived.
+                if not os.path.lexists(self._place):
+                    self._aside.rename(self._place)
+                raise
+        else:
+            folder.rename(self._place)
+        sync(self._place.parent)
+
+    def _clean_up(self, error: BaseException | None) -> None:
+        # The old bundle goes only once the new one stands in its place.
+        arrived = self._staging is not None and not os.path.lexists(self._staging)
+        old = self._aside if arrived and os.path.lexists(self._place) else None
+        for leftover in (self._staging, old):
+            if leftover is None:
+                continue
+            try:
+                _remove(leftover)
+            except OSError as trouble:
+                told = f"{str(leftover)!r} could not be removed: {trouble.strerror}"
+                if arrived:
+                    told = f"{str(self.path)!r} is written, but the old bundle {told}"
+                if error is None:
+                    raise StorageError(told, remedy="remove it yourself") from trouble
+                error.add_note(told)
+        self._staging = self._aside = None
+
+
+def _copy(origin: Path, destination: Path) -> None:
+    if not origin.is_dir():
+        if not origin.is_file():
+            raise BundleUnsafeError(f"{str(origin)!r} is no plain file")
+        shutil.copyfile(origin, destination)
+        return
+    found = take_inventory(origin)
+    destination.mkdir()
+    for folder in sorted(found.folders):
+        (destination / folder).mkdir()
+    for file in found.files:
+        # Contents alone: a converter's file modes could keep us from removing the copy.
+        shutil.copyfile(origin / file, destination / file)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _replaceable(place: Path) -> bool:
+    if place.is_symlink() or not place.is_dir():
+        return False
+    manifest = place / MANIFEST_NAME
+    if not any(place.iterdir()):
+        return True
+    if manifest.is_symlink() or not manifest.is_file():
+        return False
+    if place.suffix == ".edge":
+        return True
+    # Other programs call their files manifest.json too, and their folders must not be deleted.
+    with manifest.open("rb") as file:
+        return is_manifest(file.read(MAX_MANIFEST_BYTES + 1))

@@ -1,0 +1,172 @@
+"""A content-addressed store of what is slow to make.
+
+An entry's key is a hash over everything that decides its content, and an entry carries the hashes
+of its own files: what was altered or half lost on disk is a miss, never a wrong hit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from edgesdk.digest import digest
+
+__all__ = ["Cache", "cache_folder", "code_digest", "key_of", "package_versions"]
+
+_ENTRY = "entry.json"
+_FORMAT = 1
+
+#: Oldest entries go when the store is larger than this.
+DEFAULT_LIMIT_BYTES = 10 * 2**30
+
+
+def cache_folder() -> Path:
+    """``$EDGESDK_CACHE``, else the user's cache folder of this platform."""
+    chosen = os.environ.get("EDGESDK_CACHE")
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("edgesdk", False))
+
+
+def key_of(facts: Mapping[str, Any]) -> str:
+    """Hash of plain JSON facts; the order of keys does not matter."""
+    text = json.dumps(facts, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def package_versions(distributions: Iterable[str]) -> dict[str, str]:
+    """Installed version of each distribution; absent ones are left out."""
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Hash of the SDK's own code, so that a changed converter never serves its old results."""
+    root = Path(__file__).resolve().parents[1]
+    hasher = hashlib.sha256()
+    for package in ("converters", "edgesdk"):
+        for path in sorted((root / package).rglob("*.py")):
+            hasher.update(path.relative_to(root).as_posix().encode())
+            hasher.update(path.read_bytes())
+    return hasher.hexdigest()
+
+
+class Cache:
+    """The store.
+
+    Args:
+        folder: Where it lies; made when first written to.
+        limit_bytes: See :data:`DEFAULT_LIMIT_BYTES`.
+    """
+
+    def __init__(self, folder: Path | None = None, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
+        self._folder = folder or cache_folder()
+        self._limit = limit_bytes
+
+    def _place(self, key: str) -> Path:
+        return self._folder / f"v{_FORMAT}" / key[:2] / key
+
+    def get(self, key: str, into: Path | None = None) -> dict[str, Any] | None:
+        """Look an entry up.
+
+        Args:
+            key: From :func:`key_of`.
+            into: Folder to copy the entry's files to.
+
+        Returns:
+            The facts it was stored with; None where there is no whole entry.
+        """
+        place = self._place(key)
+        copied: list[Path] = []
+        try:
+            entry = json.loads((place / _ENTRY).read_text(encoding="utf-8"))
+            if entry["key"] != key:
+                return None
+            for name, sha256 in entry["files"].items():
+                if into is None:
+                    continue
+                target = into / Path(name).name
+                source = place / Path(name).name
+                if source.is_dir():
+                    shutil.copytree(source, target)
+                else:
+                    shutil.copyfile(source, target)
+                copied.append(target)
+                if digest(target) != sha256:
+                    raise ValueError(f"{name} is not what was stored")
+            os.utime(place / _ENTRY)
+            facts: dict[str, Any] = entry["facts"]
+            return facts
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            # Damaged, half written or gone: make it anew.
+            for path in copied:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(True)
+            return None
+
+    def put(self, key: str, facts: Mapping[str, Any], files: Iterable[Path] = ()) -> bool:
+        """Store an entry. A full or read-only disk costs the entry, not the caller's work.
+
+        Args:
+            key: From :func:`key_of`.
+            facts: Plain JSON.
+            files: Files or folders to copy in, of different names.
+
+        Returns:
+            Whether it was stored.
+        """
+        place = self._place(key)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            staging = Path(tempfile.mkdtemp(prefix=".new-", dir=place.parent))
+        except OSError:
+            return False
+        try:
+            hashes = {}
+            for source in files:
+                target = staging / source.name
+                if source.is_dir():
+                    shutil.copytree(source, target)
+                else:
+                    shutil.copyfile(source, target)
+                hashes[source.name] = digest(target)
+            entry = {"key": key, "facts": dict(facts), "files": hashes}
+            text = json.dumps(entry, indent=1, allow_nan=False)
+            (staging / _ENTRY).write_text(text, encoding="utf-8")
+            if place.exists():
+                shutil.rmtree(place)
+            staging.rename(place)
+        except OSError:
+            return False
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        self._shrink()
+        return True
+
+    def _shrink(self) -> None:
+        entries = []
+        for marker in self._folder.glob(f"v{_FORMAT}/*/*/{_ENTRY}"):
+            try:
+                size = sum(f.stat().st_size for f in marker.parent.rglob("*") if f.is_file())
+                entries.append((marker.stat().st_mtime, size, marker.parent))
+            except OSError:
+                continue
+        total = sum(size for _, size, _ in entries)
+        for _, size, place in sorted(entries, key=lambda entry: entry[0]):
+            if total <= self._limit:
+                return
+            shutil.rmtree(place, ignore_errors=True)
+            total -= size

@@ -1,0 +1,143 @@
+"""``edgesdk doctor``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgesdk.cli.console import Output
+from edgesdk.cli.options import DebugOption, JsonOption, QuietOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgesdk.environment import Backend, Examination, Finding, Machine, Tool
+
+__all__ = ["doctor"]
+
+_STYLES = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "bold red"}
+
+
+def doctor(
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Import nothing and start no other program: under a second."),
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1.0, help="Seconds for the imports of one backend.")
+    ] = 180.0,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> int:
+    """Say what this machine can convert and run, what is wrong, and how to fix it."""
+    del debug
+    from edgesdk.environment import examine
+
+    out = Output(json=json, quiet=quiet)
+    with out.progress("examining") as progress:
+        examination = examine(
+            quick,
+            import_seconds=timeout,
+            on_step=lambda words: progress.step("doctor", words),
+        )
+    out.result(examination.to_dict())
+    if not json:
+        for line in _machine_lines(examination.machine):
+            out.line(line)
+        out.line("")
+        out.table(_backend_table(examination.backends))
+        out.line("")
+        out.table(_tool_table(examination.tools))
+        told = [finding for finding in examination.findings if finding.level != "ok"]
+        if told:
+            out.line("")
+            out.table(_finding_table(told))
+        out.line("")
+        out.line(_verdict(examination))
+    return examination.exit_code
+
+
+def _gib(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / 2**30:.1f} GiB"
+
+
+def _machine_lines(machine: Machine) -> list[str]:
+    place = "virtual environment" if machine.virtual_environment else "no virtual environment"
+    sets = ", ".join(machine.instruction_sets) or "unknown"
+    return [
+        f"python     {machine.python} ({machine.executable}, {place})",
+        f"system     {machine.system}, {machine.architecture}",
+        f"processor  {machine.cores} cores; {sets}",
+        f"memory     {_gib(machine.memory_bytes)}, {_gib(machine.available_bytes)} free",
+        f"cache      {machine.cache_folder}, {_gib(machine.cache_free_bytes)} free",
+    ]
+
+
+def _table(*titles: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table
+
+
+def _backend_table(backends: tuple[Backend, ...]) -> Table:
+    from rich.text import Text
+
+    # Text, not strings: rich would take the brackets of edgesdk[onnx] for a style.
+    table = _table("backend", "packages", "imports", "note")
+    for backend in backends:
+        packages = Text("\n").join(
+            Text(f"{package.distribution} {package.installed or '-'}")
+            if package.installed is None or package.installed.split("+")[0] == package.tested
+            else Text(
+                f"{package.distribution} {package.installed} (tested: {package.tested})", "yellow"
+            )
+            for package in backend.packages
+        )
+        if backend.imports is None:
+            imports = Text("not tried" if backend.installed else "not installed", "dim")
+        elif backend.imports:
+            imports = Text(f"yes, {backend.seconds or 0:.1f} s", "green")
+        else:
+            imports = Text("no", "bold red")
+        table.add_row(Text(backend.name), packages, imports, Text(backend.note))
+    return table
+
+
+def _tool_table(tools: tuple[Tool, ...]) -> Table:
+    from rich.text import Text
+
+    table = _table("tool", "for", "found")
+    for tool in tools:
+        if tool.path is None:
+            found = Text(f"no; {tool.install}", "dim")
+        else:
+            found = Text(tool.version or tool.path)
+        table.add_row(Text(tool.name), Text(tool.purpose), found)
+    return table
+
+
+def _finding_table(findings: list[Finding]) -> Table:
+    from rich.text import Text
+
+    table = _table("level", "about", "what", "fix")
+    for finding in findings:
+        level = Text(finding.level, _STYLES[finding.level])
+        table.add_row(level, Text(finding.subject), Text(finding.text), Text(finding.fix))
+    return table
+
+
+def _verdict(examination: Examination) -> str:
+    counts = Counter(finding.level for finding in examination.findings)
+    said = [
+        f"{counts[level]} {level}{'s' if counts[level] > 1 else ''}"
+        for level in ("error", "warning")
+        if counts[level]
+    ]
+    untried = " (--quick: nothing was imported)" if examination.quick else ""
+    return (", ".join(said) or "no errors, no warnings") + untried

@@ -1,0 +1,132 @@
+"""``edgesdk export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgesdk.cli.console import Output
+from edgesdk.cli.options import (
+    DebugOption,
+    JsonOption,
+    MaxErrorOption,
+    MinAgreementOption,
+    MinCosineOption,
+    QuietOption,
+)
+
+__all__ = ["export"]
+
+
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Zoo name, path/file.py:factory, package.module:factory, .pt2 or .edgemodel."
+        ),
+    ],
+    to: Annotated[
+        list[str], typer.Option("--to", help="Targets, by commas; a variant after a colon.")
+    ] = ["executorch,coreml,litert,onnx"],  # noqa: B006 - typer reads the default once
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The bundle to write, NAME.edge.")
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="NAME:1x3x224x224[:dtype], or a file with an example."),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--image",
+            help="Bake the preprocessing in, so that an app passes camera bytes: imagenet, "
+            "inception, unit, byte, grey, or color=rgb,range=0..1,mean=a/b/c,std=a/b/c.",
+        ),
+    ] = None,
+    dynamic: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dynamic", help="[TARGET:]batch[=1..8] or [TARGET:]hw[=64..1024/32]; repeatable."
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="safetensors, or .pth of tensors only.")
+    ] = None,
+    samples: Annotated[
+        list[Path] | None,
+        typer.Option("--samples", help="Photographs or .npz files, or a folder; repeatable."),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Name in the manifest.")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle.")] = False,
+    verify: Annotated[bool, typer.Option(help="Run each artefact and compare.")] = True,
+    reference: Annotated[bool, typer.Option(help="Keep the program in the bundle.")] = True,
+    cache: Annotated[bool, typer.Option(help="Serve unchanged work from the cache.")] = True,
+    min_cosine: MinCosineOption = None,
+    max_error: MaxErrorOption = None,
+    min_agreement: MinAgreementOption = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=0, help="Conversions at a time.")] = 0,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds a target.")] = 900.0,
+    memory_limit: Annotated[
+        float, typer.Option("--memory-limit", min=0, help="GiB a target; 0 for no limit.")
+    ] = 0.0,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> int:
+    """Convert a model to every target and prove each artefact equal to it."""
+    del debug
+    from edgesdk.cli.export_request import example_and_inputs, sample_files
+    from edgesdk.report.summary import summary_rows
+
+    out = Output(json=json, quiet=quiet)
+    example, specs = example_and_inputs(inputs or [])
+    found = sample_files(samples or [])
+    from edgesdk.spec import parse_image
+
+    preprocessing = parse_image(image) if image else None
+    with out.progress("exporting") as progress:
+        # torch takes seconds to load: say so before, and check cheap things first.
+        progress.step("model", "loading torch")
+        from converters.isolation import Limits
+        from edgesdk.cache import Cache
+        from edgesdk.exporting import export as run
+        from edgesdk.verification import GateOptions, require_parity
+
+        bundle = run(
+            source,
+            example,
+            targets=to,
+            output=output,
+            name=name,
+            inputs=specs,
+            image=preprocessing,
+            dynamic=tuple(dynamic or ()),
+            weights=weights,
+            samples=found,
+            gates=GateOptions(min_cosine, max_error, min_agreement),
+            verify=verify,
+            reference=reference,
+            overwrite=overwrite,
+            jobs=jobs,
+            limits=Limits(timeout, int(memory_limit * 2**30) or None),
+            cache=Cache() if cache else None,
+            on_progress=progress.step,
+        )
+        progress.step("model", "written")
+    manifest = bundle.manifest
+    result: dict[str, Any] = {"bundle": str(bundle.path), **manifest.model_dump(mode="json")}
+    out.result(result)
+    from edgesdk.cli.tables import classes_table, targets_table
+
+    out.table(targets_table(summary_rows(manifest)))
+    classes = classes_table(manifest)
+    if classes is not None:
+        out.table(classes)
+    out.line(f"wrote {bundle.path}")
+    for note in manifest.notes:
+        out.remark(f"note: {note}")
+    if verify:
+        require_parity(manifest)
+    return 1 if manifest.failures else 0

@@ -1,0 +1,195 @@
+"""One target of an export: from the cache where it is unchanged, else in a process of its own."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from converters.conversion import Conversion, ConversionRequest
+from converters.isolation import ConversionFailed, Converter, Limits
+from converters.registry import Target
+from edgesdk.cache import Cache, code_digest, key_of, package_versions
+from edgesdk.digest import digest
+from edgesdk.errors import ConversionError, EdgeSdkError
+from edgesdk.manifest import ParityRecord
+from edgesdk.preparing import Prepared, Variant
+from edgesdk.program import program_digest
+from edgesdk.spec import TensorSpec
+
+__all__ = ["ConversionJob", "ConvertedTarget", "FailedTarget"]
+
+
+@dataclass(frozen=True)
+class ConvertedTarget:
+    """A target that gave an artefact.
+
+    Attributes:
+        target: Target with variant.
+        path: The artefact.
+        sha256: Its digest.
+        conversion: What the converter said of it.
+        seconds: What the conversion cost; null where the cache served it.
+        parity: Artefact against the model, once verified.
+    """
+
+    target: str
+    path: Path
+    sha256: str
+    conversion: Conversion
+    seconds: float | None
+    parity: ParityRecord | None = None
+
+
+@dataclass(frozen=True)
+class FailedTarget:
+    """A target that gave none.
+
+    Attributes:
+        target: Target with variant.
+        error: Why.
+        log: The converter's last words.
+    """
+
+    target: str
+    error: EdgeSdkError
+    log: str = ""
+
+
+class ConversionJob:
+    """One target, from the prepared model to its artefact.
+
+    Args:
+        target: The target.
+        variant: Its variant.
+        needs: Which program it converts.
+    """
+
+    def __init__(self, target: Target, variant: str, needs: Variant) -> None:
+        self.target = target
+        self.name = target.qualified(variant)
+        self._variant = variant
+        self._needs = needs
+        self._request: ConversionRequest | None = None
+        self._failure: EdgeSdkError | None = None
+        self._key = ""
+        self._cache: Cache | None = None
+        self._served: Conversion | None = None
+        self._converter: Converter | None = None
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def prepare(self, prepared: Prepared, folder: Path, cache: Cache | None) -> None:
+        """Capture what this target needs, look it up, and save the program if it is not there.
+
+        Called in the main thread: torch's tracer is not made for several.
+
+        Args:
+            prepared: The model.
+            folder: Where programs and artefacts go.
+            cache: Where to look.
+        """
+        self._cache = cache
+        try:
+            self.target.require()
+            captured = prepared.capture(self._needs)
+            faces = prepared.face_specs(Variant(self._needs.dynamic))
+        except EdgeSdkError as error:
+            self._failure = error
+            return
+        artefact = folder / f"{self._file_stem()}{self.target.suffix}"
+        sha256 = program_digest(captured.program)
+        program = folder / f"program-{sha256[:16]}.pt2"
+        self._request = ConversionRequest(
+            target=self.target.name,
+            variant=self._variant,
+            program=program,
+            output=artefact,
+            inputs=captured.inputs,
+            outputs=captured.outputs,
+            faces=faces,
+        )
+        self._key = key_of(self._facts(sha256, captured.inputs, captured.outputs, faces))
+        if cache is not None:
+            facts = cache.get(self._key, folder)
+            if facts is not None:
+                self._served = TypeAdapter(Conversion).validate_python(facts)
+                return
+        if not program.exists():
+            import torch
+
+            torch.export.save(captured.program, program)
+
+    def _file_stem(self) -> str:
+        default = self._variant == self.target.variants[0]
+        return "model" if default else f"model-{self._variant}"
+
+    def _facts(
+        self,
+        sha256: str,
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
+        faces: tuple[TensorSpec, ...],
+    ) -> dict[str, Any]:
+        return {
+            "kind": "conversion",
+            "code": code_digest(),
+            "program": sha256,
+            "target": self.name,
+            "file": self._file_stem(),
+            "face": [str([*inputs]), str([*outputs]), str([*faces])],
+            "versions": package_versions(("torch", "numpy", "protobuf", *self.target.packages)),
+            "python": platform.python_version(),
+            "machine": [platform.system(), platform.machine()],
+        }
+
+    def run(
+        self, limits: Limits, tell: Callable[[str, str], None]
+    ) -> ConvertedTarget | FailedTarget:
+        """Convert, or take what the cache served.
+
+        Args:
+            limits: What the converter may use.
+            tell: Called with target and step.
+        """
+        if self._failure is not None:
+            tell(self.name, "failed")
+            return FailedTarget(self.name, self._failure)
+        request = self._request
+        if request is None:
+            raise ConversionError(f"{self.name} was not prepared")
+        if self._served is not None:
+            tell(self.name, "unchanged")
+            return ConvertedTarget(
+                self.name, request.output, digest(request.output), self._served, None
+            )
+        with self._lock:
+            if self._stopped:
+                return FailedTarget(self.name, ConversionError(f"{self.name} was stopped"))
+            self._converter = Converter(request, limits)
+        try:
+            conversion, seconds = self._converter.run(
+                lambda progress: tell(self.name, str(progress.get("step", "")))
+            )
+        except ConversionFailed as failed:
+            tell(self.name, "failed")
+            return FailedTarget(self.name, failed.error, failed.log)
+        result = ConvertedTarget(
+            self.name, request.output, digest(request.output), conversion, round(seconds, 2)
+        )
+        if self._cache is not None:
+            facts = TypeAdapter(Conversion).dump_python(conversion, mode="json")
+            self._cache.put(self._key, facts, [request.output])
+        return result
+
+    def stop(self) -> None:
+        """End a conversion under way; a job that is done is not touched."""
+        with self._lock:
+            self._stopped = True
+            if self._converter is not None:
+                self._converter.close()

@@ -1,0 +1,221 @@
+"""This machine as a device: every artefact in a process of its own, one inference at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import ClassVar
+
+from edgesdk.devices.base import (
+    Case,
+    Device,
+    Figures,
+    Measurement,
+    ProgressCallback,
+    Protocol,
+    Step,
+)
+from edgesdk.devices.processor import processor_name, temperature
+from edgesdk.devices.schedule import rounds
+from edgesdk.errors import EdgeSdkError
+from edgesdk.runtime.isolated import IsolatedSession, open_isolated
+from edgesdk.runtime.session import MeasuredOperator
+
+__all__ = ["LocalDevice"]
+
+
+class LocalDevice(Device):
+    """This machine.
+
+    The artefacts stay loaded side by side, each in a process of its own. Between its turns a
+    process is stopped, because thread pools go on spinning after an inference and would take the
+    processor from the next one. Memory has to hold all of them.
+    """
+
+    identifier: ClassVar[str] = "local"
+
+    @property
+    def name(self) -> str:
+        """The processor in words."""
+        return processor_name()
+
+    def measure(
+        self,
+        cases: Sequence[Case],
+        protocol: Protocol,
+        on_progress: ProgressCallback | None = None,
+    ) -> list[Measurement]:
+        """See :meth:`edgesdk.devices.base.Device.measure`."""
+        entrants = [_Entrant(case, protocol) for case in cases]
+        steps = _Steps(len(cases) * (protocol.cold_loads + 2) + protocol.runs, on_progress)
+        try:
+            for turn, order in enumerate(rounds(len(cases), protocol.cold_loads)):
+                for index in order:
+                    entrant = entrants[index]
+                    steps.next(f"load {turn + 1} of {protocol.cold_loads}: {entrant.case.name}")
+                    entrant.load()
+            for entrant in entrants:
+                steps.next(f"warm-up: {entrant.case.name}")
+                entrant.warm_up()
+            before = temperature()
+            for turn, order in enumerate(rounds(len(cases), protocol.runs)):
+                steps.next(f"timed run {turn + 1} of {protocol.runs}")
+                for index in order:
+                    entrants[index].run()
+            after = temperature()
+            for entrant in entrants:
+                steps.next(f"operator times: {entrant.case.name}")
+                entrant.finish()
+        finally:
+            for entrant in entrants:
+                entrant.close()
+        heat = None if before is None or after is None else (before, after)
+        together = sum(entrant.measured for entrant in entrants)
+        return [entrant.measurement(heat, _in_words(protocol, together)) for entrant in entrants]
+
+
+class _Steps:
+    def __init__(self, total: int, callback: ProgressCallback | None) -> None:
+        self._done = 0
+        self._total = total
+        self._callback = callback
+
+    def next(self, doing: str) -> None:
+        if self._callback is not None:
+            self._callback(Step(self._done, self._total, doing))
+        self._done += 1
+
+
+class _Entrant:
+    """One artefact on its way through the protocol."""
+
+    def __init__(self, case: Case, protocol: Protocol) -> None:
+        self.case = case
+        self._protocol = protocol
+        self._session: IsolatedSession | None = None
+        self._failure: EdgeSdkError | None = None
+        self._skipped = ""
+        self._runtime = ""
+        self._evaluator = False
+        self._loads: list[float] = []
+        self._first_runs: list[float] = []
+        self._latencies: list[float] = []
+        self._memory = (0, 0)
+        self._operators: tuple[MeasuredOperator, ...] = ()
+        self._operators_note = ""
+
+    @property
+    def measured(self) -> bool:
+        """Whether nothing has gone wrong so far."""
+        return self._failure is None and not self._skipped
+
+    def load(self) -> None:
+        """Load it in a fresh process and run it once; the process before is ended."""
+        if self.measured:
+            self.close()
+            with self._failures():
+                self._load()
+
+    def warm_up(self) -> None:
+        """Run it a few times and forget the times."""
+        if self._protocol.warm_ups:
+            self._turn(self._protocol.warm_ups)
+
+    def run(self) -> None:
+        """One timed run."""
+        self._latencies += self._turn(1)
+
+    def finish(self) -> None:
+        """Take down memory and operator times, and end the process."""
+        if self._session is None:
+            return
+        # Read first: some runtimes load the artefact a second time to profile it.
+        self._memory = (self._session.peak_memory_bytes, self._session.model_memory_bytes)
+        if self._protocol.operator_runs:
+            self._session.resume()
+            try:
+                measured = self._session.operator_times(None, self._protocol.operator_runs)
+                self._operators, self._operators_note = (
+                    tuple(measured),
+                    self._session.operators_note,
+                )
+            except EdgeSdkError as error:
+                # The timed runs stand; only the operator times are missing.
+                self._operators_note = f"none: {error.message}"
+        else:
+            self._operators_note = "not asked for"
+        self.close()
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except EdgeSdkError as error:
+            self._failure = error
+            self.close()
+
+    def _load(self) -> None:
+        session = self._session = open_isolated(
+            self.case.path,
+            threads=self._protocol.threads,
+            inputs=self.case.input_specs,
+            outputs=self.case.output_specs,
+            timeout=self._protocol.timeout,
+            memory_limit=self._protocol.memory_limit,
+        )
+        self._runtime, self._evaluator = session.runtime, session.evaluator
+        if session.evaluator and not self._protocol.include_evaluators:
+            self._skipped = session.note or f"{session.runtime} is an evaluator"
+            self.close()
+            return
+        self._loads.append(session.load_ms)
+        self._first_runs += session.run_timed(self.case.inputs, 1)
+        session.pause()
+
+    def _turn(self, runs: int) -> list[float]:
+        if self._session is None:
+            return []
+        with self._failures():
+            self._session.resume()
+            times = self._session.run_timed(None, runs)
+            self._session.pause()
+            return times
+        return []
+
+    def measurement(self, heat: tuple[float, float] | None, protocol: str) -> Measurement:
+        if not self.measured:
+            return Measurement(self.case, failure=self._failure, skipped=self._skipped)
+        peak, model = self._memory
+        figures = Figures(
+            runtime=self._runtime,
+            evaluator=self._evaluator,
+            loads_ms=tuple(self._loads),
+            first_runs_ms=tuple(self._first_runs),
+            latencies_ms=tuple(self._latencies),
+            peak_memory_bytes=peak,
+            model_memory_bytes=model,
+            operators=self._operators,
+            operators_note=self._operators_note,
+            temperature_c=heat,
+        )
+        return Measurement(self.case, protocol=protocol, figures=figures)
+
+
+def _in_words(protocol: Protocol, together: int) -> str:
+    turns = (
+        f"taken in turns by {together} artefacts in a balanced order"
+        if together > 1
+        else "one after the other"
+    )
+    return (
+        f"{protocol.cold_loads} loads, each in a fresh process with the file in the system's "
+        f"cache, imports apart; {protocol.warm_ups} warm-ups after the first run; "
+        f"{protocol.runs} timed runs {turns}, one inference at a time on "
+        f"{protocol.threads} thread{'' if protocol.threads == 1 else 's'}"
+    )

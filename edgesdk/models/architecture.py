@@ -1,0 +1,104 @@
+"""Checks of the plain numbers a network is configured with.
+
+A configuration is JSON-able: integers, floats, booleans, strings and lists of them. Keys that
+hold numbers of channels or features end in ``width`` or ``widths``; everything a network is
+pruned to is written there, so a configuration rebuilds a pruned network as well as a published
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from edgesdk.errors import UsageError
+
+__all__ = [
+    "as_lists",
+    "check_choice",
+    "check_fraction",
+    "check_lengths",
+    "check_multiple",
+    "check_width",
+]
+
+
+def as_lists(value: Any) -> Any:
+    """A deep copy with lists instead of tuples: what JSON would give back."""
+    if isinstance(value, dict):
+        return {key: as_lists(element) for key, element in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_lists(element) for element in value]
+    return value
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def check_width(key: str, value: Any, *, smallest: int = 1) -> None:
+    """Require whole numbers of at least ``smallest``: one, or lists of them at any depth.
+
+    Args:
+        key: Configuration key, for the message.
+        value: An integer, or a list of integers or of such lists.
+        smallest: 0 where zero means "without this layer".
+
+    Raises:
+        UsageError: Something else is in there.
+    """
+    if isinstance(value, list | tuple):
+        for position, element in enumerate(value):
+            check_width(f"{key}[{position}]", element, smallest=smallest)
+    elif not _is_int(value) or value < smallest:
+        raise UsageError(
+            f"{key} is {value!r}",
+            remedy=f"give a whole number of at least {smallest}",
+        )
+
+
+def check_lengths(length: int, **lists: Sequence[Any]) -> None:
+    """Require lists with one element a layer.
+
+    Args:
+        length: Number of layers.
+        **lists: The lists by configuration key.
+
+    Raises:
+        UsageError: A value is no list or has another length.
+    """
+    for key, values in lists.items():
+        if not isinstance(values, list | tuple) or len(values) != length:
+            found = f"{len(values)} elements" if isinstance(values, list | tuple) else repr(values)
+            raise UsageError(f"{key} has {found}", remedy=f"give a list of {length} elements")
+
+
+def check_multiple(key: str, value: int, factor: int) -> None:
+    """Require a multiple of ``factor``.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if value % factor:
+        raise UsageError(f"{key} is {value}", remedy=f"give a multiple of {factor}")
+
+
+def check_choice(key: str, value: object, choices: Collection[object]) -> None:
+    """Require one of ``choices``.
+
+    Raises:
+        UsageError: It is none of them.
+    """
+    if value not in choices:
+        known = ", ".join(repr(choice) for choice in choices)
+        raise UsageError(f"{key} is {value!r}", remedy=f"give one of {known}")
+
+
+def check_fraction(key: str, value: object) -> None:
+    """Require a number from 0 up to, not including, 1.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
+        raise UsageError(f"{key} is {value!r}", remedy="give a number from 0 to below 1")

@@ -1,0 +1,104 @@
+"""Finding and building the networks of the zoo by name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from edgesdk.errors import UnknownNameError, UsageError, nearest
+from edgesdk.models.catalogue import ENTRIES
+from edgesdk.models.zoo_entry import ZooEntry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["SEED", "ZooEntry", "create", "entry", "names"]
+
+#: Seed of the weights of every untrained network of the zoo.
+SEED = 20200927
+
+
+def names() -> tuple[str, ...]:
+    """Names of all networks, sorted."""
+    return tuple(sorted(ENTRIES))
+
+
+def entry(name: str) -> ZooEntry:
+    """The description of a network; imports no torch.
+
+    Raises:
+        UnknownNameError: There is none of this name.
+    """
+    found = ENTRIES.get(name)
+    if found is None:
+        raise UnknownNameError("model", name, names())
+    return found
+
+
+def create(name: str, **config: Any) -> nn.Module:
+    """Build a network of the zoo, in evaluation mode.
+
+    Without trained weights it gets random ones: the same every time, without touching the
+    global random state, with batch-normalisation statistics of one random batch so that
+    activations stay at unit scale. ``create(name, **model.config)`` builds the same
+    architecture as ``model`` again.
+
+    Args:
+        name: See :func:`names`.
+        **config: Options of the network's class that differ from the published network.
+
+    Raises:
+        MissingBackendError: The package with its trained weights is not installed.
+        UnknownNameError: There is no network of this name.
+        UsageError: The class has no such option, or an option has a value it cannot use.
+    """
+    found = entry(name)
+    import torch
+
+    from edgesdk.models.initialisation import calibrate_batch_norm
+
+    module_name, _, class_name = found.factory.partition(":")
+    factory = getattr(importlib.import_module(module_name), class_name)
+    options = {**found.config, **config}
+    _check_keys(name, options, inspect.signature(factory).parameters)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model = factory(**options).eval()
+        if not options.get("pretrained"):
+            calibrate_batch_norm(model, _random_inputs(found, model.config))
+    return model
+
+
+def _check_keys(name: str, options: Mapping[str, object], valid: Mapping[str, object]) -> None:
+    for key in options:
+        if key not in valid:
+            close = nearest(key, valid)
+            hint = f"did you mean {close!r}? " if close else ""
+            raise UsageError(
+                f"{name} has no option {key!r}",
+                remedy=f"{hint}its options are {', '.join(valid)}",
+            )
+
+
+#: Options that change the number of channels of an input.
+_CHANNEL_OPTIONS = ("in_channels", "channels")
+# Large enough for stable statistics, small enough that building a network stays quick.
+_CALIBRATION_SIDE = 112
+_CALIBRATION_PIXELS = 16384
+
+
+def _random_inputs(found: ZooEntry, config: Mapping[str, Any]) -> list[Any]:
+    """A batch of normal noise for each input, in the shape this configuration takes."""
+    import torch
+
+    inputs = []
+    for spec in found.inputs:
+        channels, side = spec.shape[1], spec.shape[-1]
+        for option in (*_CHANNEL_OPTIONS, f"{spec.name}_channels"):
+            channels = config.get(option, channels)
+        side = config.get("image_size", min(side, _CALIBRATION_SIDE))
+        batch = max(2, _CALIBRATION_PIXELS // side**2)
+        inputs.append(torch.randn(batch, channels, side, side))
+    return inputs

@@ -1,0 +1,416 @@
+"""Everything a conversion needs, made once: the model, its face, programs and samples."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from edgesdk.errors import InputSpecError, UsageError
+from edgesdk.face import FaceModel, flat_example, spec_of, torch_dtype
+from edgesdk.program import Capture, capture, first_not_finite, run_eager
+from edgesdk.samples import IMAGE_SUFFIXES, Samples, image_tensor, random_inputs
+from edgesdk.source import LoadedModel, load
+from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
+from edgesdk.weights import read_tensors
+
+__all__ = ["Prepared", "Variant", "make_samples", "prepare", "read_example"]
+
+_MAX_REAL = 8
+_RANDOM = 3
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Which program a target needs.
+
+    Attributes:
+        dynamic: Free dimensions by axis name (``batch``, ``height``, ``width``).
+        planes: Whether an image input comes as planes of 0..255 instead of camera bytes.
+    """
+
+    dynamic: tuple[tuple[str, DynamicDim], ...] = ()
+    planes: bool = False
+
+
+@dataclass
+class Prepared:
+    """A model that is ready to be captured for any target.
+
+    Attributes:
+        loaded: The model and what its source knows.
+        specs: Inputs of the model itself, nothing free yet.
+        tensors: Example tensors of these.
+        structure: How flat inputs become the model's arguments.
+        image: Index of the input that takes camera bytes, with its preprocessing.
+    """
+
+    loaded: LoadedModel
+    specs: tuple[TensorSpec, ...]
+    tensors: tuple[Tensor, ...]
+    structure: pytree.TreeSpec | None
+    image: tuple[int, ImageSpec] | None = None
+    _captures: dict[Variant, Capture] = field(default_factory=dict)
+
+    def face_specs(self, variant: Variant) -> tuple[TensorSpec, ...]:
+        """The face's inputs for a variant.
+
+        Raises:
+            InputSpecError: The example does not fit a free dimension's range.
+        """
+        specs = list(self.specs)
+        if self.image is not None:
+            index, image = self.image
+            model_input = specs[index]
+            batch, channels, height, width = model_input.shape
+            if variant.planes:
+                specs[index] = replace(model_input, dtype="float32", layout="NCHW")
+            else:
+                specs[index] = replace(
+                    model_input,
+                    shape=(batch, height, width, channels),
+                    dtype="uint8",
+                    layout="NHWC",
+                    image=image,
+                )
+        return tuple(_freed(spec, dict(variant.dynamic)) for spec in specs)
+
+    def capture(self, variant: Variant) -> Capture:
+        """The model captured for a variant; captured once."""
+        if variant not in self._captures:
+            specs = self.face_specs(variant)
+            self._captures[variant] = capture(
+                self.loaded.model,
+                specs,
+                self._face_tensors(specs),
+                self.structure,
+                self.image,
+                planes=variant.planes,
+            )
+        return self._captures[variant]
+
+    def face(self) -> FaceModel:
+        """The model itself behind its face, as an app would call it."""
+        names = [spec.name for spec in self.specs]
+        return FaceModel(self.loaded.model, names, self.structure, self.image).eval()
+
+    def _face_tensors(self, specs: Sequence[TensorSpec]) -> list[Tensor]:
+        tensors = list(self.tensors)
+        if self.image is not None:
+            index, _ = self.image
+            spec = specs[index]
+            array = random_inputs([spec], seed=1)[spec.name]
+            if spec.dtype != "uint8":
+                array = np.abs(array) * 80
+            tensors[index] = torch.from_numpy(array)
+        return tensors
+
+    def example(self) -> dict[str, np.ndarray]:
+        """Example arrays of the face, by input name."""
+        tensors = self._face_tensors(self.face_specs(Variant()))
+        pairs = zip(self.specs, tensors, strict=True)
+        return {spec.name: tensor.detach().numpy() for spec, tensor in pairs}
+
+
+def _freed(spec: TensorSpec, dims: Mapping[str, DynamicDim]) -> TensorSpec:
+    axes: dict[int, DynamicDim] = {}
+    if "batch" in dims and spec.shape:
+        axes[0] = dims["batch"]
+    if len(spec.shape) == 4 and spec.layout:
+        first = 1 if spec.layout == "NHWC" else 2
+        for offset, name in enumerate(("height", "width")):
+            if name in dims:
+                axes[first + offset] = dims[name]
+    for axis, dim in axes.items():
+        size = spec.shape[axis]
+        if not dim.min <= size <= dim.max or size % dim.multiple:
+            raise InputSpecError(
+                f"input {spec} has {dim.name} {size}, outside {dim.min}..{dim.max}"
+                + (f" in multiples of {dim.multiple}" if dim.multiple > 1 else ""),
+                remedy=f"widen the range, for instance --dynamic "
+                f"{'batch' if dim.name == 'batch' else 'hw'}=1..{max(size, dim.max)}",
+            )
+    return replace(spec, dynamic=axes)
+
+
+def read_example(path: Path) -> Any:
+    """Example arguments from a file.
+
+    Args:
+        path: ``.npz`` or ``.safetensors`` (arrays by argument name), ``.npy`` (one array), or
+            ``.pt`` with a tensor, a tuple or a dictionary of tensors.
+
+    Raises:
+        InputSpecError: A file of another kind, or a damaged one.
+    """
+    if not path.is_file():
+        raise InputSpecError(f"no example file {path}", remedy="check the path")
+    if path.suffix in (".pt", ".pth"):
+        return read_tensors(path)
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        if path.suffix == ".npy":
+            return torch.from_numpy(np.load(path, allow_pickle=False))
+    except Exception as error:
+        raise InputSpecError(
+            f"{path.name} holds no arrays that can be read: {error}",
+            remedy="write it with numpy.savez or safetensors",
+        ) from error
+    raise InputSpecError(
+        f"{path.name} is no example file", remedy="give .npz, .npy, .safetensors or .pt"
+    )
+
+
+def prepare(
+    source: str | nn.Module,
+    example: Any = None,
+    *,
+    inputs: Sequence[TensorSpec] = (),
+    image: ImageSpec | None = None,
+    weights: Path | None = None,
+) -> Prepared:
+    """Load a model and settle what its inputs are.
+
+    Args:
+        source: SOURCE, or the model itself.
+        example: Example arguments; see :func:`edgesdk.face.flat_example`.
+        inputs: Input specs in place of an example.
+        image: Preprocessing to bake into the artefact.
+        weights: Weights to load into the model.
+
+    Raises:
+        InputSpecError: Inputs that nobody told, or that do not fit.
+        UsageError: Both an example and specs.
+        EdgeSdkError: See :func:`edgesdk.source.load`.
+    """
+    if isinstance(source, str):
+        loaded = load(source, weights)
+    else:
+        if weights is not None:
+            raise UsageError("load the weights into the model first, or give a SOURCE")
+        loaded = _from_python(source)
+    if example is not None and inputs:
+        raise UsageError("an example and input specs say the same twice", remedy="give one of them")
+    if example is None and not inputs:
+        example, inputs = loaded.example, loaded.inputs
+    if example is not None:
+        names, tensors, structure = flat_example(loaded.model, example)
+        specs = tuple(spec_of(name, tensor) for name, tensor in zip(names, tensors, strict=True))
+    elif inputs:
+        specs, tensors, structure = _from_specs(loaded.model, inputs)
+    else:
+        raise InputSpecError(
+            f"nothing says what {loaded.name} takes",
+            remedy=f"--input {_first_parameter(loaded.model)}:1x3x224x224",
+        )
+    return Prepared(
+        loaded, specs, tuple(tensors), structure, _image_input(specs, image) if image else None
+    )
+
+
+def _from_python(model: nn.Module) -> LoadedModel:
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            f"a {type(model).__name__} is no model", remedy="pass an nn.Module or a SOURCE string"
+        )
+    name = type(model).__name__
+    notes: tuple[str, ...] = ()
+    if any(module.training for module in model.modules()):
+        try:
+            # The user's own object keeps its modes: training may go on after the export.
+            model = copy.deepcopy(model).eval()
+        except Exception as error:
+            raise UsageError(
+                f"the model is in training mode and cannot be copied: {error}",
+                remedy="call model.eval() before the export",
+            ) from error
+        notes = (
+            "the model was in training mode; its copy was switched to evaluation (dropout off, "
+            "batch norm fixed)",
+        )
+    return LoadedModel(model, name, name, notes=notes)
+
+
+def _first_parameter(model: nn.Module) -> str:
+    names = [name for name in inspect.signature(model.forward).parameters if name != "args"]
+    return names[0] if names else "x"
+
+
+def _from_specs(
+    model: nn.Module, inputs: Sequence[TensorSpec]
+) -> tuple[tuple[TensorSpec, ...], list[Tensor], pytree.TreeSpec | None]:
+    names = [spec.name for spec in inputs]
+    if len(set(names)) != len(names):
+        raise InputSpecError(
+            "two inputs have the same name", remedy="name them: --input left:1x3 --input right:1x3"
+        )
+    arrays = random_inputs(inputs, seed=0)
+    tensors = [
+        torch.from_numpy(arrays[name]).to(torch_dtype(s.dtype))
+        for name, s in zip(names, inputs, strict=True)
+    ]
+    parameters = inspect.signature(model.forward).parameters
+    specs = tuple(
+        replace(spec, layout=spec.layout or spec_of(spec.name, tensor).layout)
+        for spec, tensor in zip(inputs, tensors, strict=True)
+    )
+    if all(name in parameters for name in names):
+        example = dict(zip(names, tensors, strict=True))
+        ordered = [name for name in parameters if name in example]
+        # In the order of forward(), whatever the order on the command line.
+        _, tensors, structure = flat_example(model, {name: example[name] for name in ordered})
+        by_name = {spec.name: spec for spec in specs}
+        return tuple(by_name[name] for name in ordered), tensors, structure
+    flat_example(model, tuple(tensors))
+    return specs, tensors, None
+
+
+def _image_input(specs: Sequence[TensorSpec], image: ImageSpec) -> tuple[int, ImageSpec]:
+    for index, spec in enumerate(specs):
+        if len(spec.shape) == 4 and spec.shape[1] == image.channels and spec.dtype == "float32":
+            return index, image
+    raise InputSpecError(
+        f"no input takes an image of {image.channels} channels: "
+        + ", ".join(str(spec) for spec in specs),
+        remedy="--image needs a float32 input of shape 1x3xHxW (1x1xHxW for grey)",
+    )
+
+
+def _real_inputs(
+    files: Sequence[Path], specs: Sequence[TensorSpec], prepared: Prepared
+) -> list[tuple[str, dict[str, np.ndarray]]]:
+    found = []
+    background = prepared.example()
+    for index, path in enumerate(files[:_MAX_REAL]):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            arrays = dict(background)
+            pictured = [
+                spec
+                for spec in specs
+                if len(spec.shape) == 4
+                and spec.shape[3 if spec.layout == "NHWC" else 1] in (1, 3)
+                and spec.layout
+            ]
+            if not pictured:
+                raise InputSpecError(
+                    f"{path.name} is a picture, but no input takes one",
+                    remedy="give samples as .npz files of arrays by input name",
+                )
+            for spec in pictured:
+                arrays[spec.name] = _normalized(image_tensor(path, spec), spec, prepared)
+        else:
+            arrays = _arrays_of(path, specs)
+        found.append((path.name or f"sample {index}", arrays))
+    return found
+
+
+def _normalized(array: np.ndarray, spec: TensorSpec, prepared: Prepared) -> np.ndarray:
+    """What the model sees of a photograph, where its preprocessing is known but not baked in."""
+    image = prepared.loaded.image
+    if spec.image is not None or image is None or array.shape[1] != image.channels:
+        return array
+    if image.model_color == "bgr":
+        array = array[:, ::-1]
+    scaled = array * (image.high - image.low) + image.low
+    mean = np.asarray(image.mean, np.float32).reshape(1, -1, 1, 1)
+    std = np.asarray(image.std, np.float32).reshape(1, -1, 1, 1)
+    return np.ascontiguousarray(((scaled - mean) / std).astype(spec.dtype))
+
+
+def _arrays_of(path: Path, specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
+    example = read_example(path)
+    if isinstance(example, Tensor):
+        example = {specs[0].name: example}
+    if not isinstance(example, Mapping):
+        example = {spec.name: tensor for spec, tensor in zip(specs, example, strict=False)}
+    arrays = {}
+    for spec in specs:
+        if spec.name not in example:
+            raise InputSpecError(f"{path.name} has no array {spec.name!r}")
+        array = np.asarray(example[spec.name])
+        if array.shape != spec.shape:
+            raise InputSpecError(f"{spec.name!r} in {path.name} is {array.shape}, not {spec.shape}")
+        arrays[spec.name] = array.astype(spec.dtype)
+    return arrays
+
+
+def _other_sizes(specs: Sequence[TensorSpec]) -> list[dict[str, int]]:
+    """Two further sizes of the free dimensions: the smallest, and one above the example's."""
+    dims = {
+        dim.name: (dim, spec.shape[axis]) for spec in specs for axis, dim in spec.dynamic.items()
+    }
+    if not dims:
+        return []
+    smallest = {name: -(-dim.min // dim.multiple) * dim.multiple for name, (dim, _) in dims.items()}
+    larger = {}
+    for name, (dim, size) in dims.items():
+        steps = max(1, size // (2 * dim.multiple)) if size > 8 else 2
+        larger[name] = min(dim.max // dim.multiple * dim.multiple, size + steps * dim.multiple)
+    sizes = {name: size for name, (_, size) in dims.items()}
+    return [found for found in (smallest, larger) if found != sizes]
+
+
+def make_samples(
+    prepared: Prepared,
+    variant: Variant,
+    files: Sequence[Path] = (),
+    on_sample: Callable[[int, int], None] | None = None,
+) -> Samples:
+    """Real and random inputs with what the model itself answers.
+
+    Args:
+        prepared: The model.
+        variant: Whose free dimensions also get samples of other sizes.
+        files: Photographs or files of arrays; at most 8 are taken.
+        on_sample: Called with the number done and the number in all.
+
+    Raises:
+        ModelOutputError: The model answers NaN or infinity; names the operator.
+        InputSpecError: A file that does not fit.
+    """
+    specs = prepared.face_specs(variant)
+    real = _real_inputs(files, specs, prepared)
+    example = prepared.example()
+    drawn = [
+        (f"random {index + 1}", random_inputs(specs, 100 + index, example))
+        for index in range(_RANDOM)
+    ]
+    drawn += [
+        (
+            ", ".join(f"{name}={size}" for name, size in sizes.items()),
+            random_inputs(specs, 200 + index, example, sizes),
+        )
+        for index, sizes in enumerate(_other_sizes(specs))
+    ]
+    face = prepared.face()
+    pairs = [*real, *drawn]
+    expected = []
+    for index, (name, arrays) in enumerate(pairs):
+        outputs = run_eager(face, arrays)
+        if any(not np.isfinite(a).all() for a in outputs.values() if a.dtype.kind == "f"):
+            error = first_not_finite(prepared.capture(variant).program, arrays)
+            error.message += f" (on {name})"
+            raise error
+        expected.append(outputs)
+        if on_sample:
+            on_sample(index + 1, len(pairs))
+    return Samples(
+        tuple(name for name, _ in pairs),
+        tuple(arrays for _, arrays in pairs),
+        tuple(expected),
+        len(real),
+    )

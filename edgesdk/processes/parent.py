@@ -1,0 +1,283 @@
+"""The parent's side: ask a child, watch it, end it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from edgesdk.errors import EdgeSdkError, by_name
+from edgesdk.processes.exchange import Exchange
+from edgesdk.processes.failures import (
+    ChildDied,
+    ChildError,
+    ChildFailure,
+    ChildMemoryLimit,
+    ChildTimeout,
+    describe_exit,
+)
+from edgesdk.processes.spawn import spawn
+from edgesdk.processes.tree import has_ended, high_water_mark, resident_bytes, wait_for_end
+from edgesdk.processes.wire import Message, ProtocolError, encode
+
+__all__ = ["ChildProcess", "Reply"]
+
+#: Seconds between two looks at the child. A look at the memory of a tree takes a few milliseconds
+#: of a core, so that a child without a limit, which may be in a timed run, is looked at rarely.
+_LOOK_WITH_LIMIT = 0.05
+_LOOK_WITHOUT_LIMIT = 1.0
+#: Seconds in which a child that has closed its channel may end by itself and tell how.
+_GRACE = 2.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A child's answer.
+
+    Attributes:
+        payload: Plain JSON.
+        arrays: Numeric arrays by name; they belong to the receiver.
+    """
+
+    payload: dict[str, Any]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class ChildProcess:
+    """A Python module running in a process of its own, killed with everything it started.
+
+    The child leads its own session, so that Ctrl-C in a terminal reaches the parent alone, which
+    then ends the child. Should the parent die in any way, the operating system kills the child's
+    group. What it prints to stdout and stderr, native code included, goes to a bounded log. Its
+    temporary files lie in a folder of its own, which goes with it.
+
+    One request runs at a time; a second thread waits for its turn. Close it, or use it as a
+    context manager.
+
+    Args:
+        module: Importable module that ends in :func:`edgesdk.processes.child.serve`.
+        memory_limit: Bytes that the child and its descendants may hold resident together while a
+            request runs; None for no limit. Looked at every 50 ms.
+        environment: Variables set on top of the parent's own. A ``PYTHONPATH`` is searched after
+            this package.
+        name: What to call it in messages, such as ``the LiteRT converter``.
+
+    Raises:
+        MissingToolError: This Python does not know its own interpreter.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        *,
+        memory_limit: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        name: str = "the child process",
+    ) -> None:
+        self.name = name
+        self._memory_limit = memory_limit
+        self._turn = threading.Lock()
+        self._peak = 0
+        self._spawned = spawn(module, environment or {})
+        # Runs once: when it is closed, forgotten, or when this process ends.
+        self._end = weakref.finalize(self, self._spawned.end)
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._spawned.process.pid
+
+    @property
+    def closed(self) -> bool:
+        """Whether the child has been ended, by :meth:`close` or by a failed request."""
+        return not self._end.alive
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """Largest resident set seen, in bytes.
+
+        Of the child itself as the system kept it (Linux), or of the child with its descendants
+        where a look during a request found more. There is a look every second of a request,
+        every 50 ms where there is a limit.
+        """
+        if not self.closed:
+            self._peak = max(self._peak, high_water_mark(self.pid))
+        return self._peak
+
+    def log_tail(self, lines: int = 40) -> str:
+        """The last lines that the child printed to stdout or stderr, joined by newlines."""
+        return self._spawned.log.tail(lines)
+
+    def request(
+        self,
+        kind: str,
+        payload: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, np.ndarray] | None = None,
+        *,
+        timeout: float,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Reply:
+        """Send one request and wait for its answer.
+
+        Any end but an answer kills the child: time or memory over the limit, Ctrl-C, an exception
+        in ``on_progress``. After a :class:`ChildFailure` or an error of ours it lives on.
+
+        Args:
+            kind: Which handler answers.
+            payload: Plain JSON.
+            arrays: Numeric arrays by name.
+            timeout: Seconds until the child is killed; the first request includes its start.
+            on_progress: Called in this thread with every progress message.
+
+        Raises:
+            ChildFailure: The handler raised an exception that is none of ours.
+            ChildDied: The process ended, or was closed before.
+            ChildTimeout: No answer in time.
+            ChildMemoryLimit: Too much memory.
+            EdgeSdkError: The very error that the handler raised.
+            TypeError: The payload is no plain JSON, or an array holds no numbers.
+        """
+        pieces = encode(kind, payload or {}, arrays or {})
+        with self._turn:
+            if self.closed:
+                raise ChildDied(f"{self.name} is closed")
+            try:
+                answer = self._converse(pieces, timeout, on_progress)
+            except ChildError as error:
+                self.close()
+                error.log = self.log_tail()
+                raise
+            except BaseException:
+                self.close()
+                raise
+            if answer.kind != "result":
+                raise self._raised(answer)
+            return Reply(answer.payload, answer.arrays)
+
+    def _converse(
+        self,
+        pieces: list[memoryview],
+        timeout: float,
+        on_progress: Callable[[dict[str, Any]], None] | None,
+    ) -> Message:
+        exchange = Exchange(self._spawned.channel, self._spawned.log, pieces)
+        look_every = _LOOK_WITHOUT_LIMIT if self._memory_limit is None else _LOOK_WITH_LIMIT
+        deadline = time.monotonic() + timeout
+        next_look = time.monotonic() + look_every
+        ended = False
+        while True:
+            now = time.monotonic()
+            if now >= deadline:
+                raise self._timed_out(timeout)
+            if now >= next_look:
+                # A descendant that inherited the channel keeps it open after the child's death.
+                ended = has_ended(self.pid)
+                self._look_at_memory()
+                next_look = now + look_every
+            try:
+                message = exchange.step(min(deadline, next_look) - now)
+            except (EOFError, ProtocolError) as error:
+                raise self._died(error) from error
+            if message is None:
+                if ended:
+                    raise self._died(EOFError())
+            elif message.kind != "progress":
+                return message
+            elif on_progress is not None:
+                on_progress(message.payload)
+
+    def _look_at_memory(self) -> None:
+        seen = resident_bytes(self.pid)
+        self._peak = max(self._peak, seen)
+        if self._memory_limit is not None and seen > self._memory_limit:
+            error = ChildMemoryLimit(
+                f"{self.name} took {_megabytes(seen)}, more than its limit of "
+                f"{_megabytes(self._memory_limit)}",
+                remedy="raise the memory limit, or use a smaller model or input",
+            )
+            error.limit, error.seen = self._memory_limit, seen
+            raise error
+
+    def _timed_out(self, timeout: float) -> ChildError:
+        error = ChildTimeout(
+            f"{self.name} did not answer within {timeout:g} s",
+            remedy="raise the time limit if the work may really take that long",
+        )
+        error.seconds = timeout
+        return error
+
+    def _died(self, cause: Exception) -> ChildError:
+        if isinstance(cause, ProtocolError):
+            return ChildDied(f"{self.name} answered with something that is no message: {cause}")
+        if not wait_for_end(self.pid, _GRACE):
+            return ChildDied(f"{self.name} closed its channel without an answer")
+        self.close()
+        error = ChildDied(f"{self.name} died: {describe_exit(self._spawned.process.returncode)}")
+        error.returncode = self._spawned.process.returncode
+        return error
+
+    def _raised(self, answer: Message) -> EdgeSdkError:
+        told = {key: None if value is None else str(value) for key, value in answer.payload.items()}
+        if answer.kind == "error":
+            return by_name(
+                told.get("error") or "",
+                told.get("message") or "",
+                where=told.get("where"),
+                remedy=told.get("remedy"),
+            )
+        kind, detail = told.get("kind") or "", told.get("message") or ""
+        error = ChildFailure(f"{self.name} failed: {kind.removeprefix('builtins.')}: {detail}")
+        error.kind, error.detail, error.traceback = kind, detail, told.get("traceback") or ""
+        error.log = self.log_tail()
+        return error
+
+    def pause(self) -> None:
+        """Stop every thread of the child where it stands, until :meth:`resume`.
+
+        Thread pools spin for milliseconds after their work and would disturb what is timed
+        elsewhere. A request to a paused child runs into its time limit.
+        """
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused child go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if not self.closed:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+
+    def close(self) -> None:
+        """Kill the child and everything it started. Closing twice is allowed.
+
+        Between two requests nothing runs that could be cut short, and the vendors' libraries are
+        not to be trusted with an orderly end.
+        """
+        if not self.closed:
+            self._peak = self.peak_memory_bytes
+            self._end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 2**20:.0f} MiB"

@@ -1,0 +1,278 @@
+"""Loading an exported program (``.pt2``) that nobody vouches for.
+
+``torch.export.load`` unpickles tensor subclasses, constants and sample inputs without restriction,
+loads compiled libraries that lie in the archive, and evaluates texts of the program (see
+:mod:`edgesdk.program_text`). Here every part is checked first, with the same reader and on the same
+bytes that are loaded afterwards.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import math
+import os
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgesdk.errors import EdgeSdkError, SourceError, SourceNotFoundError, UnsafeFileError
+from edgesdk.program_text import check_program_text
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+__all__ = ["check_program_file", "load_program"]
+
+_MAX_BYTES = 16 * 2**30
+_MAX_RECORDS = 200_000
+_MAX_TEXT_BYTES = 512 * 2**20
+_MODEL = "model"
+_PLAIN_RECORD = re.compile(
+    r"archive_format|archive_version|byteorder|\.data/[a-z_]+|\.format_version|\.storage_alignment"
+    r"|models/model\.json|data/sample_inputs/model\.pt"
+    r"|data/weights/(?:weight_\d+|model_weights_config\.json|model\.pt)"
+    r"|data/constants/(?:tensor_\d+|model_constants_config\.json|model\.pt)"
+    r"|extra/[\w.\- ]+"
+)
+_CODE_RECORDS = {
+    "data/aotinductor/": "compiled libraries",
+    "data/constants/custom_obj_": "objects of native classes",
+    "data/constants/opaque_obj_": "pickled objects",
+}
+
+
+def check_program_file(path: str | os.PathLike[str]) -> None:
+    """Check that loading a ``.pt2`` file runs no code from it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        SourceNotFoundError: There is no such file.
+        SourceError: The file is damaged or no exported program.
+        UnsafeFileError: Loading it would run code, or its parts lie or expand beyond reason.
+    """
+    _checked(Path(path))
+
+
+def load_program(path: str | os.PathLike[str]) -> ExportedProgram:
+    """Load a ``.pt2`` file after :func:`check_program_file` has passed it.
+
+    Args:
+        path: The file, as ``torch.export.save`` writes it, with one program.
+
+    Returns:
+        The program.
+
+    Raises:
+        SourceNotFoundError: There is no such file.
+        SourceError: The file is damaged or belongs to another version of torch.
+        UnsafeFileError: Loading it would run code.
+    """
+    path = Path(path)
+    data = _checked(path)
+    from torch.export.pt2_archive._package import load_pt2
+
+    # Straight to the reader of the checked form: torch.export.load falls back to the form of
+    # torch 2.7, which this check knows nothing of.
+    with _Quiet():
+        try:
+            contents = load_pt2(io.BytesIO(data))
+            return contents.exported_programs[_MODEL]
+        except Exception as error:
+            raise _damaged(path, _first_line(error)) from error
+
+
+class _Quiet:
+    """Torch's warnings and log lines about a file go nowhere: what matters is an exception."""
+
+    def __enter__(self) -> None:
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.simplefilter("ignore")
+        self._level = logging.root.manager.disable
+        logging.disable(max(self._level, logging.WARNING))
+
+    def __exit__(self, *error: object) -> None:
+        logging.disable(self._level)
+        self._warnings.__exit__(None, None, None)
+
+
+def _damaged(path: Path, reason: str) -> SourceError:
+    return SourceError(
+        f"{path.name} is damaged or not an exported program (.pt2): {reason}",
+        where=str(path),
+        remedy="copy the file again, or export it again with torch.export.save and the torch "
+        "version installed here",
+    )
+
+
+def _unsafe(path: Path, reason: str) -> UnsafeFileError:
+    return UnsafeFileError(
+        f"{path.name} {reason}",
+        where=str(path),
+        remedy="do not open this file; ask for the model's source, or for a program of plain "
+        "tensors and operators",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    # Torch nests whole tracebacks in its messages; the last line is the cause.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]
+
+
+def _checked(path: Path) -> bytes:
+    """The content of a file that is safe to load."""
+    data = _read(path)
+    _check_archive(path, data)
+    try:
+        records = _Records(data)
+        _check_names(path, records.names)
+        _check_config(path, records, "weights")
+        _check_config(path, records, "constants")
+        for name in records.names:
+            if name.endswith("/model.pt"):
+                _check_pickle(path, name, records.read(name))
+        _check_text(path, records)
+    except EdgeSdkError:
+        raise
+    except Exception as error:
+        raise _damaged(path, _first_line(error)) from error
+    return data
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise SourceNotFoundError(f"there is no program {path}", remedy="check the path")
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise _unsafe(path, f"is larger than {_MAX_BYTES // 2**30} GiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror}", where=str(path)) from error
+
+
+def _check_archive(path: Path, data: bytes) -> None:
+    """Sizes and names as the directory of the archive tells them."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError) as error:
+        raise _damaged(path, "it is no complete zip archive") from error
+    except UnicodeDecodeError as error:
+        raise _damaged(path, "its directory is unreadable") from error
+    if len(entries) > _MAX_RECORDS:
+        raise _unsafe(path, f"holds {len(entries)} entries")
+    names = [entry.filename for entry in entries]
+    if len(set(names)) != len(names):
+        raise _unsafe(path, "holds two entries of one name")
+    for entry in entries:
+        if entry.filename.startswith("/") or ".." in entry.filename.split("/"):
+            raise _unsafe(path, f"holds the entry {entry.filename!r}, which leaves the archive")
+        # torch writes its records as they are; a compressed one is only good for a bomb.
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > len(data):
+            raise _unsafe(path, f"holds the entry {entry.filename!r}, which would expand")
+    if "version" in names and any(name.startswith("serialized_") for name in names):
+        raise _damaged(path, "it has the form of torch 2.7 and older")
+
+
+class _Records:
+    """The records of an archive as torch's own reader sees them."""
+
+    def __init__(self, data: bytes) -> None:
+        import torch
+
+        self._reader = torch._C.PyTorchFileReader(io.BytesIO(data))
+        self.names: list[str] = list(self._reader.get_all_records())
+        self._limit = len(data)
+
+    def size(self, name: str) -> int:
+        """Bytes of a record."""
+        return int(self._reader.get_record_size(name))
+
+    def read(self, name: str, limit: int | None = None) -> bytes:
+        """A record, unless it claims to be larger than the whole file."""
+        if self.size(name) > min(self._limit, limit or self._limit):
+            raise ValueError(f"the record {name} is larger than it can be")
+        content: bytes = self._reader.get_record(name)
+        return content
+
+    def json(self, name: str) -> Any:
+        """A record that holds JSON."""
+        return json.loads(self.read(name, _MAX_TEXT_BYTES))
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    for name in names:
+        for prefix, what in _CODE_RECORDS.items():
+            if name.startswith(prefix):
+                raise _unsafe(path, f"holds {what} ({name}), which run when they are loaded")
+        if not _PLAIN_RECORD.fullmatch(name):
+            raise _unsafe(path, f"holds {name!r}, which is no part of an exported program")
+    for needed in ("archive_format", "models/model.json", "data/sample_inputs/model.pt"):
+        if needed not in names:
+            raise _damaged(path, f"its record {needed} is missing")
+
+
+def _check_config(path: Path, records: _Records, kind: str) -> None:
+    """Which records are tensors, and that no empty record claims to be a large one."""
+    name = f"data/{kind}/model_{kind}_config.json"
+    if name not in records.names:
+        # The older form keeps all of them in one pickle, which is checked as such.
+        if f"data/{kind}/model.pt" in records.names:
+            return
+        raise _damaged(path, f"its record {name} is missing")
+    config = records.json(name)["config"]
+    for entry in config.values():
+        file = f"data/{kind}/{entry['path_name']}"
+        if file not in records.names or not _PLAIN_RECORD.fullmatch(file):
+            raise _damaged(path, f"the record {file} is missing")
+        if entry["use_pickle"]:
+            _check_pickle(path, file, records.read(file))
+            continue
+        sizes = [size["as_int"] for size in entry["tensor_meta"]["sizes"]]
+        if any(not isinstance(size, int) or size < 0 for size in sizes):
+            raise _damaged(path, f"the tensor in {file} has an impossible shape")
+        if records.size(file) == 0 and math.prod(sizes) > 0:
+            raise _damaged(path, f"the tensor in {file} is empty")
+
+
+def _check_pickle(path: Path, name: str, content: bytes) -> None:
+    """Refuse a pickle that holds more than tensors and plain containers."""
+    if not content:
+        return
+    import pickle
+
+    import torch
+
+    if content[:4] == b"PK\x03\x04":
+        _check_archive(path, content)
+    try:
+        with _Quiet():
+            torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        raise _unsafe(
+            path, f"holds a pickle ({name}) with more than tensors, which runs when it is read"
+        ) from error
+    except Exception as error:
+        # Whatever else stops the restricted reader would make torch try the unrestricted one.
+        raise _unsafe(path, f"holds a pickle ({name}) that cannot be read safely") from error
+
+
+def _check_text(path: Path, records: _Records) -> None:
+    from torch._export.serde import schema
+    from torch._export.serde.serialize import _bytes_to_dataclass
+
+    content = records.read("models/model.json", _MAX_TEXT_BYTES)
+    program = _bytes_to_dataclass(schema.ExportedProgram, content)
+    try:
+        check_program_text(program)
+    except UnsafeFileError as error:
+        raise UnsafeFileError(
+            f"{path.name}: {error.message}", where=str(path), remedy=error.remedy
+        ) from error

@@ -1,0 +1,28 @@
+"""The report: a bundle's manifest as one HTML page, and as rows for a terminal's table.
+
+>>> from edgesdk import write_report
+>>> write_report("mobilenet_v2.edge")  # doctest: +SKIP
+PosixPath('mobilenet_v2.edge/report.html')
+"""
+
+from __future__ import annotations
+
+from edgesdk.report.page import render
+from edgesdk.report.photographs import Photograph
+from edgesdk.report.summary import COLUMNS, Status, SummaryRow, summary_rows
+from edgesdk.report.verdict import Fact, Verdict, verdict
+from edgesdk.report.writing import REPORT_NAME, write_report
+
+__all__ = [
+    "COLUMNS",
+    "REPORT_NAME",
+    "Fact",
+    "Photograph",
+    "Status",
+    "SummaryRow",
+    "Verdict",
+    "render",
+    "summary_rows",
+    "verdict",
+    "write_report",
+]

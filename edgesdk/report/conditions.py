@@ -1,0 +1,71 @@
+"""Under which conditions figures were measured, so that only like is compared with like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgesdk.manifest import ArtefactRecord, Manifest, ProfileRecord
+from edgesdk.report.quantities import count_text
+
+__all__ = ["Condition", "conditions", "main_condition", "profile_under"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A device and a thread count; figures of two conditions are never compared.
+
+    Attributes:
+        device: Device identifier.
+        device_name: Processor or phone in words.
+        threads: Threads the runtime was given.
+    """
+
+    device: str
+    device_name: str
+    threads: int
+
+    def __str__(self) -> str:
+        threads = "1 thread" if self.threads == 1 else f"{count_text(self.threads)} threads"
+        return f"{self.device_name or self.device}, {threads}"
+
+
+def _condition(profile: ProfileRecord) -> Condition:
+    return Condition(profile.device, profile.device_name, profile.threads)
+
+
+def profile_under(artefact: ArtefactRecord, condition: Condition | None) -> ProfileRecord | None:
+    """The newest profile of ``artefact`` under ``condition``, or None."""
+    matching = [profile for profile in artefact.profiles if _condition(profile) == condition]
+    return matching[-1] if matching else None
+
+
+def conditions(manifest: Manifest) -> Sequence[Condition]:
+    """Every condition measured, the most telling first.
+
+    First those in which a native runtime ran, then this machine before attached devices, then one
+    thread before many, then the most artefacts.
+    """
+    found: dict[Condition, int] = {}
+    for artefact in manifest.artefacts:
+        newest = {_condition(profile): profile for profile in artefact.profiles}
+        for condition, profile in newest.items():
+            found[condition] = found.get(condition, 0) + (not profile.evaluator)
+
+    def rank(condition: Condition) -> tuple[bool, bool, bool, int, int]:
+        native = found[condition]
+        return (
+            native == 0,
+            condition.device != "local",
+            condition.threads != 1,
+            -native,
+            condition.threads,
+        )
+
+    return sorted(found, key=rank)
+
+
+def main_condition(manifest: Manifest) -> Condition | None:
+    """The condition of the summary: the first of :func:`conditions`, None without a profile."""
+    measured = conditions(manifest)
+    return measured[0] if measured else None

@@ -1,0 +1,83 @@
+"""Inputs and outputs in words: sizes with their free dimensions, and what happens to an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgesdk.manifest import Manifest
+from edgesdk.report.labels import artefact_labels
+from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
+
+__all__ = ["Face", "faces", "image_text", "shape_text"]
+
+_COLORS = {"rgb": "RGB", "bgr": "BGR", "grey": "grey"}
+
+
+@dataclass(frozen=True)
+class Face:
+    """Inputs and outputs that some artefacts share.
+
+    Attributes:
+        owners: Who has this face: ``The model``, or artefacts by label.
+        inputs: In order.
+        outputs: In order.
+    """
+
+    owners: tuple[str, ...]
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+
+
+def _free(size: DynamicDim) -> str:
+    multiple = f", multiples of {size.multiple}" if size.multiple > 1 else ""
+    return f"{size.name} ({size.min}–{size.max}{multiple})"
+
+
+def shape_text(spec: TensorSpec) -> str:
+    """The shape with its free dimensions: ``batch (1–8) × 3 × 224 × 224``."""
+    sizes = [
+        _free(spec.dynamic[axis]) if axis in spec.dynamic else str(size)
+        for axis, size in enumerate(spec.shape)
+    ]
+    return " × ".join(sizes) or "scalar"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def image_text(image: ImageSpec) -> str:
+    """The preprocessing that an artefact does itself, in one sentence."""
+    channels = "one byte" if image.channels == 1 else f"three bytes in {_COLORS[image.color]} order"
+    steps = [f"scales 0..255 to {image.low:g}..{image.high:g}"]
+    if image.color != image.model_color:
+        steps.append(f"reorders to {_COLORS[image.model_color]}")
+    if any(image.mean):
+        steps.append(f"subtracts the mean ({_numbers(image.mean)})")
+    if any(value != 1 for value in image.std):
+        steps.append(f"divides by the standard deviation ({_numbers(image.std)})")
+    return (
+        f"Takes camera bytes, {channels} a pixel. The artefact itself {_sequence(steps)}: "
+        "pass the picture as it is."
+    )
+
+
+def _sequence(steps: Sequence[str]) -> str:
+    if len(steps) == 1:
+        return steps[0]
+    return f"{', '.join(steps[:-1])} and {steps[-1]}"
+
+
+def faces(manifest: Manifest) -> list[Face]:
+    """The model's face first, then those of artefacts that differ from it, equal ones together."""
+    found = [(manifest.inputs, manifest.outputs, ["The model"])]
+    labels = artefact_labels(manifest.artefacts)
+    for artefact, label in zip(manifest.artefacts, labels, strict=True):
+        for inputs, outputs, owners in found:
+            if inputs == artefact.inputs and outputs == artefact.outputs:
+                owners.append(label)
+                break
+        else:
+            found.append((artefact.inputs, artefact.outputs, [label]))
+    return [Face(tuple(owners), inputs, outputs) for inputs, outputs, owners in found]

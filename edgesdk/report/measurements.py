@@ -1,0 +1,321 @@
+"""The manifest's figures as plots: which go in, how each is labelled, what is left out and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from edgesdk.manifest import Manifest, OperatorTime, ProfileRecord
+from edgesdk.report.conditions import Condition, conditions, profile_under
+from edgesdk.report.labels import artefact_labels, evaluated_label, family
+from edgesdk.report.plots import Bar, Dot, bar_plot, dot_plot
+from edgesdk.report.quantities import (
+    bound_text,
+    bytes_text,
+    cosine_text,
+    count_text,
+    error_text,
+    milliseconds_text,
+    share_text,
+)
+from edgesdk.report.scatter import Point, scatter_plot
+from edgesdk.report.summary import Status, SummaryRow
+
+__all__ = [
+    "OperatorPlot",
+    "Plot",
+    "latency_plots",
+    "operator_plots",
+    "parity_plots",
+    "size_plot",
+    "trade_off_plot",
+]
+
+_MOST_OPERATORS = 15
+_MOST_KINDS = 8
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot with its words.
+
+    Attributes:
+        title: Heading.
+        caption: How to read it, and what it leaves out.
+        body: The plot; empty where nothing can be drawn.
+    """
+
+    title: str
+    caption: str
+    body: Markup
+
+
+@dataclass(frozen=True)
+class OperatorPlot:
+    """Time by operator of one artefact.
+
+    Attributes:
+        label: The artefact.
+        mark: Marks figures of an evaluator; empty for a runtime's.
+        condition: Device and threads.
+        kinds: Plot by operator type; empty where all are of different types.
+        operators: Plot of the most expensive operators.
+        rest: What the plot leaves out, in words.
+        note: Where the times come from.
+    """
+
+    label: str
+    mark: str
+    condition: str
+    kinds: Markup
+    operators: Markup
+    rest: str
+    note: str
+
+
+def size_plot(rows: Sequence[SummaryRow]) -> Plot:
+    """Bars of the artefacts' sizes, smallest first."""
+    sized = [row for row in rows if row.size_bytes is not None]
+    bars = [
+        Bar(
+            row.label,
+            row.size_bytes or 0,
+            bytes_text(row.size_bytes),
+            f"{row.label}: {count_text(row.size_bytes or 0)} bytes, {row.precision}",
+            row.family,
+            hint=_hint(row, row.precision),
+        )
+        for row in sorted(sized, key=lambda row: row.size_bytes or 0)
+    ]
+    caption = "Bytes on disk, smallest first."
+    return Plot("Size", caption, bar_plot(bars, _bytes_tick, "Size by artefact"))
+
+
+def _hint(row: SummaryRow, words: str) -> str:
+    """``words`` with the status beside it, unless the artefact passed."""
+    if row.status is Status.PASSED:
+        return words
+    return f"{words} · {row.status.icon} {row.status.value}"
+
+
+def _bytes_tick(value: float) -> str:
+    """A tick of a size axis, without needless digits: ``5 MB``."""
+    text, unit = bytes_text(round(value)).split(" ")
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {unit}"
+
+
+def _milliseconds_tick(value: float) -> str:
+    return f"{value:,.6g} ms"
+
+
+def latency_plots(manifest: Manifest, rows: Sequence[SummaryRow]) -> list[Plot]:
+    """Latency bars, one plot a condition; figures of an evaluator are named, never drawn."""
+    return [_latency_plot(manifest, rows, condition) for condition in conditions(manifest)]
+
+
+def _latency_plot(manifest: Manifest, rows: Sequence[SummaryRow], condition: Condition) -> Plot:
+    measured: list[tuple[SummaryRow, ProfileRecord]] = []
+    left_out = []
+    # Rows of failures come after those of the artefacts.
+    for artefact, row in zip(manifest.artefacts, rows, strict=False):
+        profile = profile_under(artefact, condition)
+        if profile is None:
+            continue
+        if profile.evaluator:
+            figure = milliseconds_text(profile.latency.p50)
+            left_out.append(f"{row.label} {figure} ({evaluated_label(artefact.target)})")
+        else:
+            measured.append((row, profile))
+    bars = [
+        Bar(
+            row.label,
+            profile.latency.p50,
+            milliseconds_text(profile.latency.p50),
+            _latency_title(row.label, profile),
+            row.family,
+            low=profile.latency.p10,
+            high=profile.latency.p90,
+            hint=_hint(row, profile.runtime),
+        )
+        for row, profile in sorted(measured, key=lambda item: item[1].latency.p50)
+    ]
+    caption = f"{condition}. Bar: median. Whisker: 10th to 90th percentile."
+    if left_out:
+        caption += f" Not drawn, because no runtime was timed: {'; '.join(left_out)}."
+    return Plot("Latency", caption, bar_plot(bars, _milliseconds_tick, f"Latency on {condition}"))
+
+
+def _latency_title(label: str, profile: ProfileRecord) -> str:
+    latency = profile.latency
+    figures = {
+        "p10": latency.p10,
+        "p50": latency.p50,
+        "p90": latency.p90,
+        "p99": latency.p99,
+        "fastest": latency.min,
+        "slowest": latency.max,
+    }
+    written = ", ".join(f"{name} {milliseconds_text(value)}" for name, value in figures.items())
+    return f"{label}, {profile.runtime}, {count_text(profile.runs)} runs: {written}"
+
+
+def parity_plots(manifest: Manifest, rows: Sequence[SummaryRow]) -> list[Plot]:
+    """Cosine distance and relative error on log axes, each artefact with its own gate."""
+    cosines, errors = [], []
+    for artefact, row in zip(manifest.artefacts, rows, strict=False):
+        parity = artefact.parity
+        if parity is None or row.status is Status.NOT_RUN:
+            continue
+        gate = parity.gate
+        hint = "evaluated" if row.parity_mark else ""
+        mark = f" ({row.parity_mark})" if row.parity_mark else ""
+        unknown = "not comparable" if row.finite else "not finite"
+        distance = None if row.cosine is None else max(0.0, 1 - row.cosine)
+        cosines.append(
+            Dot(
+                row.label,
+                distance,
+                unknown if row.cosine is None else cosine_text(row.cosine),
+                f"{row.label}: cosine {cosine_text(row.cosine)}, gate "
+                f"{bound_text(gate.cosine)}{mark}",
+                1 - gate.cosine,
+                row.family,
+                passed=row.cosine is not None and row.cosine >= gate.cosine,
+                hollow=bool(row.parity_mark),
+                hint=hint,
+            )
+        )
+        error = row.relative_error
+        errors.append(
+            Dot(
+                row.label,
+                error,
+                unknown if error is None else error_text(error),
+                f"{row.label}: relative error {error_text(error)}, gate "
+                f"{bound_text(gate.relative_error)}{mark}",
+                gate.relative_error,
+                row.family,
+                passed=error is not None and error <= gate.relative_error,
+                hollow=bool(row.parity_mark),
+                hint=hint,
+            )
+        )
+    reading = "Left is better; the dashed line is the gate. Ring: made by an evaluator."
+    return [
+        Plot(
+            "Cosine distance to the original",
+            f"1 − cosine, worst sample and output, log axis. {reading}",
+            dot_plot(cosines, "Cosine distance by artefact"),
+        ),
+        Plot(
+            "Relative error",
+            f"Largest difference as a part of the output's range, log axis. {reading}",
+            dot_plot(errors, "Relative error by artefact"),
+        ),
+    ]
+
+
+def trade_off_plot(rows: Sequence[SummaryRow]) -> Plot:
+    """Size against latency of what a runtime ran under the summary's condition."""
+    proven = any(row.status is Status.PASSED for row in rows)
+    points = [
+        Point(
+            row.label if row.status is Status.PASSED else f"{row.status.icon} {row.label}",
+            row.p50_ms,
+            row.size_bytes,
+            f"{row.label}: {milliseconds_text(row.p50_ms)}, {bytes_text(row.size_bytes)}, "
+            f"{row.status.value}",
+            row.family,
+            # What missed the gate beats nobody.
+            eligible=row.status is Status.PASSED
+            or (row.status is Status.NOT_VERIFIED and not proven),
+        )
+        for row in rows
+        if row.p50_ms is not None and row.size_bytes is not None and not row.profile_mark
+    ]
+    condition = next((row.condition for row in rows if row.condition is not None), None)
+    return Plot(
+        "Size against latency",
+        f"Across: median latency ({condition}). Up: size. Lower left is better. "
+        f"Filled: {'passed' if proven else 'not verified'}, and no other such artefact is both "
+        "smaller and faster.",
+        scatter_plot(points, _milliseconds_tick, _bytes_tick, "Size against latency"),
+    )
+
+
+def operator_plots(manifest: Manifest) -> list[OperatorPlot]:
+    """Time by operator, for each artefact under the first condition that has any."""
+    plots = []
+    labels = artefact_labels(manifest.artefacts)
+    measured = conditions(manifest)
+    for artefact, label in zip(manifest.artefacts, labels, strict=True):
+        for condition in measured:
+            profile = profile_under(artefact, condition)
+            if profile is not None and (profile.operators or profile.operators_note):
+                mark = evaluated_label(artefact.target) if profile.evaluator else ""
+                plots.append(_operator_plot(label, artefact.target, mark, condition, profile))
+                break
+    return plots
+
+
+def _operator_plot(
+    label: str, target: str, mark: str, condition: Condition, profile: ProfileRecord
+) -> OperatorPlot:
+    ranked = sorted(profile.operators, key=lambda operator: -operator.milliseconds)
+    shares = _shares(ranked)
+    colour = family(target)
+    shown = list(zip(ranked, shares, strict=True))[:_MOST_OPERATORS]
+    bars = [
+        Bar(
+            operator.name,
+            operator.milliseconds,
+            f"{milliseconds_text(operator.milliseconds)} · {share_text(share)}",
+            f"{operator.name} ({operator.operator}): {milliseconds_text(operator.milliseconds)}",
+            colour,
+            hint=" · ".join(part for part in (operator.operator, operator.where) if part),
+        )
+        for operator, share in shown
+    ]
+    by_kind: dict[str, tuple[float, float, int]] = {}
+    for operator, share in zip(ranked, shares, strict=True):
+        time, part, count = by_kind.get(operator.operator, (0.0, 0.0, 0))
+        by_kind[operator.operator] = (time + operator.milliseconds, part + share, count + 1)
+    kinds = [
+        Bar(
+            f"{kind} ×{count}",
+            time,
+            f"{milliseconds_text(time)} · {share_text(part)}",
+            f"{kind}: {count} operators, {milliseconds_text(time)}",
+            colour,
+        )
+        for kind, (time, part, count) in sorted(by_kind.items(), key=lambda item: -item[1][0])
+    ]
+    hidden = ranked[_MOST_OPERATORS:]
+    rest = ""
+    if hidden:
+        time = sum(operator.milliseconds for operator in hidden)
+        rest = (
+            f"{len(hidden)} more take {milliseconds_text(time)} together "
+            f"({share_text(sum(shares[_MOST_OPERATORS:]))})."
+        )
+    return OperatorPlot(
+        label,
+        mark,
+        str(condition),
+        bar_plot(kinds[:_MOST_KINDS], None, f"Time by operator type of {label}")
+        if len(kinds) < len(ranked)
+        else Markup(""),
+        bar_plot(bars, None, f"Most expensive operators of {label}"),
+        rest,
+        profile.operators_note,
+    )
+
+
+def _shares(operators: Sequence[OperatorTime]) -> list[float]:
+    """Shares as recorded, or computed where the record has none."""
+    if any(operator.share > 0 for operator in operators):
+        return [operator.share for operator in operators]
+    total = sum(max(0.0, operator.milliseconds) for operator in operators)
+    return [max(0.0, op.milliseconds) / total if total > 0 else 0.0 for op in operators]

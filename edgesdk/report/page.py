@@ -1,0 +1,144 @@
+"""The report: one HTML page that holds everything it shows and asks the network for nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from edgesdk.manifest import Manifest
+from edgesdk.report.commands import reproduction_commands
+from edgesdk.report.conditions import main_condition
+from edgesdk.report.faces import faces, image_text, shape_text
+from edgesdk.report.findings import coverage_views, protocols, seen_classes
+from edgesdk.report.labels import artefact_labels, evaluated_label, family, target_label
+from edgesdk.report.measurements import (
+    latency_plots,
+    operator_plots,
+    parity_plots,
+    size_plot,
+    trade_off_plot,
+)
+from edgesdk.report.photographs import Photograph, thumbnail
+from edgesdk.report.plots import meter
+from edgesdk.report.quantities import (
+    bound_text,
+    bytes_text,
+    cosine_text,
+    count_text,
+    decibel_text,
+    error_text,
+    milliseconds_text,
+    share_text,
+)
+from edgesdk.report.summary import missed_bounds, summary_rows
+from edgesdk.report.verdict import verdict
+
+__all__ = ["render"]
+
+# Colours and cursor movements in what converters print. Applied to the escaped page, so it may
+# match nothing that markup is made of.
+_TERMINAL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+# Controls, and marks that turn the direction of writing: a name must not dress up as another.
+_UNSEEN = dict.fromkeys(
+    (
+        *(code for code in range(0x20) if code not in (0x09, 0x0A)),
+        *range(0x7F, 0xA0),
+        *(0x061C, 0x200E, 0x200F),
+        *range(0x2028, 0x202F),
+        *range(0x2066, 0x206A),
+        0xFEFF,
+        # Half a character: no UTF-8 can hold it.
+        *range(0xD800, 0xE000),
+    ),
+    "\N{REPLACEMENT CHARACTER}",
+)
+
+
+def _visible(text: str) -> str:
+    """``text`` without terminal sequences, with a sign in place of what cannot be seen."""
+    plain = _TERMINAL_SEQUENCE.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+    return plain.translate(_UNSEEN)
+
+
+def _clip(text: str, length: int = 160) -> str:
+    """The first line of ``text``, shortened to ``length`` characters."""
+    first = text.strip().partition("\n")[0]
+    return first if len(first) <= length else f"{first[: length - 1].rstrip()}…"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("edgesdk.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        bound=bound_text,
+        bytes=bytes_text,
+        clip=_clip,
+        cosine=cosine_text,
+        count=count_text,
+        decibel=decibel_text,
+        difference=error_text,
+        evaluated=evaluated_label,
+        family=family,
+        image=image_text,
+        milliseconds=milliseconds_text,
+        shape=shape_text,
+        share=share_text,
+        target=target_label,
+    )
+    environment.globals.update(
+        coverage_views=coverage_views, meter=meter, missed_bounds=missed_bounds
+    )
+    return environment
+
+
+def render(manifest: Manifest, photographs: Sequence[Photograph] = ()) -> str:
+    """The report of a manifest as HTML; the same arguments give the same page.
+
+    Args:
+        manifest: What to report. Its texts are untrusted: all of them are escaped.
+        photographs: Pictures to show beside the classes that were seen on them, matched by the
+            name of the sample.
+
+    Raises:
+        InputSpecError: A photograph that cannot be read.
+    """
+    rows = summary_rows(manifest)
+    outcome = verdict(manifest)
+    leads: dict[str, list[str]] = {}
+    for fact in outcome.facts:
+        leads.setdefault(fact.label, []).append(fact.title)
+    pictures = {photograph.name: thumbnail(photograph) for photograph in photographs}
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            manifest=manifest,
+            rows=rows,
+            artefacts=list(
+                zip(manifest.artefacts, artefact_labels(manifest.artefacts), rows, strict=False)
+            ),
+            verdict=outcome,
+            leads=leads,
+            condition=main_condition(manifest),
+            size_plot=size_plot(rows),
+            latency_plots=latency_plots(manifest, rows),
+            trade_off_plot=trade_off_plot(rows),
+            parity_plots=parity_plots(manifest, rows),
+            operator_plots=operator_plots(manifest),
+            seen=seen_classes(manifest, pictures),
+            faces=faces(manifest),
+            protocols=protocols(manifest),
+            commands=reproduction_commands(manifest),
+        )
+    )
+    return _visible(page)

@@ -1,0 +1,129 @@
+"""Figures in words: the one place that decides how a number of the manifest is written.
+
+Nothing here raises on a strange figure. A manifest is untrusted, and a negative time or a size of
+a thousand digits must cost no more than an odd cell.
+"""
+
+from __future__ import annotations
+
+import math
+
+__all__ = [
+    "MISSING",
+    "bound_text",
+    "bytes_text",
+    "cosine_text",
+    "count_text",
+    "decibel_text",
+    "error_text",
+    "milliseconds_text",
+    "plain_number",
+    "share_text",
+]
+
+#: What stands where a figure does not exist.
+MISSING = "–"
+
+# Beyond this an integer is no measurement, and a float could not hold it.
+_LARGEST = 10**18
+
+_BYTE_UNITS = ("kB", "MB", "GB", "TB", "PB")
+
+
+def plain_number(value: float) -> float:
+    """``value`` as a float between -1e18 and 1e18, whatever integer the manifest holds."""
+    return float(max(-_LARGEST, min(_LARGEST, value)))
+
+
+def _three_digits(value: float) -> str:
+    """Three significant digits without an exponent, thousands separated."""
+    size = abs(value)
+    if size >= 99.95:
+        return f"{value:,.0f}"
+    if size >= 9.995:
+        return f"{value:.1f}"
+    if size >= 0.9995:
+        return f"{value:.2f}"
+    return f"{value:.3f}"
+
+
+def count_text(value: int) -> str:
+    """A number of things: ``3,504,872``."""
+    if abs(value) >= _LARGEST:
+        return "over 10^18"
+    return f"{value:,}"
+
+
+def bytes_text(value: int | None) -> str:
+    """Bytes in decimal units with three significant digits: ``14.2 MB``."""
+    if value is None:
+        return MISSING
+    size = plain_number(value)
+    if size < 1000:
+        return f"{size:.0f} B"
+    size /= 1000
+    unit = 0
+    # 999.5 would be written as 1,000 of its unit.
+    while size >= 999.5 and unit < len(_BYTE_UNITS) - 1:
+        size /= 1000
+        unit += 1
+    return f"{_three_digits(size)} {_BYTE_UNITS[unit]}"
+
+
+def milliseconds_text(value: float | None) -> str:
+    """Milliseconds with three significant digits: ``9.73 ms``, ``1,240 ms``."""
+    if value is None:
+        return MISSING
+    if 0 < value < 0.001:
+        return "< 0.001 ms"
+    if abs(value) >= 1e9:
+        return f"{_tidy(f'{value:.2e}')} ms"
+    return f"{_three_digits(value)} ms"
+
+
+def cosine_text(value: float | None) -> str:
+    """A cosine similarity with six decimals, rounded down so that only equality reads as 1."""
+    if value is None:
+        return MISSING
+    # float32 rounding moves the cosine of equal vectors this far to either side of 1.
+    if value >= 1 - 1e-7:
+        return "1.000000"
+    return f"{math.floor(plain_number(value) * 1e6) / 1e6:.6f}"
+
+
+def error_text(value: float | None) -> str:
+    """An absolute or relative difference with two significant digits: ``2.4e-4``, ``0.034``."""
+    if value is None:
+        return MISSING
+    if 0 < abs(value) < 1e-3:
+        return _tidy(f"{value:.1e}")
+    return _tidy(f"{value:.2g}")
+
+
+def _tidy(text: str) -> str:
+    """Write ``2.4e-04`` as ``2.4e-4``."""
+    digits, separator, exponent = text.partition("e")
+    return f"{digits}e{int(exponent)}" if separator else text
+
+
+def decibel_text(value: float | None) -> str:
+    """A signal to noise ratio: ``104.2 dB``."""
+    return MISSING if value is None else f"{plain_number(value):.1f} dB"
+
+
+def share_text(value: float | None) -> str:
+    """A part of 0..1 in percent. Only the whole reads as 100 %, only nothing as 0 %."""
+    if value is None:
+        return MISSING
+    percent = plain_number(value) * 100
+    if percent in (0.0, 100.0):
+        return f"{percent:.0f} %"
+    if 0 < percent < 0.1:
+        return "< 0.1 %"
+    # Rounding down keeps 99.96 % from reading as all.
+    return f"{math.floor(percent * 10) / 10:.1f} %"
+
+
+def bound_text(value: float) -> str:
+    """A bound of a gate, with every digit the user gave."""
+    return _tidy(f"{value:.10g}")

@@ -1,0 +1,172 @@
+"""Size against latency, labelled at the edge with leader lines, so near points stay legible."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from edgesdk.report.scales import Scale, linear_scale, log_scale
+from edgesdk.report.svg import element, percent
+
+__all__ = ["Point", "scatter_plot", "undominated"]
+
+_SPACING = 22
+_LEAST_HEIGHT = 280
+_TOP = 14
+_BOTTOM = 30
+# Values this far apart cannot share a linear axis without one of them lying on zero.
+_LOG_FROM = 20
+
+
+@dataclass(frozen=True)
+class Point:
+    """One artefact in the plane.
+
+    Attributes:
+        label: Its name.
+        x: Latency in milliseconds.
+        y: Size in bytes.
+        title: Tooltip.
+        family: Target family, for the colour.
+        eligible: Whether it may be recommended at all.
+    """
+
+    label: str
+    x: float
+    y: float
+    title: str
+    family: str = "other"
+    eligible: bool = True
+
+
+def undominated(points: Sequence[Point]) -> list[bool]:
+    """Whether a point is eligible and no eligible one is as good on both axes, better on one."""
+
+    def beats(other: Point, point: Point) -> bool:
+        return (
+            other.x <= point.x and other.y <= point.y and (other.x < point.x or other.y < point.y)
+        )
+
+    eligible = [point for point in points if point.eligible]
+    return [
+        point.eligible and not any(beats(other, point) for other in eligible) for point in points
+    ]
+
+
+def _scale(values: Sequence[float]) -> Scale:
+    positive = [value for value in values if value > 0]
+    if len(positive) == len(values) and max(values) / min(values) >= _LOG_FROM:
+        return log_scale(values)
+    return linear_scale(values, most_ticks=5)
+
+
+def _label_places(wanted: Sequence[float], height: float) -> list[float]:
+    """Places in pixels for labels that want to be at ``wanted``, ascending, kept apart."""
+    places = list(wanted)
+    for index in range(1, len(places)):
+        places[index] = max(places[index], places[index - 1] + _SPACING)
+    limit = height - _BOTTOM
+    for index in reversed(range(len(places))):
+        places[index] = min(places[index], limit)
+        limit = places[index] - _SPACING
+    return places
+
+
+def _grid(
+    x: Scale,
+    y: Scale,
+    across: Callable[[float], float],
+    down: Callable[[float], float],
+    x_text: Callable[[float], str],
+    y_text: Callable[[float], str],
+    height: float,
+) -> Markup:
+    floor = height - _BOTTOM
+    marks = []
+    for tick in y.ticks:
+        level = down(tick)
+        marks.append(element("line", x1=0, x2="100%", y1=level, y2=level, class_="grid"))
+        marks.append(element("text", y_text(tick), x=0, y=level - 4, class_="tick"))
+    # The y axis writes at the left, so the x axis leaves out what would lie beneath it.
+    for tick in x.ticks:
+        place = percent(across(tick))
+        marks.append(element("line", x1=place, x2=place, y1=_TOP, y2=floor, class_="grid"))
+        anchor = "end" if across(tick) > 92 else "middle"
+        if across(tick) > 4:
+            marks.append(
+                element(
+                    "text", x_text(tick), x=place, y=floor + 16, class_="tick", text_anchor=anchor
+                )
+            )
+    return Markup("").join(marks)
+
+
+def scatter_plot(
+    points: Sequence[Point],
+    x_text: Callable[[float], str],
+    y_text: Callable[[float], str],
+    description: str,
+) -> Markup:
+    """Points in a plane; those that no other beats on both axes are filled, the others rings.
+
+    Args:
+        points: In any order.
+        x_text: Writes a tick of the x axis.
+        y_text: Writes a tick of the y axis.
+        description: What the plot shows, for those who hear it.
+
+    Returns:
+        A block of markup; empty with fewer than two points.
+    """
+    if len(points) < 2:
+        return Markup("")
+    height = max(_LEAST_HEIGHT, len(points) * _SPACING + _TOP + _BOTTOM)
+    x, y = _scale([point.x for point in points]), _scale([point.y for point in points])
+
+    def across(value: float) -> float:
+        return 2 + 0.94 * x.at(value)
+
+    def down(value: float) -> float:
+        return height - _BOTTOM - (height - _BOTTOM - _TOP) * y.at(value) / 100
+
+    best = dict(zip(points, undominated(points), strict=True))
+    # Where two points lie equally high the right one is named first: its leader is in front.
+    ordered = sorted(points, key=lambda point: (down(point.y), -point.x))
+    places = _label_places([down(point.y) for point in ordered], height)
+    leaders, marks, labels = [], [], []
+    for point, place in zip(ordered, places, strict=True):
+        cx, cy = percent(across(point.x)), down(point.y)
+        leaders.append(element("line", x1=cx, y1=cy, x2="100%", y2=place, class_="leader"))
+        shape = "dot" if best[point] else "dot hollow"
+        marks.append(
+            element(
+                "g",
+                element("title", point.title),
+                element("circle", cx=cx, cy=cy, r=6, class_=shape),
+                class_=f"family-{point.family}",
+            )
+        )
+        labels.append(
+            element(
+                "li",
+                point.label,
+                style=f"top:{place - _SPACING / 2:.0f}px",
+                title=point.title,
+                class_=f"family-{point.family}",
+            )
+        )
+    grid = _grid(x, y, across, down, x_text, y_text, height)
+    canvas = element(
+        "svg",
+        *itertools.chain([grid], leaders, marks),
+        class_="canvas",
+        width="100%",
+        height=height,
+        role="img",
+        aria_label=description,
+    )
+    names = element("ol", *labels, class_="scatter-labels", style=f"height:{height}px")
+    return element("div", canvas, names, class_="scatter")

@@ -1,0 +1,318 @@
+"""One row a target: what the terminal's table and the report's table both show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from edgesdk.manifest import (
+    ArtefactRecord,
+    CoverageRecord,
+    FailureRecord,
+    GateRecord,
+    Manifest,
+    OutputParity,
+    ParityRecord,
+    ProfileRecord,
+)
+from edgesdk.report.conditions import Condition, main_condition, profile_under
+from edgesdk.report.labels import (
+    artefact_labels,
+    evaluated_label,
+    family,
+    precision_text,
+    target_label,
+)
+from edgesdk.report.quantities import (
+    MISSING,
+    bound_text,
+    bytes_text,
+    cosine_text,
+    count_text,
+    decibel_text,
+    error_text,
+    milliseconds_text,
+    share_text,
+)
+
+__all__ = [
+    "COLUMNS",
+    "Status",
+    "SummaryRow",
+    "delegated_share",
+    "missed_bounds",
+    "summary_rows",
+]
+
+
+class Status(Enum):
+    """What became of a target. The value is the word that is shown.
+
+    ``icon`` stands beside the word, ``tone`` (good, bad, open) chooses the colour.
+    """
+
+    PASSED = "passed"
+    PARITY_FAILED = "parity failed"
+    NOT_RUN = "does not run"
+    FAILED = "failed"
+    NOT_VERIFIED = "not verified"
+
+    @property
+    def icon(self) -> str:
+        """One character that tells the states apart without colour."""
+        return {"passed": "✓", "parity failed": "≠", "not verified": "?"}.get(self.value, "✗")
+
+    @property
+    def tone(self) -> str:
+        """``good``, ``bad`` or ``open``."""
+        return {"passed": "good", "not verified": "open"}.get(self.value, "bad")
+
+
+#: Headings of :meth:`SummaryRow.cells`, in order.
+COLUMNS = (
+    "target",
+    "status",
+    "precision",
+    "size",
+    "p50",
+    "p90",
+    "peak memory",
+    "load",
+    "cosine",
+    "max abs",
+    "relative",
+    "SNR",
+    "top-1",
+    "delegated",
+)
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One artefact, or one target that gave none. A figure nobody has is None.
+
+    Attributes:
+        label: Short name, unique among the artefacts.
+        target: Target with variant, as in the manifest.
+        family: Target without variant where known, else ``other``.
+        status: What became of it.
+        reason: Why, in words, where the status is not ``passed``.
+        file: Path of the artefact in the bundle; empty for a failure.
+        precision: Precision and quantization in words.
+        parity_mark: Marks the parity figures as an evaluator's; empty for a runtime's.
+        profile_mark: Marks latency, memory and load time as an evaluator's; likewise.
+        size_bytes: Size of the artefact.
+        p10_ms: Tenth percentile of the latency.
+        p50_ms: Median latency.
+        p90_ms: Ninetieth percentile of the latency.
+        peak_bytes: Largest resident set of the process that ran it.
+        load_ms: Median cold load.
+        cosine: Smallest over outputs and samples.
+        max_abs: Largest absolute difference over outputs.
+        relative_error: Largest over outputs.
+        snr_db: Smallest over outputs that differ at all.
+        exact: Whether every output is equal bit by bit.
+        finite: Whether every value of the artefact is finite.
+        agreement: Smallest share of samples with the same top-1 class.
+        delegated_share: Part of the operators that the delegate took, 0..1.
+        partitions: Delegated pieces.
+        condition: Device and threads of latency, memory and load time.
+    """
+
+    label: str
+    target: str
+    family: str
+    status: Status
+    reason: str = ""
+    file: str = ""
+    precision: str = ""
+    parity_mark: str = ""
+    profile_mark: str = ""
+    size_bytes: int | None = None
+    p10_ms: float | None = None
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    peak_bytes: int | None = None
+    load_ms: float | None = None
+    cosine: float | None = None
+    max_abs: float | None = None
+    relative_error: float | None = None
+    snr_db: float | None = None
+    exact: bool = False
+    finite: bool = True
+    agreement: float | None = None
+    delegated_share: float | None = None
+    partitions: int | None = None
+    condition: Condition | None = None
+
+    @property
+    def status_text(self) -> str:
+        """Icon and word, with the evaluator's mark: ``✓ passed (evaluated, ...)``."""
+        mark = f" ({self.parity_mark})" if self.parity_mark else ""
+        return f"{self.status.icon} {self.status.value}{mark}"
+
+    @property
+    def max_abs_text(self) -> str:
+        """The largest difference, or ``not finite``."""
+        return error_text(self.max_abs) if self.finite else "not finite"
+
+    @property
+    def snr_text(self) -> str:
+        """Decibels, or ``exact`` where nothing differs."""
+        return "exact" if self.exact else decibel_text(self.snr_db)
+
+    @property
+    def partitions_text(self) -> str:
+        """Number of delegated pieces: ``3 partitions``; empty where nothing was delegated."""
+        if not self.partitions:
+            return ""
+        return f"{count_text(self.partitions)} partition{'s' * (self.partitions != 1)}"
+
+    @property
+    def delegated_text(self) -> str:
+        """Share and number of pieces: ``98.4 % in 3 partitions``."""
+        if self.delegated_share is None:
+            return MISSING
+        pieces = f" in {self.partitions_text}" if self.partitions else ""
+        return f"{share_text(self.delegated_share)}{pieces}"
+
+    def cells(self) -> tuple[str, ...]:
+        """The row as text, one cell a heading of :data:`COLUMNS`; an evaluator's figures are marked."""
+        figures: tuple[str, ...] = (
+            milliseconds_text(self.p50_ms),
+            milliseconds_text(self.p90_ms),
+            bytes_text(self.peak_bytes),
+            milliseconds_text(self.load_ms),
+        )
+        if self.profile_mark:
+            figures = tuple(f if f == MISSING else f"{f} (evaluated)" for f in figures)
+        return (
+            self.label,
+            self.status_text,
+            self.precision or MISSING,
+            bytes_text(self.size_bytes),
+            *figures,
+            cosine_text(self.cosine),
+            self.max_abs_text,
+            error_text(self.relative_error),
+            self.snr_text,
+            share_text(self.agreement),
+            self.delegated_text,
+        )
+
+
+def delegated_share(coverage: CoverageRecord) -> float | None:
+    """Part of the operators that the delegate took, 0..1; None where no operator is named."""
+    taken = sum(max(0, count) for count in coverage.delegated.values())
+    left = sum(max(0, operator.count) for operator in coverage.left)
+    return taken / (taken + left) if taken + left else None
+
+
+def missed_bounds(output: OutputParity, gate: GateRecord) -> list[str]:
+    """Which bounds of the gate this output does not meet, in words; empty where it meets all."""
+    missed = []
+    if not output.finite:
+        missed.append("holds NaN or infinity")
+    elif output.cosine is None or output.relative_error is None:
+        missed.append("cannot be compared")
+    if output.cosine is not None and output.cosine < gate.cosine:
+        missed.append(f"cosine {cosine_text(output.cosine)} below {bound_text(gate.cosine)}")
+    if output.relative_error is not None and output.relative_error > gate.relative_error:
+        missed.append(
+            f"relative error {error_text(output.relative_error)} above "
+            f"{bound_text(gate.relative_error)}"
+        )
+    if (
+        gate.agreement is not None
+        and output.agreement is not None
+        and output.agreement < gate.agreement
+    ):
+        missed.append(
+            f"top-1 agreement {share_text(output.agreement)} below {share_text(gate.agreement)}"
+        )
+    return missed
+
+
+def _status(parity: ParityRecord | None) -> tuple[Status, str]:
+    if parity is None:
+        return Status.NOT_VERIFIED, "not compared with the original yet"
+    if parity.failure is not None:
+        return Status.NOT_RUN, parity.failure
+    if parity.passed:
+        return Status.PASSED, ""
+    reasons = [
+        f"{output.name}: {', '.join(missed)}"
+        for output in parity.outputs
+        if (missed := missed_bounds(output, parity.gate))
+    ]
+    return Status.PARITY_FAILED, "; ".join(reasons)
+
+
+def _least(values: Iterable[float | None]) -> float | None:
+    return min((value for value in values if value is not None), default=None)
+
+
+def _most(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _artefact_row(
+    artefact: ArtefactRecord, label: str, profile: ProfileRecord | None, condition: Condition | None
+) -> SummaryRow:
+    status, reason = _status(artefact.parity)
+    outputs = artefact.parity.outputs if artefact.parity is not None else []
+    mark = evaluated_label(artefact.target)
+    coverage = artefact.coverage
+    return SummaryRow(
+        label=label,
+        target=artefact.target,
+        family=family(artefact.target),
+        status=status,
+        reason=reason,
+        file=artefact.file.path,
+        precision=precision_text(artefact),
+        parity_mark=mark if artefact.parity is not None and artefact.parity.evaluator else "",
+        profile_mark=mark if profile is not None and profile.evaluator else "",
+        size_bytes=artefact.file.size,
+        p10_ms=profile.latency.p10 if profile else None,
+        p50_ms=profile.latency.p50 if profile else None,
+        p90_ms=profile.latency.p90 if profile else None,
+        peak_bytes=profile.peak_memory_bytes if profile else None,
+        load_ms=profile.load_ms if profile else None,
+        cosine=_least(output.cosine for output in outputs),
+        max_abs=_most(output.max_abs for output in outputs),
+        relative_error=_most(output.relative_error for output in outputs),
+        snr_db=_least(output.snr_db for output in outputs),
+        exact=bool(outputs) and all(output.finite and output.max_abs == 0 for output in outputs),
+        finite=all(output.finite for output in outputs),
+        agreement=_least(output.agreement for output in outputs),
+        delegated_share=delegated_share(coverage) if coverage else None,
+        partitions=coverage.partitions if coverage else None,
+        condition=condition if profile else None,
+    )
+
+
+def _failure_row(failure: FailureRecord) -> SummaryRow:
+    return SummaryRow(
+        label=target_label(failure.target),
+        target=failure.target,
+        family=family(failure.target),
+        status=Status.FAILED,
+        reason=failure.message,
+    )
+
+
+def summary_rows(manifest: Manifest) -> list[SummaryRow]:
+    """One row an artefact and then one a failure, in the manifest's order.
+
+    Latency, memory and load time are those of one condition for all rows, the first of
+    :func:`edgesdk.report.conditions.conditions`: an artefact not measured under it has none.
+    """
+    condition = main_condition(manifest)
+    labels = artefact_labels(manifest.artefacts)
+    rows = [
+        _artefact_row(artefact, label, profile_under(artefact, condition), condition)
+        for artefact, label in zip(manifest.artefacts, labels, strict=True)
+    ]
+    return rows + [_failure_row(failure) for failure in manifest.failures]

@@ -1,0 +1,65 @@
+"""The report as a file, inside its bundle or wherever it is wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgesdk.errors import OutputExistsError
+from edgesdk.report.page import render
+from edgesdk.report.photographs import Photograph
+from edgesdk.storage import storage_errors, write_atomically
+
+if TYPE_CHECKING:
+    from edgesdk.bundle import Bundle
+
+__all__ = ["REPORT_NAME", "write_report"]
+
+#: Name of the report within a bundle.
+REPORT_NAME = "report.html"
+
+
+def write_report(
+    bundle: Bundle | str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    photographs: Sequence[Photograph] = (),
+    overwrite: bool = True,
+) -> Path:
+    """Write the HTML report of a bundle.
+
+    Args:
+        bundle: A bundle, or the path of one.
+        output: The file, or a folder to put ``report.html`` into; None puts it into the bundle,
+            which stays valid.
+        photographs: See :func:`render`.
+        overwrite: Whether an older report may be replaced.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        BundleError: There is no bundle, or it is damaged or unsafe.
+        InputSpecError: A photograph that cannot be read.
+        OutputExistsError: The file is there and ``overwrite`` is False.
+        StorageError: The disk is full, read-only or not ours.
+    """
+    if isinstance(bundle, str | os.PathLike):
+        from edgesdk.bundle import Bundle
+
+        bundle = Bundle.open(Path(bundle))
+    path = Path(output) if output is not None else bundle.path
+    if path.is_dir():
+        path = path / REPORT_NAME
+    if not overwrite and os.path.lexists(path):
+        raise OutputExistsError(
+            f"{os.fspath(path)!r} exists already",
+            remedy="allow overwriting, or give another output",
+        )
+    page = render(bundle.manifest, photographs)
+    with storage_errors("cannot write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, page.encode())
+    return path

@@ -1,0 +1,187 @@
+"""``.mlpackage``: Apple's runtime on a Mac, an evaluator with torch everywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgesdk.errors import MissingBackendError, SessionError
+from edgesdk.runtime.damage import translated_errors
+from edgesdk.runtime.declared import declared_specs
+from edgesdk.runtime.loaded_session import LoadedSession, owned_array
+from edgesdk.runtime.mil import EVALUATOR_NOTE, MilEvaluator, MilFeature, load
+from edgesdk.runtime.session import MeasuredOperator
+from edgesdk.spec import TensorSpec
+
+__all__ = ["CoremlSession"]
+
+
+class CoremlSession(LoadedSession):
+    """A Core ML package. Not thread safe.
+
+    On a Mac it runs in Core ML on the processor (``predict`` of coremltools); ``threads`` is
+    Core ML's own business there. That path has never been run by this project's tests. Elsewhere
+    the saved program is evaluated with torch, and ``evaluator`` is True.
+
+    An image input takes camera bytes, ``uint8`` of shape ``[1, height, width, channels]``. With a
+    declared :class:`edgesdk.spec.ImageSpec` the channels are in its ``color`` order, otherwise in
+    the package's.
+
+    Args:
+        path: The ``.mlpackage`` folder.
+        threads: Threads of the evaluator.
+        inputs: Declared inputs, for ranges of free dimensions and images.
+        outputs: Declared outputs.
+
+    Raises:
+        MissingBackendError: ``coremltools`` is absent.
+        SessionError: The package is damaged or cannot be run.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        threads: int,
+        inputs: Sequence[TensorSpec] | None = None,
+        outputs: Sequence[TensorSpec] | None = None,
+    ) -> None:
+        super().__init__(path, threads)
+        # Reading the package with our own loader first checks it on every platform.
+        with translated_errors(
+            f"{path.name} is damaged or not a valid Core ML package",
+            remedy="copy the whole folder again or export the model again",
+        ):
+            program = load(path)
+        started = time.perf_counter()
+        self._native: Any = None
+        self._evaluator: MilEvaluator | None = None
+        if sys.platform == "darwin":
+            self._native = self._loaded_natively()
+            self.operators_note = "Core ML does not tell times of operators to Python"
+        else:
+            with translated_errors(f"the program of {path.name} cannot be evaluated"):
+                self._evaluator = MilEvaluator(program, threads=threads)
+            self.evaluator = True
+            self.note = EVALUATOR_NOTE
+            self.runtime = f"edgesdk MIL evaluator on torch {_version('torch')}"
+            self.operators_note = "per operator of the evaluator, with torch: no Apple device's"
+        self.load_seconds = time.perf_counter() - started
+        self._features: tuple[MilFeature, ...] = tuple(program.inputs)
+        found = [_input_spec(feature) for feature in program.inputs]
+        self.inputs = declared_specs("input", found, inputs)
+        self.outputs = declared_specs("output", _output_specs(program.outputs, outputs), outputs)
+        self._result_names = [feature.name for feature in program.outputs]
+
+    def _loaded_natively(self) -> Any:
+        try:
+            import coremltools
+        except ModuleNotFoundError as error:
+            raise MissingBackendError("coremltools", "coreml") from error
+        self.runtime = f"Core ML through coremltools {coremltools.__version__}"
+        with translated_errors(
+            f"Core ML cannot load {self.path.name}",
+            remedy="a package for a newer system than this one must be exported for an older one",
+        ):
+            return coremltools.models.MLModel(
+                str(self.path), compute_units=coremltools.ComputeUnit.CPU_ONLY
+            )
+
+    def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        feed = self._fed(arrays)
+        if self._evaluator is not None:
+            with translated_errors(f"the evaluation of {self.path.name} failed"):
+                results = self._evaluator.run(feed)
+        else:
+            with translated_errors(f"Core ML failed on {self.path.name}"):
+                results = self._native.predict(self._images(feed))
+        try:
+            values = [np.asarray(results[name]) for name in self._result_names]
+        except KeyError as error:
+            raise SessionError(f"{self.path.name} did not answer {error}") from error
+        return [
+            owned_array(value.astype(spec.dtype, copy=False))
+            for value, spec in zip(values, self.outputs, strict=True)
+        ]
+
+    def _fed(self, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Arrays as the package takes them: images as ``uint8 [1, channels, height, width]``."""
+        feed = {}
+        for feature, spec, array in zip(self._features, self.inputs, arrays, strict=True):
+            if feature.colour:
+                # Camera bytes in another order than the package's are turned round.
+                order = spec.image.color if spec.image is not None else ""
+                if (order, feature.colour) in (("rgb", "BGR"), ("bgr", "RGB")):
+                    array = array[..., ::-1]
+                array = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+            feed[feature.name] = array
+        return feed
+
+    def _images(self, feed: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Core ML in Python takes images as PIL images, always in RGB order."""
+        from PIL import Image
+
+        given: dict[str, Any] = dict(feed)
+        for feature in self._features:
+            if not feature.colour:
+                continue
+            pixels = feed[feature.name][0].transpose(1, 2, 0)
+            if feature.colour == "BGR":
+                # The system itself reorders the colours of the image for a BGR model.
+                pixels = pixels[..., ::-1]
+            if pixels.shape[-1] == 1:
+                pixels = pixels[..., 0]
+            given[feature.name] = Image.fromarray(np.ascontiguousarray(pixels))
+        return given
+
+    def _operator_times(self, arrays: list[np.ndarray], runs: int) -> Sequence[MeasuredOperator]:
+        if self._evaluator is None:
+            return ()
+        with translated_errors(f"the evaluation of {self.path.name} failed"):
+            return self._evaluator.operator_times(self._fed(arrays), runs)
+
+    def _release(self) -> None:
+        self._native = None
+        self._evaluator = None
+
+
+def _version(distribution: str) -> str:
+    from importlib.metadata import version
+
+    return version(distribution)
+
+
+def _input_spec(feature: MilFeature) -> TensorSpec:
+    spec = feature.spec()
+    if not feature.colour:
+        return spec
+    batch, channels, height, width = spec.shape
+    axes = {0: 0, 1: 3, 2: 1, 3: 2}
+    return replace(
+        spec,
+        shape=(batch, height, width, channels),
+        dtype="uint8",
+        dynamic={axes[axis]: dimension for axis, dimension in spec.dynamic.items()},
+        layout="NHWC",
+    )
+
+
+def _output_specs(
+    features: Sequence[MilFeature], declared: Sequence[TensorSpec] | None
+) -> list[TensorSpec]:
+    """Outputs with what the package knows; sizes that follow the inputs come from the manifest."""
+    specs = [feature.spec() for feature in features]
+    if declared is None:
+        return specs
+    wanted = {spec.name: spec for spec in declared}
+    return [
+        replace(spec, shape=wanted[spec.name].shape)
+        if spec.name in wanted and len(spec.shape) == len(wanted[spec.name].shape)
+        else spec
+        for spec in specs
+    ]

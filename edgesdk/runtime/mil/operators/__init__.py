@@ -1,0 +1,53 @@
+"""What every operator of MIL computes, grouped by idea; importing this registers all rules."""
+
+from __future__ import annotations
+
+from edgesdk.runtime.mil.operators import (
+    activation,
+    convolution,
+    creation,
+    elementwise,
+    indexing,
+    linear,
+    normalisation,
+    ordering,
+    pooling,
+    quantized,
+    rearrange,
+    recurrent,
+    reduction,
+    resize,
+    sampling,
+    shape,
+    slicing,
+)
+from edgesdk.runtime.mil.operators.registry import (
+    OperatorRule,
+    known_operators,
+    operator,
+    rule_of,
+)
+
+__all__ = [
+    "OperatorRule",
+    "activation",
+    "convolution",
+    "creation",
+    "elementwise",
+    "indexing",
+    "known_operators",
+    "linear",
+    "normalisation",
+    "operator",
+    "ordering",
+    "pooling",
+    "quantized",
+    "rearrange",
+    "recurrent",
+    "reduction",
+    "resize",
+    "rule_of",
+    "sampling",
+    "shape",
+    "slicing",
+]

@@ -1,0 +1,99 @@
+"""Pools over one, two or three spatial dimensions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgesdk.runtime.mil.operators.registry import operator
+from edgesdk.runtime.mil.operators.windows import (
+    Padding,
+    pad_space,
+    window_count,
+    window_padding,
+)
+
+__all__: list[str] = []
+
+_AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+_MAXIMUM = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+
+
+def _layout(
+    x: Tensor,
+    kernel_sizes: tuple[int, ...],
+    strides: tuple[int, ...],
+    pad_type: str,
+    pad: tuple[int, ...] | None,
+    ceil_mode: bool,
+) -> tuple[Padding, Padding]:
+    """The declared padding, and what the last windows of ceil mode reach beyond it."""
+    sizes = x.shape[2:]
+    declared = window_padding(pad_type, pad, sizes, kernel_sizes, strides)
+    beyond = []
+    for size, kernel, stride, padding in zip(sizes, kernel_sizes, strides, declared, strict=True):
+        count = window_count(size, kernel, stride, padding, ceil_mode)
+        reach = (count - 1) * stride + kernel
+        beyond.append((0, max(0, reach - size - sum(padding))))
+    return declared, beyond
+
+
+def _window_sums(x: Tensor, kernel_sizes: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
+    return _AVERAGE[x.dim() - 2](x, kernel_sizes, strides) * math.prod(kernel_sizes)
+
+
+@operator("avg_pool")
+def _avg_pool(
+    x: Tensor,
+    kernel_sizes: tuple[int, ...],
+    strides: tuple[int, ...],
+    pad_type: str,
+    ceil_mode: bool,
+    exclude_padding_from_average: bool,
+    pad: tuple[int, ...] | None = None,
+) -> Tensor:
+    declared, beyond = _layout(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
+    padded = pad_space(x, declared)
+    average = _AVERAGE[x.dim() - 2]
+    if padded is x and not any(after for _, after in beyond):
+        return average(x, kernel_sizes, strides)
+    # Elements that count in the divisor are one, the others zero: what ceil mode reaches beyond
+    # the declared padding never counts.
+    if exclude_padding_from_average:
+        counted = pad_space(torch.ones_like(x[:1, :1]), declared)
+    else:
+        counted = torch.ones_like(padded[:1, :1])
+    sums = _window_sums(pad_space(padded, beyond), kernel_sizes, strides)
+    counts = _window_sums(pad_space(counted, beyond), kernel_sizes, strides)
+    return sums / torch.clamp(torch.round(counts), min=1.0)
+
+
+@operator("max_pool")
+def _max_pool(
+    x: Tensor,
+    kernel_sizes: tuple[int, ...],
+    strides: tuple[int, ...],
+    pad_type: str,
+    ceil_mode: bool,
+    pad: tuple[int, ...] | None = None,
+) -> Tensor:
+    declared, beyond = _layout(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
+    padded = pad_space(pad_space(x, declared, -math.inf), beyond, -math.inf)
+    return _MAXIMUM[x.dim() - 2](padded, kernel_sizes, strides)
+
+
+@operator("l2_pool")
+def _l2_pool(
+    x: Tensor,
+    kernel_sizes: tuple[int, ...],
+    strides: tuple[int, ...],
+    pad_type: str,
+    ceil_mode: bool,
+    pad: tuple[int, ...] | None = None,
+) -> Tensor:
+    declared, beyond = _layout(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
+    squares = pad_space(pad_space(torch.square(x), declared), beyond)
+    return torch.sqrt(_window_sums(squares, kernel_sizes, strides))

@@ -1,0 +1,124 @@
+"""The registry of operator rules: one small torch function an operator of MIL.
+
+A rule takes the operator's inputs by their MIL names. What it receives follows its annotations: a
+``Tensor`` stays a tensor; ``int``, ``float``, ``bool``, ``str`` and tuples of them are read out of
+the tensor first, so rules speak plain Python about strides and axes.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "OperatorRule",
+    "as_float",
+    "known_operators",
+    "operator",
+    "operators_from",
+    "rule_of",
+]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Reader = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class OperatorRule:
+    """How one operator type is evaluated.
+
+    Attributes:
+        function: Takes the inputs by keyword, returns a tensor or a tuple of tensors.
+        readers: How each input is read before the call, by name.
+    """
+
+    function: Callable[..., Any]
+    readers: Mapping[str, _Reader]
+
+
+_RULES: dict[str, OperatorRule] = {}
+
+
+def _numbers(value: Any, kind: type) -> tuple[Any, ...]:
+    if isinstance(value, Tensor):
+        return tuple(kind(number) for number in value.reshape(-1).tolist())
+    return tuple(_number(item, kind) for item in value)
+
+
+def _number(value: Any, kind: type) -> Any:
+    return kind(value.item()) if isinstance(value, Tensor) else kind(value)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _reader(hint: Any) -> _Reader:
+    if get_origin(hint) in (Union, types.UnionType):
+        hint = next(choice for choice in get_args(hint) if choice is not type(None))
+    if hint in (int, float, bool):
+        return lambda value: _number(value, hint)
+    if get_origin(hint) is tuple:
+        element = get_args(hint)[0]
+        if element in (int, float, bool):
+            return lambda value: _numbers(value, element)
+        return tuple
+    return _same
+
+
+def operator(*op_types: str) -> Callable[[_Function], _Function]:
+    """Register the decorated function as the rule of ``op_types``.
+
+    Raises:
+        ValueError: An operator type has a rule already.
+    """
+
+    def register(function: _Function) -> _Function:
+        hints = get_type_hints(function)
+        hints.pop("return", None)
+        rule = OperatorRule(function, {name: _reader(hint) for name, hint in hints.items()})
+        for op_type in op_types:
+            if op_type in _RULES:
+                raise ValueError(f"operator {op_type!r} has a rule already")
+            _RULES[op_type] = rule
+        return function
+
+    return register
+
+
+def operators_from(table: Mapping[str, Callable[..., Tensor]], inputs: Iterable[str]) -> None:
+    """Register torch functions that take their tensors in order, such as ``add`` or ``sin``.
+
+    Args:
+        table: torch function by operator type.
+        inputs: Names of the operator's inputs, in the function's order.
+    """
+    names = tuple(inputs)
+    for op_type, function in table.items():
+
+        def rule(function: Callable[..., Tensor] = function, **values: Tensor) -> Tensor:
+            return function(*(values[name] for name in names))
+
+        if op_type in _RULES:
+            raise ValueError(f"operator {op_type!r} has a rule already")
+        _RULES[op_type] = OperatorRule(rule, dict.fromkeys(names, _same))
+
+
+def rule_of(op_type: str) -> OperatorRule | None:
+    """The rule of ``op_type``, or None where there is none."""
+    return _RULES.get(op_type)
+
+
+def known_operators() -> tuple[str, ...]:
+    """Every operator type that has a rule, sorted."""
+    return tuple(sorted(_RULES))
+
+
+def as_float(value: Tensor) -> Tensor:
+    """``value`` as ``float32``, where an integer operator is defined through real arithmetic."""
+    return value if value.is_floating_point() else value.to(torch.float32)

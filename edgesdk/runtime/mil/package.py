@@ -1,0 +1,118 @@
+"""The folder ``NAME.mlpackage`` on disk: where the model and its weights lie.
+
+A package comes from anywhere, so every path in its manifest is checked to stay inside it before a
+file is opened.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edgesdk.errors import SessionError
+
+__all__ = ["ModelPackage", "open_package"]
+
+_MANIFEST = "Manifest.json"
+_MAX_MANIFEST_BYTES = 1 << 20
+# Protocol buffers end at 2 GiB; a larger model file cannot be one.
+_MAX_MODEL_BYTES = (1 << 31) - 1
+_REMEDY = "convert the model again, or copy the whole .mlpackage folder again"
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """The files of a package.
+
+    Attributes:
+        path: The package's folder.
+        model: The serialized model.
+        weights: The folder with the weight files, or None where the package has none.
+    """
+
+    path: Path
+    model: Path
+    weights: Path | None
+
+
+def _damaged(path: Path, message: str, remedy: str = _REMEDY) -> SessionError:
+    return SessionError(message, where=str(path), remedy=remedy)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    manifest = path / _MANIFEST
+    try:
+        if manifest.stat().st_size > _MAX_MANIFEST_BYTES:
+            raise _damaged(path, f"{_MANIFEST} is too large to be a manifest")
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise _damaged(path, f"this is no Core ML package: it has no {_MANIFEST}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, f"{_MANIFEST} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise _damaged(path, f"{_MANIFEST} is no JSON object")
+    return content
+
+
+def _inside(path: Path, entry: object) -> Path:
+    """The item ``entry`` of the manifest, refused where it points out of the package."""
+    name = entry.get("path") if isinstance(entry, dict) else None
+    if not isinstance(name, str) or not name or "\x00" in name:
+        raise _damaged(path, f"an item of {_MANIFEST} has no path")
+    pure = PurePosixPath(name)
+    data = path / "Data"
+    target = data / name
+    # Resolving catches a link inside the package that points out of it.
+    leaves = pure.is_absolute() or ".." in pure.parts or "\\" in name
+    if leaves or not target.resolve().is_relative_to(data.resolve()):
+        raise _damaged(
+            path,
+            f"{_MANIFEST} names {name!r}, which is outside the package",
+            "do not use this package: an honest converter writes no such path",
+        )
+    return target
+
+
+def open_package(path: Path) -> ModelPackage:
+    """Find the files of a ``.mlpackage``.
+
+    Args:
+        path: The package's folder.
+
+    Raises:
+        SessionError: Not a package, a damaged one, or one whose paths leave it.
+    """
+    if not path.exists():
+        raise SessionError(
+            "there is no such Core ML package", where=str(path), remedy="check the path"
+        )
+    if not path.is_dir():
+        raise SessionError(
+            "a Core ML package is a folder, and this is a file",
+            where=str(path),
+            remedy="pass the .mlpackage folder; a single .mlmodel file holds no ML Program",
+        )
+    manifest = _read_manifest(path)
+    items = manifest.get("itemInfoEntries")
+    root = manifest.get("rootModelIdentifier")
+    if not isinstance(items, dict) or not isinstance(root, str) or root not in items:
+        raise _damaged(path, f"{_MANIFEST} does not say which item is the model")
+    model = _inside(path, items[root])
+    weights = None
+    for entry in items.values():
+        item = _inside(path, entry)
+        if entry.get("name") == "weights":
+            weights = item
+    if not model.is_file():
+        raise _damaged(path, f"the model file {model.name!r} of the package is missing")
+    if model.stat().st_size > _MAX_MODEL_BYTES:
+        raise _damaged(path, f"the model file {model.name!r} is larger than 2 GiB")
+    if weights is not None:
+        if not weights.is_dir():
+            raise _damaged(path, "the weights of the package are missing")
+        for file in weights.iterdir():
+            if not file.resolve().is_relative_to(path.resolve()):
+                raise _damaged(path, f"the weight file {file.name!r} is outside the package")
+    return ModelPackage(path, model, weights)

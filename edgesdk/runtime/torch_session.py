@@ -1,0 +1,184 @@
+"""``.pt2``, an exported program, in torch itself: the reference every other artefact is held to."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgesdk.errors import SessionError, SourceError
+from edgesdk.program_file import load_program
+from edgesdk.runtime.damage import translated_errors
+from edgesdk.runtime.declared import declared_specs
+from edgesdk.runtime.loaded_session import LoadedSession, owned_array
+from edgesdk.runtime.session import MeasuredOperator
+from edgesdk.spec import DTYPES, DynamicDim, TensorSpec
+
+__all__ = ["TorchSession"]
+
+#: A range without an upper end; this one only catches nonsense.
+_UNBOUNDED = 65536
+
+
+class TorchSession(LoadedSession):
+    """An exported program run by torch on the CPU. Not thread safe.
+
+    The number of threads is torch's own and holds for the whole process; it is set again before
+    each run, so that sessions with different numbers may take turns.
+
+    Args:
+        path: The ``.pt2`` file.
+        threads: Threads inside an operator.
+        inputs: Declared inputs, for ranges of free dimensions.
+        outputs: Declared outputs.
+
+    Raises:
+        SessionError: The file is damaged or of another version of torch.
+        UnsafeFileError: Loading the file would run code from it.
+    """
+
+    operators_note = "per operator of the program, timed one by one in torch's interpreter"
+
+    def __init__(
+        self,
+        path: Path,
+        threads: int,
+        inputs: Sequence[TensorSpec] | None = None,
+        outputs: Sequence[TensorSpec] | None = None,
+    ) -> None:
+        super().__init__(path, threads)
+        started = time.perf_counter()
+        # Damage is told as a SourceError, because the same file may be a user's SOURCE.
+        try:
+            program = load_program(path)
+        except SourceError as error:
+            if type(error) is not SourceError:
+                raise
+            raise SessionError(error.message, where=error.where, remedy=error.remedy) from error
+        import torch
+        from torch.utils import _pytree
+
+        self._torch = torch
+        self.runtime = f"torch {torch.__version__}"
+        with translated_errors(f"torch cannot run {path.name}"):
+            self._module: Any = program.module()
+            self._in_spec = program.call_spec.in_spec
+            self._unflatten = _pytree.tree_unflatten
+            self._flatten = _pytree.tree_leaves
+            found, results = _face(program)
+        self.load_seconds = time.perf_counter() - started
+        self.inputs = declared_specs("input", found, inputs)
+        self.outputs = declared_specs("output", results, outputs)
+
+    def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        with self._prepared(arrays) as (args, kwargs):
+            return self._arrays(self._module(*args, **kwargs))
+
+    def _prepared(self, arrays: list[np.ndarray]) -> Any:
+        return _Run(self, arrays)
+
+    def _arrays(self, results: Any) -> list[np.ndarray]:
+        leaves = [leaf for leaf in self._flatten(results) if isinstance(leaf, self._torch.Tensor)]
+        return [owned_array(leaf.detach().cpu().numpy()) for leaf in leaves]
+
+    def _operator_times(self, arrays: list[np.ndarray], runs: int) -> list[MeasuredOperator]:
+        clock = _timed_interpreter(self._torch, self._module)
+        with self._prepared(arrays) as (args, kwargs):
+            flat = self._flatten((args, kwargs))
+            for _ in range(runs + 1):
+                clock.run(*flat, enable_io_processing=False)
+        return [
+            MeasuredOperator(name, clock.operators[name], statistics.median(times[1:]))
+            for name, times in clock.milliseconds.items()
+        ]
+
+    def _release(self) -> None:
+        self._module = None
+
+
+class _Run:
+    """Threads, gradients and errors around one run of torch."""
+
+    def __init__(self, session: TorchSession, arrays: list[np.ndarray]) -> None:
+        self._session = session
+        self._arrays = arrays
+        self._translated = translated_errors(f"torch failed on {session.path.name}")
+        self._without_gradients = session._torch.no_grad()
+
+    def __enter__(self) -> tuple[Sequence[Any], dict[str, Any]]:
+        torch = self._session._torch
+        if torch.get_num_threads() != self._session.threads:
+            torch.set_num_threads(self._session.threads)
+        self._translated.__enter__()
+        self._without_gradients.__enter__()
+        # A program may change its inputs in place: it gets its own.
+        tensors = [torch.from_numpy(array.copy()) for array in self._arrays]
+        args, kwargs = self._session._unflatten(tensors, self._session._in_spec)
+        return args, kwargs
+
+    def __exit__(self, *error: Any) -> bool | None:
+        self._without_gradients.__exit__(*error)
+        return self._translated.__exit__(*error)
+
+
+def _timed_interpreter(torch: Any, module: Any) -> Any:
+    class TimedInterpreter(torch.fx.Interpreter):
+        def __init__(self) -> None:
+            super().__init__(module)
+            self.milliseconds: dict[str, list[float]] = {}
+            self.operators: dict[str, str] = {}
+
+        def run_node(self, node: Any) -> Any:
+            started = time.perf_counter()
+            result = super().run_node(node)
+            if node.op == "call_function":
+                elapsed = (time.perf_counter() - started) * 1000
+                self.milliseconds.setdefault(node.name, []).append(elapsed)
+                self.operators[node.name] = str(node.target)
+            return result
+
+    return TimedInterpreter()
+
+
+def _face(program: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    nodes = {node.name: node for node in program.graph.nodes}
+    output = next(node for node in program.graph.nodes if node.op == "output")
+    inputs = [
+        _spec(str(name), nodes[name].meta["val"], program.range_constraints)
+        for name in program.graph_signature.user_inputs
+        if name in nodes
+    ]
+    if len(inputs) != len(program.graph_signature.user_inputs):
+        raise SessionError(
+            "the program takes constants as inputs", remedy="export it with tensors alone"
+        )
+    values = dict(zip((str(n) for n in output.args[0]), output.args[0], strict=True))
+    outputs = [
+        _spec(str(name), values[str(name)].meta["val"], program.range_constraints)
+        for name in program.graph_signature.user_outputs
+    ]
+    return inputs, outputs
+
+
+def _spec(name: str, value: Any, ranges: Any) -> TensorSpec:
+    dtype = str(value.dtype).removeprefix("torch.")
+    if dtype not in DTYPES:
+        raise SessionError(f"{name!r} of the program has the dtype {dtype}")
+    shape, dynamic = [], {}
+    for axis, size in enumerate(value.shape):
+        if isinstance(size, int):
+            shape.append(size)
+            continue
+        expression = size.node.expr
+        shape.append(int(size.node.hint) if size.node.hint is not None else 1)
+        bounds = ranges.get(expression)
+        low = int(bounds.lower) if bounds is not None else 1
+        finite = bounds is not None and bounds.upper.is_finite and bounds.upper <= _UNBOUNDED
+        high = int(bounds.upper) if finite else _UNBOUNDED
+        label = str(expression) if str(expression).isidentifier() else f"{name}_{axis}"
+        dynamic[axis] = DynamicDim(label, max(low, 1), high)
+    return TensorSpec(name, tuple(shape), dtype, dynamic)
