@@ -105,12 +105,7 @@ def _dynamic_shapes(request: ConversionRequest) -> dict[str, Any]:
         axes: dict[int, Any] = {}
         for axis, dim in spec.dynamic.items():
             if dim.name not in dims:
-                steps = torch.export.Dim(
-                    dim.name if dim.multiple == 1 else f"{dim.name}_steps",
-                    min=-(-dim.min // dim.multiple),
-                    max=dim.max // dim.multiple,
-                )
-                dims[dim.name] = steps if dim.multiple == 1 else dim.multiple * steps
+                dims[dim.name] = torch.export.Dim(dim.name, min=dim.min, max=dim.max)
             axes[axis] = dims[dim.name]
         shapes[spec.name] = axes
     return shapes

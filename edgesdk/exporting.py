@@ -62,7 +62,8 @@ class ExportOptions:
     Attributes:
         name: Name of the bundle; the output's without suffix if empty.
         inputs: Input specs, where there is no example.
-        image: Preprocessing to bake in, so that an app passes camera bytes.
+        image: Preprocessing to bake in, so that an app passes camera bytes; a text as for
+            :func:`edgesdk.spec.parse_image`, or ``auto`` for what the source knows itself.
         dynamic: ``[TARGET:]batch[=1..8]`` or ``[TARGET:]hw[=64..1024/32]``, one entry each.
         weights: Weights to load.
         samples: Photographs or files of arrays that parity is measured on.
@@ -77,7 +78,7 @@ class ExportOptions:
 
     name: str = ""
     inputs: tuple[TensorSpec, ...] = ()
-    image: ImageSpec | None = None
+    image: ImageSpec | str | None = None
     dynamic: tuple[str, ...] = ()
     weights: Path | None = None
     samples: tuple[Path, ...] = ()

@@ -76,7 +76,8 @@ class ImagePreprocessing(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """``uint8 [n, h, w, c]`` or planes to ``float32 [n, c, h, w]``."""
-        planes = image if self.planes else image.permute(0, 3, 1, 2).to(torch.float32)
+        # In float first: delegates transpose floats, and leave bytes to a slow kernel.
+        planes = image if self.planes else image.to(torch.float32).permute(0, 3, 1, 2)
         if self.swap:
             planes = torch.cat((planes[:, 2:3], planes[:, 1:2], planes[:, 0:1]), dim=1)
         return planes * self.scale + self.offset

@@ -29,10 +29,12 @@ __all__ = [
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 16 * 2**20
 
-#: Values a manifest may hold. The largest honest ones, with a thousand operator times, stay under.
-_MAX_VALUES = 1_000_000
+# Room for some 150 profiles of 500 operators each, and what reading costs stays in seconds.
+_MAX_VALUES = 500_000
 _MAX_ITEMS = 10_000
 _MAX_TEXT = 20_000
+# The longest list of numbers is a shape; the product of a long one alone takes seconds.
+_MAX_NUMBERS = 64
 _MAX_INTEGER = 2**63 - 1
 
 _NUMBER_LIKE = re.compile(r"[\s+\-_.\d]+")
@@ -149,6 +151,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 f"manifest.json lists {len(value)} items in {_short(key)!r}, "
                 f"more than the {_MAX_ITEMS} a reader takes"
             )
+        if isinstance(value, list) and value[_MAX_NUMBERS:] and type(value[0]) in (int, float):
+            raise BundleUnsafeError(f"manifest.json lists {len(value)} numbers in {_short(key)!r}")
         if isinstance(value, str) and len(value) > _MAX_TEXT:
             raise BundleUnsafeError(
                 f"manifest.json has a text of {len(value)} characters in {_short(key)!r}"
@@ -210,7 +214,8 @@ def _explain(error: ValidationError) -> str:
     field = ""
     for step in first["loc"]:
         field += f"[{step}]" if isinstance(step, int) else f".{step}"
-    told = _WORDS.get(first["type"]) or first["msg"][:1].lower() + first["msg"][1:]
+    message = first["msg"].removeprefix("Input ")
+    told = _WORDS.get(first["type"]) or message[:1].lower() + message[1:]
     more = error.error_count() - 1
     tail = f" (and {more} more like it)" if more else ""
     return f"manifest.json: {_short(field.lstrip('.') or 'the whole')} {_short(told)}{tail}"

@@ -19,7 +19,7 @@ from edgesdk.face import FaceModel, flat_example, spec_of, torch_dtype
 from edgesdk.program import Capture, capture, first_not_finite, run_eager
 from edgesdk.samples import IMAGE_SUFFIXES, Samples, image_tensor, random_inputs
 from edgesdk.source import LoadedModel, load
-from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
+from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec, parse_image
 from edgesdk.weights import read_tensors
 
 __all__ = ["Prepared", "Variant", "make_samples", "prepare", "read_example"]
@@ -180,7 +180,7 @@ def prepare(
     example: Any = None,
     *,
     inputs: Sequence[TensorSpec] = (),
-    image: ImageSpec | None = None,
+    image: ImageSpec | str | None = None,
     weights: Path | None = None,
 ) -> Prepared:
     """Load a model and settle what its inputs are.
@@ -189,7 +189,8 @@ def prepare(
         source: SOURCE, or the model itself.
         example: Example arguments; see :func:`edgesdk.face.flat_example`.
         inputs: Input specs in place of an example.
-        image: Preprocessing to bake into the artefact.
+        image: Preprocessing to bake into the artefact; a text as for
+            :func:`edgesdk.spec.parse_image`, or ``auto`` for what the source knows itself.
         weights: Weights to load into the model.
 
     Raises:
@@ -217,9 +218,25 @@ def prepare(
             f"nothing says what {loaded.name} takes",
             remedy=f"--input {_first_parameter(loaded.model)}:1x3x224x224",
         )
+    baked = _preprocessing(loaded, image)
     return Prepared(
-        loaded, specs, tuple(tensors), structure, _image_input(specs, image) if image else None
+        loaded,
+        specs,
+        tuple(tensors),
+        structure,
+        _image_input(specs, baked) if baked is not None else None,
     )
+
+
+def _preprocessing(loaded: LoadedModel, image: ImageSpec | str | None) -> ImageSpec | None:
+    if image != "auto":
+        return parse_image(image) if isinstance(image, str) else image
+    if loaded.image is None:
+        raise InputSpecError(
+            f"nothing says how {loaded.name}'s images are preprocessed",
+            remedy="name it: --image imagenet, or --image range=0..1,mean=a/b/c,std=a/b/c",
+        )
+    return loaded.image
 
 
 def _from_python(model: nn.Module) -> LoadedModel:

@@ -93,8 +93,8 @@ def profile(
     Args:
         bundle: The bundle, or its folder.
         device: Identifier of a device, or the device.
-        targets: Targets with variant, targets without (all their variants), or file names; None
-            for every artefact.
+        targets: Names of targets, targets without their variant (for all their variants), or
+            files of the bundle; None for every artefact.
         threads: Threads of the runtime, at least 1.
         runs: Timed runs, at least 1.
         timeout: Seconds for a load and for every single run.
@@ -150,18 +150,24 @@ def select_artefacts(manifest: Manifest, targets: Sequence[str] | None) -> list[
     """
     if targets is None:
         return list(manifest.artefacts)
-    wanted = set(targets)
-    names = [
-        {record.target, record.target.partition(":")[0], record.file.path}
-        for record in manifest.artefacts
-    ]
     known = {record.target for record in manifest.artefacts}
+    files: set[str] = set()
     for name in targets:
-        if not any(name in meant for meant in names):
+        exactly = [
+            record.file.path
+            for record in manifest.artefacts
+            if name in (record.target, record.file.path)
+        ]
+        # As everywhere: an exact name first, a target without its variant only after it.
+        variants = [
+            record.file.path
+            for record in manifest.artefacts
+            if name == record.target.partition(":")[0]
+        ]
+        if not (exactly or variants):
             raise UnknownNameError("artefact", name, known)
-    return [
-        record for record, meant in zip(manifest.artefacts, names, strict=True) if meant & wanted
-    ]
+        files.update(exactly or variants)
+    return [record for record in manifest.artefacts if record.file.path in files]
 
 
 def _case(bundle: Bundle, artefact: ArtefactRecord, sample: Mapping[str, np.ndarray]) -> Case:

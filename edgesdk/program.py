@@ -23,6 +23,7 @@ from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
 __all__ = [
     "Capture",
     "capture",
+    "dynamic_shapes",
     "first_not_finite",
     "program_digest",
     "run_eager",
@@ -72,10 +73,6 @@ def _of_the_sdk(file: str) -> bool:
     return file.endswith(("edgesdk/face.py", "edgesdk/program.py", "converters/named_forward.py"))
 
 
-def _names_of_free_dims(spec: TensorSpec) -> dict[int, DynamicDim]:
-    return dict(sorted(spec.dynamic.items()))
-
-
 def _capture_inputs(specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]) -> list[Any]:
     # torch.export takes a size of 1 for a constant, so a free dimension is captured at 2 or more.
     grown = []
@@ -88,21 +85,29 @@ def _capture_inputs(specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]
     return grown
 
 
-def _dynamic_shapes(specs: Sequence[TensorSpec]) -> dict[str, Any] | None:
+def dynamic_shapes(specs: Sequence[TensorSpec], *, stepped: bool = False) -> dict[str, Any] | None:
+    """What ``torch.export`` wants to be told of free dimensions.
+
+    Args:
+        specs: The inputs.
+        stepped: Whether sizes are told as multiples. Some networks can only be captured so (a
+            skip connection over four halvings), but several converters fail on it.
+    """
     if not any(spec.dynamic for spec in specs):
         return None
     dims: dict[str, Any] = {}
     shapes: dict[str, Any] = {}
     for spec in specs:
         axes: dict[int, Any] = {}
-        for axis, dim in _names_of_free_dims(spec).items():
+        for axis, dim in sorted(spec.dynamic.items()):
             if dim.name not in dims:
+                step = dim.multiple if stepped else 1
                 base = torch.export.Dim(
-                    dim.name if dim.multiple == 1 else f"{dim.name}_steps",
-                    min=-(-dim.min // dim.multiple),
-                    max=dim.max // dim.multiple,
+                    dim.name if step == 1 else f"{dim.name}_steps",
+                    min=-(-dim.min // step),
+                    max=dim.max // step,
                 )
-                dims[dim.name] = base if dim.multiple == 1 else dim.multiple * base
+                dims[dim.name] = base if step == 1 else step * base
             axes[axis] = dims[dim.name]
         shapes[spec.name] = axes
     return shapes
@@ -166,19 +171,33 @@ def capture(
     face = FaceModel(model, [spec.name for spec in specs], structure, image, planes=planes).eval()
     grown = _capture_inputs(specs, tensors)
     _try_inputs(face, specs, tensors)
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            program = torch.export.export(
-                face, tuple(grown), dynamic_shapes=_dynamic_shapes(specs), strict=False
-            )
-    except EdgeSdkError:
-        raise
-    except Exception as error:
-        raise _capture_error(error, specs) from error
+    program = _export(face, grown, specs)
     _refuse_training_operators(program)
     _strip_face(program)
     return Capture(face, program, tuple(specs), _output_specs(program, specs))
+
+
+def _export(
+    face: FaceModel, tensors: Sequence[torch.Tensor], specs: Sequence[TensorSpec]
+) -> torch.export.ExportedProgram:
+    steps = any(dim.multiple > 1 for spec in specs for dim in spec.dynamic.values())
+    for stepped in (False, True):
+        try:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                return torch.export.export(
+                    face,
+                    tuple(tensors),
+                    dynamic_shapes=dynamic_shapes(specs, stepped=stepped),
+                    strict=False,
+                )
+        except EdgeSdkError:
+            raise
+        except Exception as error:
+            failure = _capture_error(error, specs)
+            if stepped or not steps:
+                raise failure from error
+    raise CaptureError("torch.export gave neither a program nor an error")
 
 
 def _try_inputs(
@@ -266,7 +285,7 @@ def _output_specs(
             symbols[str(value.shape[axis])] = dim
     output_node = next(node for node in program.graph.nodes if node.op == "output")
     flat = [node for node in output_node.args[0] if node is not None]
-    names = list(program.call_spec.out_spec.unflatten([None] * len(flat)))  # type: ignore[union-attr]
+    names = list(program.call_spec.out_spec.unflatten([None] * len(flat)))
     result = []
     count = len(program.graph_signature.user_outputs)
     for name, node in zip(names, flat[-count:], strict=True):

@@ -147,8 +147,10 @@ def _checked(path: Path) -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    if not path.is_file():
+    if not path.exists():
         raise SourceNotFoundError(f"there is no program {path}", remedy="check the path")
+    if not path.is_file():
+        raise _damaged(path, "it is not a file")
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise _unsafe(path, f"is larger than {_MAX_BYTES // 2**30} GiB")

@@ -23,6 +23,8 @@ _MAX_DEPTH = 200
 _MAX_TEXT = 20_000
 _MAX_EXPRESSION_NODES = 5_000
 _MAX_EXPONENT = 64
+#: Powers of powers: three of the largest exponent stay below a million digits.
+_MAX_POWERS = 3
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: A dotted path of parameters and modules; a ModuleDict allows most characters.
@@ -233,6 +235,12 @@ def _parsed(what: str, text: str) -> ast.Expression:
         raise _refuse(what, text) from error
     if sum(1 for _ in ast.walk(tree)) > _MAX_EXPRESSION_NODES:
         raise _refuse(what, text)
+    try:
+        deep = _power_depth(tree) > _MAX_POWERS
+    except RecursionError:
+        deep = True
+    if deep:
+        raise _refuse(what, text)
     return tree
 
 
@@ -276,17 +284,26 @@ def _plain_number(value: object) -> bool:
     return isinstance(value, bool | int | float) and abs(value) < 10**40
 
 
+def _is_power(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in _POWERS
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow | ast.LShift)
+
+
 def _small(exponents: Iterable[ast.expr]) -> bool:
-    """Whether powers stay small: raising to a huge power would never end."""
-    numbers = [
-        node.value
-        for exponent in exponents
-        for node in ast.walk(exponent)
-        if isinstance(node, ast.Constant)
-    ]
-    return bool(numbers) and all(
+    """Whether exponents are small numbers: raising to a huge power would never end."""
+    parts = [node for exponent in exponents for node in ast.walk(exponent)]
+    numbers = [node.value for node in parts if isinstance(node, ast.Constant)]
+    if not numbers or any(_is_power(node) or isinstance(node, ast.BinOp) for node in parts):
+        return False
+    return all(
         isinstance(number, int | float) and abs(number) <= _MAX_EXPONENT for number in numbers
     )
+
+
+def _power_depth(node: ast.AST) -> int:
+    inner = max((_power_depth(child) for child in ast.iter_child_nodes(node)), default=0)
+    return inner + _is_power(node)
 
 
 def _check_guard(text: str) -> None:

@@ -154,6 +154,7 @@ def random_inputs(
             for axis, size in enumerate(spec.shape)
         )
         kind = np.dtype(spec.dtype).kind
+        array: np.ndarray
         if kind == "f":
             array = generator.standard_normal(shape)
         elif spec.dtype == "uint8" and spec.image is not None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import runpy
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,21 +29,6 @@ tiny_onnx = runpy.run_path(str(FAULTY / "tiny_onnx.py"))["tiny_onnx"]
 
 X = TensorSpec("x", (1, 4))
 Y = TensorSpec("y", (1, 3))
-
-
-def tiny_coreml(path: Path) -> Path:
-    """The same network as :func:`tiny_onnx`, as a Core ML package."""
-    ct = pytest.importorskip("coremltools")
-    from coremltools.converters.mil import Builder as mb
-
-    @mb.program(input_specs=[mb.TensorSpec(shape=(1, 4))], opset_version=ct.target.iOS16)
-    def program(x):
-        weight = np.subtract.outer(np.arange(4), np.arange(3)).astype(np.float32)
-        return mb.relu(x=mb.matmul(x=x, y=weight), name="y")
-
-    model = ct.convert(program, convert_to="mlprogram", compute_precision=ct.precision.FLOAT32)
-    model.save(str(path))
-    return path
 
 
 def write_bundle(
@@ -157,21 +144,39 @@ def test_a_crash_is_told_and_the_other_profile_written(tmp_path, monkeypatch):
     assert bad.profiles == []
 
 
-def test_an_evaluator_is_skipped_unless_asked_for(tmp_path):
-    package = tiny_coreml(tmp_path / "a.mlpackage")
-    bundle = write_bundle(tmp_path, {"coreml": ("tiny.mlpackage", package)})
-    before = (bundle.path / "manifest.json").read_bytes()
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac has Core ML")
+def test_core_ml_off_a_mac_is_skipped_with_a_word(tmp_path):
+    package = tmp_path / "a.mlpackage"
+    package.mkdir()
+    (package / "Manifest.json").write_text("never read")
+    bundle = write_bundle(
+        tmp_path,
+        {
+            "coreml": ("tiny.mlpackage", package),
+            "onnx": ("tiny.onnx", tiny_onnx(tmp_path / "a.onnx")),
+        },
+    )
     result = profile(bundle, runs=1)
-    if not result.skipped:
-        pytest.skip("this machine has Core ML")
-    (entry,) = result.artefacts
-    assert entry.skipped
+    (entry,) = result.skipped
+    assert entry.target == "coreml"
+    assert "evaluator" in entry.skipped
     assert entry.record is None
     assert result.failures == []
-    assert (bundle.path / "manifest.json").read_bytes() == before
-    asked = profile(bundle, runs=1, include_evaluators=True)
-    assert [record.evaluator for record in asked.records] == [True]
-    assert asked.bundle.manifest.artefacts[0].profiles == asked.records
+    assert len(result.records) == 1
+    core_ml, onnx = Bundle.open(bundle.path).manifest.artefacts
+    assert core_ml.profiles == []
+    assert onnx.profiles == result.records
+
+
+def test_an_evaluator_that_was_asked_for_is_marked(bundle):
+    def evaluated(case):
+        measurement = measured(case)
+        return replace(measurement, figures=replace(measurement.figures, evaluator=True))
+
+    device = Scripted(evaluated)
+    result = profile(bundle, device=device, include_evaluators=True)
+    assert [record.evaluator for record in result.records] == [True, True]
+    assert device.seen[0][1].include_evaluators
 
 
 def test_profiles_of_one_device_and_thread_count_replace_each_other(bundle):
@@ -268,6 +273,12 @@ def test_names_of_artefacts(bundle):
     def chosen(*names):
         return [record.target for record in select_artefacts(bundle.manifest, names)]
 
-    assert chosen("onnx") == ["onnx", "onnx:again"] == chosen("onnx:again", "onnx")
+    assert chosen("onnx") == chosen("tiny.onnx") == ["onnx"]
     assert chosen("onnx:again") == chosen("again.onnx", "onnx:again") == ["onnx:again"]
+    assert chosen("onnx:again", "onnx") == ["onnx", "onnx:again"]
+    assert chosen() == []
     assert len(select_artefacts(bundle.manifest, None)) == 2
+    again = bundle.manifest.artefacts[1]
+    variant = again.model_copy(update={"target": "onnx:other"})
+    variants = bundle.manifest.model_copy(update={"artefacts": [again, variant]})
+    assert select_artefacts(variants, ["onnx"]) == [again, variant]

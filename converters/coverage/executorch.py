@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from converters.coverage.executorch_reasons import judge_for
 from converters.coverage.left import Left, gather
+from converters.coverage.naming import user_operator
 from converters.locations import module_path, where
 from edgesdk.errors import UsageError
 from edgesdk.manifest import CoverageRecord
@@ -142,7 +143,7 @@ def _place(node: Node, origins: dict[str, Node]) -> tuple[str, str, str]:
     if origin is not None:
         module = module or module_path(origin.meta.get("nn_module_stack"))
         line = line or where(origin)
-        name = _origin_name(origin)
+        name = user_operator(origin)
     return module, line, "" if _stem(name) == _stem(_name(node)) else name
 
 
@@ -155,14 +156,6 @@ def _ancestors(node: Node) -> list[str]:
         names.append(source.name)
         sources = list(getattr(source, "from_node", ()) or ())
     return names[::-1]
-
-
-def _origin_name(node: Node) -> str:
-    name = str(node.target)
-    # One operator pads in four ways; only the way tells what to do about it.
-    if name == "aten.pad.default" and len(node.args) > 2:
-        return f"aten.pad.{node.args[2]}"
-    return name
 
 
 def _stem(name: str) -> str:

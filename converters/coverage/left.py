@@ -16,6 +16,9 @@ Reason: TypeAlias = Literal[
     "not supported", "dynamic shape", "dtype", "partition too small", "constraint", "unknown"
 ]
 
+# Names come out of files that anybody may have written.
+_LONGEST = 2_000
+
 
 @dataclass(frozen=True)
 class Left:
@@ -53,9 +56,9 @@ def gather(found: Iterable[Left], target: str) -> list[LeftOperator]:
             operator=item.operator,
             count=count,
             reason=item.reason,
-            detail=_detail(item),
-            module=item.module,
-            where=item.where,
+            detail=_detail(item)[:_LONGEST],
+            module=item.module[:_LONGEST],
+            where=item.where[:_LONGEST],
             rewrite=_rewrite(item, target),
         )
         for item, count in Counter(found).items()

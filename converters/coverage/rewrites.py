@@ -55,7 +55,8 @@ _MIRROR = (
 )
 _NORMALIZE = (
     "compute it step by step: m = x.mean((2, 3), keepdim=True); d = x - m; "
-    "y = d * torch.rsqrt((d * d).mean((2, 3), keepdim=True) + eps)"
+    "y = d * torch.rsqrt((d * d).mean((2, 3), keepdim=True) + eps), then times the weight and plus "
+    "the bias"
 )
 _SORT_INDICES = (
     "take only the indices, torch.topk(x, k, dim)[1] with k the length of the axis for a full "
@@ -69,6 +70,7 @@ _STEP = (
     "split the axis in two with reshape(..., n // step, step, ...) and keep the first of each "
     "group with narrow()"
 )
+_ELU = "write torch.relu(x) + alpha * (torch.exp(torch.clamp(x, max=0.0)) - 1.0)"
 _CUMSUM = "multiply by a triangular matrix of ones that is registered as a buffer"
 _MODULO = "write x - torch.floor(x / m) * m"
 _HARDSWISH = "write x * torch.clamp(x + 3, 0, 6) / 6"
@@ -84,10 +86,15 @@ _TABLE: tuple[Rewrite, ...] = (
         _ANY,
     ),
     _row(
-        "instance_norm group_norm native_group_norm _native_batch_norm_legit "
-        "_native_batch_norm_legit_no_training",
+        "instance_norm group_norm native_group_norm _native_batch_norm_legit",
         _XNNPACK,
         _NORMALIZE,
+    ),
+    _row(
+        "batch_norm _native_batch_norm_legit_no_training",
+        _XNNPACK,
+        "register scale = weight / sqrt(running_var + eps) and shift = bias - running_mean * scale "
+        "as buffers of shape (1, channels, 1, 1) and write x * scale + shift",
     ),
     _row(
         "layer_norm native_layer_norm",
@@ -168,11 +175,7 @@ _TABLE: tuple[Rewrite, ...] = (
         "reshape() for the axis",
         ("constraint", ""),
     ),
-    _row(
-        "elu",
-        _XNNPACK,
-        "write torch.relu(x) + alpha * (torch.exp(torch.clamp(x, max=0.0)) - 1.0)",
-    ),
+    _row("elu", _XNNPACK, _ELU),
     _row(
         "softplus",
         _XNNPACK,
@@ -250,13 +253,8 @@ _TABLE: tuple[Rewrite, ...] = (
     ),
     _row("cumsum", _LITE, _CUMSUM),
     _row("floor_mod", "litert:xnnpack", _MODULO),
-    _row(
-        "select select_v2 greater greater_equal less less_equal",
-        "litert:xnnpack",
-        "activations that choose by comparing have arithmetic forms: leaky_relu is "
-        "torch.maximum(x, slope * x), elu is "
-        "torch.relu(x) + alpha * (torch.exp(torch.clamp(x, max=0.0)) - 1.0)",
-    ),
+    _row("leaky_relu", "litert:xnnpack", "write torch.maximum(x, slope * x)"),
+    _row("elu", "litert:xnnpack", _ELU),
     _row(
         "gather gather_nd",
         "litert:xnnpack",

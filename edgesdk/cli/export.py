@@ -41,8 +41,9 @@ def export(
         str | None,
         typer.Option(
             "--image",
-            help="Bake the preprocessing in, so that an app passes camera bytes: imagenet, "
-            "inception, unit, byte, grey, or color=rgb,range=0..1,mean=a/b/c,std=a/b/c.",
+            help="Bake the preprocessing in, so that an app passes camera bytes: auto (what the "
+            "source knows), imagenet, inception, unit, byte, grey, or "
+            "color=rgb,range=0..1,mean=a/b/c,std=a/b/c.",
         ),
     ] = None,
     dynamic: Annotated[
@@ -77,15 +78,18 @@ def export(
 ) -> int:
     """Convert a model to every target and prove each artefact equal to it."""
     del debug
+    from converters.registry import parse_targets
     from edgesdk.cli.export_request import example_and_inputs, sample_files
     from edgesdk.report.summary import summary_rows
+    from edgesdk.spec import parse_image
 
     out = Output(json=json, quiet=quiet)
     example, specs = example_and_inputs(inputs or [])
     found = sample_files(samples or [])
-    from edgesdk.spec import parse_image
-
-    preprocessing = parse_image(image) if image else None
+    # What costs nothing to check is checked before torch is loaded.
+    parse_targets(to)
+    if image is not None and image != "auto":
+        parse_image(image)
     with out.progress("exporting") as progress:
         # torch takes seconds to load: say so before, and check cheap things first.
         progress.step("model", "loading torch")
@@ -101,7 +105,7 @@ def export(
             output=output,
             name=name,
             inputs=specs,
-            image=preprocessing,
+            image=image,
             dynamic=tuple(dynamic or ()),
             weights=weights,
             samples=found,

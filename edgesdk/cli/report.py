@@ -18,15 +18,23 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where; report.html in the bundle.")
     ] = None,
+    samples: Annotated[
+        list[Path] | None,
+        typer.Option("--samples", help="Photographs to show; those of the package by default."),
+    ] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Write one HTML page that shows which artefact to ship."""
     del debug
-    from edgesdk.report import write_report
+    from edgesdk.cli.export_request import sample_files
+    from edgesdk.models.photos import paths
+    from edgesdk.report import Photograph, write_report
 
     out = Output(json=json, quiet=quiet)
-    written = write_report(bundle, output)
+    files = sample_files(samples or []) or paths()
+    photographs = [Photograph(file.name, file) for file in files]
+    written = write_report(bundle, output, photographs=photographs)
     out.result({"report": str(written)})
     out.line(str(written))

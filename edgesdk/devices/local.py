@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar
 
 from edgesdk.devices.base import (
@@ -161,6 +163,10 @@ class _Entrant:
             self.close()
 
     def _load(self) -> None:
+        if not self._protocol.include_evaluators:
+            self._skipped = _stand_in(self.case.path)
+            if self._skipped:
+                return
         session = self._session = open_isolated(
             self.case.path,
             threads=self._protocol.threads,
@@ -205,6 +211,19 @@ class _Entrant:
             temperature_c=heat,
         )
         return Measurement(self.case, protocol=protocol, figures=figures)
+
+
+def _stand_in(path: Path) -> str:
+    """Why no native runtime here can run this file; empty where one may.
+
+    The session knows it too, but only after an import of coremltools, which takes many seconds.
+    """
+    if path.suffix.lower() == ".mlpackage" and sys.platform != "darwin":
+        return (
+            "Core ML runs on Apple's systems alone; elsewhere an evaluator stands in, whose times "
+            "say nothing of a phone"
+        )
+    return ""
 
 
 def _in_words(protocol: Protocol, together: int) -> str:

@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 __all__ = ["has_ended", "high_water_mark", "kill_tree", "resident_bytes", "wait_for_end"]
 

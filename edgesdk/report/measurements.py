@@ -97,7 +97,7 @@ def _hint(row: SummaryRow, words: str) -> str:
     """``words`` with the status beside it, unless the artefact passed."""
     if row.status is Status.PASSED:
         return words
-    return f"{words} · {row.status.icon} {row.status.value}"
+    return f"{row.status.icon} {row.status.value} · {words}"
 
 
 def _bytes_tick(value: float) -> str:

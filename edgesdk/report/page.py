@@ -115,7 +115,7 @@ def render(manifest: Manifest, photographs: Sequence[Photograph] = ()) -> str:
     rows = summary_rows(manifest)
     outcome = verdict(manifest)
     leads: dict[str, list[str]] = {}
-    for fact in outcome.facts:
+    for fact in (fact for fact in outcome.facts if fact.leads):
         leads.setdefault(fact.label, []).append(fact.title)
     pictures = {photograph.name: thumbnail(photograph) for photograph in photographs}
     page = (

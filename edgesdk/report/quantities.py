@@ -27,6 +27,9 @@ MISSING = "–"
 # Beyond this an integer is no measurement, and a float could not hold it.
 _LARGEST = 10**18
 
+# 0.57 * 100 is a little less than 57, and rounding down must not show that.
+_SLACK = 1e-6
+
 _BYTE_UNITS = ("kB", "MB", "GB", "TB", "PB")
 
 
@@ -88,7 +91,7 @@ def cosine_text(value: float | None) -> str:
     # float32 rounding moves the cosine of equal vectors this far to either side of 1.
     if value >= 1 - 1e-7:
         return "1.000000"
-    return f"{math.floor(plain_number(value) * 1e6) / 1e6:.6f}"
+    return f"{math.floor(plain_number(value) * 1e6 + _SLACK) / 1e6:.6f}"
 
 
 def error_text(value: float | None) -> str:
@@ -120,8 +123,11 @@ def share_text(value: float | None) -> str:
         return f"{percent:.0f} %"
     if 0 < percent < 0.1:
         return "< 0.1 %"
+    tenths = math.floor(percent * 10 + _SLACK)
     # Rounding down keeps 99.96 % from reading as all.
-    return f"{math.floor(percent * 10) / 10:.1f} %"
+    if percent < 100:
+        tenths = min(tenths, 999)
+    return f"{tenths / 10:.1f} %"
 
 
 def bound_text(value: float) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from edgesdk.report.quantities import plain_number
 from edgesdk.report.scales import Scale, linear_scale, log_scale
 from edgesdk.report.svg import element, percent
 
@@ -124,7 +125,8 @@ def scatter_plot(
     if len(points) < 2:
         return Markup("")
     height = max(_LEAST_HEIGHT, len(points) * _SPACING + _TOP + _BOTTOM)
-    x, y = _scale([point.x for point in points]), _scale([point.y for point in points])
+    x = _scale([plain_number(point.x) for point in points])
+    y = _scale([plain_number(point.y) for point in points])
 
     def across(value: float) -> float:
         return 2 + 0.94 * x.at(value)

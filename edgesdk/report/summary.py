@@ -178,7 +178,7 @@ class SummaryRow:
         return f"{share_text(self.delegated_share)}{pieces}"
 
     def cells(self) -> tuple[str, ...]:
-        """The row as text, one cell a heading of :data:`COLUMNS`; an evaluator's figures are marked."""
+        """The row as text, one cell a heading of :data:`COLUMNS`; an evaluator's are marked."""
         figures: tuple[str, ...] = (
             milliseconds_text(self.p50_ms),
             milliseconds_text(self.p90_ms),

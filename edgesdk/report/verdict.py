@@ -24,6 +24,7 @@ class Fact:
         family: Its target's family.
         figure: Its figure with unit.
         note: Conditions and doubts in words.
+        leads: Whether there was another to compare with.
     """
 
     title: str
@@ -31,6 +32,7 @@ class Fact:
     family: str
     figure: str
     note: str
+    leads: bool
 
     def __str__(self) -> str:
         return f"{self.title}: {self.label} {self.figure}" + (f" ({self.note})" * bool(self.note))
@@ -127,8 +129,8 @@ def _leader(
         verb = "has" if len(alike) == 1 else "have"
         words = "; ".join(filter(None, [words, f"{_names(alike)} {verb} the same"]))
     # One alone leads nobody: its figure is stated without praise.
-    title = titles[0] if len(measured) > 1 else titles[1]
-    return [Fact(title, first.label, first.family, text(first), words)]
+    title = titles[0] if others else titles[1]
+    return [Fact(title, first.label, first.family, text(first), words, bool(others))]
 
 
 def _latency_note(first: SummaryRow, others: Sequence[SummaryRow]) -> str:

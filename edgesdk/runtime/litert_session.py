@@ -75,13 +75,13 @@ class LitertSession(LoadedSession):
                 model_content=self._data, num_threads=threads
             )
             self._interpreter.allocate_tensors()
-        self.load_seconds = time.perf_counter() - started
-        details = self._interpreter.get_input_details()
+            self.load_seconds = time.perf_counter() - started
+            details = self._interpreter.get_input_details()
+            results = self._interpreter.get_output_details()
         self._input_indices = [int(item["index"]) for item in details]
         self._shapes = [tuple(int(size) for size in item["shape"]) for item in details]
         found = [_spec(item, self._contents.input_names) for item in details]
         self.inputs = declared_specs("input", found, inputs)
-        results = self._interpreter.get_output_details()
         self._output_indices = [int(item["index"]) for item in results]
         found = [_spec(item, self._contents.output_names) for item in results]
         self.outputs = declared_specs("output", found, outputs)

@@ -16,7 +16,7 @@ _IDENTIFIER = b"TFL3"
 # Slots of the tables, in the order of the TFLite schema.
 _MODEL_CODES, _MODEL_SUBGRAPHS, _MODEL_BUFFERS, _MODEL_SIGNATURES = 1, 2, 4, 7
 _GRAPH_TENSORS, _GRAPH_INPUTS, _GRAPH_OUTPUTS, _GRAPH_OPERATORS = 0, 1, 2, 3
-_TENSOR_SHAPE, _TENSOR_BUFFER = 0, 2
+_TENSOR_SHAPE, _TENSOR_BUFFER, _TENSOR_NAME = 0, 2, 3
 _SIGNATURE_INPUTS, _SIGNATURE_OUTPUTS, _SIGNATURE_KEY, _SIGNATURE_GRAPH = 0, 1, 2, 4
 _MAX_ELEMENTS = 2**31
 #: An operator input of -1 is an optional one that was left out.
@@ -80,6 +80,8 @@ def _check_graph(graph: FlatTable, codes: int, buffers: int) -> int:
                 raise FlatbufferError(f"tensor {tensors} has an impossible shape")
         if tensor.number(_TENSOR_BUFFER, "I") >= max(buffers, 1):
             raise FlatbufferError(f"the weights of tensor {tensors} are missing")
+        # The interpreter's Python wrapper decodes names without care.
+        tensor.text(_TENSOR_NAME)
         tensors += 1
     for slot in (_GRAPH_INPUTS, _GRAPH_OUTPUTS):
         _check_tensors(graph.numbers(slot, "i"), tensors)

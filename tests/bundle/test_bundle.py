@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from edgesdk.bundle import Bundle
-from edgesdk.bundle_writer import BundleWriter
 from edgesdk.errors import (
     BundleDamagedError,
     BundleError,
@@ -25,7 +24,6 @@ from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
 
 ROOT = Path(__file__).parents[2]
 
-Fill = Callable[[BundleWriter, Path], Manifest]
 Make = Callable[..., Bundle]
 
 

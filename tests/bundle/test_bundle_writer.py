@@ -36,10 +36,6 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
-def changed(bundle: Bundle, **changes: object) -> Manifest:
-    return bundle.manifest.model_copy(update=changes)
-
-
 def test_existing_output_is_refused(tmp_path: Path, make_bundle: Make) -> None:
     first = make_bundle(tmp_path / "net.edge")
     with pytest.raises(OutputExistsError, match="--overwrite"):

@@ -6,33 +6,17 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgesdk.bundle import Bundle
-from edgesdk.bundle_writer import BundleWriter
 from edgesdk.digest import digest, file_record
 from edgesdk.errors import (
     BundleDamagedError,
     BundleUnsafeError,
 )
-from edgesdk.manifest import FileRecord, Manifest
-
-ROOT = Path(__file__).parents[2]
-
-Fill = Callable[[BundleWriter, Path], Manifest]
-Make = Callable[..., Bundle]
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir())
-
-
-def changed(bundle: Bundle, **changes: object) -> Manifest:
-    return bundle.manifest.model_copy(update=changes)
+from edgesdk.manifest import FileRecord
 
 
 def test_digest_of_a_file_is_its_sha256(tmp_path: Path) -> None:

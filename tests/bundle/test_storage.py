@@ -9,24 +9,18 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edgesdk.bundle import Bundle
 from edgesdk.bundle_writer import BundleWriter
-from edgesdk.errors import (
-    StorageError,
-    UsageError,
-)
+from edgesdk.errors import StorageError, UsageError
 from edgesdk.manifest import Manifest
 from edgesdk.storage import storage_errors, write_atomically
 
 ROOT = Path(__file__).parents[2]
-
-Fill = Callable[[BundleWriter, Path], Manifest]
-Make = Callable[..., Bundle]
 
 
 def names(folder: Path) -> list[str]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import runpy
+import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -90,6 +92,18 @@ def test_without_operator_times(tmp_path):
     assert measurement.figures.operators_note == "not asked for"
 
 
+def test_a_crash_for_operator_times_leaves_the_timed_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(FAULTY))
+    # Two runs before; the profiled second copy gets as far as its third.
+    case = Case("onnx", tiny_onnx(tmp_path / "a.onnx", "crash at third run"), X)
+    protocol = Protocol(cold_loads=1, warm_ups=0, runs=1, operator_runs=2)
+    (measurement,) = LocalDevice().measure([case], protocol)
+    assert len(measurement.figures.latencies_ms) == 1
+    assert measurement.figures.peak_memory_bytes > 0
+    assert measurement.figures.operators == ()
+    assert "SIGABRT" in measurement.figures.operators_note
+
+
 def test_declared_specs_reach_the_session(tmp_path):
     case = Case(
         "onnx",
@@ -101,6 +115,30 @@ def test_declared_specs_reach_the_session(tmp_path):
     protocol = Protocol(cold_loads=1, warm_ups=0, runs=1, operator_runs=0)
     (measurement,) = LocalDevice().measure([case], protocol)
     assert measurement.failure is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac has Core ML")
+def test_an_evaluator_is_measured_only_where_asked_for(tmp_path, monkeypatch):
+    ct = pytest.importorskip("coremltools")
+    from coremltools.converters.mil import Builder as mb
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=(1, 4))], opset_version=ct.target.iOS16)
+    def program(x):
+        return mb.relu(x=x, name="y")
+
+    package = tmp_path / "a.mlpackage"
+    ct.convert(program, convert_to="mlprogram").save(str(package))
+    protocol = Protocol(cold_loads=1, warm_ups=0, runs=1, operator_runs=0, timeout=300.0)
+    asked = replace(protocol, include_evaluators=True)
+    (measurement,) = LocalDevice().measure([Case("coreml", package, X)], asked)
+    assert measurement.failure is None
+    assert measurement.figures.evaluator
+    # Where the platform alone does not tell, the session does.
+    monkeypatch.setattr("edgesdk.devices.local._stand_in", lambda path: "")
+    (measurement,) = LocalDevice().measure([Case("coreml", package, X)], protocol)
+    assert measurement.figures is None
+    assert "Core ML" in measurement.skipped
 
 
 def test_an_interruption_leaves_no_process(tmp_path):

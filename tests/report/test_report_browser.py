@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -249,7 +250,7 @@ def test_the_first_screen_is_not_blank(
     browser.show(page(full), size)
     shot = browser.screenshot()
     assert shot.size == size
-    assert len(set(shot.convert("RGB").resize((90, 90)).getdata())) > 100
+    assert len(set(shot.convert("RGB").resize((90, 90)).tobytes())) > 100
 
 
 def test_bars_are_as_long_as_their_figures(
@@ -264,7 +265,19 @@ def test_bars_are_as_long_as_their_figures(
     assert widths[1] / widths[0] == pytest.approx(20.0 / 9.7, rel=0.02)
 
 
-def test_the_page_is_complete_without_javascript(
+def test_the_policy_of_the_page_stops_a_script(
+    browser: Browser, page: Callable[..., Path], full: Manifest
+) -> None:
+    path = page(full)
+    planted = "<script>document.title = 'planted'</script></body>"
+    path.write_text(path.read_text("utf-8").replace("</body>", planted), "utf-8")
+    browser.show(path, DESKTOP)
+    assert browser.evaluate("document.scripts.length") == 1
+    assert browser.evaluate("document.title") == "mobilenet_v2 – conversion report"
+    assert "Content Security Policy" in str(browser.named("Log.entryAdded"))
+
+
+def test_the_browser_reads_what_was_written(
     page: Callable[..., Path], full: Manifest, tmp_path: Path
 ) -> None:
     assert CHROMIUM is not None
@@ -273,7 +286,6 @@ def test_the_page_is_complete_without_javascript(
     dumped = subprocess.run(
         [
             *(CHROMIUM, *FLAGS, f"--user-data-dir={profile}"),
-            *("--blink-settings=scriptEnabled=false", "--virtual-time-budget=1000"),
             *("--dump-dom", page(full).as_uri()),
         ],
         capture_output=True,
@@ -281,5 +293,6 @@ def test_the_page_is_complete_without_javascript(
         timeout=PATIENCE_S,
         check=True,
     ).stdout
-    for text in ("parity failed", "not verified", "torch.topk and torch.gather", "9.70 ms"):
-        assert text in dumped
+    # The parser of the browser moves what is misplaced, such as a paragraph in a table.
+    elements = re.findall(r"<(\w+)", page(full).read_text("utf-8").partition("</style>")[2])
+    assert re.findall(r"<(\w+)", dumped.partition("</style>")[2]) == elements

@@ -1,8 +1,12 @@
-"""One small network in every format, converted once a test session."""
+"""One small network in every format, converted once and kept in pytest's cache."""
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import logging
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,18 +23,19 @@ BATCH = DynamicDim("batch", 1, 8)
 
 
 class TwoHeads(nn.Module):
-    """An image and a token (int64) to a feature map and scores; no layer freezes the batch."""
+    """An image and tokens (int64) to a feature map and scores; no layer freezes the batch."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, 16, 3, padding=1)
         self.second = nn.Conv2d(16, 16, 3, padding=1)
-        # An Embedding freezes the batch in litert_torch's converter.
-        self.slope = nn.Parameter(torch.randn(1, 16, 1, 1))
+        # A convolution of the tokens: embedding, reshape and broadcasting freeze the batch in
+        # litert_torch's converter.
+        self.gate = nn.Conv2d(1, 16, 1)
         self.head = nn.Conv2d(16, 4, 1)
 
     def forward(self, image: torch.Tensor, token: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        gate = torch.sigmoid(token.to(torch.float32)[:, None, None, None] * self.slope)
+        gate = torch.sigmoid(self.gate(token.to(torch.float32)))
         features = self.second(torch.relu(self.first(image))) * gate
         return features, self.head(features).mean((2, 3))
 
@@ -46,7 +51,7 @@ def sample(batch: int = 2, seed: int = 1) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(seed)
     return {
         "image": generator.standard_normal((batch, 3, SIZE, SIZE)).astype(np.float32),
-        "token": generator.integers(0, 10, batch),
+        "token": generator.integers(0, 4, (batch, 1, SIZE, SIZE)),
     }
 
 
@@ -56,7 +61,7 @@ def face(batch: DynamicDim | None = None, token: str = "int64") -> dict[str, lis
     return {
         "inputs": [
             TensorSpec("image", (2, 3, SIZE, SIZE), "float32", free),
-            TensorSpec("token", (2,), token, free),
+            TensorSpec("token", (2, 1, SIZE, SIZE), token, free),
         ],
         "outputs": [
             TensorSpec("map", (2, 16, SIZE, SIZE), "float32", free),
@@ -90,38 +95,62 @@ def _program(network: nn.Module, *, dynamic: bool) -> torch.export.ExportedProgr
     return torch.export.export(network, _example(), dynamic_shapes=(free, free))
 
 
+FILES = {
+    "torch": "net.pt2",
+    "torch-dynamic": "net-dynamic.pt2",
+    "onnx": "net.onnx",
+    "onnx-dynamic": "net-dynamic.onnx",
+    "litert": "net.tflite",
+    "litert-dynamic": "net-dynamic.tflite",
+    "executorch": "net.pte",
+    "executorch-dynamic": "net-dynamic.pte",
+    "portable": "portable.pte",
+    "sort": "sort.pte",
+    "vulkan": "vulkan.pte",
+    "coreml": "net.mlpackage",
+    "image": "image.mlpackage",
+}
+
+
 @pytest.fixture(scope="session")
-def artefacts(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def artefacts(network: nn.Module, request: pytest.FixtureRequest) -> dict[str, Path]:
     """Files by ``format`` (two samples a batch) and ``format-dynamic`` (a batch of 1 to 8)."""
-    folder = tmp_path_factory.mktemp("artefacts")
-    files = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
+    packages = ("torch", "executorch", "litert-torch", "coremltools", "onnxscript")
+    versions = " ".join(importlib.metadata.version(package) for package in packages)
+    key = hashlib.sha256(versions.encode() + Path(__file__).read_bytes()).hexdigest()[:16]
+    folder = Path(request.config.cache.mkdir("runtime-artefacts")) / key
+    if not folder.is_dir():
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        folder.parent.mkdir(parents=True)
+        # Converted beside and renamed, so that an interrupted run leaves nothing half done.
+        with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
+            target = Path(unfinished) / "artefacts"
+            target.mkdir()
+            _convert_all(network, {kind: target / name for kind, name in FILES.items()})
+            target.replace(folder)
+    return {kind: folder / name for kind, name in FILES.items()}
+
+
+def _convert_all(network: nn.Module, files: dict[str, Path]) -> None:
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             for kind, dynamic in (("", False), ("-dynamic", True)):
                 program = _program(network, dynamic=dynamic)
-                files[f"torch{kind}"] = folder / f"net{kind}.pt2"
                 torch.export.save(program, files[f"torch{kind}"])
-                files[f"onnx{kind}"] = folder / f"net{kind}.onnx"
                 _save_onnx(program, files[f"onnx{kind}"])
-                files[f"litert{kind}"] = folder / f"net{kind}.tflite"
                 _save_litert(network, files[f"litert{kind}"], dynamic=dynamic)
-                files[f"executorch{kind}"] = folder / f"net{kind}.pte"
                 _save_executorch(program, files[f"executorch{kind}"], ["xnnpack"])
             program = _program(network, dynamic=False)
-            files["portable"] = folder / "portable.pte"
             _save_executorch(program, files["portable"], [])
-            ordered = torch.export.export(Sorted(), (torch.ones(2, 5),))
-            files["sort"] = folder / "sort.pte"
-            _save_executorch(ordered, files["sort"], [])
-            files["vulkan"] = folder / "vulkan.pte"
             _save_executorch(program, files["vulkan"], ["vulkan"])
-            files["coreml"] = folder / "net.mlpackage"
+            ordered = torch.export.export(Sorted(), (torch.ones(2, 5),))
+            _save_executorch(ordered, files["sort"], [])
             _save_coreml(program, files["coreml"])
-        finally:
-            logging.disable(logging.NOTSET)
-    return files
+            _save_image_package(files["image"])
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _save_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
@@ -171,31 +200,26 @@ def _save_coreml(program: torch.export.ExportedProgram, path: Path) -> None:
     ).save(str(path))
 
 
-@pytest.fixture(scope="session")
-def image_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Core ML package that takes a BGR image and answers one sum a channel, 1 x 3."""
+class ChannelSums(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sum((2, 3))
+
+
+def _save_image_package(path: Path) -> None:
+    """A package that takes a BGR image of 4 x 5 and answers one sum a channel."""
     import coremltools as ct
 
-    class ChannelSums(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x.sum((2, 3))
-
-    path = tmp_path_factory.mktemp("image") / "image.mlpackage"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.export.export(ChannelSums(), (torch.ones(1, 3, 4, 5),))
-        ct.convert(
-            program.run_decompositions({}),
-            convert_to="mlprogram",
-            compute_precision=ct.precision.FLOAT32,
-            inputs=[
-                ct.ImageType(
-                    name="x",
-                    shape=(1, 3, 4, 5),
-                    scale=0.5,
-                    bias=[1.0, 2.0, 3.0],
-                    color_layout=ct.colorlayout.BGR,
-                )
-            ],
-        ).save(str(path))
-    return path
+    program = torch.export.export(ChannelSums(), (torch.ones(1, 3, 4, 5),))
+    image = ct.ImageType(
+        name="x",
+        shape=(1, 3, 4, 5),
+        scale=0.5,
+        bias=[1.0, 2.0, 3.0],
+        color_layout=ct.colorlayout.BGR,
+    )
+    ct.convert(
+        program.run_decompositions({}),
+        convert_to="mlprogram",
+        compute_precision=ct.precision.FLOAT32,
+        inputs=[image],
+    ).save(str(path))

@@ -11,19 +11,29 @@ from edgesdk.runtime.mil.operators.registry import operator
 __all__: list[str] = []
 
 
+def _alike(*tensors: Tensor) -> list[Tensor]:
+    """Tensors of one type: MIL multiplies integers with floats, torch does not."""
+    kind = torch.float32 if any(t.is_floating_point() for t in tensors) else torch.int32
+    return [tensor.to(kind) for tensor in tensors]
+
+
 @operator("linear")
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    if x.is_floating_point():
-        return F.linear(x, weight, bias)
-    product = torch.matmul(x, weight.mT)
+    left, right = _alike(x, weight)
+    if left.is_floating_point():
+        return F.linear(left, right, None if bias is None else bias.to(left.dtype))
+    product = torch.matmul(left, right.mT)
     return product if bias is None else product + bias
 
 
 @operator("matmul")
 def _matmul(x: Tensor, y: Tensor, transpose_x: bool, transpose_y: bool) -> Tensor:
+    left, right = _alike(x, y)
     # Transposing has no effect on a vector.
-    left = x.mT if transpose_x and x.dim() > 1 else x
-    right = y.mT if transpose_y and y.dim() > 1 else y
+    if transpose_x and left.dim() > 1:
+        left = left.mT
+    if transpose_y and right.dim() > 1:
+        right = right.mT
     return torch.matmul(left, right)
 
 

@@ -23,6 +23,8 @@ _ACTIVATIONS: dict[str, _Activation] = {
     "hard_sigmoid": _hard_sigmoid,
     "linear": lambda x: x,
     "relu": torch.relu,
+    # With its own default parameters the scaled form is the plain one.
+    "scaled_tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "sigmoid_hard": _hard_sigmoid,
     "tanh": torch.tanh,
@@ -35,10 +37,9 @@ def _activation(name: str) -> _Activation:
     return _ACTIVATIONS[name]
 
 
-def _sequence(hidden: list[Tensor], reverse: bool, output_sequence: bool) -> Tensor:
-    if not output_sequence:
-        return hidden[-1].unsqueeze(0)
-    return torch.stack(hidden[::-1] if reverse else hidden)
+def _sequence(hidden: list[Tensor], output_sequence: bool) -> Tensor:
+    """Hidden states in the order they were computed: a reversed layer starts at the last step."""
+    return torch.stack(hidden) if output_sequence else hidden[-1].unsqueeze(0)
 
 
 @operator("rnn")
@@ -53,12 +54,11 @@ def _rnn(
     bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     squash = _activation(activation)
-    reverse = direction == "reverse"
     state, hidden = initial_h, []
-    for step in x.flip(0) if reverse else x:
+    for step in x.flip(0) if direction == "reverse" else x:
         state = squash(F.linear(step, weight_ih, bias) + F.linear(state, weight_hh))
         hidden.append(state)
-    return _sequence(hidden, reverse, output_sequence), state
+    return _sequence(hidden, output_sequence), state
 
 
 @operator("gru")
@@ -76,14 +76,13 @@ def _gru(
     input_bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     gate, squash = _activation(recurrent_activation), _activation(activation)
-    reverse = direction == "reverse"
     size = weight_hh.shape[1]
     hidden_bias = torch.zeros(3 * size) if bias is None else bias
     # Rows lie in the order reset, output, update.
     hidden_reset, hidden_out, hidden_update = weight_hh.split(size)
     bias_reset, bias_out, bias_update = hidden_bias.split(size)
     state, hidden = initial_h, []
-    for step in x.flip(0) if reverse else x:
+    for step in x.flip(0) if direction == "reverse" else x:
         in_reset, in_out, in_update = F.linear(step, weight_ih, input_bias).split(size, dim=-1)
         reset = gate(in_reset + F.linear(state, hidden_reset, bias_reset))
         update = gate(in_update + F.linear(state, hidden_update, bias_update))
@@ -93,7 +92,7 @@ def _gru(
             memory = F.linear(reset * state, hidden_out, bias_out)
         state = (1 - update) * squash(in_out + memory) + update * state
         hidden.append(state)
-    return _sequence(hidden, reverse, output_sequence), state
+    return _sequence(hidden, output_sequence), state
 
 
 @operator("lstm")
@@ -122,7 +121,7 @@ def _lstm(
     if direction != "bidirectional":
         reverse = direction == "reverse"
         hidden, state, cell = _lstm_pass(x, initial_h, initial_c, forward, functions, reverse, clip)
-        return _sequence(hidden, reverse, output_sequence), state, cell
+        return _sequence(hidden, output_sequence), state, cell
     if weight_ih_back is None or weight_hh_back is None:
         raise ValueError("a bidirectional lstm needs weights for both directions")
     backward = (weight_ih_back, weight_hh_back, bias_back, peephole_back)
@@ -137,7 +136,8 @@ def _lstm(
         )
     ]
     outputs = [
-        _sequence(hidden, reverse, output_sequence)
+        # Two directions side by side are aligned in time.
+        _sequence(hidden[::-1] if reverse and output_sequence else hidden, output_sequence)
         for (hidden, _, _), reverse in zip(passes, (False, True), strict=True)
     ]
     return (
@@ -169,8 +169,9 @@ def _lstm_pass(
         raw_in, raw_forget, raw_out, raw_cell = raw.split(size, dim=-1)
         taken = gate(raw_in + look_in * cell)
         kept = gate(raw_forget + look_forget * cell)
-        fresh = raw_cell if clip is None else torch.clamp(raw_cell, -clip, clip)
-        cell = kept * cell + taken * squash_cell(fresh)
+        cell = kept * cell + taken * squash_cell(raw_cell)
+        if clip is not None:
+            cell = torch.clamp(cell, -clip, clip)
         state = gate(raw_out + look_out * cell) * squash(cell)
         hidden.append(state)
     return hidden, state, cell

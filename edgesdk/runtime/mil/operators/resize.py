@@ -54,11 +54,15 @@ def _linear(x: Tensor, axis: int, mode: str, count: int) -> Tensor:
 
 def _nearest(x: Tensor, axis: int, mode: str, count: int) -> Tensor:
     size = x.shape[axis]
-    position = _grid(mode, size, count)
-    # The default grid is floored, the centred ones rounded: both take the pixel that covers the
-    # sample. The small term keeps an exact quotient from falling to the pixel before.
-    shifted = position + (1e-9 if mode == "DEFAULT" else 0.5)
-    return x.index_select(axis, shifted.floor().to(torch.int64).clamp(0, size - 1))
+    # A sample half way between two pixels takes the first.
+    source = torch.ceil(_grid(mode, size, count) - 0.5)
+    return x.index_select(axis, source.to(torch.int64).clamp(0, size - 1))
+
+
+def _covering(x: Tensor, axis: int, count: int) -> Tensor:
+    """Every sample takes the pixel that it lies in, counted in whole numbers."""
+    size = x.shape[axis]
+    return x.index_select(axis, torch.arange(count) * size // count)
 
 
 def _interpolate(x: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
@@ -93,26 +97,18 @@ def _scaled(size: int, factor: float) -> int:
     return math.floor(size * factor + 1e-4)
 
 
-def _upsample_nearest(x: Tensor, axis: int, factor: float) -> Tensor:
-    size = x.shape[axis]
-    count = _scaled(size, factor)
-    if abs(count - size * factor) < 1e-3:
-        return _nearest(x, axis, "DEFAULT", count)
-    source = torch.floor(torch.arange(count, dtype=torch.float64) / factor)
-    return x.index_select(axis, source.to(torch.int64).clamp(max=size - 1))
-
-
 @operator("upsample_nearest_neighbor")
 def _upsample_nearest_neighbor(
     x: Tensor, scale_factor_height: float, scale_factor_width: float
 ) -> Tensor:
-    return _upsample_nearest(_upsample_nearest(x, -2, scale_factor_height), -1, scale_factor_width)
+    # The factor gives the output's size, and the sizes give the source of a pixel.
+    rows = _covering(x, -2, _scaled(x.shape[-2], scale_factor_height))
+    return _covering(rows, -1, _scaled(x.shape[-1], scale_factor_width))
 
 
 @operator("resize_nearest_neighbor")
 def _resize_nearest_neighbor(x: Tensor, target_size_height: int, target_size_width: int) -> Tensor:
-    rows = _nearest(x, -2, "DEFAULT", target_size_height)
-    return _nearest(rows, -1, "DEFAULT", target_size_width)
+    return _covering(_covering(x, -2, target_size_height), -1, target_size_width)
 
 
 @operator("resize_bilinear")

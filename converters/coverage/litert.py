@@ -1,0 +1,176 @@
+"""Delegate coverage of a LiteRT model: what XNNPACK takes here, what a phone's GPU would."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converters.coverage.left import Left, Reason, gather
+from converters.coverage.litert_graph import LitertGraph, Operator, read_graph
+from converters.coverage.litert_reasons import why_not_gpu, why_not_xnnpack
+from converters.coverage.naming import user_operator
+from converters.coverage.partitions import count_partitions
+from converters.locations import module_path, where
+from edgesdk.errors import MissingBackendError, SessionError
+from edgesdk.manifest import CoverageRecord
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+__all__ = ["cover_litert"]
+
+
+def cover_litert(path: Path, program: ExportedProgram | None = None) -> CoverageRecord:
+    """Tell which operators XNNPACK takes, which it leaves, and why.
+
+    The interpreter is asked which operators it replaced; why it left the others it does not say,
+    so that is deduced from the model.
+
+    Args:
+        path: A ``.tflite`` file.
+        program: The program it was converted from, which knows the user's modules and lines; the
+            file itself only names the innermost modules.
+
+    Returns:
+        The record; ``also`` holds the prediction for the GPU delegate.
+
+    Raises:
+        SessionError: It is no LiteRT model, or the interpreter refuses it.
+        MissingBackendError: ``ai_edge_litert`` is not installed.
+    """
+    graph = read_graph(path)
+    boundaries = _delegate_nodes(path)
+    taken = _inside(graph, boundaries)
+    types = {graph.operators[place].name for place in taken}
+    places = _Places(program)
+
+    def left_by(judge: Callable[[Operator], tuple[Reason, str] | None]) -> list[Left]:
+        found = []
+        for operator in graph.operators:
+            verdict = judge(operator)
+            if verdict is not None:
+                found.append(Left(operator.name, *verdict, *places.of(graph, operator)))
+        return found
+
+    left = left_by(
+        lambda operator: (
+            None if operator.index in taken else why_not_xnnpack(graph, operator, types)
+        )
+    )
+    return CoverageRecord(
+        delegate="xnnpack",
+        method="the interpreter was asked which operators it replaced; the reasons are deduced "
+        "from the model",
+        delegated=_counts(graph, taken),
+        left=gather(left, "litert:xnnpack"),
+        partitions=len(boundaries),
+        complete=not left,
+        also=[_predict_gpu(graph, left_by)],
+    )
+
+
+def _predict_gpu(graph: LitertGraph, left_by: Callable[..., list[Left]]) -> CoverageRecord:
+    taken = {operator.index for operator in graph.operators if why_not_gpu(graph, operator) is None}
+    left = left_by(lambda operator: why_not_gpu(graph, operator))
+    return CoverageRecord(
+        delegate="gpu",
+        method="predicted from the operators that TensorFlow Lite's GPU delegate documents; no GPU "
+        "was asked",
+        delegated=_counts(graph, taken),
+        left=gather(left, "litert:gpu"),
+        partitions=count_partitions(graph.dependencies(), taken),
+        complete=not left,
+    )
+
+
+def _counts(graph: LitertGraph, taken: set[int]) -> dict[str, int]:
+    return dict(sorted(Counter(graph.operators[place].name for place in taken).items()))
+
+
+def _delegate_nodes(path: Path) -> list[tuple[set[int], list[int]]]:
+    """Input and output tensors of every node by which the interpreter replaced others."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise MissingBackendError("ai_edge_litert", "litert") from error
+    try:
+        interpreter = Interpreter(str(path), num_threads=1)
+        interpreter.allocate_tensors()
+        details = interpreter._get_ops_details()
+    except (RuntimeError, ValueError) as error:
+        raise SessionError(
+            f"the LiteRT interpreter refuses {path.name}: {str(error).splitlines()[0]}",
+            remedy="an operator without a kernel is the usual cause: see the converter's log",
+        ) from error
+    return [
+        ({int(i) for i in node["inputs"]}, [int(i) for i in node["outputs"]])
+        for node in details
+        if node["op_name"] == "DELEGATE"
+    ]
+
+
+def _inside(graph: LitertGraph, boundaries: list[tuple[set[int], list[int]]]) -> set[int]:
+    """Operators between the inputs and the outputs of the delegate's nodes."""
+    producers = graph.producers()
+    inside: set[int] = set()
+    for inputs, outputs in boundaries:
+        open_tensors = list(outputs)
+        while open_tensors:
+            tensor = open_tensors.pop()
+            place = producers.get(tensor)
+            if tensor in inputs or place is None or place in inside:
+                continue
+            inside.add(place)
+            open_tensors.extend(graph.operators[place].inputs)
+    return inside
+
+
+class _Places:
+    """The user's module, line and operator behind an operator, found through its tensor's name.
+
+    The converter names a tensor after the classes and last names of its modules. The same name
+    made from the program's nodes leads back to them.
+    """
+
+    def __init__(self, program: ExportedProgram | None) -> None:
+        self._modules: dict[str, set[str]] = {}
+        self._lines: dict[str, set[str]] = {}
+        self._operators: dict[str, set[str]] = {}
+        for node in program.graph.nodes if program is not None else ():
+            if node.op != "call_function":
+                continue
+            stack = node.meta.get("nn_module_stack") or {}
+            key = "/".join(_layer(*entry) for entry in stack.values())
+            self._modules.setdefault(key, set()).add(module_path(stack))
+            self._lines.setdefault(key, set()).add(where(node))
+            self._operators.setdefault(key, set()).add(user_operator(node))
+
+    def of(self, graph: LitertGraph, operator: Operator) -> tuple[str, str, str]:
+        for tensor in operator.outputs:
+            # Fused operators carry several names; the last is that of the operator itself.
+            names = [part for part in graph.tensors[tensor].name.split(";") if "." in part]
+            if names:
+                key = names[-1]
+                # Of several lines in one module none can be told from the others.
+                return (
+                    _only(self._modules.get(key, set())) or _shortened(key),
+                    _only(self._lines.get(key, set())),
+                    _only(self._operators.get(key, set())),
+                )
+        return "", "", ""
+
+
+def _only(values: set[str]) -> str:
+    return next(iter(values)) if len(values) == 1 else ""
+
+
+def _layer(path: str, kind: Any) -> str:
+    name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+    return f"{name}_{path.rpartition('.')[2]}" if path else name
+
+
+def _shortened(key: str) -> str:
+    """``net.Net/net.Block_0/torch.nn.modules.conv.Conv2d_conv`` is ``Block_0/Conv2d_conv``."""
+    return "/".join(layer.rpartition(".")[2] for layer in key.split("/")[1:])

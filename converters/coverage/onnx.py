@@ -1,0 +1,124 @@
+"""Delegate coverage of an ONNX model: ONNX Runtime's CPU here, Core ML and NNAPI on phones."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from converters.coverage.left import Left, gather
+from converters.coverage.onnx_graph import OnnxGraph, OnnxNode, read_onnx
+from converters.coverage.onnx_providers import PROVIDERS, Provider, why_not
+from converters.coverage.partitions import count_partitions
+from edgesdk.errors import MissingBackendError, SessionError
+from edgesdk.manifest import CoverageRecord
+
+__all__ = ["cover_onnx"]
+
+_CPU = "CPUExecutionProvider"
+# How the runtime names an operator that it has no kernel or no definition for.
+_REFUSALS = (
+    re.compile(r"Could not find an implementation for (?P<name>\w+)\(\d+\)"),
+    re.compile(r"No Op registered for (?P<name>\w+)"),
+    re.compile(r"error: [\w.]*:(?P<name>\w+)\(-?\d+\) is not a registered function/op"),
+)
+
+
+def cover_onnx(path: Path) -> CoverageRecord:
+    """Tell which operators ONNX Runtime's CPU provider takes, which it leaves, and why.
+
+    Args:
+        path: A ``.onnx`` file; lines and modules come from the metadata of torch's exporter.
+
+    Returns:
+        The record; ``also`` holds predictions for the Core ML and the NNAPI provider.
+
+    Raises:
+        SessionError: It is no ONNX model, or the runtime refuses it for another reason than an
+            operator.
+        MissingBackendError: ``onnx`` or ``onnxruntime`` is not installed.
+    """
+    graph = read_onnx(path)
+    delegated, partitions, refused = _ask_runtime(path, graph)
+    left = [
+        _left(node, "not supported", refused[node.operator])
+        for node in graph.nodes
+        if node.operator in refused
+    ]
+    return CoverageRecord(
+        delegate=_CPU,
+        method="asked of the session which provider it gave each node"
+        if not refused
+        else "the session refused the model and named the operator",
+        delegated=delegated,
+        left=gather(left, "onnx"),
+        partitions=partitions,
+        complete=not left,
+        also=[_predict(graph, provider) for provider in PROVIDERS],
+    )
+
+
+def _left(node: OnnxNode, reason: Any, detail: str) -> Left:
+    return Left(node.operator, reason, detail, node.module, node.where, node.origin)
+
+
+def _ask_runtime(path: Path, graph: OnnxGraph) -> tuple[dict[str, int], int, dict[str, str]]:
+    """Operators by name with count, pieces, and operators the runtime has nothing for."""
+    try:
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+    except ImportError as error:
+        raise MissingBackendError("onnxruntime", "onnx") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    # Fusions would hide which of the file's own operators are meant.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[_CPU])
+    except (state.Fail, state.InvalidGraph, state.NotImplemented) as error:
+        for pattern in _REFUSALS:
+            match = pattern.search(str(error))
+            if match:
+                words = str(error).rpartition(" : ")[2]
+                return {}, 0, {match["name"]: words}
+        raise _refusal(path, error) from error
+    except (state.InvalidArgument, state.InvalidProtobuf, state.NoSuchFile) as error:
+        raise _refusal(path, error) from error
+    counts = Counter(
+        node.op_type
+        for piece in session.get_provider_graph_assignment_info()
+        if piece.ep_name == _CPU
+        for node in piece.get_nodes()
+    )
+    return dict(sorted(counts.items())), 1 if graph.nodes else 0, {}
+
+
+def _refusal(path: Path, error: Exception) -> SessionError:
+    return SessionError(
+        f"ONNX Runtime refuses {path.name}: {str(error).splitlines()[0]}",
+        remedy="check the file with onnx.checker; files of external weights must lie beside it",
+    )
+
+
+def _predict(graph: OnnxGraph, provider: Provider) -> CoverageRecord:
+    taken: set[int] = set()
+    left: list[Left] = []
+    rules = provider.rules()
+    for place, node in enumerate(graph.nodes):
+        verdict = why_not(provider, rules, graph, node)
+        if verdict is None:
+            taken.add(place)
+        else:
+            left.append(_left(node, *verdict))
+    return CoverageRecord(
+        delegate=provider.name,
+        method="predicted from the list of operators that ONNX Runtime ships for this provider; "
+        "its conditions are checked where the file tells",
+        delegated=dict(sorted(Counter(graph.nodes[place].operator for place in taken).items())),
+        left=gather(left, provider.target),
+        partitions=count_partitions(graph.dependencies(), taken),
+        complete=not left,
+    )
