@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from converters.conversion import (
 )
 from converters.locations import where
 from converters.origins import conversion_error
-from edgesdk.errors import EdgeSdkError
+from edgesdk.errors import ConversionError, DynamicShapeError, EdgeSdkError
 from edgesdk.program_file import load_program
 from edgesdk.spec import ImageSpec, TensorSpec
 
@@ -40,6 +42,7 @@ def convert(request: ConversionRequest) -> Conversion:
         DynamicShapeError: A free dimension was frozen.
         ConversionError: The converter failed.
     """
+    _check_images(request.faces)
     import coremltools as ct
 
     program = load_program(request.program)
@@ -52,6 +55,8 @@ def convert(request: ConversionRequest) -> Conversion:
             compute_precision=precision,
             minimum_deployment_target=ct.target.iOS16,
             skip_model_load=True,
+            # Weights and arithmetic are halved, the face stays what the app of fp32 knows.
+            outputs=[ct.TensorType(dtype=_face_dtype(spec)) for spec in request.outputs],
         )
         specification = model.get_spec()
         weights = model.weights_dir
@@ -63,12 +68,13 @@ def convert(request: ConversionRequest) -> Conversion:
         raise
     except Exception as error:
         raise conversion_error(program, "coreml", error) from error
-    _make_reproducible(request.output)
+    _make_reproducible(request.output, specification)
+    _let_others_read(request.output)
     coverage = None
     if request.coverage:
         from converters.coverage.coreml import cover_coreml
 
-        places = {node.name: where(node) for node in program.graph.nodes}
+        places = {node.name: where(node) for node in decomposed.graph.nodes}
         coverage = cover_coreml(request.output, places)
     notes = []
     if request.variant == "fp32":
@@ -83,6 +89,31 @@ def convert(request: ConversionRequest) -> Conversion:
         notes=tuple(notes),
         coverage=coverage,
     )
+
+
+def _check_images(faces: Sequence[TensorSpec]) -> None:
+    """Core ML hands one picture to a model, never several at once."""
+    for face in faces:
+        if face.image is None:
+            continue
+        if 0 in face.dynamic:
+            raise DynamicShapeError(
+                f"coreml cannot keep {face.dynamic[0].name!r} free where the input {face.name!r} "
+                "is an image",
+                remedy="name the targets that can, as in --dynamic onnx:batch, or export coreml "
+                "without --image",
+            )
+        if face.shape[0] != 1:
+            raise ConversionError(
+                f"coreml takes one image at a time, the input {face.name!r} has {face.shape[0]}",
+                remedy="export coreml with a batch of 1, or without --image",
+            )
+
+
+def _face_dtype(spec: TensorSpec) -> Any:
+    import numpy as np
+
+    return np.dtype(_NARROW.get(spec.dtype, spec.dtype)).type
 
 
 def _name_face(specification: Any, request: ConversionRequest) -> tuple[TensorSpec, ...]:
@@ -148,8 +179,21 @@ def _forget_the_day(specification: Any) -> None:
             del user[key]
 
 
-def _make_reproducible(package: Path) -> None:
+def _let_others_read(package: Path) -> None:
+    """Give the files the modes that this user's other files get; coremltools locks them up."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in package.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+
+
+def _make_reproducible(package: Path, specification: Any) -> None:
     """Replace the random identifiers of a package by ones made from its content's names."""
+    # The maps of a message are written in an order of their own otherwise.
+    saved = type(specification)()
+    model = next(package.glob("Data/*/model.mlmodel"))
+    saved.ParseFromString(model.read_bytes())
+    model.write_bytes(saved.SerializeToString(deterministic=True))
     listing = package / "Manifest.json"
     manifest = json.loads(listing.read_text(encoding="utf-8"))
     entries = manifest["itemInfoEntries"]

@@ -71,7 +71,6 @@ def _planned_bytes(manager: Any) -> int:
 def _refuse_missing_kernels(program: Any, manager: Any) -> None:
     from executorch.extension.pybindings import portable_lib
 
-    # Without these two libraries the quantized and custom kernels of the wheel are not registered.
     registered = set(portable_lib._get_operator_names())
     for plan in manager.executorch_program.execution_plan:
         for operator in plan.operators:

@@ -68,7 +68,11 @@ class Converter:
         self.request = request
         self._limits = limits
         self._child = ChildProcess(
-            WORKER, memory_limit=limits.memory_bytes, name=f"the {request.target} converter"
+            WORKER,
+            memory_limit=limits.memory_bytes,
+            # The converters walk through sets: a seed of each run's own would show in the artefact.
+            environment={"PYTHONHASHSEED": "0"},
+            name=f"the {request.target} converter",
         )
 
     def run(
@@ -94,7 +98,7 @@ class Converter:
         except ChildTimeout as error:
             raise ConversionFailed(
                 ConverterLimitError(
-                    f"{name}'s converter did not end within {self._limits.seconds:.0f} s",
+                    f"{name}'s converter did not end within {self._limits.seconds:g} s",
                     remedy="give it more time with --timeout, or a smaller input",
                 ),
                 error.log,

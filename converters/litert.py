@@ -13,14 +13,15 @@ from converters.conversion import (
     narrowed,
 )
 from converters.named_forward import named_forward
-from converters.origins import conversion_error, unsupported_operator
-from edgesdk.errors import DynamicShapeError
+from converters.origins import conversion_error, locate, unsupported_operator
+from edgesdk.errors import DynamicShapeError, UnsupportedOperatorError
 from edgesdk.program_file import load_program
 
 __all__ = ["convert"]
 
 # The converter works with 32 bits throughout.
 _NARROW = {"int64": "int32", "float64": "float32"}
+_PREFIX = "STABLEHLO_"
 
 
 def convert(request: ConversionRequest) -> Conversion:
@@ -44,28 +45,26 @@ def convert(request: ConversionRequest) -> Conversion:
         edge_model = litert_torch.convert(_keyed(program, names), sample_kwargs=tensors, **shapes)
         edge_model.export(str(request.output))
     except Exception as error:
-        if free:
+        told = conversion_error(program, "litert", error)
+        if free and not isinstance(told, UnsupportedOperatorError):
             raise DynamicShapeError(
                 f"litert cannot keep {_free_names(request)} free: "
                 f"{(str(error).splitlines() or [type(error).__name__])[0][:200]}",
                 remedy="export litert without --dynamic, one artefact a shape; "
                 "the other targets keep it free",
             ) from error
-        raise conversion_error(program, "litert", error) from error
+        raise told from error
     facts = _read(request.output)
-    stable = sorted(name for name in facts.operators if name.startswith("STABLEHLO_"))
+    stable = sorted(name for name in facts.operators if name.startswith(_PREFIX))
     if stable:
-        operator = _aten_of(stable[0])
         request.output.unlink()
-        raise unsupported_operator(
-            program, operator, "litert", f"it becomes {stable[0]}, which the interpreter lacks"
-        )
+        raise _left_in_stablehlo(program, stable)
     check_free_dimensions("litert", request.inputs, facts.sizes)
     coverage = None
     if request.coverage:
         from converters.coverage.litert import cover_litert
 
-        coverage = cover_litert(request.output)
+        coverage = cover_litert(request.output, program)
     notes = [
         f"input {spec.name!r} is {_NARROW[spec.dtype]} in the artefact, {spec.dtype} in the model"
         for spec in request.inputs
@@ -140,6 +139,28 @@ def _read(path: Path) -> _Facts:
     return _Facts(sizes, operators)
 
 
-def _aten_of(stablehlo: str) -> str:
-    plain = stablehlo.removeprefix("STABLEHLO_").lower()
-    return {"sort": "aten.sort", "iota": "aten.arange"}.get(plain, re.sub(r"_v\d+$", "", plain))
+#: Operators of torch that become one of StableHLO, the likeliest first.
+_ORIGINS = {
+    "SORT": ("sort", "argsort", "topk", "msort", "median"),
+    "IOTA": ("eye", "arange", "linspace"),
+    "COMPOSITE": ("scaled_dot_product_attention", "layer_norm", "group_norm"),
+    "GATHER": ("index", "gather", "index_select", "grid_sampler_2d"),
+    "SCATTER": ("index_put", "scatter", "scatter_add"),
+    "RNG_BIT_GENERATOR": ("rand", "randn", "rand_like", "randn_like", "bernoulli"),
+    "WHILE": ("while_loop", "cumsum", "cumprod"),
+    "CUSTOM_CALL": ("grid_sampler_2d", "upsample_bilinear2d"),
+}
+
+
+def _left_in_stablehlo(program: Any, operators: list[str]) -> UnsupportedOperatorError:
+    """The error for a flatbuffer with operators that only a StableHLO interpreter could run."""
+    # An operator brings helpers along, a sort its comparison: name the one that the model has.
+    for name in sorted(operators, key=lambda name: name.removeprefix(_PREFIX) not in _ORIGINS):
+        plain = name.removeprefix(_PREFIX)
+        for origin in (*_ORIGINS.get(plain, ()), re.sub(r"_v\d+$", "", plain.lower())):
+            if locate(program, origin) != ("", ""):
+                why = f"it becomes {name}, which the interpreter lacks"
+                return unsupported_operator(program, f"aten.{origin}", "litert", why)
+    return unsupported_operator(
+        program, operators[0], "litert", "the interpreter lacks it; it comes of several operators"
+    )

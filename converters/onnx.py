@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from converters.conversion import Conversion, ConversionRequest, check_free_dimensions
+from converters.onnx_names import name_outputs
 from converters.origins import conversion_error
 from edgesdk.program_file import load_program
 
@@ -33,11 +34,11 @@ def convert(request: ConversionRequest) -> Conversion:
             dynamo=True,
             verbose=False,
             input_names=[spec.name for spec in request.inputs],
-            output_names=[spec.name for spec in request.outputs],
         )
     except Exception as error:
         raise conversion_error(program, "onnx", error) from error
     model = exported.model_proto
+    name_outputs(model.graph, [spec.name for spec in request.outputs])
     _name_free_dimensions(model, request)
     coverage = None
     if request.coverage:

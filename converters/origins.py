@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["conversion_error", "locate", "unsupported_operator"]
 
-# How the four converters name an operator they do not know. The first group is its name.
+# How the four converters name an operator they do not know. The first group is its name. The
+# order matters: torch's ONNX exporter says after the name that there is no decomposition either.
 _COMPLAINTS = (
     re.compile(r"PyTorch convert function for op '([\w.]+)' not implemented"),
+    re.compile(r"Unsupported fx node \w+, kind ([\w.]+)"),
     re.compile(r"[Ll]owering not found: ([\w.:]+)"),
     re.compile(
         r"No (?:ONNX function|decompositions) (?:registered|found) for .*?([\w]+[.:]+[\w.]+)"
@@ -28,12 +30,18 @@ _COMPLAINTS = (
 )
 
 
+# How they name the node of the program that they were at.
+_NODES = re.compile(
+    r"While executing %(\w+)|rror when translating node %(\w+)|\bnode (\w+) \(\w+\) got"
+)
+
+
 def _base(name: str) -> str:
     """``torch._ops.aten.sort.default``, ``aten::sort.values`` and ``sort`` are all ``sort``."""
     plain = name.replace("::", ".").removeprefix("torch.ops.").removeprefix("torch._ops.")
     for namespace in ("aten.", "edge.aten.", "prims.", "torchvision.", "executorch_prim."):
         plain = plain.removeprefix(namespace)
-    return plain.split(".")[0].removesuffix("_copy")
+    return plain.split(".")[0].removesuffix("_copy").removeprefix("special_")
 
 
 def locate(program: ExportedProgram, operator: str) -> tuple[str, str]:
@@ -53,11 +61,22 @@ def locate(program: ExportedProgram, operator: str) -> tuple[str, str]:
     return "", ""
 
 
+def _locate_part(program: ExportedProgram, operator: str) -> tuple[str, str]:
+    """As :func:`locate`, also of what the converters take a program's operators apart into."""
+    found = locate(program, operator)
+    if found != ("", ""):
+        return found
+    try:
+        return locate(program.run_decompositions(), operator)
+    except Exception:  # noqa: BLE001 - a second failure must not hide the first one
+        return "", ""
+
+
 def unsupported_operator(
     program: ExportedProgram, operator: str, target: str, why: str = ""
 ) -> UnsupportedOperatorError:
     """The error for an operator a target lacks, with the line and the known rewrite."""
-    place, path = locate(program, operator)
+    place, path = _locate_part(program, operator)
     rewrite = rewrite_for(operator, target)
     inside = f" in module {path!r}" if path else ""
     return UnsupportedOperatorError(
@@ -93,10 +112,11 @@ def _whole_message(error: BaseException | None) -> str:
 
 
 def _node_in(program: Any, text: str) -> str:
-    match = re.search(r"While executing %(\w+)", text)
     named = {node.name: node for node in program.graph.nodes}
-    if match and match[1] in named:
-        return where(named[match[1]])
+    for match in _NODES.finditer(text):
+        name = next(group for group in match.groups() if group)
+        if name in named:
+            return where(named[name])
     frame = re.search(r'File "([^"]+)", line (\d+)', text[text.find("Original traceback") :])
     if "Original traceback" in text and frame and "site-packages" not in frame[1]:
         return f"{frame[1]}:{frame[2]}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,12 @@ from pydantic import TypeAdapter
 
 from converters.conversion import Conversion, ConversionRequest
 from converters.registry import TARGETS
+from edgesdk.errors import StorageError
 from edgesdk.processes import Progress, serve
 
 __all__ = ["main"]
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 
 
 def _convert(
@@ -28,10 +33,27 @@ def _convert(
     started = time.perf_counter()
     module = importlib.import_module(target.module)
     progress({"step": "converting"})
-    conversion: Conversion = module.convert(request)
+    try:
+        conversion: Conversion = module.convert(request)
+    except Exception as error:
+        raise _of_the_disk(error, request.output) or error from error
     seconds = time.perf_counter() - started
     reply = TypeAdapter(Conversion).dump_python(conversion, mode="json")
     return {"conversion": reply, "seconds": seconds}, {}
+
+
+def _of_the_disk(error: BaseException, output: Path) -> StorageError | None:
+    """What a converter says of a disk that refuses its artefact, in words; else None."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _DISK:
+            told = StorageError(
+                f"cannot write {output.name!r}: {seen.strerror}",
+                remedy="free some space or choose another disk",
+            )
+            return told
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def main() -> None:

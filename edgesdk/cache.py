@@ -6,11 +6,13 @@ of its own files: what was altered or half lost on disk is a miss, never a wrong
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib import metadata
@@ -20,11 +22,13 @@ from typing import Any
 import platformdirs
 
 from edgesdk.digest import digest
+from edgesdk.errors import EdgeSdkError
 
 __all__ = ["Cache", "cache_folder", "code_digest", "key_of", "package_versions"]
 
 _ENTRY = "entry.json"
 _FORMAT = 1
+_ABANDONED_SECONDS = 24 * 3600
 
 #: Oldest entries go when the store is larger than this.
 DEFAULT_LIMIT_BYTES = 10 * 2**30
@@ -65,6 +69,20 @@ def code_digest() -> str:
     return hasher.hexdigest()
 
 
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copyfile(source, target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 class Cache:
     """The store.
 
@@ -85,7 +103,8 @@ class Cache:
 
         Args:
             key: From :func:`key_of`.
-            into: Folder to copy the entry's files to.
+            into: Folder to copy the entry's files to, in place of files of their names; where
+                there is no whole entry, nothing of it stays there.
 
         Returns:
             The facts it was stored with; None where there is no whole entry.
@@ -94,27 +113,35 @@ class Cache:
         copied: list[Path] = []
         try:
             entry = json.loads((place / _ENTRY).read_text(encoding="utf-8"))
-            if entry["key"] != key:
+            facts: dict[str, Any] = entry["facts"]
+            if entry["key"] != key or entry["sha256"] != key_of(facts):
                 return None
             for name, sha256 in entry["files"].items():
                 if into is None:
                     continue
-                target = into / Path(name).name
-                source = place / Path(name).name
-                if source.is_dir():
-                    shutil.copytree(source, target)
-                else:
-                    shutil.copyfile(source, target)
+                if name in ("", "..") or name != Path(name).name:
+                    raise ValueError(f"{name!r} is no file of an entry")
+                target, source = into / name, place / name
+                _remove(target)
                 copied.append(target)
+                _copy(source, target)
                 if digest(target) != sha256:
                     raise ValueError(f"{name} is not what was stored")
             os.utime(place / _ENTRY)
-            facts: dict[str, Any] = entry["facts"]
             return facts
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            EdgeSdkError,
+        ):
             # Damaged, half written or gone: make it anew.
             for path in copied:
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(True)
+                with contextlib.suppress(OSError):
+                    _remove(path)
             return None
 
     def put(self, key: str, facts: Mapping[str, Any], files: Iterable[Path] = ()) -> bool:
@@ -138,25 +165,29 @@ class Cache:
             hashes = {}
             for source in files:
                 target = staging / source.name
-                if source.is_dir():
-                    shutil.copytree(source, target)
-                else:
-                    shutil.copyfile(source, target)
+                _copy(source, target)
                 hashes[source.name] = digest(target)
-            entry = {"key": key, "facts": dict(facts), "files": hashes}
+            # As it will be read again: JSON makes lists of tuples.
+            plain = json.loads(json.dumps(dict(facts), allow_nan=False))
+            entry = {"key": key, "sha256": key_of(plain), "facts": plain, "files": hashes}
             text = json.dumps(entry, indent=1, allow_nan=False)
             (staging / _ENTRY).write_text(text, encoding="utf-8")
             if place.exists():
                 shutil.rmtree(place)
             staging.rename(place)
-        except OSError:
+        except (OSError, EdgeSdkError):
             return False
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         self._shrink()
-        return True
+        return place.exists()
 
     def _shrink(self) -> None:
+        for staging in self._folder.glob(f"v{_FORMAT}/*/.new-*"):
+            # What a process left that was killed while it wrote.
+            with contextlib.suppress(OSError):
+                if time.time() - staging.stat().st_mtime > _ABANDONED_SECONDS:
+                    shutil.rmtree(staging, ignore_errors=True)
         entries = []
         for marker in self._folder.glob(f"v{_FORMAT}/*/*/{_ENTRY}"):
             try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import platform
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -21,8 +23,31 @@ from edgesdk.manifest import ParityRecord
 from edgesdk.preparing import Prepared, Variant
 from edgesdk.program import program_digest
 from edgesdk.spec import TensorSpec
+from edgesdk.storage import storage_errors
 
-__all__ = ["ConversionJob", "ConvertedTarget", "FailedTarget"]
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+__all__ = ["ConversionJob", "ConvertedTarget", "FailedTarget", "write_program"]
+
+
+def write_program(program: ExportedProgram, path: Path) -> None:
+    """Save a program.
+
+    Args:
+        program: The program.
+        path: The ``.pt2`` file.
+
+    Raises:
+        StorageError: The disk is full, read-only or not ours.
+    """
+    import torch
+
+    # By way of memory: where the disk is full, torch's own writer ends the whole process.
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    with storage_errors("cannot write", path):
+        path.write_bytes(content.getbuffer())
 
 
 @dataclass(frozen=True)
@@ -74,10 +99,10 @@ class ConversionJob:
         self.target = target
         self.name = target.qualified(variant)
         self._variant = variant
-        self._needs = needs
+        self.needs = needs
         self._request: ConversionRequest | None = None
         self._failure: EdgeSdkError | None = None
-        self._key = ""
+        self.key = ""
         self._cache: Cache | None = None
         self._served: Conversion | None = None
         self._converter: Converter | None = None
@@ -97,8 +122,8 @@ class ConversionJob:
         self._cache = cache
         try:
             self.target.require()
-            captured = prepared.capture(self._needs)
-            faces = prepared.face_specs(Variant(self._needs.dynamic))
+            captured = prepared.capture(self.needs)
+            faces = prepared.face_specs(Variant(self.needs.dynamic))
         except EdgeSdkError as error:
             self._failure = error
             return
@@ -114,16 +139,14 @@ class ConversionJob:
             outputs=captured.outputs,
             faces=faces,
         )
-        self._key = key_of(self._facts(sha256, captured.inputs, captured.outputs, faces))
+        self.key = key_of(self._facts(sha256, captured.inputs, captured.outputs, faces))
         if cache is not None:
-            facts = cache.get(self._key, folder)
+            facts = cache.get(self.key, folder)
             if facts is not None:
                 self._served = TypeAdapter(Conversion).validate_python(facts)
                 return
         if not program.exists():
-            import torch
-
-            torch.export.save(captured.program, program)
+            write_program(captured.program, program)
 
     def _file_stem(self) -> str:
         default = self._variant == self.target.variants[0]
@@ -158,13 +181,12 @@ class ConversionJob:
             tell: Called with target and step.
         """
         if self._failure is not None:
-            tell(self.name, "failed")
             return FailedTarget(self.name, self._failure)
         request = self._request
         if request is None:
             raise ConversionError(f"{self.name} was not prepared")
         if self._served is not None:
-            tell(self.name, "unchanged")
+            tell(self.name, "from the cache")
             return ConvertedTarget(
                 self.name, request.output, digest(request.output), self._served, None
             )
@@ -177,14 +199,15 @@ class ConversionJob:
                 lambda progress: tell(self.name, str(progress.get("step", "")))
             )
         except ConversionFailed as failed:
-            tell(self.name, "failed")
+            # What a converter began must not get into the bundle.
+            _remove(request.output)
             return FailedTarget(self.name, failed.error, failed.log)
         result = ConvertedTarget(
             self.name, request.output, digest(request.output), conversion, round(seconds, 2)
         )
         if self._cache is not None:
             facts = TypeAdapter(Conversion).dump_python(conversion, mode="json")
-            self._cache.put(self._key, facts, [request.output])
+            self._cache.put(self.key, facts, [request.output])
         return result
 
     def stop(self) -> None:
@@ -193,3 +216,10 @@ class ConversionJob:
             self._stopped = True
             if self._converter is not None:
                 self._converter.close()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -6,7 +6,9 @@ bytes. :class:`FaceModel` wraps a model so that what is captured has exactly tha
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import keyword
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -16,17 +18,19 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from converters.named_forward import named_forward
-from edgesdk.errors import InputSpecError, ModelOutputError
+from edgesdk.errors import InputSpecError, ModelOutputError, nearest
 from edgesdk.spec import DTYPES, ImageSpec, TensorSpec
 
 __all__ = [
     "FaceModel",
     "ImagePreprocessing",
     "dtype_name",
+    "evaluate",
     "flat_example",
     "name_outputs",
     "spec_of",
     "torch_dtype",
+    "training_layers",
 ]
 
 
@@ -48,6 +52,45 @@ def dtype_name(dtype: torch.dtype) -> str:
             remedy=f"convert them in the model to one of {', '.join(DTYPES)}",
         )
     return name
+
+
+def training_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules that are in training mode, by path; the model's own path is empty.
+
+    An exported program in it has no modes: whether it trains is seen in its operators alone.
+    """
+    found: dict[str, nn.Module] = {}
+
+    def look(module: nn.Module, path: str) -> None:
+        # torch.export forbids the switch on the module itself, and leaves its flag as it was.
+        if isinstance(module, torch.fx.GraphModule) and "train" in vars(module):
+            return
+        if module.training:
+            found[path] = module
+        for name, child in module.named_children():
+            look(child, f"{path}.{name}".lstrip("."))
+
+    look(model, "")
+    return found
+
+
+def evaluate(model: nn.Module) -> str:
+    """Switch a model to evaluation mode, in place.
+
+    Returns:
+        What was in training mode, such as ``the model was``; empty where nothing was.
+    """
+    training = training_layers(model)
+    if not training:
+        return ""
+    try:
+        model.eval()
+    except NotImplementedError:
+        for module in training.values():
+            module.training = False
+    if "" in training:
+        return "the model was"
+    return "1 layer was" if len(training) == 1 else f"{len(training)} layers were"
 
 
 class ImagePreprocessing(nn.Module):
@@ -88,10 +131,14 @@ class FaceModel(nn.Module):
 
     Args:
         model: The user's model, in evaluation mode.
-        names: Names of the inputs, in the order of the flattened arguments.
+        names: Names of the inputs, in the order of the flattened arguments; identifiers, and none
+            of them twice.
         structure: How the flat inputs become ``(args, kwargs)``; None passes them in order.
         image: Index of the input that takes camera bytes, with its preprocessing.
         planes: See :class:`ImagePreprocessing`.
+
+    Raises:
+        InputSpecError: A name that no argument can have.
     """
 
     def __init__(
@@ -104,7 +151,9 @@ class FaceModel(nn.Module):
         planes: bool = False,
     ) -> None:
         super().__init__()
+        _check_names(names)
         self.model = model
+        self._names = tuple(names)
         self.image_index = image[0] if image else None
         if image:
             self.preprocessing = ImagePreprocessing(image[1], planes=planes)
@@ -112,6 +161,11 @@ class FaceModel(nn.Module):
         # torch.export names the inputs of a program after the parameters of forward.
         forward = named_forward(names, FaceModel.call)
         self.__class__ = cast(Any, type("FaceModel", (FaceModel,), {"forward": forward}))
+        # Its own flags alone: the model is in evaluation mode, and an exported program that came
+        # out of a file refuses to be switched.
+        for module in self.modules():
+            if isinstance(module, FaceModel | ImagePreprocessing):
+                module.training = False
 
     def call(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:
         """Run the model on the flat inputs and name its flat outputs."""
@@ -123,25 +177,67 @@ class FaceModel(nn.Module):
         else:
             args, kwargs = pytree.tree_unflatten(tensors, self._structure)
             result = self.model(*args, **kwargs)
-        return name_outputs(result)
+        return name_outputs(result, self._names)
 
 
-def _identifier(path: str) -> str:
-    name = re.sub(r"\W+", "_", path).strip("_")
-    return f"output_{name}" if not name or name[0].isdigit() else name
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if not name.isidentifier() or keyword.iskeyword(name) or name == "self":
+            raise InputSpecError(
+                f"an input cannot be called {name!r}",
+                remedy="use letters, digits and underscores, and no word of Python's own",
+            )
+        if list(names).count(name) > 1:
+            raise InputSpecError(
+                f"two inputs are called {name!r}",
+                remedy="name them: --input left:1x3 --input right:1x3",
+            )
 
 
-def name_outputs(result: Any) -> dict[str, Tensor]:
+def _name(path: str) -> str:
+    return re.sub(r"\W+", "_", path).strip("_")
+
+
+def _output_name(path: str) -> str:
+    name = _name(path)
+    return name if name.isidentifier() else f"output_{name}".rstrip("_")
+
+
+def _argument_name(path: str) -> str:
+    name = _name(path)
+    if not name.isidentifier():
+        name = f"input_{name}".rstrip("_")
+    return f"{name}_" if keyword.iskeyword(name) or name == "self" else name
+
+
+def _without_dataclasses(result: Any) -> Any:
+    """Dataclasses that nobody registered with torch, as dictionaries of their fields."""
+
+    def opened(leaf: Any) -> Any:
+        if dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
+            fields = {field.name: getattr(leaf, field.name) for field in dataclasses.fields(leaf)}
+            return _without_dataclasses(fields)
+        return leaf
+
+    return pytree.tree_map(opened, result)
+
+
+def name_outputs(result: Any, inputs: Sequence[str] = ()) -> dict[str, Tensor]:
     """Flatten what a model returns into named tensors.
 
     A single tensor is called ``output``; a sequence ``output_0``, ``output_1``...; entries of a
-    dictionary, a named tuple or a registered dataclass keep their keys. An output that is there
-    twice is copied, because runtimes refuse an output with two names.
+    dictionary, a named tuple or a dataclass keep their keys, and get ``output_`` before them where
+    an input has that name. An output that is there twice is copied, because runtimes refuse an
+    output with two names.
+
+    Args:
+        result: What ``forward`` returned.
+        inputs: Names of the inputs.
 
     Raises:
         ModelOutputError: Something that is no tensor, or no tensor at all.
     """
-    leaves, _ = pytree.tree_flatten_with_path(result)
+    leaves, _ = pytree.tree_flatten_with_path(_without_dataclasses(result))
     named: dict[str, Tensor] = {}
     seen: set[int] = set()
     for path, leaf in leaves:
@@ -155,8 +251,10 @@ def name_outputs(result: Any) -> dict[str, Tensor]:
                 + "; an artefact can only return tensors",
                 remedy="return tensors only, for instance torch.tensor(value)",
             )
-        name = _identifier(label) if label else "output"
-        while name in named:
+        name = _output_name(label)
+        if name in inputs:
+            name = f"output_{name}"
+        while name in named or name in inputs:
             name += "_"
         named[name] = leaf.clone() if id(leaf) in seen else leaf
         seen.add(id(leaf))
@@ -198,6 +296,7 @@ def flat_example(
             remedy="pass a tensor, a tuple of arguments or a dictionary of keyword arguments",
         )
     parameters = _parameter_names(model, len(args))
+    kwargs = _in_order(model, kwargs)
     leaves, structure = pytree.tree_flatten_with_path((args, kwargs))
     names: list[str] = []
     tensors: list[Tensor] = []
@@ -211,7 +310,7 @@ def flat_example(
         _, entry, *rest = path
         position = getattr(entry, "idx", None)
         head = str(entry.key) if position is None else parameters[position]
-        name = _identifier(head + pytree.keystr(tuple(rest)))
+        name = _argument_name(head + pytree.keystr(tuple(rest)))
         while name in names:
             name += "_"
         names.append(name)
@@ -221,6 +320,24 @@ def flat_example(
             "the example holds no tensor", remedy="a model without inputs cannot be converted"
         )
     return names, tensors, structure
+
+
+def _in_order(model: nn.Module, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments in the order of ``forward``, whatever the order they were given in."""
+    known = inspect.signature(model.forward).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    named = [
+        name for name, p in known.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    for name in kwargs:
+        if name not in named and not takes_any:
+            close = nearest(str(name), named)
+            raise InputSpecError(
+                f"the model takes no input {name!r}",
+                remedy=f"did you mean {close!r}?" if close else f"it takes {', '.join(named)}",
+            )
+    ordered = [name for name in named if name in kwargs]
+    return {name: kwargs[name] for name in (*ordered, *(n for n in kwargs if n not in named))}
 
 
 def _parameter_names(model: nn.Module, count: int) -> list[str]:

@@ -13,24 +13,26 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from edgesdk import models
 from edgesdk.errors import (
+    MissingEnvironmentError,
     OutputExistsError,
     SourceError,
     SourceNotFoundError,
     StorageError,
     UsageError,
 )
-from edgesdk.weights import load_weights
+from edgesdk.weights import check_weights, load_weights
 
 __all__ = ["MODEL_FILE_VERSION", "load_model", "save_model"]
 
 #: Raised whenever a reader of the version before would misread a file.
 MODEL_FILE_VERSION = 1
 
-_MAX_JSON = 4 * 2**20
+_MAX_JSON = 2**18
 
 
 def save_model(model: nn.Module, architecture: str, path: Path, *, overwrite: bool = False) -> Path:
@@ -47,7 +49,7 @@ def save_model(model: nn.Module, architecture: str, path: Path, *, overwrite: bo
 
     Raises:
         UsageError: A model without a configuration.
-        OutputExistsError: The folder is there.
+        OutputExistsError: The folder is there, or what should be replaced is no saved model.
         StorageError: It cannot be written.
     """
     from safetensors.torch import save_file
@@ -59,8 +61,15 @@ def save_model(model: nn.Module, architecture: str, path: Path, *, overwrite: bo
             f"{type(model).__name__} has no config to rebuild it from",
             remedy="build it with edgesdk.models.create(name, ...)",
         )
-    if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path} exists", remedy="choose another name or pass overwrite")
+    if path.exists():
+        if not overwrite:
+            raise OutputExistsError(
+                f"{path} exists", remedy="choose another name or pass overwrite=True"
+            )
+        if not (path / "model.json").is_file():
+            raise OutputExistsError(
+                f"{path} is no saved model, so it is not replaced", remedy="choose another name"
+            )
     description = {
         "edgemodel": MODEL_FILE_VERSION,
         "architecture": architecture,
@@ -72,7 +81,11 @@ def save_model(model: nn.Module, architecture: str, path: Path, *, overwrite: bo
         try:
             text = json.dumps(description, indent=1, sort_keys=True)
             (staging / "model.json").write_text(text + "\n", encoding="utf-8")
-            tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+            # Copies, because safetensors refuses weights that layers share.
+            tensors = {
+                key: value.detach().contiguous().clone()
+                for key, value in model.state_dict().items()
+            }
             save_file(tensors, staging / "weights.safetensors")
             if path.exists():
                 shutil.rmtree(path)
@@ -80,7 +93,9 @@ def save_model(model: nn.Module, architecture: str, path: Path, *, overwrite: bo
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}") from error
+        raise StorageError(
+            f"cannot write {path}: {error.strerror}", remedy="write to another place"
+        ) from error
     return path
 
 
@@ -89,7 +104,9 @@ def load_model(path: Path) -> nn.Module:
 
     Raises:
         SourceNotFoundError: The folder or one of its files is missing.
-        SourceError: A damaged description or a newer version.
+        SourceError: A damaged description, a configuration nothing can be built from, or a newer
+            version.
+        UnknownNameError: No architecture of this name.
         WeightsError: Weights that do not match it.
     """
     text = path / "model.json"
@@ -99,10 +116,13 @@ def load_model(path: Path) -> nn.Module:
         raise SourceError(f"{text} is too large for a description", remedy="save the model again")
     try:
         description: dict[str, Any] = json.loads(text.read_text(encoding="utf-8"))
-        version = int(description["edgemodel"])
-        architecture = str(description["architecture"])
-        config = dict(description["config"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        version, architecture, config = (
+            description[key] for key in ("edgemodel", "architecture", "config")
+        )
+        whole = type(version) is int and version >= 1 and isinstance(architecture, str)
+        if not (whole and isinstance(config, dict)):
+            raise ValueError(f"{description}")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise SourceError(
             f"{text} is no description of a model", remedy="save the model again"
         ) from error
@@ -113,6 +133,24 @@ def load_model(path: Path) -> nn.Module:
         )
     if "pretrained" in config:
         config["pretrained"] = False
-    model = models.create(architecture, **config)
-    load_weights(model, path / "weights.safetensors")
+    weights = path / "weights.safetensors"
+    # Sizes are only believed once the weights have them: without storage first.
+    with torch.device("meta"):
+        check_weights(_build(architecture, config, text), weights)
+    model = _build(architecture, config, text)
+    load_weights(model, weights)
     return model.eval()
+
+
+def _build(architecture: str, config: dict[str, Any], text: Path) -> nn.Module:
+    models.entry(architecture)
+    try:
+        return models.create(architecture, **config)
+    except MissingEnvironmentError:
+        raise
+    except Exception as error:
+        raise SourceError(
+            f"nothing can be built from the configuration of {architecture}: {error}",
+            where=str(text),
+            remedy="save the model again",
+        ) from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgesdk.errors import UsageError
+from edgesdk.errors import UnknownNameError, UsageError
 from edgesdk.manifest import GateRecord, OutputParity
 
 __all__ = ["GATES", "OutputComparison", "classifies", "gate_for", "meets"]
@@ -37,15 +37,23 @@ def gate_for(
         agreement: Smallest share of samples with the same top-1 class, 0..1.
 
     Raises:
+        UnknownNameError: An unknown precision.
         UsageError: A bound outside its range.
     """
+    if precision not in GATES:
+        raise UnknownNameError("precision", precision, GATES)
     for name, value, low, high in (
         ("cosine", cosine, -1.0, 1.0),
         ("relative error", relative_error, 0.0, math.inf),
         ("agreement", agreement, 0.0, 1.0),
     ):
-        if value is not None and not low <= value <= high:
-            raise UsageError(f"the gate for {name} cannot be {value}")
+        if value is not None and not (math.isfinite(value) and low <= value <= high):
+            raise UsageError(
+                f"the gate for {name} cannot be {value}",
+                remedy=f"give a number of {low:g} to {high:g}"
+                if math.isfinite(high)
+                else f"give a number of at least {low:g}",
+            )
     default = GATES[precision]
     return GateRecord(
         cosine=default.cosine if cosine is None else cosine,
@@ -59,18 +67,24 @@ def classifies(shape: Sequence[int]) -> bool:
     return len(shape) == 2 and shape[1] >= 2
 
 
+def _scaled(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """The values as a share of the largest one: their squares neither overflow nor vanish."""
+    scale = float(np.max(np.abs(values), initial=0))
+    return (values.ravel() / scale if scale else values.ravel()), scale
+
+
 def _cosine(expected: np.ndarray, actual: np.ndarray) -> float:
-    # Scaling by the largest value first keeps squares of huge outputs finite.
-    scale = max(
-        float(np.max(np.abs(expected), initial=0)), float(np.max(np.abs(actual), initial=0))
-    )
-    if scale == 0:
-        return 1.0
-    a, b = expected.ravel() / scale, actual.ravel() / scale
+    (a, a_scale), (b, b_scale) = _scaled(expected), _scaled(actual)
+    if a_scale == 0 or b_scale == 0:
+        return 1.0 if a_scale == b_scale else 0.0
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    if norms == 0:
-        return 0.0
     return min(1.0, max(-1.0, float(np.dot(a, b)) / norms))
+
+
+def _decibels(values: np.ndarray) -> float:
+    """Energy of values that are not all zero."""
+    shares, scale = _scaled(values)
+    return 20 * (math.log10(float(np.linalg.norm(shares))) + math.log10(scale))
 
 
 @dataclass
@@ -97,7 +111,8 @@ class OutputComparison:
 
         Args:
             expected: The model's output.
-            actual: The artefact's output; another shape counts as wholly different.
+            actual: The artefact's output; another shape counts as wholly different, and so does
+                NaN or infinity in either.
         """
         self._samples += 1
         if actual.shape != expected.shape:
@@ -106,27 +121,36 @@ class OutputComparison:
         wide, other = expected.astype(np.float64), actual.astype(np.float64)
         if wide.size == 0:
             return
-        self._low = min(self._low, float(wide.min()))
-        self._high = max(self._high, float(wide.max()))
+        measurable = bool(np.isfinite(wide).all())
+        if measurable:
+            self._low = min(self._low, float(wide.min()))
+            self._high = max(self._high, float(wide.max()))
         if not np.isfinite(other).all():
-            self._finite = False
+            self._finite = measurable = False
+        if not measurable:
+            self._max_abs = math.inf
             return
-        difference = wide - other
-        self._max_abs = max(self._max_abs, float(np.abs(difference).max()))
-        self._cosine = min(self._cosine, _cosine(wide, other))
-        noise = float(np.sum(difference**2))
-        if noise > 0:
-            signal = float(np.sum(wide**2))
-            ratio = 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+        with np.errstate(over="ignore"):
+            difference = wide - other
+        worst = float(np.abs(difference).max())
+        self._max_abs = max(self._max_abs, worst)
+        if math.isinf(worst):
+            return
+        # Rounding alone would give an exact copy a cosine just below 1.
+        if worst > 0:
+            self._cosine = min(self._cosine, _cosine(wide, other))
+            ratio = _decibels(wide) - _decibels(difference) if wide.any() else -math.inf
             self._snr_db = min(self._snr_db, ratio)
         if classifies(expected.shape):
             self._rows += expected.shape[0]
             self._same += int(np.sum(wide.argmax(axis=1) == other.argmax(axis=1)))
 
     def record(self) -> OutputParity:
-        """The worst over all samples so far."""
+        """The worst over all samples so far; nothing is known of an output without samples."""
         span = self._high - self._low if self._high >= self._low else 0.0
-        known = self._finite and math.isfinite(self._max_abs)
+        known = self._samples > 0 and math.isfinite(self._max_abs)
+        if math.isinf(span):
+            span, known = float(np.finfo(np.float64).max), False
         relative = self._max_abs / span if span > 0 else self._max_abs
         return OutputParity(
             name=self.name,

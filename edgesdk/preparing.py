@@ -15,12 +15,19 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from edgesdk.errors import InputSpecError, UsageError
-from edgesdk.face import FaceModel, flat_example, spec_of, torch_dtype
+from edgesdk.face import (
+    FaceModel,
+    evaluate,
+    flat_example,
+    spec_of,
+    torch_dtype,
+    training_layers,
+)
 from edgesdk.program import Capture, capture, first_not_finite, run_eager
-from edgesdk.samples import IMAGE_SUFFIXES, Samples, image_tensor, random_inputs
+from edgesdk.sample_files import read_example, read_sample
+from edgesdk.samples import Samples, random_inputs
 from edgesdk.source import LoadedModel, load
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec, parse_image
-from edgesdk.weights import read_tensors
 
 __all__ = ["Prepared", "Variant", "make_samples", "prepare", "read_example"]
 
@@ -64,7 +71,8 @@ class Prepared:
         """The face's inputs for a variant.
 
         Raises:
-            InputSpecError: The example does not fit a free dimension's range.
+            InputSpecError: The example does not fit a free dimension's range, or inputs disagree on
+                its size.
         """
         specs = list(self.specs)
         if self.image is not None:
@@ -81,7 +89,9 @@ class Prepared:
                     layout="NHWC",
                     image=image,
                 )
-        return tuple(_freed(spec, dict(variant.dynamic)) for spec in specs)
+        freed = tuple(_freed(spec, dict(variant.dynamic)) for spec in specs)
+        _check_together(freed)
+        return freed
 
     def capture(self, variant: Variant) -> Capture:
         """The model captured for a variant; captured once."""
@@ -100,7 +110,7 @@ class Prepared:
     def face(self) -> FaceModel:
         """The model itself behind its face, as an app would call it."""
         names = [spec.name for spec in self.specs]
-        return FaceModel(self.loaded.model, names, self.structure, self.image).eval()
+        return FaceModel(self.loaded.model, names, self.structure, self.image)
 
     def _face_tensors(self, specs: Sequence[TensorSpec]) -> list[Tensor]:
         tensors = list(self.tensors)
@@ -141,38 +151,18 @@ def _freed(spec: TensorSpec, dims: Mapping[str, DynamicDim]) -> TensorSpec:
     return replace(spec, dynamic=axes)
 
 
-def read_example(path: Path) -> Any:
-    """Example arguments from a file.
-
-    Args:
-        path: ``.npz`` or ``.safetensors`` (arrays by argument name), ``.npy`` (one array), or
-            ``.pt`` with a tensor, a tuple or a dictionary of tensors.
-
-    Raises:
-        InputSpecError: A file of another kind, or a damaged one.
-    """
-    if not path.is_file():
-        raise InputSpecError(f"no example file {path}", remedy="check the path")
-    if path.suffix in (".pt", ".pth"):
-        return read_tensors(path)
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        if path.suffix == ".npy":
-            return torch.from_numpy(np.load(path, allow_pickle=False))
-    except Exception as error:
-        raise InputSpecError(
-            f"{path.name} holds no arrays that can be read: {error}",
-            remedy="write it with numpy.savez or safetensors",
-        ) from error
-    raise InputSpecError(
-        f"{path.name} is no example file", remedy="give .npz, .npy, .safetensors or .pt"
-    )
+def _check_together(specs: Sequence[TensorSpec]) -> None:
+    """Free dimensions of one name move together, so their example sizes are the same."""
+    first: dict[str, tuple[str, int]] = {}
+    for spec in specs:
+        for axis, dim in spec.dynamic.items():
+            name, size = first.setdefault(dim.name, (spec.name, spec.shape[axis]))
+            if size != spec.shape[axis]:
+                raise InputSpecError(
+                    f"inputs {name!r} and {spec.name!r} have the {dim.name} {size} and "
+                    f"{spec.shape[axis]}; it can only move together",
+                    remedy=f"give both the same {dim.name}, or leave it fixed",
+                )
 
 
 def prepare(
@@ -242,29 +232,31 @@ def _preprocessing(loaded: LoadedModel, image: ImageSpec | str | None) -> ImageS
 def _from_python(model: nn.Module) -> LoadedModel:
     if not isinstance(model, nn.Module):
         raise UsageError(
-            f"a {type(model).__name__} is no model", remedy="pass an nn.Module or a SOURCE string"
+            f"a {type(model).__name__} is no model",
+            remedy="pass program.module()"
+            if isinstance(model, torch.export.ExportedProgram)
+            else "pass an nn.Module or a SOURCE string",
         )
     name = type(model).__name__
     notes: tuple[str, ...] = ()
-    if any(module.training for module in model.modules()):
+    if training_layers(model):
         try:
             # The user's own object keeps its modes: training may go on after the export.
-            model = copy.deepcopy(model).eval()
+            model = copy.deepcopy(model)
         except Exception as error:
             raise UsageError(
                 f"the model is in training mode and cannot be copied: {error}",
                 remedy="call model.eval() before the export",
             ) from error
         notes = (
-            "the model was in training mode; its copy was switched to evaluation (dropout off, "
+            f"{evaluate(model)} in training mode; a copy was switched to evaluation (dropout off, "
             "batch norm fixed)",
         )
     return LoadedModel(model, name, name, notes=notes)
 
 
 def _first_parameter(model: nn.Module) -> str:
-    names = [name for name in inspect.signature(model.forward).parameters if name != "args"]
-    return names[0] if names else "x"
+    return next(iter(_named_parameters(model)), "x")
 
 
 def _from_specs(
@@ -280,20 +272,31 @@ def _from_specs(
         torch.from_numpy(arrays[name]).to(torch_dtype(s.dtype))
         for name, s in zip(names, inputs, strict=True)
     ]
-    parameters = inspect.signature(model.forward).parameters
+    parameters = _named_parameters(model)
     specs = tuple(
         replace(spec, layout=spec.layout or spec_of(spec.name, tensor).layout)
         for spec, tensor in zip(inputs, tensors, strict=True)
     )
     if all(name in parameters for name in names):
-        example = dict(zip(names, tensors, strict=True))
-        ordered = [name for name in parameters if name in example]
         # In the order of forward(), whatever the order on the command line.
-        _, tensors, structure = flat_example(model, {name: example[name] for name in ordered})
+        ordered, tensors, structure = flat_example(model, dict(zip(names, tensors, strict=True)))
         by_name = {spec.name: spec for spec in specs}
         return tuple(by_name[name] for name in ordered), tensors, structure
+    for place, name in enumerate(names):
+        if name in parameters and parameters.index(name) != place:
+            wrong = next(other for other in names if other not in parameters)
+            raise InputSpecError(
+                f"the model takes no input {wrong!r}",
+                remedy=f"name all inputs as forward() does, or none: {', '.join(parameters)}",
+            )
     flat_example(model, tuple(tensors))
     return specs, tensors, None
+
+
+def _named_parameters(model: nn.Module) -> list[str]:
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(model.forward).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind in named]
 
 
 def _image_input(specs: Sequence[TensorSpec], image: ImageSpec) -> tuple[int, ImageSpec]:
@@ -307,64 +310,6 @@ def _image_input(specs: Sequence[TensorSpec], image: ImageSpec) -> tuple[int, Im
     )
 
 
-def _real_inputs(
-    files: Sequence[Path], specs: Sequence[TensorSpec], prepared: Prepared
-) -> list[tuple[str, dict[str, np.ndarray]]]:
-    found = []
-    background = prepared.example()
-    for index, path in enumerate(files[:_MAX_REAL]):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            arrays = dict(background)
-            pictured = [
-                spec
-                for spec in specs
-                if len(spec.shape) == 4
-                and spec.shape[3 if spec.layout == "NHWC" else 1] in (1, 3)
-                and spec.layout
-            ]
-            if not pictured:
-                raise InputSpecError(
-                    f"{path.name} is a picture, but no input takes one",
-                    remedy="give samples as .npz files of arrays by input name",
-                )
-            for spec in pictured:
-                arrays[spec.name] = _normalized(image_tensor(path, spec), spec, prepared)
-        else:
-            arrays = _arrays_of(path, specs)
-        found.append((path.name or f"sample {index}", arrays))
-    return found
-
-
-def _normalized(array: np.ndarray, spec: TensorSpec, prepared: Prepared) -> np.ndarray:
-    """What the model sees of a photograph, where its preprocessing is known but not baked in."""
-    image = prepared.loaded.image
-    if spec.image is not None or image is None or array.shape[1] != image.channels:
-        return array
-    if image.model_color == "bgr":
-        array = array[:, ::-1]
-    scaled = array * (image.high - image.low) + image.low
-    mean = np.asarray(image.mean, np.float32).reshape(1, -1, 1, 1)
-    std = np.asarray(image.std, np.float32).reshape(1, -1, 1, 1)
-    return np.ascontiguousarray(((scaled - mean) / std).astype(spec.dtype))
-
-
-def _arrays_of(path: Path, specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
-    example = read_example(path)
-    if isinstance(example, Tensor):
-        example = {specs[0].name: example}
-    if not isinstance(example, Mapping):
-        example = {spec.name: tensor for spec, tensor in zip(specs, example, strict=False)}
-    arrays = {}
-    for spec in specs:
-        if spec.name not in example:
-            raise InputSpecError(f"{path.name} has no array {spec.name!r}")
-        array = np.asarray(example[spec.name])
-        if array.shape != spec.shape:
-            raise InputSpecError(f"{spec.name!r} in {path.name} is {array.shape}, not {spec.shape}")
-        arrays[spec.name] = array.astype(spec.dtype)
-    return arrays
-
-
 def _other_sizes(specs: Sequence[TensorSpec]) -> list[dict[str, int]]:
     """Two further sizes of the free dimensions: the smallest, and one above the example's."""
     dims = {
@@ -372,13 +317,17 @@ def _other_sizes(specs: Sequence[TensorSpec]) -> list[dict[str, int]]:
     }
     if not dims:
         return []
-    smallest = {name: -(-dim.min // dim.multiple) * dim.multiple for name, (dim, _) in dims.items()}
+    smallest = {name: dim.smallest for name, (dim, _) in dims.items()}
     larger = {}
     for name, (dim, size) in dims.items():
         steps = max(1, size // (2 * dim.multiple)) if size > 8 else 2
-        larger[name] = min(dim.max // dim.multiple * dim.multiple, size + steps * dim.multiple)
+        larger[name] = min(dim.largest, size + steps * dim.multiple)
     sizes = {name: size for name, (_, size) in dims.items()}
     return [found for found in (smallest, larger) if found != sizes]
+
+
+def _finite(arrays: Mapping[str, np.ndarray]) -> bool:
+    return all(bool(np.isfinite(a).all()) for a in arrays.values() if a.dtype.kind == "f")
 
 
 def make_samples(
@@ -400,8 +349,11 @@ def make_samples(
         InputSpecError: A file that does not fit.
     """
     specs = prepared.face_specs(variant)
-    real = _real_inputs(files, specs, prepared)
     example = prepared.example()
+    real = [
+        (path.name, read_sample(path, specs, example, prepared.loaded.image))
+        for path in files[:_MAX_REAL]
+    ]
     drawn = [
         (f"random {index + 1}", random_inputs(specs, 100 + index, example))
         for index in range(_RANDOM)
@@ -418,7 +370,12 @@ def make_samples(
     expected = []
     for index, (name, arrays) in enumerate(pairs):
         outputs = run_eager(face, arrays)
-        if any(not np.isfinite(a).all() for a in outputs.values() if a.dtype.kind == "f"):
+        if not _finite(outputs):
+            if not _finite(arrays):
+                raise InputSpecError(
+                    f"{name} holds NaN or infinity, and the model passes it on",
+                    remedy="give samples of finite numbers",
+                )
             error = first_not_finite(prepared.capture(variant).program, arrays)
             error.message += f" (on {name})"
             raise error

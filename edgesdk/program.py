@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,11 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from converters.locations import frames, user_frame, where
-from edgesdk.errors import CaptureError, EdgeSdkError, InputSpecError, ModelOutputError
+from converters.locations import user_frame, where
+from edgesdk.errors import CaptureError, EdgeSdkError, InputSpecError
 from edgesdk.face import FaceModel, dtype_name
+from edgesdk.not_finite import first_not_finite
+from edgesdk.program_digest import program_digest
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
 
 __all__ = [
@@ -79,8 +80,7 @@ def _capture_inputs(specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]
     for spec, tensor in zip(specs, tensors, strict=True):
         for axis, dim in spec.dynamic.items():
             if tensor.shape[axis] < 2:
-                times = max(2, dim.multiple) if dim.max >= 2 else 1
-                tensor = tensor.repeat_interleave(times, dim=axis)
+                tensor = tensor.repeat_interleave(max(2, dim.multiple), dim=axis)
         grown.append(tensor)
     return grown
 
@@ -104,8 +104,8 @@ def dynamic_shapes(specs: Sequence[TensorSpec], *, stepped: bool = False) -> dic
                 step = dim.multiple if stepped else 1
                 base = torch.export.Dim(
                     dim.name if step == 1 else f"{dim.name}_steps",
-                    min=-(-dim.min // step),
-                    max=dim.max // step,
+                    min=dim.smallest // step if stepped else dim.min,
+                    max=dim.largest // step if stepped else dim.max,
                 )
                 dims[dim.name] = base if step == 1 else step * base
             axes[axis] = dims[dim.name]
@@ -131,6 +131,23 @@ def _strip_face(program: torch.export.ExportedProgram) -> None:
             trace = node.meta.get("stack_trace")
             if trace:
                 node.meta["stack_trace"] = _without_face(trace)
+
+
+def _restore_origins(program: torch.export.ExportedProgram, model: nn.Module) -> None:
+    """Give the operators of a program that came out of a file their first origins again.
+
+    Capturing it once more leads every operator to a line of code that torch generated.
+    """
+    if not isinstance(model, torch.fx.GraphModule):
+        return
+    known = [node for node in model.graph.nodes if node.op == "call_function"]
+    for node in reversed(program.graph.nodes):
+        # Aligned from the end, because what the face adds (an image's preprocessing) comes first.
+        if known and node.op == "call_function" and node.target == known[-1].target:
+            origin = known.pop()
+            for key in ("stack_trace", "nn_module_stack"):
+                if origin.meta.get(key):
+                    node.meta[key] = origin.meta[key]
 
 
 def _without_face(trace: str) -> str:
@@ -165,16 +182,17 @@ def capture(
 
     Raises:
         CaptureError: ``torch.export`` cannot trace it.
-        InputSpecError: The model refuses inputs of these shapes or dtypes.
+        InputSpecError: The model refuses inputs of these shapes or dtypes, or a name is none.
         ModelOutputError: It returns something that is no tensor.
     """
-    face = FaceModel(model, [spec.name for spec in specs], structure, image, planes=planes).eval()
+    face = FaceModel(model, [spec.name for spec in specs], structure, image, planes=planes)
     grown = _capture_inputs(specs, tensors)
-    _try_inputs(face, specs, tensors)
+    example = _try_inputs(face, specs, tensors)
     program = _export(face, grown, specs)
-    _refuse_training_operators(program)
     _strip_face(program)
-    return Capture(face, program, tuple(specs), _output_specs(program, specs))
+    _restore_origins(program, model)
+    _refuse_training_operators(program)
+    return Capture(face, program, tuple(specs), _output_specs(program, specs, example))
 
 
 def _export(
@@ -202,10 +220,11 @@ def _export(
 
 def _try_inputs(
     face: FaceModel, specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]
-) -> None:
+) -> dict[str, torch.Tensor]:
     try:
         with torch.inference_mode():
-            face(*tensors)
+            outputs: dict[str, torch.Tensor] = face(*tensors)
+            return outputs
     except EdgeSdkError:
         raise
     except Exception as error:
@@ -235,6 +254,15 @@ def _capture_error(error: BaseException, specs: Sequence[TensorSpec]) -> Capture
         r"Constraints violated|specializ|not in range|dynamic", text
     ):
         names = sorted({dim.name for spec in specs for dim in spec.dynamic.values()})
+        # A guard such as size == 4*(size // 4) says that the network only takes multiples.
+        steps = [int(step) for step in re.findall(r"\((\d+)\*\(.*?// \1\)\)", text)]
+        if steps:
+            axis = "batch" if names == ["batch"] else "hw"
+            return CaptureError(
+                f"the model only takes multiples of {max(steps)} ({', '.join(names)})",
+                where=place,
+                remedy=f"say so: --dynamic {axis}=LOWEST..LARGEST/{max(steps)}",
+            )
         return CaptureError(
             f"the model fixes a dimension that should stay free ({', '.join(names)}): "
             + _constraint(text),
@@ -252,29 +280,53 @@ def _capture_error(error: BaseException, specs: Sequence[TensorSpec]) -> Capture
 def _constraint(text: str) -> str:
     lines = [line.strip(" -") for line in text.splitlines()]
     told = [line for line in lines if "Not all values" in line or "specialized" in line]
-    return (told or [line for line in lines if line])[0][:400]
+    # What follows speaks of torch.export's own arguments.
+    return (told or [line for line in lines if line])[0].split(". If you")[0][:400]
+
+
+# Where each operator keeps whether it trains, among its arguments.
+_TRAIN_ARGUMENT = {
+    "alpha_dropout": 2,
+    "batch_norm": 5,
+    "dropout": 2,
+    "feature_alpha_dropout": 2,
+    "feature_dropout": 2,
+    "native_dropout": 2,
+    "rrelu": 3,
+}
+
+
+def _trains(node: torch.fx.Node) -> bool:
+    name = str(node.target).removeprefix("aten.").split(".")[0]
+    place = _TRAIN_ARGUMENT.get(name, len(node.args))
+    if place >= len(node.args) or node.args[place] is not True:
+        return False
+    if name == "batch_norm":
+        # Without running statistics it takes those of the batch in evaluation mode too.
+        return node.args[3] is not None
+    # A dropout that drops nothing is how some models switch it off.
+    return name == "rrelu" or node.args[1] != 0
 
 
 def _refuse_training_operators(program: torch.export.ExportedProgram) -> None:
     """Refuse a program that was captured in training mode: it cannot be switched any more."""
-    for node in program.graph.nodes:
-        if node.op != "call_function":
-            continue
-        name = str(node.target)
-        trains = (name.startswith("aten.dropout") and node.args[2] is True) or (
-            name.startswith("aten.batch_norm") and node.args[5] is True
-        )
-        if trains:
-            raise CaptureError(
-                f"the program was captured in training mode ({name.split('.')[1]} trains)",
-                where=where(node) or None,
-                remedy="call model.eval() before torch.export.export, and do not switch layers "
-                "back to training in forward()",
-            )
+    for module in program.graph_module.modules():
+        nodes = module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ()
+        for node in nodes:
+            if node.op == "call_function" and _trains(node):
+                raise CaptureError(
+                    "the program was captured in training mode "
+                    f"({str(node.target).split('.')[1]} trains)",
+                    where=where(node) or None,
+                    remedy="call model.eval() before torch.export.export; in forward(), write "
+                    "dropout(x, training=self.training)",
+                )
 
 
 def _output_specs(
-    program: torch.export.ExportedProgram, inputs: Sequence[TensorSpec]
+    program: torch.export.ExportedProgram,
+    inputs: Sequence[TensorSpec],
+    example: Mapping[str, torch.Tensor],
 ) -> tuple[TensorSpec, ...]:
     # torch invents its own symbols for free sizes; read back which of our names they stand for.
     symbols: dict[str, DynamicDim] = {}
@@ -290,15 +342,14 @@ def _output_specs(
     count = len(program.graph_signature.user_outputs)
     for name, node in zip(names, flat[-count:], strict=True):
         value = node.meta["val"]
-        sizes, free = [], {}
-        for axis, size in enumerate(value.shape):
-            if isinstance(size, int):
-                sizes.append(size)
-                continue
-            expression = str(size)
-            free[axis] = symbols.get(expression) or DynamicDim(f"{name}_{axis}", 1, 2**31 - 1)
-            sizes.append(int(size.node.hint) if size.node.hint is not None else 1)
-        result.append(TensorSpec(name, tuple(sizes), dtype_name(value.dtype), free))
+        free = {
+            axis: symbols.get(str(size)) or DynamicDim(f"{name}_{axis}", 1, 2**31 - 1)
+            for axis, size in enumerate(value.shape)
+            if not isinstance(size, int)
+        }
+        # The program was captured at other sizes, where the example has a single one.
+        shape = tuple(example[name].shape)
+        result.append(TensorSpec(name, shape, dtype_name(value.dtype), free))
     return tuple(result)
 
 
@@ -312,7 +363,7 @@ def run_eager(face: FaceModel, inputs: Mapping[str, np.ndarray]) -> dict[str, np
     Raises:
         InputSpecError: The model refuses these inputs.
     """
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in inputs.items()}
+    tensors = {name: torch.from_numpy(np.asarray(a, order="C")) for name, a in inputs.items()}
     try:
         with torch.inference_mode():
             outputs = face(**tensors)
@@ -325,100 +376,3 @@ def run_eager(face: FaceModel, inputs: Mapping[str, np.ndarray]) -> dict[str, np
             remedy="give samples that the model takes with --samples",
         ) from error
     return {name: tensor.detach().numpy().copy() for name, tensor in outputs.items()}
-
-
-def first_not_finite(
-    program: torch.export.ExportedProgram, inputs: Mapping[str, np.ndarray]
-) -> ModelOutputError:
-    """Find the operator that first makes NaN or infinity of finite inputs.
-
-    Args:
-        program: The captured program.
-        inputs: A sample on which the model's output is not finite.
-
-    Returns:
-        The error to raise, with the operator and the line in the user's model.
-    """
-    found: list[tuple[str, str]] = []
-
-    class Watch(torch.fx.Interpreter):
-        def run_node(self, n: torch.fx.Node) -> Any:
-            value = super().run_node(n)
-            if not found and n.op == "call_function":
-                for leaf in pytree.tree_leaves(value):
-                    if (
-                        isinstance(leaf, torch.Tensor)
-                        and leaf.is_floating_point()
-                        and not bool(torch.isfinite(leaf).all())
-                    ):
-                        found.append((str(n.target), where(n)))
-                        break
-            return value
-
-    tensors = [torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in inputs]
-    with torch.inference_mode():
-        Watch(program.module()).run(*tensors)
-    operator, place = found[0] if found else ("the output", "")
-    return ModelOutputError(
-        f"the model answers NaN or infinity; {operator} makes the first one",
-        where=place or None,
-        remedy="check weights and input range; a logarithm or a division may need a floor",
-    )
-
-
-def program_digest(program: torch.export.ExportedProgram) -> str:
-    """Content hash of a program: graph, shapes, source lines, weights and constants.
-
-    Two programs of the same hash convert to the same artefacts.
-    """
-    digest = hashlib.sha256()
-
-    def feed(text: str) -> None:
-        data = text.encode()
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-
-    for name, module in program.graph_module.named_modules():
-        if not isinstance(module, torch.fx.GraphModule):
-            continue
-        feed(name)
-        for node in module.graph.nodes:
-            value = node.meta.get("val")
-            shapes = pytree.tree_map(
-                lambda leaf: (
-                    (tuple(map(str, leaf.shape)), str(leaf.dtype), tuple(map(str, leaf.stride())))
-                    if isinstance(leaf, torch.Tensor)
-                    else str(leaf)
-                ),
-                value,
-            )
-            feed(f"{node.format_node()}|{node.args}|{node.kwargs}|{shapes}")
-            lines = [str(frame) for frame in frames(node.meta.get("stack_trace") or "")]
-            feed(f"{lines}|{list((node.meta.get('nn_module_stack') or {}).values())}")
-    feed(str(program.graph_signature))
-    feed(str(sorted((str(k), str(v)) for k, v in program.range_constraints.items())))
-    for store in (program.state_dict, program.constants):
-        for name in sorted(store):
-            value = store[name]
-            feed(name)
-            if isinstance(value, torch.Tensor):
-                data = value.detach().cpu().contiguous()
-                feed(f"{tuple(data.shape)} {data.dtype}")
-                digest.update(data.reshape(-1).view(torch.uint8).numpy().data)
-            else:
-                feed(repr(value))
-    return digest.hexdigest()
-
-
-def with_example_shapes(specs: Sequence[TensorSpec], sizes: Mapping[str, int]) -> list[TensorSpec]:
-    """The specs with other sizes of their free dimensions."""
-    return [
-        replace(
-            spec,
-            shape=tuple(
-                sizes.get(spec.dynamic[axis].name, size) if axis in spec.dynamic else size
-                for axis, size in enumerate(spec.shape)
-            ),
-        )
-        for spec in specs
-    ]

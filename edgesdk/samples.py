@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgesdk.errors import BundleDamagedError, InputSpecError
 from edgesdk.spec import TensorSpec
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["IMAGE_SUFFIXES", "Samples", "image_tensor", "random_inputs"]
 
@@ -41,16 +46,22 @@ class Samples:
         return len(self.names)
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file; the same samples give the same bytes."""
-        from safetensors.numpy import save_file
+        """Write one safetensors file; the same samples give the same bytes.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        from safetensors.numpy import save
 
         tensors = {}
         for index, (inputs, expected) in enumerate(zip(self.inputs, self.expected, strict=True)):
             for kind, arrays in (("input", inputs), ("output", expected)):
                 for name, array in arrays.items():
-                    tensors[f"{index:04d}/{kind}/{name}"] = np.ascontiguousarray(array)
+                    # np.ascontiguousarray would make a vector of a scalar.
+                    tensors[f"{index:04d}/{kind}/{name}"] = np.asarray(array, order="C")
         description = json.dumps({"names": self.names, "real": self.real})
-        save_file(tensors, path, metadata={"samples": description})
+        # Its own save_file hides what the system says of a full disk, and lets no one else read.
+        path.write_bytes(save(tensors, metadata={"samples": description}))
 
     @classmethod
     def load(cls, path: Path) -> Samples:
@@ -71,14 +82,33 @@ class Samples:
                 for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
                     index, kind, name = key.split("/", 2)
                     column = {"input": inputs, "output": expected}[kind]
+                    if not index.isdecimal():
+                        raise ValueError(f"{index!r} is no number of a sample")
                     column[int(index)][name] = file.get_tensor(key)
-        except (OSError, SafetensorError, KeyError, ValueError, IndexError, TypeError) as error:
+        except (
+            OSError,
+            SafetensorError,
+            KeyError,
+            ValueError,
+            IndexError,
+            TypeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise BundleDamagedError(
                 f"the samples in {path.name} cannot be read: {type(error).__name__}",
                 remedy="export the bundle again",
             ) from error
-        if not 0 <= real <= len(names):
-            raise BundleDamagedError(f"the samples in {path.name} contradict themselves")
+        whole = all(
+            found.keys() == column[0].keys() and found
+            for column in (inputs, expected)
+            for found in column
+        )
+        if not (0 <= real <= len(names) and whole):
+            raise BundleDamagedError(
+                f"the samples in {path.name} contradict themselves",
+                remedy="export the bundle again",
+            )
         return cls(names, tuple(inputs), tuple(expected), real)
 
 
@@ -87,16 +117,16 @@ def image_tensor(path: Path, spec: TensorSpec) -> np.ndarray:
 
     Args:
         path: Image file.
-        spec: Camera bytes (``uint8 NHWC`` with ``image``), or ``float NCHW``, which gets 0..1
-            unless ``image`` says otherwise.
+        spec: Camera bytes (``uint8 NHWC`` with ``image``) get 0..255, as does any input of
+            integers; ``float NCHW`` gets 0..1.
 
     Raises:
         InputSpecError: A file that is no picture, or an input that is no image.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     planar = spec.layout != "NHWC"
-    if len(spec.shape) != 4:
+    if len(spec.shape) != 4 or spec.dtype in ("bool", "int8"):
         raise InputSpecError(f"input {spec} is no image")
     batch = spec.shape[0]
     height, width, channels = (
@@ -104,17 +134,27 @@ def image_tensor(path: Path, spec: TensorSpec) -> np.ndarray:
     )
     if channels not in (1, 3):
         raise InputSpecError(f"input {spec} has {channels} channels, an image has 1 or 3")
+    if not path.is_file():
+        raise InputSpecError(f"no picture {path}", remedy="check the path")
     try:
-        with Image.open(path) as opened:
-            if opened.width * opened.height > _MAX_PIXELS:
-                raise InputSpecError(f"{path.name} has more than {_MAX_PIXELS} pixels")
-            upright = ImageOps.exif_transpose(opened) or opened
-            picture = ImageOps.fit(
-                upright.convert("L" if channels == 1 else "RGB"),
-                (width, height),
-                Image.Resampling.BICUBIC,
-            )
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            # Our own limit lies close to the one that Pillow only warns of.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                if opened.width * opened.height > _MAX_PIXELS:
+                    raise Image.DecompressionBombError
+                upright = ImageOps.exif_transpose(opened) or opened
+                picture = ImageOps.fit(
+                    _eight_bits(upright).convert("L" if channels == 1 else "RGB"),
+                    (width, height),
+                    Image.Resampling.BICUBIC,
+                )
+    except Image.DecompressionBombError as error:
+        raise InputSpecError(
+            f"{path.name} has more than {_MAX_PIXELS} pixels", remedy="give a smaller picture"
+        ) from error
+    except Exception as error:
+        # What a decoder raises on a damaged file depends on the format: struct.error, EOFError...
         raise InputSpecError(
             f"{path.name} is no picture that can be read", remedy="give a JPEG, PNG or WebP file"
         ) from error
@@ -124,8 +164,20 @@ def image_tensor(path: Path, spec: TensorSpec) -> np.ndarray:
         pixels = pixels[:, :, ::-1]
     if not planar:
         return np.ascontiguousarray(np.repeat(pixels[None], batch, axis=0).astype(spec.dtype))
-    planes = np.repeat(pixels.transpose(2, 0, 1)[None], batch, axis=0).astype(np.float32)
-    return np.ascontiguousarray((planes / 255.0).astype(spec.dtype))
+    planes = np.repeat(pixels.transpose(2, 0, 1)[None], batch, axis=0)
+    if np.dtype(spec.dtype).kind == "f":
+        return np.ascontiguousarray((planes.astype(np.float32) / 255.0).astype(spec.dtype))
+    return np.ascontiguousarray(planes.astype(spec.dtype))
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """A picture of 16 bits a pixel in 8: Pillow's own conversion would cut at 255."""
+    from PIL import Image
+
+    if not picture.mode.startswith("I"):
+        return picture
+    wide = np.asarray(picture).astype(np.int64)
+    return Image.fromarray((wide.clip(0, 65535) >> 8).astype(np.uint8))
 
 
 def random_inputs(
@@ -136,9 +188,9 @@ def random_inputs(
 ) -> dict[str, np.ndarray]:
     """Random inputs of the right shapes and dtypes.
 
-    Floats are normal, bytes uniform. Other integers take values of the example, shuffled, because
-    an index beyond a table would be the sample's fault and not the artefact's; without an example
-    they are 0 or 1.
+    Floats are normal, camera bytes uniform. Other integers take values of the example, in any
+    order, because an index beyond a table would be the sample's fault and not the artefact's;
+    without an example they are 0 or 1.
 
     Args:
         specs: The inputs.

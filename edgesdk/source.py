@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib
-import importlib.util
 import inspect
-import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,19 +12,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from converters.locations import user_frame
 from edgesdk import models
 from edgesdk.errors import (
-    EdgeSdkError,
     FactoryError,
     SourceNotFoundError,
     UnsafeFileError,
     UsageError,
     nearest,
 )
+from edgesdk.face import evaluate
 from edgesdk.model_file import load_model
 from edgesdk.program_file import load_program
 from edgesdk.spec import ImageSpec, TensorSpec
+from edgesdk.user_code import guarded, import_file, import_module, parse
 from edgesdk.weights import load_weights
 
 __all__ = ["LoadedModel", "load"]
@@ -79,16 +75,10 @@ def load(source: str, weights: Path | None = None) -> LoadedModel:
         if source.endswith(".pt2"):
             raise UsageError("a .pt2 program brings its own weights", remedy="leave --weights away")
         load_weights(loaded.model, weights)
-    training = [name for name, module in loaded.model.named_modules() if module.training]
-    if not training:
+    switched = evaluate(loaded.model)
+    if not switched:
         return loaded
-    try:
-        loaded.model.eval()
-    except NotImplementedError:
-        # An exported program has no modes; whether it trains is seen in its operators.
-        return loaded
-    from_root = "the model was" if "" in training else f"{len(training)} layers were"
-    note = f"{from_root} in training mode; switched to evaluation (dropout off, batch norm fixed)"
+    note = f"{switched} in training mode; switched to evaluation (dropout off, batch norm fixed)"
     return replace(loaded, notes=(*loaded.notes, note))
 
 
@@ -110,9 +100,9 @@ def _dispatch(source: str) -> LoadedModel:
     if separator and head.endswith(".py"):
         file = Path(head)
         _must_exist(file)
-        return _from_factory(source, _import_file(file), factory, file.stem)
+        return _from_factory(source, import_file(file), factory, file.stem)
     if separator:
-        return _from_factory(source, _import_module(head), factory, head.rpartition(".")[2])
+        return _from_factory(source, import_module(head), factory, head.rpartition(".")[2])
     if path.suffix == ".py":
         _must_exist(path)
         raise SourceNotFoundError(
@@ -132,6 +122,10 @@ def _must_exist(path: Path) -> None:
             f"no file {path}",
             remedy=f"did you mean {path.parent / near}?" if near else "check the path",
         )
+    if path.is_dir() != (path.suffix == ".edgemodel"):
+        raise SourceNotFoundError(
+            f"{path} is {'a folder' if path.is_dir() else 'a file'}", remedy="check the path"
+        )
     try:
         if path.is_file():
             with path.open("rb"):
@@ -143,24 +137,14 @@ def _must_exist(path: Path) -> None:
 
 
 def _siblings(path: Path) -> list[str]:
-    folder = path.parent
-    return [child.name for child in folder.iterdir()] if folder.is_dir() else []
-
-
-def _parse(path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_bytes(), filename=str(path))
-    except (SyntaxError, ValueError) as error:
-        line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise FactoryError(
-            f"{path} is no Python that can be read: {error.args[0]}",
-            where=f"{path}{line}",
-            remedy="correct the file",
-        ) from error
+        return [child.name for child in path.parent.iterdir()]
+    except OSError:
+        return []
 
 
 def _guess(path: Path) -> str:
-    tree = _parse(path)
+    tree = parse(path)
     names = [
         node.name
         for node in tree.body
@@ -169,99 +153,11 @@ def _guess(path: Path) -> str:
     return names[-1] if names else "build"
 
 
-def _package_of(path: Path) -> tuple[Path, str]:
-    """The folder that must be importable, and the dotted name of the file below it."""
-    parts = [path.stem]
-    folder = path.parent
-    while (folder / "__init__.py").is_file():
-        parts.insert(0, folder.name)
-        folder = folder.parent
-    levels = max(
-        (node.level for node in ast.walk(_parse(path)) if isinstance(node, ast.ImportFrom)),
-        default=0,
-    )
-    # Relative imports work without __init__.py too, as long as the folders above are named.
-    while len(parts) <= levels and folder.name:
-        parts.insert(0, folder.name)
-        folder = folder.parent
-    if parts[-1] == "__init__":
-        parts.pop()
-    return folder, ".".join(parts)
-
-
-def _import_file(path: Path) -> ModuleType:
-    path = path.resolve()
-    folder, name = _package_of(path)
-    # Siblings of the file are importable, as when Python runs the file itself.
-    for place in (str(path.parent), str(folder)):
-        if place not in sys.path:
-            sys.path.insert(0, place)
-    loaded = sys.modules.get(name)
-    if loaded is not None and Path(getattr(loaded, "__file__", None) or "").resolve() == path:
-        return loaded
-    if "." in name:
-        # Import the packages above by name, the file itself by its path: two projects may use
-        # the same names.
-        parent = name.rpartition(".")[0]
-        _guarded(lambda: importlib.import_module(parent), str(path))
-    elif loaded is not None or importlib.util.find_spec(name) is not None:
-        name = f"edgesdk_source_{name}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise SourceNotFoundError(f"{path} is no Python file", remedy="check the path")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    loader = spec.loader
-    try:
-        _guarded(lambda: loader.exec_module(module), str(path))
-    except EdgeSdkError:
-        sys.modules.pop(name, None)
-        raise
-    return module
-
-
-def _import_module(name: str) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise SourceNotFoundError(
-            f"{name!r} is no module",
-            remedy="write package.module:factory or path/to/file.py:factory",
-        )
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    top = name.partition(".")[0]
-    if importlib.util.find_spec(top) is None:
-        raise SourceNotFoundError(
-            f"no module {name!r}",
-            remedy="install it, or run from the folder that contains it",
-        )
-    module: ModuleType = _guarded(lambda: importlib.import_module(name), name)
-    return module
-
-
-def _guarded(call: Callable[[], Any], what: str) -> Any:
-    try:
-        return call()
-    except EdgeSdkError:
-        raise
-    except (Exception, SystemExit) as error:
-        text = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
-        frame = user_frame(text)
-        missing = isinstance(error, ModuleNotFoundError)
-        raise FactoryError(
-            f"{what} raised {type(error).__name__}: {error}",
-            where=f"{frame}: {frame.code}" if frame else None,
-            remedy=f"install {error.name!r} or run from the folder that contains it"
-            if isinstance(error, ModuleNotFoundError) and missing
-            else "correct the code; --debug shows the whole traceback",
-        ) from error
-
-
 def _from_factory(source: str, module: ModuleType, factory: str, name: str) -> LoadedModel:
     target: Any = module
     for part in factory.split("."):
         if not hasattr(target, part):
-            public = [n for n in vars(target) if not n.startswith("_")]
+            public = [name for name in dir(target) if not name.startswith("_")]
             near = nearest(part, public)
             raise SourceNotFoundError(
                 f"{source.rpartition(':')[0]} has no {factory!r}",
@@ -276,7 +172,7 @@ def _from_factory(source: str, module: ModuleType, factory: str, name: str) -> L
             remedy="name a function, an nn.Module class or a module instance",
         )
     _check_callable_without_arguments(target, factory)
-    built = _guarded(target, f"{factory}()")
+    built = guarded(target, f"{factory}()")
     example = None
     if isinstance(built, tuple) and len(built) == 2 and isinstance(built[0], nn.Module):
         built, example = built

@@ -28,6 +28,8 @@ __all__ = [
 DTYPES = ("float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 _MAX_ELEMENTS = 2**31
+#: Sizes are 32-bit numbers in most artefacts.
+_MAX_SIZE = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,28 @@ class DynamicDim:
     multiple: int = 1
 
     def __post_init__(self) -> None:
-        if self.min < 1 or self.max <= self.min or self.multiple < 1:
+        shown = f"{self.min}..{self.max}" + (f"/{self.multiple}" if self.multiple != 1 else "")
+        if self.min < 1 or self.multiple < 1 or self.max > _MAX_SIZE:
             raise InputSpecError(
-                f"dynamic dimension {self.name!r} has no room: {self.min}..{self.max}",
-                remedy="give a smallest size of at least 1 and a larger largest size",
+                f"dynamic dimension {self.name!r} has no room: {shown}",
+                remedy=f"give sizes of 1 to {_MAX_SIZE} and a multiple of at least 1",
             )
+        # With a single size left the dimension would not be free, and torch.export refuses it.
+        if self.largest <= self.smallest:
+            raise InputSpecError(
+                f"dynamic dimension {self.name!r} has no room: {shown}",
+                remedy="give a range that holds two sizes or more",
+            )
+
+    @property
+    def smallest(self) -> int:
+        """Smallest size that is a multiple."""
+        return -(-self.min // self.multiple) * self.multiple
+
+    @property
+    def largest(self) -> int:
+        """Largest size that is a multiple."""
+        return self.max // self.multiple * self.multiple
 
 
 @dataclass(frozen=True)
@@ -163,7 +182,10 @@ IMAGE_PRESETS: dict[str, ImageSpec] = {
     "grey": ImageSpec(color="grey", model_color="grey", mean=(0.0,), std=(1.0,)),
 }
 
-_INPUT_FORM = re.compile(r"(?:(?P<name>[A-Za-z_]\w*):)?(?P<shape>\d+(?:x\d+)*)(?::(?P<dtype>\w+))?")
+# Sizes beyond ten digits are refused by form: Python itself refuses to read very long numbers.
+_INPUT_FORM = re.compile(
+    r"(?:(?P<name>[A-Za-z_]\w*):)?(?P<shape>\d{1,10}(?:x\d{1,10})*)(?::(?P<dtype>\w+))?", re.ASCII
+)
 
 
 def parse_input(text: str) -> TensorSpec:
@@ -198,6 +220,9 @@ def _floats(text: str, key: str) -> tuple[float, ...]:
         ) from error
 
 
+_NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?"
+
+
 def parse_image(text: str) -> ImageSpec:
     """Read a preset or ``key=value`` pairs: ``imagenet`` or ``color=bgr,range=0..255,mean=1/2/3``.
 
@@ -209,8 +234,12 @@ def parse_image(text: str) -> ImageSpec:
         UnknownNameError: An unknown preset or key.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise InputSpecError(
+            "--image is empty", remedy=f"name a preset: {', '.join(sorted(IMAGE_PRESETS))}"
+        )
     spec = IMAGE_PRESETS["unit"]
-    if parts and "=" not in parts[0]:
+    if "=" not in parts[0]:
         if parts[0] not in IMAGE_PRESETS:
             raise UnknownNameError("image preset", parts[0], IMAGE_PRESETS)
         spec = IMAGE_PRESETS[parts.pop(0)]
@@ -222,7 +251,7 @@ def parse_image(text: str) -> ImageSpec:
         if key in ("color", "model-color"):
             changes[key.replace("-", "_")] = value
         elif key == "range":
-            ends = re.fullmatch(r"(-?[\d.]+)\.\.(-?[\d.]+)", value)
+            ends = re.fullmatch(rf"({_NUMBER})\.\.({_NUMBER})", value, re.ASCII)
             if ends is None:
                 raise InputSpecError(
                     f"--image range={value} is no range", remedy="write range=0..1"
@@ -238,7 +267,8 @@ def parse_image(text: str) -> ImageSpec:
 
 
 _DYNAMIC_FORM = re.compile(
-    r"(?P<kind>[a-z]+)(?:=(?P<min>\d+)\.\.(?P<max>\d+)(?:/(?P<multiple>\d+))?)?"
+    r"(?P<kind>[a-z]+)(?:=(?P<min>\d{1,10})\.\.(?P<max>\d{1,10})(?:/(?P<multiple>\d{1,10}))?)?",
+    re.ASCII,
 )
 _DYNAMIC_DEFAULTS = {"batch": (1, 8, 1), "hw": (64, 1024, 32)}
 

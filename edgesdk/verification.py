@@ -3,23 +3,53 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from edgesdk.bundle import Bundle
 from edgesdk.cache import Cache, code_digest, key_of
-from edgesdk.errors import EdgeSdkError, GateError, UsageError
-from edgesdk.manifest import ArtefactRecord, GateRecord, Manifest, ParityRecord
-from edgesdk.parity import OutputComparison, classifies, gate_for, meets
+from edgesdk.errors import (
+    BundleDamagedError,
+    EdgeSdkError,
+    GateError,
+    InputSpecError,
+    MissingEnvironmentError,
+    UnknownNameError,
+    UsageError,
+)
+from edgesdk.gates import GateOptions
+from edgesdk.manifest import (
+    ArtefactRecord,
+    FailureRecord,
+    GateRecord,
+    Manifest,
+    OutputParity,
+    ParityRecord,
+)
+from edgesdk.parity import OutputComparison, classifies, meets
 from edgesdk.runtime.isolated import open_isolated
 from edgesdk.runtime.session import Session
 from edgesdk.samples import Samples
 from edgesdk.spec import TensorSpec
 
-__all__ = ["GateOptions", "compare", "require_parity", "verify", "verify_artefact"]
+__all__ = [
+    "TIMEOUT",
+    "GateOptions",
+    "cached_parity",
+    "compare",
+    "not_run",
+    "require_parity",
+    "verdict",
+    "verify",
+    "verify_artefact",
+]
+
+_AGAIN = "export the bundle again"
+
+# What a session says of samples that another artefact was made for: that is the artefact's fault.
+_MISFITS = (InputSpecError, UnknownNameError)
 
 #: Backends of ExecuTorch that exist on the phone only.
 _PHONE_ONLY = ("executorch:vulkan", "executorch:coreml")
@@ -28,30 +58,16 @@ _PHONE_ONLY = ("executorch:vulkan", "executorch:coreml")
 TIMEOUT = 300.0
 
 
-@dataclass(frozen=True)
-class GateOptions:
-    """Bounds the user set in place of the default ones; see :func:`edgesdk.parity.gate_for`."""
-
-    cosine: float | None = None
-    relative_error: float | None = None
-    agreement: float | None = None
-
-    def gate(self, precision: str) -> GateRecord:
-        """The gate of an artefact of this precision."""
-        return gate_for(
-            precision,
-            cosine=self.cosine,
-            relative_error=self.relative_error,
-            agreement=self.agreement,
-        )
-
-
 def _class_names(labels: str) -> Sequence[str]:
     if not labels:
         return ()
     from edgesdk.models.labels import labels as label_set
 
     return label_set(labels)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def _named(index: int, names: Sequence[str]) -> str:
@@ -77,10 +93,12 @@ def compare(
 
     Raises:
         SessionError: The runtime failed on a sample.
+        BundleDamagedError: There is no sample, or one that knows other outputs.
     """
+    if not len(samples):
+        raise BundleDamagedError("there is no sample to compare on", remedy=_AGAIN)
     names = _class_names(labels)
-    first = samples.expected[0]
-    comparisons = {name: OutputComparison(name) for name in first}
+    comparisons: dict[str, OutputComparison] = {}
     classes: list[tuple[str, str, str]] = []
     shapes: list[str] = []
     usual = {name: array.shape for name, array in samples.inputs[0].items()}
@@ -93,8 +111,15 @@ def compare(
         count += 1
         if other_shape:
             shapes.append(samples.names[index])
+        if set(expected) != set(actual):
+            raise BundleDamagedError(
+                f"the sample {samples.names[index]!r} has the outputs {_listed(expected)}, "
+                f"the artefact {_listed(actual)}",
+                remedy=_AGAIN,
+            )
         for name, wanted in expected.items():
-            comparisons[name].add(wanted, actual[name])
+            comparison = comparisons.setdefault(name, OutputComparison(name))
+            comparison.add(wanted, actual[name])
         scores = [name for name, wanted in expected.items() if classifies(wanted.shape)]
         if index < samples.real and len(scores) == 1:
             pair = (int(np.argmax(array[scores[0]][0])) for array in (expected, actual))
@@ -143,6 +168,10 @@ def verify_artefact(
         gates: The user's bounds.
         labels: Name of the label set.
         threads: Threads of the runtime.
+
+    Raises:
+        UsageError: An option out of range.
+        MissingEnvironmentError: The runtime is not installed.
     """
     gate = gates.gate(precision)
     free = any(spec.dynamic for spec in inputs)
@@ -151,20 +180,41 @@ def verify_artefact(
             path, threads=threads, inputs=inputs, outputs=outputs, timeout=TIMEOUT
         ) as session:
             record = compare(session, samples, gate, labels, free)
+    except MissingEnvironmentError:
+        raise
     except EdgeSdkError as error:
-        if isinstance(error, UsageError):
+        if isinstance(error, UsageError) and not isinstance(error, _MISFITS):
             raise
-        note = "this backend runs on the phone only" if target in _PHONE_ONLY else ""
-        record = ParityRecord(
-            passed=False,
-            runtime=target,
-            note=note,
-            samples=0,
-            real=0,
-            gate=gate,
-            failure=str(error),
-        )
+        record = not_run(target, gate, error)
     return record.model_copy(update={"samples_sha256": samples_sha256})
+
+
+def not_run(target: str, gate: GateRecord, error: EdgeSdkError) -> ParityRecord:
+    """The record of an artefact that could not be run.
+
+    Args:
+        target: Target with variant.
+        gate: The bounds it was not held against.
+        error: Why.
+    """
+    note = "this backend runs on the phone only" if target in _PHONE_ONLY else ""
+    return ParityRecord(
+        passed=False, runtime=target, note=note, samples=0, real=0, gate=gate, failure=str(error)
+    )
+
+
+def verdict(target: str, parity: ParityRecord) -> str:
+    """What came of a comparison, in two or three words.
+
+    Args:
+        target: Target with variant.
+        parity: Its record.
+    """
+    if parity.passed:
+        return "equal"
+    if parity.failure is None:
+        return "not equal"
+    return "runs on the phone only" if target in _PHONE_ONLY else "does not run"
 
 
 def cached_parity(
@@ -209,52 +259,90 @@ def verify(
     Raises:
         BundleError: The bundle is damaged.
         UnknownNameError: A target it does not have.
+        MissingEnvironmentError: A runtime is not installed; what the others gave is recorded.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     chosen = [opened.artefact(name) for name in targets] or opened.manifest.artefacts
     samples = opened.samples()
     sha256 = opened.manifest.reference.samples.sha256
     records: dict[str, ParityRecord] = {}
+    missing: list[MissingEnvironmentError] = []
+    tell = on_progress or (lambda target, step: None)
     for artefact in chosen:
-        if on_progress:
-            on_progress(artefact.target, "running")
-        records[artefact.target] = verify_artefact(
-            opened.path_of(artefact),
-            target=artefact.target,
-            precision=artefact.precision,
-            inputs=artefact.inputs,
-            outputs=artefact.outputs,
-            samples=samples,
-            samples_sha256=sha256,
-            gates=gates or GateOptions(),
-            labels=opened.manifest.labels,
-            threads=threads,
-        )
-        if on_progress:
-            on_progress(artefact.target, "equal" if records[artefact.target].passed else "differs")
+        tell(artefact.target, "verifying")
+        try:
+            record = verify_artefact(
+                opened.path_of(artefact),
+                target=artefact.target,
+                precision=artefact.precision,
+                inputs=artefact.inputs,
+                outputs=artefact.outputs,
+                samples=samples,
+                samples_sha256=sha256,
+                gates=gates or GateOptions(),
+                labels=opened.manifest.labels,
+                threads=threads,
+            )
+        except MissingEnvironmentError as error:
+            # That this machine cannot run it says nothing against the artefact.
+            missing.append(error)
+            tell(artefact.target, "no runtime")
+            continue
+        # By file: a bundle may hold two artefacts of one target.
+        records[artefact.file.path] = record
+        tell(artefact.target, verdict(artefact.target, record))
     artefacts = [
-        artefact.model_copy(update={"parity": records[artefact.target]})
-        if artefact.target in records
-        else artefact
+        artefact.model_copy(
+            update={"parity": records.get(artefact.file.path, artefact.parity)},
+        )
         for artefact in opened.manifest.artefacts
     ]
-    return opened.update(opened.manifest.model_copy(update={"artefacts": artefacts}))
+    updated = opened.update(opened.manifest.model_copy(update={"artefacts": artefacts}))
+    if missing:
+        raise missing[0]
+    return updated
+
+
+def _missed(output: OutputParity, gate: GateRecord) -> str:
+    """Which bounds an output does not meet."""
+    if not output.finite:
+        return f"output {output.name!r} holds NaN or infinity"
+    if output.cosine is None or output.relative_error is None:
+        return f"output {output.name!r} has another shape than the model's"
+    missed = []
+    if output.cosine < gate.cosine:
+        missed.append(f"cosine {output.cosine:.6g}, the gate is {gate.cosine:g}")
+    if output.relative_error > gate.relative_error:
+        missed.append(
+            f"off by {output.relative_error:.2g} of its range, the gate is {gate.relative_error:g}"
+        )
+    if (
+        gate.agreement is not None
+        and output.agreement is not None
+        and output.agreement < gate.agreement
+    ):
+        missed.append(f"top-1 agreement {output.agreement:g}, the gate is {gate.agreement:g}")
+    return f"output {output.name!r}: " + "; ".join(missed)
 
 
 def _shortfall(artefact: ArtefactRecord) -> str:
     parity = artefact.parity
     if parity is None:
         return f"{artefact.target}: not verified"
-    if parity.failure:
-        return f"{artefact.target}: {parity.failure.splitlines()[0]}"
-    bad = [output for output in parity.outputs if not meets(output, parity.gate)]
-    worst = bad[0] if bad else parity.outputs[0]
-    if worst.cosine is None or worst.relative_error is None:
-        return f"{artefact.target}: output {worst.name!r} has another shape or is not finite"
-    return (
-        f"{artefact.target}: output {worst.name!r} has cosine {worst.cosine:.6f} "
-        f"(gate {parity.gate.cosine}) and differs by {worst.relative_error:.2e} of its range "
-        f"(gate {parity.gate.relative_error:.0e})"
+    if parity.failure is not None:
+        return f"{artefact.target}: {parity.failure}"
+    missed = [_missed(output, parity.gate) for output in parity.outputs]
+    short = [
+        text
+        for text, output in zip(missed, parity.outputs, strict=True)
+        if not meets(output, parity.gate)
+    ]
+    return f"{artefact.target}: " + "\n".join(short)
+
+
+def _failure(failure: FailureRecord) -> str:
+    return f"{failure.target}: " + str(
+        EdgeSdkError(failure.message, where=failure.where, remedy=failure.remedy)
     )
 
 
@@ -269,18 +357,21 @@ def require_parity(manifest: Manifest, *, allow_failures: bool = False) -> None:
         GateError: An artefact is not proven, or a target gave none.
     """
     short = [
-        _shortfall(artefact)
+        artefact
         for artefact in manifest.artefacts
         if (artefact.parity is None or not artefact.parity.passed)
         and artefact.target not in _PHONE_ONLY
     ]
     failed = [] if allow_failures else manifest.failures
-    if short or failed:
-        lines = [*short, *(f"{f.target}: {f.error}: {f.message}" for f in failed)]
-        raise GateError(
-            f"{len(lines)} of {len(manifest.artefacts) + len(manifest.failures)} targets are not "
-            "proven equal to the model\n  " + "\n  ".join(lines),
-            remedy="edgesdk verify BUNDLE --bisect finds the first operator that differs"
-            if short
-            else "the bundle's report lists each failure with its remedy",
-        )
+    told = [*map(_shortfall, short), *map(_failure, failed)]
+    if not told:
+        return
+    count = len(manifest.artefacts) + len(failed)
+    ran = any(artefact.parity and artefact.parity.outputs for artefact in short)
+    raise GateError(
+        f"{len(told)} of {count} target{'s' * (count > 1)} not proven equal to the model\n  "
+        + "\n".join(told).replace("\n", "\n  "),
+        remedy="`edgesdk verify BUNDLE --bisect` finds the first operator that differs"
+        if ran
+        else None,
+    )

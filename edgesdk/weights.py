@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ from torch import Tensor, nn
 
 from edgesdk.errors import SourceNotFoundError, UnsafeFileError, WeightsError
 
-__all__ = ["load_weights", "read_tensors"]
+__all__ = ["check_weights", "load_weights", "read_tensors"]
 
+# What wrappers of models put before every key: several GPUs, torch.compile.
+_PREFIXES = ("module.", "_orig_mod.")
 # Where training scripts put the weights inside what they save.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "weights", "net")
 _SHOWN = 8
@@ -24,28 +28,52 @@ def read_tensors(path: Path) -> Any:
 
     Raises:
         SourceNotFoundError: No such file.
-        UnsafeFileError: Reading it in full would run code.
+        UnsafeFileError: A pickle of other things; reading it in full could run code.
         WeightsError: A damaged file.
     """
     if not path.is_file():
         raise SourceNotFoundError(f"no file {path}", remedy="check the path")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "weights_only" in str(error).lower():
+        with warnings.catch_warnings():
+            # Of pickles in an unusual form; what matters is an exception.
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Damage shows in any exception, as the reader checks little of what it reads.
+        if isinstance(error, pickle.UnpicklingError) and _is_pickle(path, str(error)):
             raise UnsafeFileError(
-                f"{path.name} is a pickle that wants to run code, not a file of weights",
+                f"{path.name} is a pickle of more than tensors, which may run code when it is read",
                 remedy="save only the tensors: safetensors.torch.save_file(model.state_dict(), "
                 "'weights.safetensors')",
             ) from error
         raise _damaged(path, error) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError) as error:
-        raise _damaged(path, error) from error
+
+
+def _is_pickle(path: Path, said: str) -> bool:
+    """Whether a refused file is a whole pickle, and not a damaged file of weights."""
+    try:
+        with path.open("rb") as file:
+            if file.read(4) == b"PK\x03\x04":
+                # In an archive of torch.save, an instruction nobody writes there is damage.
+                return "Unsupported operand" not in said
+            file.seek(0)
+            # This lists the instructions and runs none.
+            for _ in pickletools.genops(file):
+                continue
+            return True
+    except (ValueError, OSError):
+        return False
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, pickle.UnpicklingError) or not lines:
+        # Torch's advice here is to read the file without its safe reader.
+        said = "its content cannot be read"
+    else:
+        said = lines[0][:200]
     return WeightsError(
-        f"{path.name} is damaged or holds no weights: {str(error).splitlines()[0][:200]}",
+        f"{path.name} is damaged or holds no weights: {said}",
         remedy="save it again, best as safetensors",
     )
 
@@ -71,10 +99,20 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
             f"{path.name} holds no state dictionary of tensors",
             remedy="save model.state_dict()",
         )
-    # Models trained on several GPUs carry the wrapper's prefix on every key.
-    if found and all(str(key).startswith("module.") for key in found):
-        return {str(key).removeprefix("module."): value for key, value in found.items()}
     return {str(key): value for key, value in found.items()}
+
+
+def _unwrapped(given: dict[str, Tensor], wanted: Mapping[str, object]) -> dict[str, Tensor]:
+    """The weights without the prefix of a wrapper, unless the model itself has such names."""
+    for prefix in _PREFIXES:
+        if (
+            given
+            and all(key.startswith(prefix) for key in given)
+            and not all(key.startswith(prefix) for key in wanted)
+        ):
+            bare = {key.removeprefix(prefix): value for key, value in given.items()}
+            return _unwrapped(bare, wanted)
+    return given
 
 
 def _listed(kind: str, keys: list[str]) -> str:
@@ -94,8 +132,22 @@ def load_weights(model: nn.Module, path: Path) -> None:
         UnsafeFileError: A pickle that would run code.
         WeightsError: A damaged file, or keys and shapes that do not match (they are listed).
     """
-    given = _state_dict(path)
+    given = _matching(model, path)
+    model.load_state_dict({**model.state_dict(), **given})
+
+
+def check_weights(model: nn.Module, path: Path) -> None:
+    """Check that weights match a model, which stays as it is and may lie on the meta device.
+
+    Raises:
+        EdgeSdkError: See :func:`load_weights`.
+    """
+    _matching(model, path)
+
+
+def _matching(model: nn.Module, path: Path) -> dict[str, Tensor]:
     wanted = model.state_dict()
+    given = _unwrapped(_state_dict(path), wanted)
     missing = sorted(
         key for key in set(wanted) - set(given) if not key.endswith("num_batches_tracked")
     )
@@ -105,6 +157,11 @@ def load_weights(model: nn.Module, path: Path) -> None:
         for key in sorted(set(given) & set(wanted))
         if given[key].shape != wanted[key].shape
     ]
+    shapes += [
+        f"{key} holds no plain numbers"
+        for key in sorted(set(given) & set(wanted))
+        if given[key].is_meta or given[key].is_quantized or given[key].layout != torch.strided
+    ]
     if missing or unknown or shapes:
         raise WeightsError(
             f"the weights in {path.name} do not match the model"
@@ -113,4 +170,4 @@ def load_weights(model: nn.Module, path: Path) -> None:
             + _listed("other shape", shapes),
             remedy="build the model with the configuration it was trained with",
         )
-    model.load_state_dict({**wanted, **given})
+    return given

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,9 +12,10 @@ from typing import Any
 import typer
 
 from edgesdk import __version__
-from edgesdk.cli.console import print_error
+from edgesdk.cli.console import print_error, print_json
 from edgesdk.cli.doctor import doctor
 from edgesdk.cli.export import export
+from edgesdk.cli.interruption import Interruption, ignore_ctrl_c, take_signals
 from edgesdk.cli.models import models
 from edgesdk.cli.profile import profile
 from edgesdk.cli.report import report
@@ -21,14 +24,10 @@ from edgesdk.errors import EdgeSdkError, StorageError, UsageError, nearest
 
 __all__ = ["app", "main"]
 
-#: Exit code after Ctrl-C, as shells expect it.
-INTERRUPTED = 130
-
 app = typer.Typer(
     name="edgesdk",
     help="Take a PyTorch model to phones: convert it, prove each copy equals the original, "
     "profile it.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -41,13 +40,17 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _edgesdk(
+    context: typer.Context,
     version: bool = typer.Option(
         False, "--version", help="Show the version.", callback=_version, is_eager=True
     ),
 ) -> None:
     del version
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(UsageError.exit_code)
 
 
 for verb in (doctor, models, export, verify, profile, report):
@@ -60,11 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: The command line without the program's name; ``sys.argv`` if None.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    code = _run(given)
-    if arguments is None:
-        sys.exit(code)
-    return code
+    if arguments is not None:
+        return _run(list(arguments))
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows no tick, a file name that is no text: neither ends the command.
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    take_signals()
+    code = _run(sys.argv[1:])
+    ignore_ctrl_c()
+    sys.exit(code)
 
 
 def _run(given: list[str]) -> int:
@@ -76,12 +84,13 @@ def _run(given: list[str]) -> int:
     except EdgeSdkError as error:
         print_error(error, json=json, debug=debug)
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("interrupted; nothing half-written is left\n")
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone; there is nobody left to tell.
-        sys.stderr.close()
+    except (Interruption, KeyboardInterrupt, typer.Abort) as error:
+        return _interrupted(error, json=json)
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        # The reader of our output has gone; there is nobody left to tell, at the end neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         problem = StorageError(
@@ -96,6 +105,16 @@ def _run(given: list[str]) -> int:
             print_error(_usage(error, command), json=json, debug=debug)
             return UsageError.exit_code
         return _bug(error, json=json, debug=debug)
+
+
+def _interrupted(error: BaseException, *, json: bool) -> int:
+    code = error.exit_code if isinstance(error, Interruption) else 130
+    message = "interrupted; nothing half-written is left"
+    if json:
+        told = {"error": "Interrupted", "message": message, "where": None, "remedy": None}
+        print_json({**told, "exit_code": code})
+    sys.stderr.write(f"{message}\n")
+    return code
 
 
 def _bug(error: Exception, *, json: bool, debug: bool) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from edgesdk.errors import EdgeSdkError
 
-__all__ = ["Output", "ProgressLines", "print_error"]
+__all__ = ["Output", "ProgressLines", "print_error", "print_json"]
 
 
 class Output:
@@ -27,18 +27,22 @@ class Output:
         self.json = json
         self.quiet = quiet
 
-    def result(self, value: Mapping[str, Any]) -> None:
-        """The verb's result, in ``--json`` mode only."""
+    def result(self, value: Mapping[str, Any], problem: EdgeSdkError | None = None) -> None:
+        """The verb's result, in ``--json`` mode only.
+
+        Args:
+            value: The result.
+            problem: What stands in the way of exit code 0, added to the same object.
+        """
         if self.json:
-            sys.stdout.write(json_text.dumps(value, indent=1, ensure_ascii=False) + "\n")
-            sys.stdout.flush()
+            print_json({**value, **(problem.to_dict() if problem is not None else {})})
 
     def table(self, table: Any) -> None:
         """A rich table or other renderable, for people only."""
         if not self.json:
             from rich.console import Console
 
-            Console(highlight=False).print(table)
+            Console(highlight=False, soft_wrap=False).print(table)
 
     def line(self, text: str) -> None:
         """A line of the result, for people only."""
@@ -50,6 +54,10 @@ class Output:
         if not self.quiet:
             sys.stderr.write(text + "\n")
 
+    def problem(self, error: EdgeSdkError) -> None:
+        """What stands in the way of exit code 0, on stderr, in quiet mode too."""
+        sys.stderr.write(f"error: {error}\n")
+
     def progress(self, title: str) -> ProgressLines:
         """Progress of named pieces of work: live on a terminal, plain lines elsewhere."""
         return ProgressLines(title, silent=self.quiet)
@@ -58,8 +66,21 @@ class Output:
 #: Seconds between two plain lines of a count.
 _LINE_EVERY = 5.0
 
-#: Steps after which a piece of work is done.
-_LAST_STEPS = ("equal", "not equal", "differs", "failed", "written", "measured", "skipped")
+#: Steps after which a piece of work is done, by how it ended.
+_LAST_STEPS = {
+    "ready": "green",
+    "written": "green",
+    "measured": "green",
+    "converted": "green",
+    "equal": "green",
+    "runs on the phone only": "yellow",
+    "no runtime": "yellow",
+    "not equal": "red",
+    "does not run": "red",
+    "failed": "red",
+}
+#: Nothing to say on a line of its own, where no live display shows what is still to come.
+_LIVE_ONLY = ("waiting",)
 
 
 class ProgressLines:
@@ -85,8 +106,9 @@ class ProgressLines:
 
             self._live = Progress(
                 SpinnerColumn(finished_text=" "),
-                TextColumn("{task.fields[piece]}", style="bold"),
-                TextColumn("{task.description}"),
+                # Names come from files of other people: no markup in them.
+                TextColumn("{task.fields[piece]}", style="bold", markup=False),
+                TextColumn("{task.description}", markup=False),
                 TimeElapsedColumn(),
                 console=Console(stderr=True),
             )
@@ -107,6 +129,8 @@ class ProgressLines:
         if self._silent:
             return
         if self._live is None:
+            if step in _LIVE_ONLY:
+                return
             seconds = time.monotonic() - self._started
             sys.stderr.write(f"{seconds:6.1f} s  {piece}: {step}\n")
             sys.stderr.flush()
@@ -114,9 +138,13 @@ class ProgressLines:
         if piece not in self._tasks:
             self._tasks[piece] = self._live.add_task(step, total=None, piece=piece)
         task = self._tasks[piece]
-        self._live.update(task, description=step)
         if step in _LAST_STEPS:
-            self._live.update(task, total=1, completed=1)
+            self._live.update(task, description=step, total=1, completed=1)
+        elif step in _LIVE_ONLY:
+            self._live.reset(task, start=False, description=step)
+        else:
+            self._live.update(task, description=step)
+            self._live.start_task(task)
 
     def count(self, done: int, total: int, doing: str) -> None:
         """So many of so many steps are done."""
@@ -131,10 +159,18 @@ class ProgressLines:
             self.step(self._title, f"{done}/{total}  {doing}")
 
 
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on stdout."""
+    # A terminal of another encoding gets escapes, which are JSON too.
+    readable = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    sys.stdout.write(json_text.dumps(value, indent=1, ensure_ascii=not readable) + "\n")
+    sys.stdout.flush()
+
+
 def print_error(error: EdgeSdkError, *, json: bool, debug: bool) -> None:
     """Say what was wrong, where, and what to do next."""
     if debug:
         traceback.print_exception(error)
     if json:
-        sys.stdout.write(json_text.dumps(error.to_dict(), indent=1, ensure_ascii=False) + "\n")
+        print_json(error.to_dict())
     sys.stderr.write(f"error: {error}\n")

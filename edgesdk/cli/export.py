@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,10 @@ from edgesdk.cli.options import (
     MinCosineOption,
     QuietOption,
 )
+from edgesdk.errors import EdgeSdkError
+
+if TYPE_CHECKING:
+    from edgesdk.manifest import Manifest
 
 __all__ = ["export"]
 
@@ -77,17 +81,20 @@ def export(
     debug: DebugOption = False,
 ) -> int:
     """Convert a model to every target and prove each artefact equal to it."""
-    del debug
     from converters.registry import parse_targets
     from edgesdk.cli.export_request import example_and_inputs, sample_files
+    from edgesdk.gates import GateOptions
     from edgesdk.report.summary import summary_rows
-    from edgesdk.spec import parse_image
+    from edgesdk.spec import parse_dynamic, parse_image
 
     out = Output(json=json, quiet=quiet)
     example, specs = example_and_inputs(inputs or [])
     found = sample_files(samples or [])
     # What costs nothing to check is checked before torch is loaded.
     parse_targets(to)
+    gates = GateOptions(min_cosine, max_error, min_agreement)
+    for axis in dynamic or ():
+        parse_dynamic(axis.rpartition(":")[2])
     if image is not None and image != "auto":
         parse_image(image)
     with out.progress("exporting") as progress:
@@ -96,7 +103,6 @@ def export(
         from converters.isolation import Limits
         from edgesdk.cache import Cache
         from edgesdk.exporting import export as run
-        from edgesdk.verification import GateOptions, require_parity
 
         bundle = run(
             source,
@@ -109,7 +115,7 @@ def export(
             dynamic=tuple(dynamic or ()),
             weights=weights,
             samples=found,
-            gates=GateOptions(min_cosine, max_error, min_agreement),
+            gates=gates,
             verify=verify,
             reference=reference,
             overwrite=overwrite,
@@ -118,19 +124,45 @@ def export(
             cache=Cache() if cache else None,
             on_progress=progress.step,
         )
-        progress.step("model", "written")
+        progress.step("bundle", "written")
     manifest = bundle.manifest
+    problem = _problem(manifest, verify)
     result: dict[str, Any] = {"bundle": str(bundle.path), **manifest.model_dump(mode="json")}
-    out.result(result)
-    from edgesdk.cli.tables import classes_table, targets_table
+    out.result(result, problem)
+    from edgesdk.cli.tables import classes_table, footnotes, targets_table
 
-    out.table(targets_table(summary_rows(manifest)))
+    rows = summary_rows(manifest)
+    out.table(targets_table(rows))
+    for text in footnotes(rows):
+        out.line(text)
     classes = classes_table(manifest)
     if classes is not None:
+        out.line("")
         out.table(classes)
+    out.line("")
     out.line(f"wrote {bundle.path}")
-    for note in manifest.notes:
+    for note in (*manifest.notes, *_notes_of_artefacts(manifest)):
         out.remark(f"note: {note}")
-    if verify:
-        require_parity(manifest)
-    return 1 if manifest.failures else 0
+    if problem is None:
+        return 0
+    out.problem(problem)
+    if debug:
+        for failure in manifest.failures:
+            if failure.log:
+                out.remark(f"{failure.target}'s converter printed last:\n{failure.log}")
+    return problem.exit_code
+
+
+def _problem(manifest: Manifest, verified: bool) -> EdgeSdkError | None:
+    from edgesdk.verification import require_parity
+
+    judged = manifest if verified else manifest.model_copy(update={"artefacts": []})
+    try:
+        require_parity(judged)
+    except EdgeSdkError as error:
+        return error
+    return None
+
+
+def _notes_of_artefacts(manifest: Manifest) -> list[str]:
+    return [f"{record.target}: {note}" for record in manifest.artefacts for note in record.notes]

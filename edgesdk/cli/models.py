@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from edgesdk.cli.console import Output
 from edgesdk.cli.options import DebugOption, JsonOption, QuietOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgesdk.models.zoo_entry import ZooEntry
 
 __all__ = ["models"]
 
@@ -33,12 +41,21 @@ def models(
         }
     )
     if not json:
-        from rich.table import Table
+        out.table(_table(entries))
 
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for title in ("name", "task", "inputs", "what it is"):
-            table.add_column(title)
+
+def _table(entries: Sequence[ZooEntry]) -> Table:
+    from rich.text import Text
+
+    from edgesdk.cli.tables import plain_table
+
+    table = plain_table("name", "inputs", "what it is")
+    for column in table.columns[:2]:
+        column.no_wrap = True
+    for task in sorted({entry.task for entry in entries}):
+        table.add_row(Text(task, style="italic"))
         for entry in entries:
-            inputs = ", ".join(str(spec) for spec in entry.inputs)
-            table.add_row(entry.name, entry.task, inputs, entry.summary)
-        out.table(table)
+            if entry.task == task:
+                inputs = "\n".join(str(spec).removesuffix(":float32") for spec in entry.inputs)
+                table.add_row(Text(f"  {entry.name}"), Text(inputs), Text(entry.summary))
+    return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,10 @@ from edgesdk.cli.options import (
     TargetsOption,
     ThreadsOption,
 )
+from edgesdk.errors import EdgeSdkError, GateError, MissingEnvironmentError
+
+if TYPE_CHECKING:
+    from edgesdk.profiling import ProfileResult
 
 __all__ = ["profile"]
 
@@ -36,7 +40,7 @@ def profile(
 ) -> int:
     """Measure the artefacts side by side on a device."""
     del debug
-    from edgesdk.cli.tables import targets_table
+    from edgesdk.cli.tables import PROFILE_COLUMNS, footnotes, targets_table
     from edgesdk.devices.base import Step
     from edgesdk.profiling import profile as run
     from edgesdk.report.summary import summary_rows
@@ -66,11 +70,31 @@ def profile(
         }
         for entry in result.artefacts
     ]
-    out.result({"bundle": str(bundle), "device": result.device_name, "artefacts": entries})
+    problem = _problem(result)
+    body = {"bundle": str(bundle), "device": result.device_name, "artefacts": entries}
+    out.result(body, problem)
     out.line(f"{result.device_name}, {threads} thread{'s' if threads > 1 else ''}")
-    out.table(targets_table(summary_rows(result.bundle.manifest)))
+    measured = {entry.target for entry in result.artefacts}
+    rows = [row for row in summary_rows(result.bundle.manifest) if row.target in measured]
+    out.table(targets_table(rows, PROFILE_COLUMNS))
+    for text in footnotes(rows):
+        out.line(text)
     for entry in result.skipped:
         out.remark(f"{entry.target}: {entry.skipped}")
-    for entry in result.failures:
-        out.remark(f"{entry.target}: {entry.failure}")
-    return 1 if result.failures else 0
+    if problem is None:
+        return 0
+    out.problem(problem)
+    return problem.exit_code
+
+
+def _problem(result: ProfileResult) -> EdgeSdkError | None:
+    """Artefacts that could not be measured; exit code 3 where nothing but their runtime lacks."""
+    if not result.failures:
+        return None
+    told = [f"{entry.target}: {entry.failure}" for entry in result.failures]
+    lacking = all(isinstance(entry.failure, MissingEnvironmentError) for entry in result.failures)
+    kind = MissingEnvironmentError if lacking else GateError
+    return kind(
+        f"{len(told)} of {len(result.artefacts)} artefacts could not be measured\n  "
+        + "\n".join(told).replace("\n", "\n  ")
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,25 +15,51 @@ if TYPE_CHECKING:
     from edgesdk.bisection import Deviation
     from edgesdk.manifest import Manifest
 
-__all__ = ["classes_table", "deviation_lines", "targets_table"]
+__all__ = [
+    "PARITY_COLUMNS",
+    "PROFILE_COLUMNS",
+    "classes_table",
+    "deviation_lines",
+    "footnotes",
+    "plain_table",
+    "targets_table",
+]
 
 _TONES = {"good": "green", "bad": "red", "open": "yellow"}
 
-# A terminal is narrow: these have no place beside the others, the report shows them all.
-_LEFT_OUT = frozenset({"precision", "p90", "load", "SNR", "relative"})
+# A terminal is narrow: the report shows all columns side by side.
+PARITY_COLUMNS = ("target", "status", "size", "cosine", "max abs", "top-1", "delegated")
+PROFILE_COLUMNS = ("target", "status", "size", "p50", "p90", "load", "peak memory")
+_EVALUATED = "*"
 
 
-def targets_table(rows: Sequence[SummaryRow]) -> Table:
-    """The table of targets; columns that say nothing are left out."""
-    cells = [row.cells() for row in rows]
+def plain_table(*titles: str) -> Table:
+    """A table without lines; words that do not fit go on in the next line, none is cut off."""
     table = Table(header_style="bold", box=None, pad_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table
+
+
+def targets_table(rows: Sequence[SummaryRow], columns: Sequence[str] = PARITY_COLUMNS) -> Table:
+    """The table of targets; columns that say nothing are left out.
+
+    What only an evaluator has run is marked with an asterisk; see :func:`footnotes`.
+
+    Args:
+        rows: One a target.
+        columns: Some of :data:`edgesdk.report.summary.COLUMNS`, in that order.
+    """
+    cells = [_cells(row, rows) for row in rows]
     shown = [
         index
         for index, title in enumerate(COLUMNS)
-        if title not in _LEFT_OUT and any(cell[index] != "–" for cell in cells)
+        if title in columns and any(cell[index] != "–" for cell in cells)
     ]
-    for index in shown:
-        table.add_column(COLUMNS[index], overflow="fold")
+    table = plain_table(*(COLUMNS[index] for index in shown))
+    # Names that are typed back into commands stay in one piece, and so do numbers.
+    for index, column in enumerate(table.columns):
+        column.no_wrap = index != 1
     for row, cell in zip(rows, cells, strict=True):
         table.add_row(
             *(
@@ -43,8 +70,32 @@ def targets_table(rows: Sequence[SummaryRow]) -> Table:
     return table
 
 
+def _cells(row: SummaryRow, rows: Sequence[SummaryRow]) -> list[str]:
+    cells = list(row.cells())
+    # The name that the options take, where it names one row.
+    if Counter(other.target for other in rows)[row.target] == 1:
+        cells[0] = row.target
+    mark = f" {_EVALUATED}" if row.parity_mark else ""
+    cells[1] = f"{row.status.icon} {row.status.value}{mark}"
+    timed = [COLUMNS.index(title) for title in ("p50", "peak memory")]
+    for index in timed:
+        cells[index] = cells[index].replace(" (evaluated)", f" {_EVALUATED}")
+    delegated = COLUMNS.index("delegated")
+    cells[delegated] = cells[delegated].removesuffix(" partitions").removesuffix(" partition")
+    return cells
+
+
+def footnotes(rows: Sequence[SummaryRow]) -> list[str]:
+    """What the asterisks of :func:`targets_table` mean."""
+    marks = {mark for row in rows for mark in (row.parity_mark, row.profile_mark) if mark}
+    return [f"{_EVALUATED} {mark}" for mark in sorted(marks)]
+
+
 def classes_table(manifest: Manifest) -> Table | None:
-    """The class each runtime saw on each photograph; None where the model does not classify."""
+    """What the model sees on each photograph, and who sees something else.
+
+    None where the model does not classify.
+    """
     seen = {
         record.target: {name: (eager, artefact) for name, eager, artefact in record.parity.classes}
         for record in manifest.artefacts
@@ -52,19 +103,18 @@ def classes_table(manifest: Manifest) -> Table | None:
     }
     if not seen:
         return None
-    table = Table(header_style="bold", box=None, pad_edge=False)
-    for title in ("photograph", "model", *seen):
-        table.add_column(title, overflow="fold")
+    table = plain_table("photograph", "the model sees", "the artefacts see")
     names = list(dict.fromkeys(name for classes in seen.values() for name in classes))
     for name in names:
-        eager = next(classes[name][0] for classes in seen.values() if name in classes)
-        answers = [
-            Text(classes[name][1], style="" if classes[name][1] == eager else "red")
-            if name in classes
-            else Text("–")
-            for classes in seen.values()
+        answers = {target: classes[name] for target, classes in seen.items() if name in classes}
+        eager = next(iter(answers.values()))[0]
+        others = [
+            f"{target}: {artefact}"
+            for target, (_, artefact) in answers.items()
+            if artefact != eager
         ]
-        table.add_row(Text(name), Text(eager), *answers)
+        told = Text("; ".join(others), "red") if others else Text("the same")
+        table.add_row(Text(name), Text(eager), told)
     return table
 
 

@@ -39,7 +39,8 @@ def verify(
     """Prove a bundle's artefacts on this machine; find where one deviates."""
     del debug
     from edgesdk.bundle import Bundle
-    from edgesdk.cli.tables import deviation_lines, targets_table
+    from edgesdk.cli.tables import deviation_lines, footnotes, targets_table
+    from edgesdk.errors import GateError
     from edgesdk.report.summary import summary_rows
     from edgesdk.verification import GateOptions, require_parity
     from edgesdk.verification import verify as run
@@ -54,25 +55,40 @@ def verify(
             threads=threads,
             on_progress=progress.step,
         )
+        # Only what was asked for is judged, whatever the bundle says of the rest.
+        asked = [opened.artefact(name) for name in target or ()] or opened.manifest.artefacts
         deviations = []
         if bisect:
             from edgesdk.bisection import bisect as find
 
-            chosen = [opened.artefact(name) for name in target or ()]
-            for artefact in chosen or opened.manifest.artefacts:
+            for artefact in asked:
                 deviations.append(find(opened, artefact, gates=gates, on_progress=progress.step))
+    judged = opened.manifest.model_copy(update={"artefacts": asked, "failures": []})
+    try:
+        problem = None
+        require_parity(judged)
+    except GateError as error:
+        problem = error
+        if bisect:
+            # What it would say next has been done.
+            problem.remedy = None
     result = {
         "bundle": str(bundle),
         "artefacts": [
             {"target": record.target, "parity": record.parity and record.parity.model_dump()}
-            for record in opened.manifest.artefacts
+            for record in asked
         ],
     }
     if bisect:
         result["deviations"] = [deviation.to_dict() for deviation in deviations]
-    out.result(result)
-    out.table(targets_table(summary_rows(opened.manifest)))
+    out.result(result, problem)
+    rows = summary_rows(judged)
+    out.table(targets_table(rows))
+    for text in footnotes(rows):
+        out.line(text)
     for line in deviation_lines(deviations):
         out.line(line)
-    require_parity(opened.manifest, allow_failures=True)
-    return 0
+    if problem is None:
+        return 0
+    out.problem(problem)
+    return problem.exit_code

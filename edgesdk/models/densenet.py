@@ -146,4 +146,4 @@ class DenseNet(nn.Module):
             if index < len(self.transitions):
                 x = self.pool(self.transitions[index](x))
         x = functional.relu(self.norm(x))
-        return self.classifier(functional.adaptive_avg_pool2d(x, 1).flatten(1))
+        return self.classifier(x.mean((2, 3), keepdim=True).flatten(1))

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from edgesdk.errors import MissingBackendError, UsageError, WeightsError
 from edgesdk.models.architecture import as_lists, check_fraction, check_lengths, check_width
@@ -155,7 +154,7 @@ class EfficientNetLite(nn.Module):
         x = self.stem(x)
         for block in self.blocks:
             x = block(x)
-        x = functional.adaptive_avg_pool2d(self.head(x), 1).flatten(1)
+        x = self.head(x).mean((2, 3), keepdim=True).flatten(1)
         return self.classifier(self.dropout(x))
 
     def _load_imagenet(self) -> None:

@@ -164,5 +164,5 @@ class GoogLeNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map images ``[N, in_channels, H, W]`` to logits ``[N, num_classes]``."""
-        x = functional.adaptive_avg_pool2d(self.body(self.stem(x)), 1).flatten(1)
+        x = self.body(self.stem(x)).mean((2, 3), keepdim=True).flatten(1)
         return self.classifier(self.dropout(x))

@@ -142,6 +142,6 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map ``[N, width, H, W]`` to the same shape."""
-        gate = functional.adaptive_avg_pool2d(x, 1)
+        gate = x.mean((2, 3), keepdim=True)
         gate = self.gate(self.expand(self.activation(self.reduce(gate))))
         return x * gate

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from edgesdk.models.architecture import as_lists, check_fraction, check_lengths, check_width
 from edgesdk.models.initialisation import initialise
@@ -118,5 +117,5 @@ class MobileNetV2(nn.Module):
         x = self.stem(x)
         for block in self.blocks:
             x = block(x)
-        x = functional.adaptive_avg_pool2d(self.head(x), 1).flatten(1)
+        x = self.head(x).mean((2, 3), keepdim=True).flatten(1)
         return self.classifier(self.dropout(x))

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from edgesdk.models.architecture import (
     as_lists,
@@ -192,5 +191,5 @@ class MobileNetV3(nn.Module):
         x = self.stem(x)
         for block in self.blocks:
             x = block(x)
-        x = functional.adaptive_avg_pool2d(self.tail(x), 1).flatten(1)
+        x = self.tail(x).mean((2, 3), keepdim=True).flatten(1)
         return self.classifier(self.dropout(self.activation(self.head(x))))

@@ -200,7 +200,7 @@ class ResNet(nn.Module):
         x = self.pool(self.stem(x))
         for stage in self.stages:
             x = stage(x)
-        return self.classifier(functional.adaptive_avg_pool2d(x, 1).flatten(1))
+        return self.classifier(x.mean((2, 3), keepdim=True).flatten(1))
 
 
 class CifarResNet(nn.Module):
@@ -262,4 +262,4 @@ class CifarResNet(nn.Module):
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
-        return self.classifier(functional.adaptive_avg_pool2d(x, 1).flatten(1))
+        return self.classifier(x.mean((2, 3), keepdim=True).flatten(1))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from edgesdk.models.architecture import as_lists, check_lengths, check_multiple, check_width
 from edgesdk.models.initialisation import initialise
@@ -139,4 +138,4 @@ class ShuffleNetV2(nn.Module):
         x = self.pool(self.stem(x))
         for stage in self.stages:
             x = stage(x)
-        return self.classifier(functional.adaptive_avg_pool2d(self.head(x), 1).flatten(1))
+        return self.classifier(self.head(x).mean((2, 3), keepdim=True).flatten(1))

@@ -113,4 +113,4 @@ class SqueezeNet(nn.Module):
         for index, fire in enumerate(self.fires):
             x = fire(self.pool(x) if index in _POOLED else x)
         x = functional.relu(self.classifier(self.dropout(x)))
-        return functional.adaptive_avg_pool2d(x, 1).flatten(1)
+        return x.mean((2, 3), keepdim=True).flatten(1)

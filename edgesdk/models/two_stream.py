@@ -84,6 +84,6 @@ class TwoStreamNet(nn.Module):
             Logits ``[N, num_classes]`` and the embedding ``[N, embedding_width]``.
         """
         both = torch.cat([self.frame_stream(frame), self.flow_stream(flow)], dim=1)
-        pooled = functional.adaptive_avg_pool2d(self.fuse(both), 1).flatten(1)
+        pooled = self.fuse(both).mean((2, 3), keepdim=True).flatten(1)
         embedding = self.embed(pooled)
         return self.classifier(functional.relu(embedding)), embedding

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from edgesdk.models.architecture import as_lists, check_fraction, check_width
 from edgesdk.models.initialisation import initialise
@@ -84,5 +83,5 @@ class VGG(nn.Module):
         """
         for index, stage in enumerate(self.stages):
             x = stage(self.pool(x) if index else x)
-        x = functional.adaptive_avg_pool2d(x, 1).flatten(1)
+        x = x.mean((2, 3), keepdim=True).flatten(1)
         return self.classifier(self.dropout(self.hidden(x)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -27,20 +28,21 @@ class NativeOutput:
 def captured_native_output() -> Iterator[NativeOutput]:
     """Keep native messages out of the user's terminal while the block runs.
 
-    File descriptor 2 belongs to the whole process, so the block must be short (a load, never an
-    inference loop), and what another thread prints meanwhile is caught with it. Everything caught
-    goes to the log at level DEBUG. Without a usable descriptor 2 nothing is caught.
+    File descriptor 2 and ``sys.stderr``, which some bindings forward to, belong to the whole
+    process: the block must be short (a load, never an inference loop), and what another thread
+    prints meanwhile is caught with it. Everything caught goes to the log at level DEBUG. Without a
+    usable descriptor 2 only ``sys.stderr`` is caught.
     """
     output = NativeOutput()
-    with _LOCK:
+    forwarded = io.StringIO()
+    with _LOCK, contextlib.redirect_stderr(forwarded):
         try:
             saved = os.dup(2)
         except OSError:
             yield output
+            output.text = forwarded.getvalue()
             return
         try:
-            if sys.stderr is not None and not sys.stderr.closed:
-                sys.stderr.flush()
             with tempfile.TemporaryFile() as file:
                 os.dup2(file.fileno(), 2)
                 try:
@@ -48,7 +50,8 @@ def captured_native_output() -> Iterator[NativeOutput]:
                 finally:
                     os.dup2(saved, 2)
                     file.seek(0)
-                    output.text = file.read(1_000_000).decode(errors="replace")
+                    printed = file.read(1_000_000).decode(errors="replace")
+                    output.text = printed + forwarded.getvalue()
         finally:
             os.close(saved)
     if output.text:

@@ -16,10 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgesdk.spec import DynamicDim, TensorSpec
-
 SIZE = 16
-BATCH = DynamicDim("batch", 1, 8)
 
 
 class TwoHeads(nn.Module):
@@ -52,21 +49,6 @@ def sample(batch: int = 2, seed: int = 1) -> dict[str, np.ndarray]:
     return {
         "image": generator.standard_normal((batch, 3, SIZE, SIZE)).astype(np.float32),
         "token": generator.integers(0, 4, (batch, 1, SIZE, SIZE)),
-    }
-
-
-def face(batch: DynamicDim | None = None, token: str = "int64") -> dict[str, list[TensorSpec]]:
-    """The declared inputs and outputs, as a manifest would hold them."""
-    free = {0: batch} if batch else {}
-    return {
-        "inputs": [
-            TensorSpec("image", (2, 3, SIZE, SIZE), "float32", free),
-            TensorSpec("token", (2, 1, SIZE, SIZE), token, free),
-        ],
-        "outputs": [
-            TensorSpec("map", (2, 16, SIZE, SIZE), "float32", free),
-            TensorSpec("score", (2, 4), "float32", free),
-        ],
     }
 
 

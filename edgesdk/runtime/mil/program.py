@@ -78,7 +78,7 @@ def _read_model(package: ModelPackage) -> Any:
 
 
 def _check_weights(package: ModelPackage, model: Any) -> None:
-    """Refuse weights that are missing or shorter than the program says, before they are mapped."""
+    """Refuse a program whose weight files are missing, by the name of the first."""
     for function in model.mlProgram.functions.values():
         for block in function.block_specializations.values():
             for name in sorted(set(_weight_files(block))):

@@ -14,10 +14,14 @@ __all__: list[str] = []
 _SCATTER_REDUCTIONS = {"mul": "prod", "div": "prod", "max": "amax", "min": "amin"}
 
 
-def _places(indices: Tensor, size: int) -> Tensor:
-    """``indices`` with negative ones counted from the end; refused where they leave ``size``."""
+def _places(indices: Tensor, size: int, validate: bool = False) -> Tensor:
+    """``indices`` with negative ones counted from the end; refused where they leave ``size``.
+
+    Operators that validate their indices take negative ones to be outside.
+    """
     wrapped = indices.to(torch.int64)
-    wrapped = torch.where(wrapped < 0, wrapped + size, wrapped)
+    if not validate:
+        wrapped = torch.where(wrapped < 0, wrapped + size, wrapped)
     if wrapped.numel() and not 0 <= int(wrapped.min()) <= int(wrapped.max()) < size:
         raise IndexError(f"an index is outside a dimension of size {size}")
     return wrapped
@@ -28,7 +32,7 @@ def _gather(
     x: Tensor, indices: Tensor, axis: int, batch_dims: int = 0, validate_indices: bool = False
 ) -> Tensor:
     at = axis % x.dim()
-    places = _places(indices, x.shape[at])
+    places = _places(indices, x.shape[at], validate_indices)
     if batch_dims == 0:
         taken = x.index_select(at, places.reshape(-1))
         return taken.reshape(*x.shape[:at], *indices.shape, *x.shape[at + 1 :])
@@ -49,14 +53,14 @@ def _gather(
 def _gather_along_axis(
     x: Tensor, indices: Tensor, axis: int, validate_indices: bool = False
 ) -> Tensor:
-    return torch.gather(x, axis, _places(indices, x.shape[axis]))
+    return torch.gather(x, axis, _places(indices, x.shape[axis], validate_indices))
 
 
-def _flat_places(indices: Tensor, sizes: tuple[int, ...]) -> Tensor:
+def _flat_places(indices: Tensor, sizes: tuple[int, ...], validate: bool) -> Tensor:
     """Places along flattened dimensions of ``sizes``; the last axis of ``indices`` goes away."""
     flat = torch.zeros(indices.shape[:-1], dtype=torch.int64)
     for column, size in enumerate(sizes):
-        flat = flat * size + _places(indices[..., column], size)
+        flat = flat * size + _places(indices[..., column], size, validate)
     return flat
 
 
@@ -68,7 +72,7 @@ def _gather_nd(
     batch, sizes = x.shape[:batch_dims], x.shape[batch_dims : batch_dims + depth]
     rest = x.shape[batch_dims + depth :]
     count = math.prod(batch)
-    places = _flat_places(indices, tuple(sizes)).reshape(count, -1)
+    places = _flat_places(indices, tuple(sizes), validate_indices).reshape(count, -1)
     table = x.reshape(count, math.prod(sizes), math.prod(rest))
     wanted = places.unsqueeze(-1).expand(-1, -1, table.shape[-1])
     return torch.gather(table, 1, wanted).reshape(*indices.shape[:-1], *rest)
@@ -97,7 +101,7 @@ def _scatter_along_axis(
     mode: str,
     validate_indices: bool = False,
 ) -> Tensor:
-    return _scatter(data, axis, _places(indices, data.shape[axis]), updates, mode)
+    return _scatter(data, axis, _places(indices, data.shape[axis], validate_indices), updates, mode)
 
 
 @operator("scatter")
@@ -112,7 +116,7 @@ def _scatter_slices(
     at = axis % data.dim()
     shape = [1] * data.dim()
     shape[at] = -1
-    places = _places(indices, data.shape[at]).reshape(shape)
+    places = _places(indices, data.shape[at], validate_indices).reshape(shape)
     wanted = updates.reshape(*data.shape[:at], -1, *data.shape[at + 1 :])
     return _scatter(data, at, places.expand(wanted.shape), wanted, mode)
 
@@ -124,5 +128,7 @@ def _scatter_nd(
     depth = indices.shape[-1]
     sizes = tuple(data.shape[:depth])
     table = data.reshape(math.prod(sizes), -1)
-    places = _flat_places(indices, sizes).reshape(-1, 1).expand(-1, table.shape[1])
+    places = (
+        _flat_places(indices, sizes, validate_indices).reshape(-1, 1).expand(-1, table.shape[1])
+    )
     return _scatter(table, 0, places, updates.reshape(places.shape), mode).reshape(data.shape)

@@ -1,0 +1,332 @@
+"""One run of an export: from a prepared model to a written bundle."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from converters.registry import Target
+from edgesdk.bundle import Bundle
+from edgesdk.bundle_writer import BundleWriter
+from edgesdk.cache import package_versions
+from edgesdk.conversions import ConversionJob, ConvertedTarget, FailedTarget, write_program
+from edgesdk.errors import (
+    ConversionError,
+    ConverterCrashError,
+    ConverterLimitError,
+    EdgeSdkError,
+    MissingEnvironmentError,
+)
+from edgesdk.export_options import ExportOptions, Progress
+from edgesdk.manifest import (
+    ArtefactRecord,
+    FailureRecord,
+    FileRecord,
+    Manifest,
+    ReferenceRecord,
+    SourceRecord,
+)
+from edgesdk.preparing import Prepared, Variant, make_samples
+from edgesdk.program import program_digest
+from edgesdk.samples import Samples
+from edgesdk.side_by_side import run_side_by_side
+from edgesdk.spec import DynamicDim
+from edgesdk.storage import storage_errors
+from edgesdk.unchanged import UnchangedExport
+from edgesdk.verification import cached_parity, not_run, verdict, verify_artefact
+
+__all__ = ["ExportRun"]
+
+_VERSIONED = (
+    "edgesdk",
+    "torch",
+    "numpy",
+    "torchao",
+    "executorch",
+    "coremltools",
+    "litert-torch",
+    "litert-converter",
+    "ai-edge-litert",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+)
+
+
+class ExportRun:
+    """One run of :func:`export`, from a prepared model to a written bundle."""
+
+    def __init__(
+        self,
+        settings: ExportOptions,
+        prepared: Prepared,
+        chosen: Sequence[tuple[Target, str]],
+        dynamic: Mapping[str, dict[str, DynamicDim]],
+        writer: BundleWriter,
+        tell: Progress,
+    ) -> None:
+        self._settings = settings
+        self._prepared = prepared
+        self._writer = writer
+        self._tell = tell
+        self._jobs = [
+            ConversionJob(
+                target,
+                variant,
+                Variant(
+                    tuple(sorted(dynamic[target.name].items())),
+                    planes=prepared.image is not None and target.name == "coreml",
+                ),
+            )
+            for target, variant in chosen
+        ]
+        everything: dict[str, DynamicDim] = {}
+        for dims in dynamic.values():
+            everything |= dims
+        self._widest = Variant(tuple(sorted(everything.items())))
+
+        self._files = tuple(settings.samples) or tuple(_shipped_photographs(prepared))
+        self._unchanged = UnchangedExport.of(
+            settings.cache, prepared, self._deciding_options(), self._files, self._distributions()
+        )
+
+    def run(self, name: str) -> Bundle:
+        """Convert, prove and write.
+
+        Args:
+            name: Name for the manifest.
+
+        Raises:
+            EdgeSdkError: No target gave an artefact, or the bundle cannot be written.
+        """
+        if self._unchanged is not None:
+            self._tell("model", "comparing with the last export")
+            served = self._unchanged.serve(self._prepared, self._writer.folder)
+            if served is not None:
+                return self._write_served(served, name)
+            _empty(self._writer.folder)
+        bundle = self._run_in_full(name)
+        if self._unchanged is not None:
+            keys = [job.key for job in self._jobs]
+            self._unchanged.remember(bundle.manifest, bundle.path, keys)
+        return bundle
+
+    def _deciding_options(self) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            "targets": [[job.name, repr(job.needs)] for job in self._jobs],
+            "widest": repr(self._widest),
+            "gates": repr(settings.gates),
+            "verify": settings.verify,
+            "reference": settings.reference,
+        }
+
+    def _distributions(self) -> list[str]:
+        packages = [package for job in self._jobs for package in job.target.packages]
+        return [*_VERSIONED, "protobuf", *packages]
+
+    def _write_served(self, served: Manifest, name: str) -> Bundle:
+        """Write the export of last time under this name."""
+        for job in self._jobs:
+            self._tell(job.name, "from the cache")
+        records = [served.reference.samples, served.reference.program]
+        records += [artefact.file for artefact in served.artefacts]
+        for record in records:
+            if record is not None:
+                self._writer.add(self._writer.folder / record.path, record.path)
+        self._tell("bundle", "writing")
+        artefacts = [
+            artefact.model_copy(update={"conversion_seconds": None})
+            for artefact in served.artefacts
+        ]
+        source = served.source.model_copy(update={"spec": self._prepared.loaded.spec})
+        changed = {"name": name, "artefacts": artefacts, "source": source}
+        return self._writer.commit(served.model_copy(update=changed))
+
+    def _run_in_full(self, name: str) -> Bundle:
+        samples, file = self._samples()
+        results = self._convert_and_verify(samples, file)
+        converted = [result for result in results if isinstance(result, ConvertedTarget)]
+        failed = [result for result in results if isinstance(result, FailedTarget)]
+        if not converted:
+            raise _nothing_converted(failed)
+        self._tell("bundle", "writing")
+        return self._writer.commit(self._manifest(name, converted, failed, file))
+
+    def _samples(self) -> tuple[Samples, FileRecord]:
+        self._tell("model", "capturing")
+        self._prepared.capture(self._widest)
+        self._tell("model", "running samples")
+        samples = make_samples(self._prepared, self._widest, self._files)
+        path = self._writer.folder / "samples.safetensors"
+        with storage_errors("cannot write", path):
+            samples.save(path)
+        return samples, self._writer.add(path, "samples.safetensors")
+
+    def _convert_and_verify(
+        self, samples: Samples, file: FileRecord
+    ) -> list[ConvertedTarget | FailedTarget]:
+        for job in self._jobs:
+            job.prepare(self._prepared, self._writer.folder, self._settings.cache)
+        self._tell("model", "ready")
+        for job in self._jobs:
+            self._tell(job.name, "waiting")
+        calls = [partial(self._one, job, samples, file) for job in self._jobs]
+        try:
+            return run_side_by_side(calls, self._settings.jobs or os.cpu_count() or 1)
+        finally:
+            for job in self._jobs:
+                job.stop()
+
+    def _one(
+        self, job: ConversionJob, samples: Samples, file: FileRecord
+    ) -> ConvertedTarget | FailedTarget:
+        result = job.run(self._settings.limits, self._tell)
+        if isinstance(result, FailedTarget):
+            self._tell(job.name, "failed")
+            return result
+        if not self._settings.verify:
+            self._tell(job.name, "from the cache" if result.seconds is None else "converted")
+            return result
+        self._tell(job.name, "verifying")
+        conversion = result.conversion
+        gate = self._settings.gates.gate(conversion.precision)
+
+        def run() -> Any:
+            return verify_artefact(
+                result.path,
+                target=job.name,
+                precision=conversion.precision,
+                inputs=conversion.inputs,
+                outputs=conversion.outputs,
+                samples=samples,
+                samples_sha256=file.sha256,
+                gates=self._settings.gates,
+                labels=self._prepared.loaded.labels,
+            )
+
+        facts: dict[str, object] = {
+            "artefact": result.sha256,
+            "samples": file.sha256,
+            "gate": gate.model_dump(mode="json"),
+            "labels": self._prepared.loaded.labels,
+            "versions": package_versions(job.target.packages),
+            "machine": [platform.system(), platform.machine()],
+        }
+        try:
+            parity = cached_parity(self._settings.cache, facts, run)
+        except MissingEnvironmentError as error:
+            parity = not_run(job.name, gate, error)
+        self._tell(job.name, verdict(job.name, parity))
+        return replace(result, parity=parity)
+
+    def _manifest(
+        self,
+        name: str,
+        converted: Sequence[ConvertedTarget],
+        failed: Sequence[FailedTarget],
+        samples: FileRecord,
+    ) -> Manifest:
+        prepared, base = self._prepared, self._prepared.capture(self._widest)
+        program, sha256 = None, program_digest(base.program)
+        if self._settings.reference:
+            path = self._writer.folder / f"program-{sha256[:16]}.pt2"
+            if not path.exists():
+                write_program(base.program, path)
+            program = self._writer.add(path, "program.pt2")
+        for leftover in self._writer.folder.glob("program-*.pt2"):
+            leftover.unlink()
+        loaded = prepared.loaded
+        kind = type(loaded.model)
+        return Manifest(
+            name=name,
+            versions={
+                "python": platform.python_version(),
+                **package_versions(_VERSIONED),
+            },
+            source=SourceRecord(
+                spec=loaded.spec,
+                model=f"{kind.__module__}.{kind.__qualname__}",
+                sha256=sha256,
+                parameters=base.parameters,
+                operators=base.operators,
+            ),
+            inputs=list(base.inputs),
+            outputs=list(base.outputs),
+            labels=loaded.labels,
+            notes=list(loaded.notes),
+            reference=ReferenceRecord(program=program, samples=samples),
+            artefacts=[self._artefact(result) for result in converted],
+            failures=[
+                FailureRecord(
+                    target=result.target,
+                    error=type(result.error).__name__,
+                    message=result.error.message,
+                    where=result.error.where,
+                    remedy=result.error.remedy,
+                    # What is explained needs no log, and a log tells of the machine it was made on.
+                    log=result.log[-8000:] if _unexplained(result.error) else "",
+                )
+                for result in failed
+            ],
+        )
+
+    def _artefact(self, result: ConvertedTarget) -> ArtefactRecord:
+        conversion = result.conversion
+        return ArtefactRecord(
+            target=result.target,
+            file=self._writer.add(result.path, result.path.name),
+            precision="fp16" if conversion.precision == "fp16" else "fp32",
+            inputs=list(conversion.inputs),
+            outputs=list(conversion.outputs),
+            conversion_seconds=result.seconds,
+            notes=list(conversion.notes),
+            parity=result.parity,
+            coverage=conversion.coverage,
+        )
+
+
+def _shipped_photographs(prepared: Prepared) -> Sequence[Path]:
+    takes_pictures = any(
+        len(spec.shape) == 4 and spec.shape[1] in (1, 3) and spec.dtype == "float32"
+        for spec in prepared.specs
+    )
+    if not takes_pictures:
+        return ()
+    from edgesdk.models.photos import paths
+
+    return paths()
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _unexplained(error: EdgeSdkError) -> bool:
+    return type(error) in (ConversionError, ConverterCrashError, ConverterLimitError)
+
+
+def _nothing_converted(failed: Sequence[FailedTarget]) -> EdgeSdkError:
+    missing = [result for result in failed if result.error.exit_code == 3]
+    if len(failed) == 1 or len(missing) == len(failed):
+        error = failed[0].error
+    else:
+        told = "\n".join(f"{result.target}: {result.error}" for result in failed)
+        error = ConversionError(
+            "no target gave an artefact; nothing was written\n  " + told.replace("\n", "\n  "),
+            remedy="each target above names its own",
+        )
+    for result in failed:
+        if result.log and _unexplained(result.error):
+            error.add_note(f"{result.target}'s converter printed last:\n{result.log}")
+    return error

@@ -1,0 +1,72 @@
+"""Where a model's NaN or infinity comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from converters.locations import where
+from edgesdk.errors import ModelOutputError
+
+__all__ = ["first_not_finite"]
+
+
+def first_not_finite(
+    program: torch.export.ExportedProgram, inputs: Mapping[str, np.ndarray]
+) -> ModelOutputError:
+    """Find the operator that first makes the NaN or infinity which the outputs show.
+
+    An infinity that ends on its way is left alone: attention masks with it what softmax makes a
+    zero of.
+
+    Args:
+        program: The captured program.
+        inputs: A sample on which the model's output is not finite, in the order of the program's
+            inputs.
+
+    Returns:
+        The error to raise, with the operator and the line in the user's model.
+    """
+    watch = _Watch(program.module(check_guards=False))
+    tensors = [torch.from_numpy(np.asarray(array, order="C")) for array in inputs.values()]
+    with torch.inference_mode():
+        watch.run(*tensors)
+    node = _origin(watch.not_finite)
+    return ModelOutputError(
+        "the model answers NaN or infinity"
+        + (f"; {node.target} makes the first one" if node is not None else ""),
+        where=where(node) or None if node is not None else None,
+        remedy="check weights and input range; a logarithm or a division may need a floor",
+    )
+
+
+class _Watch(torch.fx.Interpreter):
+    """Runs a program and keeps the nodes whose values are not finite, in the order they ran."""
+
+    def __init__(self, module: torch.fx.GraphModule) -> None:
+        super().__init__(module)
+        self.not_finite: dict[torch.fx.Node, None] = {}
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        value = super().run_node(n)
+        for leaf in pytree.tree_leaves(value):
+            floating = isinstance(leaf, torch.Tensor) and leaf.is_floating_point()
+            if floating and not bool(torch.isfinite(leaf).all()):
+                self.not_finite[n] = None
+        return value
+
+
+def _origin(not_finite: Mapping[torch.fx.Node, None]) -> torch.fx.Node | None:
+    """The earliest operator from which values that are not finite reach the output."""
+    reached: set[torch.fx.Node] = set()
+    waiting = [node for node in not_finite if node.op == "output"]
+    while waiting:
+        node = waiting.pop()
+        if node not in reached:
+            reached.add(node)
+            waiting += [given for given in node.all_input_nodes if given in not_finite]
+    return next((n for n in not_finite if n in reached and n.op == "call_function"), None)

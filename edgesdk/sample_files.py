@@ -1,0 +1,142 @@
+"""Files of a user's own inputs: photographs and arrays, as a model takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgesdk.errors import InputSpecError, UnsafeFileError
+from edgesdk.samples import IMAGE_SUFFIXES, image_tensor
+from edgesdk.spec import ImageSpec, TensorSpec
+from edgesdk.weights import read_tensors
+
+__all__ = ["read_example", "read_sample"]
+
+
+def read_example(path: Path) -> Any:
+    """Example arguments from a file.
+
+    Args:
+        path: ``.npz`` or ``.safetensors`` (arrays by argument name), ``.npy`` (one array), or
+            ``.pt`` with a tensor, a tuple or a dictionary of tensors.
+
+    Raises:
+        InputSpecError: A file of another kind, or a damaged one.
+        UnsafeFileError: A pickle that would run code.
+    """
+    if not path.is_file():
+        raise InputSpecError(f"no example file {path}", remedy="check the path")
+    try:
+        if path.suffix in (".pt", ".pth"):
+            return read_tensors(path)
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        if path.suffix == ".npy":
+            return torch.from_numpy(np.load(path, allow_pickle=False))
+    except UnsafeFileError:
+        raise
+    except Exception as error:
+        raise InputSpecError(
+            f"{path.name} holds no arrays that can be read: {error}",
+            remedy="write it with numpy.savez or safetensors",
+        ) from error
+    raise InputSpecError(
+        f"{path.name} is no example file", remedy="give .npz, .npy, .safetensors or .pt"
+    )
+
+
+def read_sample(
+    path: Path,
+    specs: Sequence[TensorSpec],
+    background: Mapping[str, np.ndarray],
+    image: ImageSpec | None,
+) -> dict[str, np.ndarray]:
+    """One sample from a file.
+
+    Args:
+        path: A photograph, or what :func:`read_example` reads.
+        specs: The inputs.
+        background: What a photograph does not tell: arrays by input name.
+        image: Preprocessing of the model's photographs, for inputs that have none baked in.
+
+    Returns:
+        One array an input, by name, of its spec's shape and dtype.
+
+    Raises:
+        InputSpecError: A file that does not fit the inputs.
+        UnsafeFileError: A pickle that would run code.
+    """
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        return _arrays_of(path, specs)
+    arrays = dict(background)
+    pictured = [
+        spec
+        for spec in specs
+        if len(spec.shape) == 4
+        and spec.shape[3 if spec.layout == "NHWC" else 1] in (1, 3)
+        and spec.layout
+    ]
+    if not pictured:
+        raise InputSpecError(
+            f"{path.name} is a picture, but no input takes one",
+            remedy="give samples as .npz files of arrays by input name",
+        )
+    for spec in pictured:
+        arrays[spec.name] = _normalized(image_tensor(path, spec), spec, image)
+    return arrays
+
+
+def _normalized(array: np.ndarray, spec: TensorSpec, image: ImageSpec | None) -> np.ndarray:
+    """What the model sees of a photograph, where its preprocessing is known but not baked in."""
+    if spec.image is not None or image is None or array.shape[1] != image.channels:
+        return array
+    if image.model_color == "bgr":
+        array = array[:, ::-1]
+    scaled = array * (image.high - image.low) + image.low
+    mean = np.asarray(image.mean, np.float32).reshape(1, -1, 1, 1)
+    std = np.asarray(image.std, np.float32).reshape(1, -1, 1, 1)
+    return np.ascontiguousarray(((scaled - mean) / std).astype(spec.dtype))
+
+
+def _arrays_of(path: Path, specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
+    wanted = ", ".join(str(spec) for spec in specs)
+    example = read_example(path)
+    if isinstance(example, Tensor):
+        example = (example,)
+    if isinstance(example, tuple | list):
+        if len(example) != len(specs):
+            raise InputSpecError(
+                f"{path.name} holds {len(example)} arrays for {len(specs)} inputs",
+                remedy=f"write {wanted}",
+            )
+        example = {spec.name: tensor for spec, tensor in zip(specs, example, strict=True)}
+    arrays = {}
+    for spec in specs:
+        tensor = example.get(spec.name) if isinstance(example, Mapping) else None
+        if not isinstance(tensor, Tensor):
+            raise InputSpecError(
+                f"{path.name} has no array {spec.name!r}", remedy=f"write {wanted}"
+            )
+        array = tensor.detach().numpy()
+        if array.shape != spec.shape:
+            raise InputSpecError(
+                f"{spec.name!r} in {path.name} is {array.shape}, not {spec.shape}",
+                remedy=f"write {wanted}",
+            )
+        if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
+            raise InputSpecError(
+                f"{spec.name!r} in {path.name} is {array.dtype}, not {spec.dtype}",
+                remedy=f"write {wanted}",
+            )
+        arrays[spec.name] = array.astype(spec.dtype)
+    return arrays

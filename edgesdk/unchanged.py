@@ -1,0 +1,141 @@
+"""Serve a whole export whose model and options are those of last time."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgesdk.cache import Cache, code_digest, key_of, package_versions
+from edgesdk.digest import digest
+from edgesdk.errors import EdgeSdkError
+from edgesdk.fingerprint import fingerprint
+from edgesdk.manifest import FileRecord, Manifest
+from edgesdk.preparing import Prepared
+from edgesdk.program import run_eager
+from edgesdk.samples import Samples
+
+__all__ = ["UnchangedExport"]
+
+
+@dataclass(frozen=True)
+class UnchangedExport:
+    """What is remembered of one export, under a key over everything that decides it.
+
+    Attributes:
+        cache: Where it is remembered.
+        key: Its key.
+    """
+
+    cache: Cache
+    key: str
+
+    @classmethod
+    def of(
+        cls,
+        cache: Cache | None,
+        prepared: Prepared,
+        options: Mapping[str, Any],
+        sample_files: Sequence[Path],
+        distributions: Sequence[str],
+    ) -> UnchangedExport | None:
+        """The memory of this export; None without cache, or where the model cannot be read.
+
+        Args:
+            cache: Where to remember.
+            prepared: The model.
+            options: Every option that decides what comes out, as plain JSON.
+            sample_files: Files that parity is measured on.
+            distributions: Packages whose versions decide what comes out.
+        """
+        seen = fingerprint(prepared.loaded.model) if cache is not None else None
+        if cache is None or seen is None:
+            return None
+        facts = {
+            "kind": "export",
+            "code": code_digest(),
+            "model": seen,
+            "specs": [repr(spec) for spec in prepared.specs],
+            "structure": repr(prepared.structure),
+            "image": repr(prepared.image),
+            "labels": prepared.loaded.labels,
+            "notes": list(prepared.loaded.notes),
+            "options": dict(options),
+            "samples": [[path.name, digest(path)] for path in sample_files],
+            "versions": package_versions(distributions),
+            "python": platform.python_version(),
+            "machine": [platform.system(), platform.machine()],
+        }
+        return cls(cache, key_of(facts))
+
+    def serve(self, prepared: Prepared, folder: Path) -> Manifest | None:
+        """Bring back the files of the export.
+
+        Args:
+            prepared: The model; it is run on the samples, and must answer bit for bit as before.
+            folder: Where the files go.
+
+        Returns:
+            The manifest as it was; None where anything is missing or differs.
+        """
+        facts = self.cache.get(self.key, folder)
+        if facts is None:
+            return None
+        try:
+            manifest = Manifest.model_validate(facts["manifest"])
+            whole = all(
+                self.cache.get(str(key), folder) is not None for key in facts["conversions"]
+            ) and all(
+                digest(folder / record.path) == record.sha256 for record in _records(manifest)
+            )
+            if whole and self._same_outputs(prepared, folder / manifest.reference.samples.path):
+                return manifest
+        except (EdgeSdkError, OSError, ValueError, KeyError, TypeError):
+            # What is remembered is damaged: the export runs in full.
+            return None
+        return None
+
+    @staticmethod
+    def _same_outputs(prepared: Prepared, path: Path) -> bool:
+        samples = Samples.load(path)
+        face = prepared.face()
+        for inputs, expected in zip(samples.inputs, samples.expected, strict=True):
+            outputs = run_eager(face, inputs)
+            if set(outputs) != set(expected):
+                return False
+            if any(
+                outputs[name].dtype != expected[name].dtype
+                or not np.array_equal(outputs[name], expected[name])
+                for name in expected
+            ):
+                return False
+        return True
+
+    def remember(self, manifest: Manifest, folder: Path, conversions: Sequence[str]) -> None:
+        """Keep a finished export.
+
+        Only one without failures is kept: what failed may work next time.
+
+        Args:
+            manifest: Its manifest.
+            folder: The bundle.
+            conversions: Keys under which the cache has its artefacts.
+        """
+        if manifest.failures or any(
+            record.parity is None or record.parity.failure for record in manifest.artefacts
+        ):
+            return
+        own = [manifest.reference.samples, manifest.reference.program]
+        facts = {"manifest": manifest.model_dump(mode="json"), "conversions": list(conversions)}
+        self.cache.put(self.key, facts, [folder / record.path for record in own if record])
+
+
+def _records(manifest: Manifest) -> list[FileRecord]:
+    files = [manifest.reference.samples, *(artefact.file for artefact in manifest.artefacts)]
+    if manifest.reference.program is not None:
+        files.append(manifest.reference.program)
+    return files

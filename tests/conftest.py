@@ -1,0 +1,147 @@
+"""A user's project, and bundles of it made once a session by the real command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NETWORKS = Path(__file__).parent / "user_project"
+TARGETS = ("executorch:xnnpack", "coreml:fp32", "litert:fp32", "onnx:fp32")
+COMMAND = "import sys; sys.argv[0] = 'edgesdk'; from edgesdk.cli import main; main()"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """What it printed, which must be one JSON object and nothing else."""
+        value = json.loads(self.out)
+        assert isinstance(value, dict)
+        return value
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """Runs ``edgesdk`` as a user does: a process of its own in the user's folder."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def start(self, *arguments: str, code: str = COMMAND, **kwargs: Any) -> subprocess.Popen[str]:
+        environment = self.environment | kwargs.pop("environment", {})
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            **(pipes | kwargs),
+        )
+
+    def __call__(self, *arguments: str, **kwargs: Any) -> Ended:
+        process = self.start(*arguments, **kwargs)
+        out, err = process.communicate(timeout=580)
+        return Ended(process.returncode, out, err)
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The user's folder, with the package ``nets`` whose files import each other relatively."""
+    folder = tmp_path_factory.mktemp("user")
+    shutil.copytree(NETWORKS, folder, dirs_exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The SDK's cache of this session."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def edgesdk_command(project: Path, cache_folder: Path) -> CommandLine:
+    """The command, run in the user's folder."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "EDGESDK_CACHE": str(cache_folder),
+        "COLUMNS": "100",
+    }
+    return CommandLine(project, environment)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle with what the command said when it wrote it."""
+
+    path: Path
+    ended: Ended
+
+
+@pytest.fixture(scope="session")
+def exported(edgesdk_command: CommandLine) -> Exported:
+    """``nets/tiny.py:build`` (left in training mode by its author) for all four targets."""
+    path = edgesdk_command.folder / "tiny.edge"
+    ended = edgesdk_command(
+        "export", "nets/tiny.py:build", "--input", "image:1x3x32x32", "-o", path.name, "--json"
+    )
+    assert ended.code == 0, ended.err
+    return Exported(path, ended)
+
+
+@pytest.fixture(scope="session")
+def camera_bundle(edgesdk_command: CommandLine) -> Exported:
+    """The same network fed with camera bytes; any number of photographs where that can be."""
+    path = edgesdk_command.folder / "camera.edge"
+    ended = edgesdk_command(
+        *("export", "nets/tiny.py:build", "--input", "image:1x3x32x32", "-o", path.name),
+        *("--image", "imagenet", "--json"),
+        # Core ML takes one image at a time.
+        *("--dynamic", "executorch:batch", "--dynamic", "litert:batch", "--dynamic", "onnx:batch"),
+    )
+    assert ended.code in (0, 1), ended.err
+    return Exported(path, ended)
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
+    """Copies a bundle, so that a test may damage it."""
+
+    def copy(bundle: Path) -> Path:
+        return shutil.copytree(bundle, tmp_path / bundle.name)
+
+    return copy
+
+
+@pytest.fixture
+def here(
+    project: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., int]]:
+    """The command without a process of its own, in the user's folder; gives the exit code."""
+    from edgesdk.cli import main
+
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("EDGESDK_CACHE", str(cache_folder))
+    monkeypatch.setenv("COLUMNS", "100")
+    path, modules = list(sys.path), set(sys.modules)
+    yield lambda *arguments: main(list(arguments))
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name.partition(".")[0] == "nets":
+            del sys.modules[name]
