@@ -10,23 +10,25 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import fx
 
-from converters.conversion import ConversionRequest
+from converters.conversion import Conversion, ConversionRequest
 from converters.isolation import ConversionFailed, Converter, Limits
 from converters.locations import module_path, where
 from converters.registry import parse_target
+from edgesdk.altered import first_altered_value
 from edgesdk.bundle import Bundle
+from edgesdk.deviation import Deviation
 from edgesdk.errors import UsageError
 from edgesdk.manifest import ArtefactRecord, GateRecord, OutputParity
 from edgesdk.parity import OutputComparison, meets
 from edgesdk.program_file import load_program
+from edgesdk.program_values import ProgramValues
 from edgesdk.runtime.isolated import open_isolated
 from edgesdk.samples import Samples
 from edgesdk.spec import TensorSpec
@@ -36,41 +38,6 @@ __all__ = ["Deviation", "bisect"]
 
 # Values tapped in one conversion.
 _TAPS = 16
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """What a search found.
-
-    Attributes:
-        target: Target with variant.
-        found: Whether an operator, or a stage, is to blame.
-        stage: ``none``, ``capture``, ``operator``, ``artefact`` or ``interplay``.
-        operator: The first operator that deviates, such as ``aten.conv2d.default``.
-        node: Its name in the program.
-        where: File and line in the user's model.
-        module: Module path in the user's model.
-        max_abs: Largest difference there.
-        cosine: Cosine similarity there.
-        explanation: In words.
-        conversions: Conversions the search took.
-    """
-
-    target: str
-    found: bool
-    stage: str
-    operator: str = ""
-    node: str = ""
-    where: str = ""
-    module: str = ""
-    max_abs: float | None = None
-    cosine: float | None = None
-    explanation: str = ""
-    conversions: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return asdict(self)
 
 
 def bisect(
@@ -115,25 +82,6 @@ def _compare(expected: np.ndarray, actual: np.ndarray) -> OutputParity:
     comparison = OutputComparison("value")
     comparison.add(expected, actual)
     return comparison.record()
-
-
-class _Values(fx.Interpreter):
-    """Runs a program and keeps the value of every operator."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.kept: dict[str, np.ndarray] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Keep what the node gives, if it is one tensor of numbers."""
-        value = super().run_node(n)
-        if (
-            n.op == "call_function"
-            and isinstance(value, torch.Tensor)
-            and value.dtype not in (torch.complex64, torch.complex128, torch.bfloat16)
-        ):
-            self.kept[n.name] = value.detach().clone().numpy()
-        return value
 
 
 class _Search:
@@ -204,7 +152,7 @@ class _Search:
         )
 
     def _reference_values(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        interpreter = _Values(self._module)
+        interpreter = ProgramValues(self._module)
         with torch.inference_mode():
             interpreter.run(*self._tensors(inputs))
         return interpreter.kept
@@ -282,7 +230,7 @@ class _Search:
             ]
             if not wrong:
                 if high == len(candidates):
-                    return self._not_reproduced()
+                    return self._not_reproduced(inputs)
                 return self._interplay(candidates[low + 1 : high + 1], culprit)
             first, culprit = wrong[0]
             before = [index for index in picked if index < first]
@@ -338,10 +286,7 @@ class _Search:
                 ),
                 coverage=False,
             )
-            try:
-                conversion, _ = Converter(request, self._limits).run()
-            except ConversionFailed as failed:
-                raise failed.error from failed
+            conversion = self._convert(request)
             fed = {
                 spec.name: inputs[spec.name]
                 if face.image is not None
@@ -388,8 +333,8 @@ class _Search:
             }
         )
 
-    def _not_reproduced(self) -> Deviation:
-        return Deviation(
+    def _not_reproduced(self, inputs: Mapping[str, np.ndarray]) -> Deviation:
+        found = Deviation(
             self._artefact.target,
             found=True,
             stage="artefact",
@@ -397,3 +342,51 @@ class _Search:
             "artefact was altered, or made by another version of the converter; export it again",
             conversions=self._conversions,
         )
+        return self._altered_value(found, inputs) if self._target.name == "onnx" else found
+
+    def _altered_value(self, found: Deviation, inputs: Mapping[str, np.ndarray]) -> Deviation:
+        self._tell(self._artefact.target, "comparing with a new conversion")
+        manifest = self._bundle.manifest
+        with tempfile.TemporaryDirectory(prefix="edgesdk-bisect-") as folder:
+            request = ConversionRequest(
+                target=self._target.name,
+                variant=self._variant,
+                program=self._bundle.path_of(manifest.reference.program)
+                if manifest.reference.program
+                else Path(),
+                output=Path(folder) / "again.onnx",
+                inputs=tuple(manifest.inputs),
+                outputs=tuple(manifest.outputs),
+                faces=tuple(manifest.inputs),
+                coverage=False,
+            )
+            self._convert(request)
+            value = first_altered_value(
+                self._bundle.path_of(self._artefact),
+                request.output,
+                self._artefact,
+                inputs,
+                self._gate,
+                self._nodes,
+                TIMEOUT,
+            )
+        if value is None:
+            return found
+        return replace(
+            found,
+            operator=value.operator,
+            node=value.name,
+            where=value.where,
+            module=value.module,
+            max_abs=value.parity.max_abs,
+            cosine=value.parity.cosine,
+            explanation=f"{found.explanation}. {value.operator} is the first that differs from a "
+            "new conversion",
+            conversions=self._conversions + 1,
+        )
+
+    def _convert(self, request: ConversionRequest) -> Conversion:
+        try:
+            return Converter(request, self._limits).run()[0]
+        except ConversionFailed as failed:
+            raise failed.error from failed

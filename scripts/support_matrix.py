@@ -103,9 +103,7 @@ def table(rows: dict[str, dict[str, Cell]]) -> str:
         "difference from the model, and for ExecuTorch and LiteRT the share of operators that "
         "XNNPACK took and in how many pieces. Core ML is run by the evaluator, not by Apple.",
         "",
-        "Measured with "
-        + ", ".join(f"{name} {version}" for name, version in versions.items())
-        + ".",
+        f"Measured with {measured}.",
         "",
         "| architecture | " + " | ".join(TARGETS) + " |",
         "|---|" + "---|" * len(TARGETS),

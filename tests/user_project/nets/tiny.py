@@ -110,3 +110,21 @@ class Wide(nn.Module):
 def wide() -> tuple[nn.Module, tuple[Tensor, ...]]:
     torch.manual_seed(0)
     return Wide().eval(), (torch.randn(1, 600),)
+
+
+class Drifting(nn.Module):
+    """Needs float64 where some targets have float32 alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.conv(x))
+        wide = y.double() + 1e9  # the line that float32 cannot hold
+        return (wide - 1e9).float() * 2.0
+
+
+def drifting() -> Drifting:
+    torch.manual_seed(0)
+    return Drifting().eval()

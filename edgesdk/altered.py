@@ -1,0 +1,132 @@
+"""Where an ONNX artefact differs from the one that the same program gives again.
+
+An artefact that is wrong although its converter is right was altered after the conversion, or made
+by another version. Both files are run with every intermediate value as an output, and the first
+value that differs names the operator.
+"""
+
+from __future__ import annotations
+
+import ast
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.locations import module_path, where
+from edgesdk.manifest import ArtefactRecord, GateRecord, OutputParity
+from edgesdk.parity import OutputComparison, meets
+from edgesdk.runtime.isolated import open_isolated
+
+__all__ = ["AlteredValue", "first_altered_value"]
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+@dataclass(frozen=True)
+class AlteredValue:
+    """The first value that differs.
+
+    Attributes:
+        operator: ONNX operator that makes it.
+        name: Name of the value.
+        module: Module path in the user's model.
+        where: File and line in the user's model.
+        parity: How far it is off.
+    """
+
+    operator: str
+    name: str
+    module: str
+    where: str
+    parity: OutputParity
+
+
+def _tapped(path: Path, folder: Path) -> tuple[Path, list[Any]]:
+    import onnx
+
+    model = onnx.load(path)
+    given = {value.name for value in model.graph.output}
+    for node in model.graph.node:
+        for name in node.output:
+            if name and name not in given:
+                model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+                given.add(name)
+    written = folder / f"tapped-{path.name}"
+    onnx.save(onnx.shape_inference.infer_shapes(model), written)
+    return written, list(model.graph.node)
+
+
+def _values(
+    path: Path, artefact: ArtefactRecord, inputs: Mapping[str, np.ndarray], timeout: float
+) -> dict[str, np.ndarray]:
+    with open_isolated(path, inputs=artefact.inputs, timeout=timeout) as session:
+        return session.run(inputs)
+
+
+def first_altered_value(
+    given: Path,
+    again: Path,
+    artefact: ArtefactRecord,
+    inputs: Mapping[str, np.ndarray],
+    gate: GateRecord,
+    nodes: Mapping[str, Any],
+    timeout: float,
+) -> AlteredValue | None:
+    """Compare two ONNX files value by value.
+
+    Args:
+        given: The artefact in question.
+        again: What the converter makes of the same program today.
+        artefact: Its record.
+        inputs: A sample.
+        gate: What counts as equal.
+        nodes: Nodes of the captured program by name.
+        timeout: Seconds for one inference.
+
+    Returns:
+        The first difference in the order of execution; None where the files compute other graphs,
+        or the same values.
+
+    Raises:
+        SessionError: A runtime refuses one of them.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgesdk-altered-") as folder:
+        tapped, ours = _tapped(given, Path(folder))
+        fresh, theirs = _tapped(again, Path(folder))
+        kinds = [[(node.op_type, list(node.output)) for node in graph] for graph in (ours, theirs)]
+        if kinds[0] != kinds[1]:
+            return None
+        found = _values(tapped, artefact, inputs, timeout)
+        wanted = _values(fresh, artefact, inputs, timeout)
+    for node in theirs:
+        for name in node.output:
+            if name not in found or name not in wanted:
+                continue
+            comparison = OutputComparison(name)
+            comparison.add(wanted[name], found[name])
+            record = comparison.record()
+            if not meets(record, gate):
+                module, place = _origin(node, nodes)
+                return AlteredValue(node.op_type, name, module, place, record)
+    return None
+
+
+def _origin(node: Any, nodes: Mapping[str, Any]) -> tuple[str, str]:
+    """Module path and line of an ONNX node, by the names the exporter left on it."""
+    metadata = {entry.key: entry.value for entry in node.metadata_props}
+    scopes = ast.literal_eval(metadata.get(_SCOPES, "[]"))
+    if not isinstance(scopes, list) or not scopes:
+        return "", ""
+    path = str(scopes[-2]) if len(scopes) > 1 else ""
+    by_name = nodes.get(str(scopes[-1]))
+    if by_name is not None:
+        return path, where(by_name)
+    for candidate in nodes.values():
+        inside = module_path(candidate.meta.get("nn_module_stack"))
+        if candidate.op == "call_function" and path and inside == path:
+            return path, where(candidate)
+    return path, ""
