@@ -206,6 +206,13 @@ def exported(name: str) -> list[str] | None:
             isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets
         ):
             return list(ast.literal_eval(node.value))
+        if (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and node.target.id == "__all__"
+            and node.value is not None
+        ):
+            return list(ast.literal_eval(node.value))
     return None
 
 
