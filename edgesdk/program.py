@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import traceback
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from edgesdk.errors import CaptureError, EdgeSdkError, InputSpecError
 from edgesdk.face import FaceModel, dtype_name
 from edgesdk.not_finite import first_not_finite
 from edgesdk.program_digest import program_digest
+from edgesdk.quiet_torch import quiet_torch
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
 
 __all__ = [
@@ -201,8 +201,7 @@ def _export(
     steps = any(dim.multiple > 1 for spec in specs for dim in spec.dynamic.values())
     for stepped in (False, True):
         try:
-            with warnings.catch_warnings(), torch.no_grad():
-                warnings.simplefilter("ignore")
+            with quiet_torch(), torch.no_grad():
                 return torch.export.export(
                     face,
                     tuple(tensors),

@@ -43,6 +43,9 @@ def refused(here, project, capsys):
         assert error["remedy"], "an error without a remedy"
         assert f"fix: {error['remedy'].splitlines()[0]}" in told.err
         assert "Traceback" not in told.err
+        # Nothing of what torch says to itself: progress, then the error.
+        lines = told.err.partition("error: ")[0].splitlines()
+        assert all(re.match(r" *\d+\.\d s  \w+: \w", line) for line in lines), told.err
         left = {path for path in set(project.iterdir()) - before if path.name != "__pycache__"}
         assert not left, "something half-written"
         return error

@@ -147,6 +147,8 @@ def test_a_missing_backend_is_an_error_where_nothing_else_was_asked_for(
     told = capsys.readouterr()
     assert json.loads(told.out)["error"] == "MissingBackendError"
     assert 'pip install "edgesdk[coreml]"' in told.err
+    # What the user's own code prints is no result.
+    assert "a factory that talks" in told.err
     assert nothing_left(tmp_path, "net.edge")
 
 

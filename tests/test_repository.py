@@ -49,6 +49,7 @@ FLOORS = (
     "edgesdk.not_finite",
     "edgesdk.program_digest",
     "edgesdk.user_code",
+    "edgesdk.quiet_torch",
     "edgesdk.models",
     "edgesdk.model_file",
     "edgesdk.source",

@@ -110,7 +110,8 @@ class ProgressLines:
                 TextColumn("{task.fields[piece]}", style="bold", markup=False),
                 TextColumn("{task.description}", markup=False),
                 TimeElapsedColumn(),
-                console=Console(stderr=True),
+                # This very stream, whatever stands in for it while torch is kept quiet.
+                console=Console(file=sys.stderr),
             )
             self._live.start()
         return self

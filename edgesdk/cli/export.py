@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -97,7 +99,8 @@ def export(
         parse_dynamic(axis.rpartition(":")[2])
     if image is not None and image != "auto":
         parse_image(image)
-    with out.progress("exporting") as progress:
+    # What the user's own code prints is no result.
+    with out.progress("exporting") as progress, contextlib.redirect_stdout(sys.stderr):
         # torch takes seconds to load: say so before, and check cheap things first.
         progress.step("model", "loading torch")
         from converters.isolation import Limits
@@ -136,7 +139,7 @@ def export(
     for text in footnotes(rows):
         out.line(text)
     classes = classes_table(manifest)
-    if classes is not None:
+    if classes is not None and (manifest.labels or problem is not None):
         out.line("")
         out.table(classes)
     out.line("")
