@@ -18,7 +18,7 @@ from converters.isolation import ConversionFailed, Converter, Limits
 from converters.registry import Target
 from edgesdk.cache import Cache, code_digest, key_of, package_versions
 from edgesdk.digest import digest
-from edgesdk.errors import ConversionError, EdgeSdkError
+from edgesdk.errors import ConversionError, ConverterCrashError, EdgeSdkError, StorageError
 from edgesdk.manifest import ParityRecord
 from edgesdk.preparing import Prepared, Variant
 from edgesdk.program import program_digest
@@ -199,9 +199,10 @@ class ConversionJob:
                 lambda progress: tell(self.name, str(progress.get("step", "")))
             )
         except ConversionFailed as failed:
+            error = _of_a_full_disk(failed.error, request.program) or failed.error
             # What a converter began must not get into the bundle.
             _remove(request.output)
-            return FailedTarget(self.name, failed.error, failed.log)
+            return FailedTarget(self.name, error, failed.log)
         result = ConvertedTarget(
             self.name, request.output, digest(request.output), conversion, round(seconds, 2)
         )
@@ -216,6 +217,23 @@ class ConversionJob:
             self._stopped = True
             if self._converter is not None:
                 self._converter.close()
+
+
+def _of_a_full_disk(error: EdgeSdkError, program: Path) -> StorageError | None:
+    """What a failure without explanation comes of where the artefact cannot have had room.
+
+    Converters say of a full disk what they like; one ends its process without a word.
+    """
+    if type(error) not in (ConversionError, ConverterCrashError):
+        return None
+    free, needed = shutil.disk_usage(program.parent).free, program.stat().st_size
+    if free >= needed:
+        return None
+    return StorageError(
+        f"the disk has {free >> 10} KiB left and the program alone {needed >> 10} KiB: "
+        f"{error.message}",
+        remedy="free some space or choose another disk",
+    )
 
 
 def _remove(path: Path) -> None:

@@ -51,7 +51,7 @@ find_python() {
             return
         fi
     done
-    fail "no Python 3.11 or 3.12 found (python3 is $(python3 --version 2>&1 || true));" \
+    fail "no Python 3.11 or 3.12 found (python3 is $(python3 --version 2>/dev/null || echo absent));" \
         "install python3.11 with its venv module, or name one: PYTHON=/path/to/python3.11 make setup"
 }
 

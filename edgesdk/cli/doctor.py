@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor"]
 
-_STYLES = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "bold red"}
-
 
 def doctor(
     quick: Annotated[
@@ -54,7 +52,8 @@ def doctor(
         told = [finding for finding in examination.findings if finding.level != "ok"]
         if told:
             out.line("")
-            out.table(_finding_table(told))
+            for line in _finding_lines(told):
+                out.line(line)
         out.line("")
         out.line(_verdict(examination))
     return examination.exit_code
@@ -122,14 +121,14 @@ def _tool_table(tools: tuple[Tool, ...]) -> Table:
     return table
 
 
-def _finding_table(findings: list[Finding]) -> Table:
-    from rich.text import Text
-
-    table = _table("level", "about", "what", "fix")
+def _finding_lines(findings: list[Finding]) -> list[str]:
+    # Lines, not a table: a fix that a table has folded cannot be copied.
+    lines = []
     for finding in findings:
-        level = Text(finding.level, _STYLES[finding.level])
-        table.add_row(level, Text(finding.subject), Text(finding.text), Text(finding.fix))
-    return table
+        lines.append(f"{finding.level:7}  {finding.subject}: {finding.text}")
+        if finding.fix:
+            lines.append(f"{'':7}  fix: {finding.fix}")
+    return lines
 
 
 def _verdict(examination: Examination) -> str:

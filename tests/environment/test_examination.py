@@ -18,7 +18,7 @@ BY_NAME = {entry.name: entry for entry in BACKENDS}
 ONNX = BY_NAME["onnx"]
 
 
-def tested_versions(*names: str) -> dict[str, str]:
+def versions_of(*names: str) -> dict[str, str]:
     return {name: version for entry in names for name, version in BY_NAME[entry].tested.items()}
 
 
@@ -107,14 +107,14 @@ def test_a_backend_that_does_not_import_is_an_error(
 
 
 def test_an_import_past_its_time_is_an_error() -> None:
-    backend, findings = examine_backend(BY_NAME["core"], tested_versions("core"), 0.01)
+    backend, findings = examine_backend(BY_NAME["core"], versions_of("core"), 0.01)
     assert backend.imports is False
     assert "did not finish" in backend.cause
     assert [finding.level for finding in findings] == ["error"]
 
 
 def test_an_absent_backend_is_no_fault() -> None:
-    backend, findings = examine_backend(ONNX, tested_versions("core"), 60.0)
+    backend, findings = examine_backend(ONNX, versions_of("core"), 60.0)
     assert not backend.installed
     assert backend.imports is None
     assert [(finding.level, finding.text) for finding in findings] == [("info", "not installed")]
@@ -122,7 +122,7 @@ def test_an_absent_backend_is_no_fault() -> None:
 
 
 def test_half_a_backend_is_worth_a_warning() -> None:
-    versions = tested_versions("onnx")
+    versions = versions_of("onnx")
     del versions["onnxscript"]
     (finding,) = findings_of(ONNX, versions)
     assert (finding.level, finding.text) == ("warning", "onnxscript not installed")
@@ -130,7 +130,7 @@ def test_half_a_backend_is_worth_a_warning() -> None:
 
 def test_packages_that_others_bring_do_not_make_half_a_backend() -> None:
     # LiteRT's converter requires torchao, which does not mean that ExecuTorch was asked for.
-    (finding,) = findings_of(BY_NAME["executorch"], tested_versions("litert") | {"torchao": "0.18"})
+    (finding,) = findings_of(BY_NAME["executorch"], versions_of("litert") | {"torchao": "0.18"})
     assert (finding.level, finding.text) == ("info", "not installed")
 
 
@@ -140,14 +140,14 @@ def test_a_missing_core_is_a_fault() -> None:
 
 
 def test_an_untested_version_is_named_beside_the_tested_one() -> None:
-    (finding,) = findings_of(ONNX, {**tested_versions("onnx"), "onnx": "1.22.0"})
+    (finding,) = findings_of(ONNX, {**versions_of("onnx"), "onnx": "1.22.0"})
     assert finding.level == "info"
     assert "onnx 1.22.0 (tested: 1.23.2)" in finding.text
     assert finding.fix == "pip install onnx==1.23.2"
 
 
 def test_the_cpu_build_counts_as_the_tested_version() -> None:
-    assert findings_of(BY_NAME["core"], {**tested_versions("core"), "torch": "2.13.0+cpu"}) == []
+    assert findings_of(BY_NAME["core"], {**versions_of("core"), "torch": "2.13.0+cpu"}) == []
 
 
 def test_core_ml_off_a_mac_says_what_it_can_do() -> None:
@@ -155,7 +155,7 @@ def test_core_ml_off_a_mac_says_what_it_can_do() -> None:
     assert "converts; runs only in our evaluator" in note
     assert note_for(BY_NAME["coreml"], "Darwin") == ""
     if platform.system() != "Darwin":
-        assert examine_backend(BY_NAME["coreml"], tested_versions("coreml"), None)[0].note == note
+        assert examine_backend(BY_NAME["coreml"], versions_of("coreml"), None)[0].note == note
 
 
 def test_what_the_user_does_not_have_is_not_looked_at() -> None:

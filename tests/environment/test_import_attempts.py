@@ -143,18 +143,18 @@ def test_an_explanation_uses_no_more_than_its_pattern_gives(cause: Cause) -> Non
 
 def test_a_limited_program_reports_both_streams_and_its_end() -> None:
     code = "import sys; print('a'); print('b', file=sys.stderr); sys.exit(5)"
-    ended = run_limited([sys.executable, "-c", code], 20.0)
+    ended = run_limited([sys.executable, "-c", code], 60.0)
     assert (ended.returncode, ended.stdout, ended.stderr) == (5, "a\n", "b\n")
 
 
 def test_only_the_end_of_long_output_is_kept() -> None:
-    ended = run_limited([sys.executable, "-c", "print('x' * 10**6 + 'end')"], 20.0)
+    ended = run_limited([sys.executable, "-c", "print('x' * 10**6 + 'end')"], 60.0)
     assert len(ended.stdout) == 64 * 1024
     assert ended.stdout.endswith("end\n")
 
 
 def test_a_limited_program_has_no_input() -> None:
-    ended = run_limited([sys.executable, "-c", "input()"], 20.0)
+    ended = run_limited([sys.executable, "-c", "input()"], 60.0)
     assert "EOFError" in ended.stderr
 
 
@@ -168,7 +168,7 @@ def test_an_interrupt_ends_the_program(tmp_path: Path) -> None:
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.5)
         with pytest.raises(KeyboardInterrupt):
-            run_limited([sys.executable, "-c", code, str(mark)], 20.0)
+            run_limited([sys.executable, "-c", code, str(mark)], 60.0)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
