@@ -48,15 +48,24 @@ class AlteredValue:
 def _tapped(path: Path, folder: Path) -> tuple[Path, list[Any]]:
     import onnx
 
-    model = onnx.load(path)
+    # Only values whose type is known can be outputs; the file may declare some without one.
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    typed = {
+        value.name: value
+        for value in model.graph.value_info
+        if value.type.WhichOneof("value") == "tensor_type"
+    }
     given = {value.name for value in model.graph.output}
     for node in model.graph.node:
         for name in node.output:
-            if name and name not in given:
-                model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+            if name in typed and name not in given:
+                model.graph.output.append(typed[name])
                 given.add(name)
+    untold = [value for name, value in typed.items() if name not in given]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(untold)
     written = folder / f"tapped-{path.name}"
-    onnx.save(onnx.shape_inference.infer_shapes(model), written)
+    onnx.save(model, written)
     return written, list(model.graph.node)
 
 
