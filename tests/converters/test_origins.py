@@ -84,7 +84,8 @@ def test_unsupported_operator_says_why_and_what_to_do(
 
 
 # The words of the converters as they were met: coremltools 9.0, torch 2.13 (ONNX), litert-torch
-# 0.10, executorch 1.5.1.
+# 0.10, executorch 1.5.1. "PyTorch convert function" and "Missing out variants" are read in the
+# vendors' sources: current versions catch those cases earlier.
 ONNX_WRAPPER = """\
 Failed to convert the exported program to an ONNX model. \x1b[96mThis is step 3/3\x1b[0m of \
 exporting the model to ONNX. Next steps:
