@@ -92,7 +92,7 @@ def footnotes(rows: Sequence[SummaryRow]) -> list[str]:
 
 
 def classes_table(manifest: Manifest) -> Table | None:
-    """What the model sees on each photograph, and who sees something else.
+    """The class that the model and each artefact in its runtime see on each photograph.
 
     None where the model does not classify.
     """
@@ -103,18 +103,16 @@ def classes_table(manifest: Manifest) -> Table | None:
     }
     if not seen:
         return None
-    table = plain_table("photograph", "the model sees", "the artefacts see")
+    table = plain_table("photograph", "the model sees", *seen)
     names = list(dict.fromkeys(name for classes in seen.values() for name in classes))
     for name in names:
-        answers = {target: classes[name] for target, classes in seen.items() if name in classes}
-        eager = next(iter(answers.values()))[0]
-        others = [
-            f"{target}: {artefact}"
-            for target, (_, artefact) in answers.items()
-            if artefact != eager
+        pairs = [classes.get(name) for classes in seen.values()]
+        eager = next(pair[0] for pair in pairs if pair is not None)
+        cells = [
+            Text("–") if pair is None else Text(pair[1], "" if pair[1] == eager else "red")
+            for pair in pairs
         ]
-        told = Text("; ".join(others), "red") if others else Text("the same")
-        table.add_row(Text(name), Text(eager), told)
+        table.add_row(Text(name), Text(eager), *cells)
     return table
 
 
