@@ -25,12 +25,17 @@
     │   └── BundleSchemaError          2  a manifest of a newer schema, or not a manifest
     ├── SessionError                   2  a runtime refuses an artefact or its inputs
     │   └── SessionCrashError          2  the runtime's process died on it
+    ├── DataError                      2  labelled data that cannot be trained or measured on
+    ├── TrainingError                  2  training cannot begin, go on or be resumed
+    ├── PruningError                   2  no channel of the model can be removed as asked
+    │   └── BudgetError                2  no choice of channels meets the budget; says the nearest
     ├── GateError                      1  everything ran, and a gate was missed
     ├── MissingEnvironmentError        3  something the machine should have is absent
     │   ├── MissingBackendError        3  a Python extra is not installed
     │   ├── MissingToolError           3  a program is not installed
     │   └── StorageError               3  a disk is full or read-only
     └── DeviceError                    4  a device failed or went away
+        └── WorkerLostError            4  a process or machine that computed for us is gone
 
 ``message`` says what is wrong, ``where`` the place in the user's own code or file (if there is
 one), ``remedy`` what to do next. All three are part of ``str(error)``.
@@ -43,6 +48,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 __all__ = [
+    "BudgetError",
     "BundleDamagedError",
     "BundleError",
     "BundleSchemaError",
@@ -51,6 +57,7 @@ __all__ = [
     "ConversionError",
     "ConverterCrashError",
     "ConverterLimitError",
+    "DataError",
     "DeviceError",
     "DynamicShapeError",
     "EdgeSdkError",
@@ -62,16 +69,19 @@ __all__ = [
     "MissingToolError",
     "ModelOutputError",
     "OutputExistsError",
+    "PruningError",
     "SessionCrashError",
     "SessionError",
     "SourceError",
     "SourceNotFoundError",
     "StorageError",
+    "TrainingError",
     "UnknownNameError",
     "UnsafeFileError",
     "UnsupportedOperatorError",
     "UsageError",
     "WeightsError",
+    "WorkerLostError",
     "by_name",
     "nearest",
 ]
@@ -241,6 +251,28 @@ class SessionCrashError(SessionError):
     """The process in which the runtime ran has died or stopped answering."""
 
 
+class DataError(EdgeSdkError):
+    """Labelled data that cannot be trained or measured on."""
+
+    exit_code = 2
+
+
+class TrainingError(EdgeSdkError):
+    """Training cannot begin, go on or be resumed."""
+
+    exit_code = 2
+
+
+class PruningError(EdgeSdkError):
+    """No channel of the model can be removed as asked."""
+
+    exit_code = 2
+
+
+class BudgetError(PruningError):
+    """No choice of channels meets the budget; the message says the nearest."""
+
+
 class GateError(EdgeSdkError):
     """Everything ran, and a gate was missed."""
 
@@ -280,6 +312,10 @@ class DeviceError(EdgeSdkError):
     """A device failed or went away."""
 
     exit_code = 4
+
+
+class WorkerLostError(DeviceError):
+    """A process or machine that computed for us is gone, and so were those that took its place."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
