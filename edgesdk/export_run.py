@@ -16,6 +16,7 @@ from edgesdk.bundle import Bundle
 from edgesdk.bundle_writer import BundleWriter
 from edgesdk.cache import package_versions
 from edgesdk.conversions import ConversionJob, ConvertedTarget, FailedTarget, write_program
+from edgesdk.cost_records import cost_record
 from edgesdk.errors import (
     ConversionError,
     ConverterCrashError,
@@ -259,8 +260,10 @@ class ExportRun:
             ),
             inputs=list(base.inputs),
             outputs=list(base.outputs),
-            labels=loaded.labels,
+            labels=loaded.labels if isinstance(loaded.labels, str) else "",
+            classes=list(loaded.labels) if isinstance(loaded.labels, tuple) else [],
             notes=list(loaded.notes),
+            cost=cost_record(prepared),
             reference=ReferenceRecord(program=program, samples=samples),
             artefacts=[self._artefact(result) for result in converted],
             failures=[

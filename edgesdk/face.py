@@ -6,11 +6,12 @@ bytes. :class:`FaceModel` wraps a model so that what is captured has exactly tha
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import keyword
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -26,6 +27,7 @@ __all__ = [
     "ImagePreprocessing",
     "dtype_name",
     "evaluate",
+    "evaluation_mode",
     "flat_example",
     "name_outputs",
     "spec_of",
@@ -91,6 +93,19 @@ def evaluate(model: nn.Module) -> str:
     if "" in training:
         return "the model was"
     return "1 layer was" if len(training) == 1 else f"{len(training)} layers were"
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Keep a model in evaluation mode meanwhile; afterwards every module has its own mode again."""
+    training = training_layers(model).values()
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 class ImagePreprocessing(nn.Module):

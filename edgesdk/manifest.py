@@ -1,4 +1,4 @@
-"""The schema of ``manifest.json``, version 1: what a bundle says of itself.
+"""The schema of ``manifest.json``, version 2: what a bundle says of itself.
 
 The apps read the same file, so every field is plain JSON. A reader refuses a newer schema; fields
 are only added with a new version.
@@ -10,15 +10,18 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 
+from edgesdk.manifest_cost import CostRecord, LayerCostRecord
 from edgesdk.spec import TensorSpec
 
 __all__ = [
     "SCHEMA_VERSION",
     "ArtefactRecord",
+    "CostRecord",
     "CoverageRecord",
     "FailureRecord",
     "FileRecord",
     "GateRecord",
+    "LayerCostRecord",
     "LeftOperator",
     "Manifest",
     "OperatorTime",
@@ -31,7 +34,7 @@ __all__ = [
 ]
 
 #: Raised whenever a reader of the version before would misread a manifest.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _Item = TypeVar("_Item")
 # The first wrong item of a list ends its reading: a million wrong ones cost no million errors.
@@ -340,7 +343,9 @@ class Manifest(_Record):
         inputs: The model's own face.
         outputs: Likewise.
         labels: Name of the label set of a classifier, or empty.
+        classes: Names of the classes in the order of the logits, where the model brought its own.
         notes: What was done to the model that the user should know (switched to eval, ...).
+        cost: What the model costs; null where it cannot be counted.
         reference: What proves the artefacts.
         artefacts: One record an artefact, in the order asked for.
         failures: Targets that gave none.
@@ -353,7 +358,9 @@ class Manifest(_Record):
     inputs: _List[TensorSpec]
     outputs: _List[TensorSpec]
     labels: str = ""
+    classes: _List[_Text] = []
     notes: _List[_Text] = []
+    cost: CostRecord | None = None
     reference: ReferenceRecord
     artefacts: Annotated[_List[ArtefactRecord], Field(max_length=1000)] = []
     failures: Annotated[_List[FailureRecord], Field(max_length=1000)] = []

@@ -37,6 +37,9 @@ _MAX_TEXT = 20_000
 _MAX_NUMBERS = 64
 _MAX_INTEGER = 2**63 - 1
 
+# The schema that brought a field; a manifest of an older one cannot have it.
+_SINCE = {"classes": 2, "cost": 2}
+
 _NUMBER_LIKE = re.compile(r"[\s+\-_.\d]+")
 _PLAIN_NUMBER = re.compile(r"0|[1-9][0-9]*")
 _RELEASE = re.compile(r"\d{1,4}(\.\d{1,6}){0,3}((a|b|rc|\.post|\.dev)\d{1,6})?", re.ASCII)
@@ -65,6 +68,9 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 def parse_manifest(content: bytes) -> Manifest:
     """Read the bytes of a ``manifest.json``.
 
+    Returns:
+        The manifest in the form of the newest schema, whatever the one it was written in.
+
     Raises:
         BundleSchemaError: No JSON, no manifest, or one of a newer schema.
         BundleUnsafeError: Larger, longer or deeper than any honest manifest.
@@ -75,7 +81,8 @@ def parse_manifest(content: bytes) -> Manifest:
     _check_version(data)
     try:
         # Strict: an app in Kotlin or Swift takes no "5" for 5 either.
-        return Manifest.model_validate_json(content, strict=True)
+        manifest = Manifest.model_validate_json(content, strict=True)
+        return manifest.model_copy(update={"schema_version": SCHEMA_VERSION})
     except ValidationError as error:
         raise BundleSchemaError(_explain(error), where=MANIFEST_NAME, remedy=_REMEDY) from error
     except EdgeSdkError as error:
@@ -187,6 +194,9 @@ def _check_version(data: dict[str, Any]) -> None:
     version = data.get("schema_version")
     if type(version) is not int or version < 1:
         _refuse("manifest.json has no schema_version, or none that is a positive integer")
+    for field, since in _SINCE.items():
+        if field in data and version < since:
+            _refuse(f"manifest.json: {field} is not a field of schema {version}")
     if version > SCHEMA_VERSION:
         versions = data.get("versions")
         maker = versions.get("edgesdk") if isinstance(versions, dict) else None

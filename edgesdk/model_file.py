@@ -1,15 +1,16 @@
-"""``NAME.edgemodel``: a model as JSON and safetensors, reloaded without pickle.
+"""``NAME.edgemodel``: a model as JSON and tensors, reloaded without pickle and without its code.
 
-A folder of two files: ``model.json`` names the architecture and its configuration,
-``weights.safetensors`` holds the tensors. The architecture is one of the zoo, so that reading the
-file runs no code but our own.
+A folder of two files. ``model.json`` says what the model is, how it is fed and what was removed
+from it. The other holds the weights: ``weights.safetensors`` of an architecture of the zoo, which
+our own code builds again, or ``program.pt2`` of any other model, which is checked operator by
+operator before it is loaded (see :mod:`edgesdk.program_file`).
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,76 +18,125 @@ import torch
 from torch import nn
 
 from edgesdk import models
+from edgesdk.digest import digest
 from edgesdk.errors import (
+    EdgeSdkError,
     MissingEnvironmentError,
     OutputExistsError,
     SourceError,
     SourceNotFoundError,
     StorageError,
+    UnsafeFileError,
     UsageError,
+    WeightsError,
 )
+from edgesdk.face import torch_dtype
+from edgesdk.model_description import (
+    MODEL_FILE_VERSION,
+    PROGRAM_NAME,
+    WEIGHTS_NAME,
+    ModelDescription,
+    ModelFace,
+    read_description,
+)
+from edgesdk.model_program import capture_model, write_model_program
+from edgesdk.program_file import load_program
+from edgesdk.samples import random_inputs
 from edgesdk.weights import check_weights, load_weights
 
-__all__ = ["MODEL_FILE_VERSION", "load_model", "save_model"]
+__all__ = [
+    "MODEL_FILE_VERSION",
+    "ModelFace",
+    "ModelFile",
+    "load_model",
+    "read_model_file",
+    "save_model",
+]
 
-#: Raised whenever a reader of the version before would misread a file.
-MODEL_FILE_VERSION = 1
-
-_MAX_JSON = 2**18
+_DESCRIPTION_NAME = "model.json"
 
 
-def save_model(model: nn.Module, architecture: str, path: Path, *, overwrite: bool = False) -> Path:
-    """Write a zoo model.
+@dataclass(frozen=True)
+class ModelFile:
+    """What an ``.edgemodel`` holds.
+
+    Attributes:
+        model: In evaluation mode.
+        architecture: Its zoo name; None where it is a program.
+        config: Configuration of the architecture; None likewise.
+        face: How it is fed, where that was saved.
+        pruning: What was removed from which layer, where that was saved.
+        example: Example arguments of a program, as it was captured with them; else None.
+    """
+
+    model: nn.Module
+    architecture: str | None = None
+    config: dict[str, Any] | None = None
+    face: ModelFace | None = None
+    pruning: dict[str, Any] | None = None
+    example: Any = None
+
+
+def save_model(
+    model: nn.Module,
+    architecture: str | None,
+    path: Path,
+    *,
+    example: Any = None,
+    face: ModelFace | None = None,
+    pruning: dict[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a model.
 
     Args:
-        model: Built by :func:`edgesdk.models.create`; its ``config`` is saved with it.
-        architecture: Its zoo name.
+        model: Of the zoo, built by :func:`edgesdk.models.create`: its ``config`` is saved with it.
+            Of any other class, it is captured in evaluation mode.
+        architecture: Its zoo name; None for a model of any other class.
         path: Folder to write, ``NAME.edgemodel``.
+        example: Example arguments to capture with: a tensor, a tuple of positional or a dictionary
+            of keyword arguments. Without one, random inputs of the face stand in.
+        face: How it is fed.
+        pruning: What was removed from which layer: any JSON object.
         overwrite: Whether an existing one may be replaced.
 
     Returns:
         The folder.
 
     Raises:
-        UsageError: A model without a configuration.
+        UsageError: A model without a configuration, without an example, or a record that is no
+            JSON.
+        CaptureError: A model that ``torch.export`` cannot trace.
         OutputExistsError: The folder is there, or what should be replaced is no saved model.
         StorageError: It cannot be written.
     """
-    from safetensors.torch import save_file
-
-    models.entry(architecture)
-    config = getattr(model, "config", None)
-    if not isinstance(config, dict):
-        raise UsageError(
-            f"{type(model).__name__} has no config to rebuild it from",
-            remedy="build it with edgesdk.models.create(name, ...)",
-        )
+    config = _config(model, architecture) if architecture is not None else None
+    # Faults in what is said of the model show before the time it takes to save it.
+    ModelDescription(architecture, config, face, pruning).text()
     if path.exists():
         if not overwrite:
             raise OutputExistsError(
                 f"{path} exists", remedy="choose another name or pass overwrite=True"
             )
-        if not (path / "model.json").is_file():
+        if not (path / _DESCRIPTION_NAME).is_file():
             raise OutputExistsError(
                 f"{path} is no saved model, so it is not replaced", remedy="choose another name"
             )
-    description = {
-        "edgemodel": MODEL_FILE_VERSION,
-        "architecture": architecture,
-        "config": config,
-    }
+    program = None if architecture is not None else capture_model(model, _example(example, face))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
-            text = json.dumps(description, indent=1, sort_keys=True)
-            (staging / "model.json").write_text(text + "\n", encoding="utf-8")
-            # Copies, because safetensors refuses weights that layers share.
-            tensors = {
-                key: value.detach().contiguous().clone()
-                for key, value in model.state_dict().items()
-            }
-            save_file(tensors, staging / "weights.safetensors")
+            if program is None:
+                content = staging / WEIGHTS_NAME
+                _write_weights(model, content)
+            else:
+                content = staging / PROGRAM_NAME
+                write_model_program(program, content)
+            described = ModelDescription(
+                architecture, config, face, pruning, {content.name: digest(content)}
+            )
+            (staging / _DESCRIPTION_NAME).write_text(described.text(), encoding="utf-8")
             if path.exists():
                 shutil.rmtree(path)
             staging.rename(path)
@@ -99,51 +149,121 @@ def save_model(model: nn.Module, architecture: str, path: Path, *, overwrite: bo
     return path
 
 
+def _config(model: nn.Module, architecture: str) -> dict[str, Any]:
+    models.entry(architecture)
+    config = getattr(model, "config", None)
+    if not isinstance(config, dict):
+        raise UsageError(
+            f"{type(model).__name__} has no config to rebuild it from",
+            remedy="build it with edgesdk.models.create(name, ...), or save it as a program: "
+            "save_model(model, None, path, example=inputs)",
+        )
+    return config
+
+
+def _example(example: Any, face: ModelFace | None) -> Any:
+    if example is not None:
+        return example
+    if face is None or not face.inputs:
+        raise UsageError(
+            "a model that is not of the zoo is saved as a program, and a program needs an example",
+            remedy="pass example=inputs, or a face with inputs",
+        )
+    arrays = random_inputs(face.inputs, seed=0)
+    return tuple(
+        torch.from_numpy(arrays[spec.name]).to(torch_dtype(spec.dtype)) for spec in face.inputs
+    )
+
+
+def _write_weights(model: nn.Module, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    # Copies, because safetensors refuses weights that layers share.
+    tensors = {
+        key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()
+    }
+    save_file(tensors, path)
+
+
 def load_model(path: Path) -> nn.Module:
     """Rebuild a model in evaluation mode.
 
     Raises:
-        SourceNotFoundError: The folder or one of its files is missing.
-        SourceError: A damaged description, a configuration nothing can be built from, or a newer
-            version.
-        UnknownNameError: No architecture of this name.
-        WeightsError: Weights that do not match it.
+        EdgeSdkError: See :func:`read_model_file`.
     """
-    text = path / "model.json"
-    if not text.is_file():
-        raise SourceNotFoundError(f"{path} holds no model.json", remedy="save the model again")
-    if text.stat().st_size > _MAX_JSON:
-        raise SourceError(f"{text} is too large for a description", remedy="save the model again")
-    try:
-        description: dict[str, Any] = json.loads(text.read_text(encoding="utf-8"))
-        version, architecture, config = (
-            description[key] for key in ("edgemodel", "architecture", "config")
-        )
-        whole = type(version) is int and version >= 1 and isinstance(architecture, str)
-        if not (whole and isinstance(config, dict)):
-            raise ValueError(f"{description}")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise SourceError(
-            f"{text} is no description of a model", remedy="save the model again"
-        ) from error
-    if version > MODEL_FILE_VERSION:
-        raise SourceError(
-            f"{path.name} is of version {version}, this SDK reads up to {MODEL_FILE_VERSION}",
-            remedy="pip install --upgrade edgesdk",
-        )
+    return read_model_file(path).model
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """Read an ``.edgemodel`` of this version or an older one; nothing in it is believed.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        SourceNotFoundError: The folder or one of its files is missing.
+        SourceError: A damaged description or program, a configuration nothing can be built from,
+            or a newer version.
+        UnknownNameError: No architecture of this name.
+        UnsafeFileError: A program that would run code, or a file that lies elsewhere.
+        WeightsError: Weights that are damaged or do not match the architecture.
+    """
+    text = _inside(path, _DESCRIPTION_NAME)
+    said = read_description(text)
+    if said.architecture is None or said.config is None:
+        program = load_program(_whole(path, PROGRAM_NAME, said))
+        args, kwargs = program.example_inputs or ((), {})
+        module = program.module()
+        return ModelFile(module, None, None, said.face, said.pruning, kwargs or args or None)
+    config = dict(said.config)
     if "pretrained" in config:
         config["pretrained"] = False
-    weights = path / "weights.safetensors"
+    models.entry(said.architecture)
+    weights = _whole(path, WEIGHTS_NAME, said)
     # Sizes are only believed once the weights have them: without storage first.
     with torch.device("meta"):
-        check_weights(_build(architecture, config, text), weights)
-    model = _build(architecture, config, text)
+        check_weights(_build(said.architecture, config, text), weights)
+    model = _build(said.architecture, config, text)
     load_weights(model, weights)
-    return model.eval()
+    return ModelFile(model.eval(), said.architecture, said.config, said.face, said.pruning)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A file of the folder, unless it is a link that leads out of it."""
+    file = folder / name
+    try:
+        outside = file.is_symlink() and file.resolve().parent != folder.resolve()
+    except (OSError, RuntimeError) as error:
+        raise SourceNotFoundError(f"{file} leads nowhere", remedy="save the model again") from error
+    if outside and file.is_file():
+        raise UnsafeFileError(
+            f"{file} is a link to a file outside of the saved model",
+            remedy="copy the files themselves into the folder",
+        )
+    return file
+
+
+def _whole(folder: Path, name: str, said: ModelDescription) -> Path:
+    """A file of the folder that is what the description says."""
+    file = _inside(folder, name)
+    if not file.is_file():
+        raise SourceNotFoundError(f"no file {file}", remedy="save the model again")
+    if said.version == 1:
+        return file
+    try:
+        found = digest(file)
+    except EdgeSdkError as error:
+        raise SourceError(f"{file} cannot be read: {error.message}") from error
+    if found != said.sha256[name]:
+        kind = WeightsError if name == WEIGHTS_NAME else SourceError
+        raise kind(
+            f"{file} is damaged or of another model: its digest is not the one in model.json",
+            remedy="copy the whole folder again, or save the model again",
+        )
+    return file
 
 
 def _build(architecture: str, config: dict[str, Any], text: Path) -> nn.Module:
-    models.entry(architecture)
     try:
         return models.create(architecture, **config)
     except MissingEnvironmentError:

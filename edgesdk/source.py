@@ -21,7 +21,7 @@ from edgesdk.errors import (
     nearest,
 )
 from edgesdk.face import evaluate
-from edgesdk.model_file import load_model
+from edgesdk.model_file import read_model_file
 from edgesdk.program_file import load_program
 from edgesdk.spec import ImageSpec, TensorSpec
 from edgesdk.user_code import guarded, import_file, import_module, parse
@@ -41,7 +41,8 @@ class LoadedModel:
         inputs: Inputs the source declares; empty where it declares none.
         example: Example arguments the factory returned, or None.
         image: Preprocessing of its photographs, where the source knows it.
-        labels: Name of its label set, or empty.
+        labels: Name of its label set, or the names of its classes themselves; empty where neither
+            is known.
         notes: What was done to it that the user should know.
     """
 
@@ -51,7 +52,7 @@ class LoadedModel:
     inputs: tuple[TensorSpec, ...] = ()
     example: Any = None
     image: ImageSpec | None = None
-    labels: str = ""
+    labels: str | tuple[str, ...] = ""
     notes: tuple[str, ...] = field(default=())
 
 
@@ -89,7 +90,7 @@ def _dispatch(source: str) -> LoadedModel:
         return _from_program(path)
     if source.rstrip("/").endswith(".edgemodel"):
         _must_exist(path)
-        return LoadedModel(load_model(path), source, path.stem)
+        return _from_model_file(path, source)
     if path.suffix in (".pth", ".pt", ".pkl", ".bin", ".ckpt", ".safetensors"):
         raise UnsafeFileError(
             f"{path.name} holds weights or a pickled object, not a model",
@@ -208,6 +209,17 @@ def _check_callable_without_arguments(target: Callable[..., Any], factory: str) 
             remedy="name a function without arguments that builds the model, for instance: "
             f"def build(): return {factory}(...)",
         )
+
+
+def _from_model_file(path: Path, source: str) -> LoadedModel:
+    file = read_model_file(path)
+    face = file.face
+    if face is None:
+        return LoadedModel(file.model, source, path.stem, example=file.example)
+    example = None if face.inputs else file.example
+    return LoadedModel(
+        file.model, source, path.stem, face.inputs, example, face.image, face.classes or ""
+    )
 
 
 def _from_program(path: Path) -> LoadedModel:

@@ -58,9 +58,9 @@ _PHONE_ONLY = ("executorch:vulkan", "executorch:coreml")
 TIMEOUT = 300.0
 
 
-def _class_names(labels: str) -> Sequence[str]:
-    if not labels:
-        return ()
+def _class_names(labels: str | Sequence[str]) -> Sequence[str]:
+    if not labels or not isinstance(labels, str):
+        return labels
     from edgesdk.models.labels import labels as label_set
 
     return label_set(labels)
@@ -78,7 +78,7 @@ def compare(
     session: Session,
     samples: Samples,
     gate: GateRecord,
-    labels: str = "",
+    labels: str | Sequence[str] = "",
     free: bool = False,
 ) -> ParityRecord:
     """Run every sample through a session and compare with what the model answered.
@@ -87,7 +87,8 @@ def compare(
         session: The artefact in its runtime.
         samples: Inputs and expected outputs.
         gate: The bounds.
-        labels: Name of the label set, for the classes of real samples.
+        labels: Name of the label set or the class names themselves, for the classes of real
+            samples.
         free: Whether the artefact has free dimensions; samples of other shapes are left out
             otherwise.
 
@@ -150,7 +151,7 @@ def verify_artefact(
     samples: Samples,
     samples_sha256: str,
     gates: GateOptions,
-    labels: str = "",
+    labels: str | Sequence[str] = "",
     threads: int = 1,
 ) -> ParityRecord:
     """Run one artefact in a process of its own and compare it with the model.
@@ -166,7 +167,7 @@ def verify_artefact(
         samples: Inputs and expected outputs.
         samples_sha256: Their digest, for the record.
         gates: The user's bounds.
-        labels: Name of the label set.
+        labels: Name of the label set, or the class names themselves.
         threads: Threads of the runtime.
 
     Raises:
@@ -280,7 +281,7 @@ def verify(
                 samples=samples,
                 samples_sha256=sha256,
                 gates=gates or GateOptions(),
-                labels=opened.manifest.labels,
+                labels=opened.manifest.classes or opened.manifest.labels,
                 threads=threads,
             )
         except MissingEnvironmentError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,16 +16,21 @@ from torch import nn
 
 from edgesdk import models
 from edgesdk.errors import (
+    CaptureError,
     EdgeSdkError,
     OutputExistsError,
     SourceError,
     SourceNotFoundError,
     StorageError,
     UnknownNameError,
+    UnsafeFileError,
     UsageError,
     WeightsError,
 )
-from edgesdk.model_file import load_model, save_model
+from edgesdk.model_file import ModelFace, load_model, read_model_file, save_model
+from edgesdk.preparing import prepare
+from edgesdk.source import load
+from edgesdk.spec import IMAGE_PRESETS, DynamicDim, ImageSpec, TensorSpec
 
 SMALL: dict[str, Any] = {"num_classes": 3}
 NAME = "resnet20"
@@ -138,14 +144,14 @@ def test_bytes_that_are_no_text(copy: Path) -> None:
 
 
 def test_a_description_beyond_reason(copy: Path) -> None:
-    describe(copy, padding=" " * 2**19)
+    describe(copy, padding=" " * 2**22)
     with pytest.raises(SourceError, match="too large"):
         load_model(copy)
 
 
 def test_a_newer_version_says_so(copy: Path) -> None:
-    describe(copy, edgemodel=2)
-    with pytest.raises(SourceError, match="of version 2, this SDK reads up to 1") as caught:
+    describe(copy, edgemodel=3, architecture={"new": "form"})
+    with pytest.raises(SourceError, match="of version 3, this SDK reads up to 2") as caught:
         load_model(copy)
     assert "upgrade" in (caught.value.remedy or "")
 
@@ -264,3 +270,298 @@ def test_weights_that_layers_share_are_saved(tmp_path: Path) -> None:
     again = load_model(save_model(model, NAME, tmp_path / "tied.edgemodel"))
     for key, value in model.state_dict().items():
         assert torch.equal(again.state_dict()[key], value)
+
+
+# ---------------------------------------------------------------- what was saved with the model
+
+
+FACE = ModelFace(
+    (TensorSpec("image", (1, 3, 32, 32), dynamic={0: DynamicDim("batch", 1, 4)}, layout="NCHW"),),
+    ImageSpec(mean=(0.5, 0.25, 0.125), std=(0.5, 0.5, 0.25)),
+    ("cat", "Möwe", "dog"),
+)
+PRUNING = {"method": "ucp", "layers": {"stem.conv": {"removed": [1, 5], "of": 16}}, "note": None}
+
+
+def test_face_and_pruning_come_back(tmp_path: Path) -> None:
+    model = models.create(NAME, **SMALL)
+    path = save_model(model, NAME, tmp_path / "a.edgemodel", face=FACE, pruning=PRUNING)
+    file = read_model_file(path)
+    assert (file.face, file.pruning) == (FACE, PRUNING)
+    assert (file.architecture, file.config, file.example) == (NAME, model.config, None)
+    loaded = load(str(path))
+    assert (loaded.inputs, loaded.image, loaded.labels) == (FACE.inputs, FACE.image, FACE.classes)
+    # As `edgesdk export a.edgemodel --image auto` does it.
+    prepared = prepare(str(path), image="auto")
+    assert prepared.image == (0, FACE.image)
+    assert prepared.specs == FACE.inputs
+    bare = read_model_file(save_model(model, NAME, tmp_path / "b.edgemodel"))
+    assert (bare.face, bare.pruning) == (None, None)
+
+
+def test_a_file_of_version_1_loads(copy: Path, saved: tuple[nn.Module, Path]) -> None:
+    # The form it had then: no digest, and what else lies in it means nothing.
+    describe(copy, edgemodel=1, sha256=None, face=7, pruning=[])
+    assert set(json.loads((copy / "model.json").read_text())) == {
+        *("edgemodel", "architecture", "config", "face", "pruning"),
+    }
+    file = read_model_file(copy)
+    assert (file.architecture, file.face, file.pruning) == (NAME, None, None)
+    for key, value in saved[0].state_dict().items():
+        assert torch.equal(file.model.state_dict()[key], value)
+
+
+PROJECT = """\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5))
+        self.head = nn.Linear(4, 2)
+        self.calls = 0
+
+    def forward(self, picture, scale):
+        features = self.body(picture).relu().mean((2, 3)) * scale
+        return {"logits": self.head(features), "features": features}
+"""
+
+
+def custom_model(folder: Path) -> nn.Module:
+    namespace: dict[str, Any] = {"__name__": "foreign_net"}
+    (folder / "foreign_net.py").write_text(PROJECT)
+    exec(compile(PROJECT, str(folder / "foreign_net.py"), "exec"), namespace)
+    torch.manual_seed(3)
+    model: nn.Module = namespace["Net"]()
+    return model
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
+    """A model in training mode, of a class that is not of the zoo, saved as a program."""
+    folder = tmp_path_factory.mktemp("foreign")
+    model = custom_model(folder)
+    example = {"picture": torch.rand(1, 3, 8, 8), "scale": torch.rand(1, 4)}
+    path = folder / "net.edgemodel"
+    save_model(model, None, path, example=example, pruning=PRUNING)
+    assert model.training and model.body.training
+    return model.eval(), path
+
+
+@pytest.fixture
+def foreign_copy(foreign: tuple[nn.Module, Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(foreign[1], tmp_path / "copy.edgemodel"))
+
+
+def test_any_model_reloads_in_a_fresh_process_without_its_code(
+    foreign: tuple[nn.Module, Path],
+) -> None:
+    model, path = foreign
+    code = (
+        "import json, pickle, sys\n"
+        "def refuse(*args, **kwargs): raise RuntimeError('unpickled')\n"
+        "import torch\n"
+        "pickle.load = pickle.loads = pickle.Unpickler = refuse\n"
+        "from pathlib import Path\n"
+        "from edgesdk.model_file import load_model\n"
+        "model = load_model(Path(sys.argv[1]))\n"
+        "answers = []\n"
+        "for batch in (1, 2, 5):\n"
+        "    torch.manual_seed(batch)\n"
+        "    picture, scale = torch.rand(batch, 3, 8, 8), torch.rand(batch, 4)\n"
+        "    found = model(picture=picture, scale=scale)\n"
+        "    answers.append({key: value.tolist() for key, value in found.items()})\n"
+        "assert 'foreign_net' not in sys.modules\n"
+        "print(json.dumps(answers))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).resolve().parents[1],
+    )
+    assert done.returncode == 0, done.stderr
+    for batch, found in zip((1, 2, 5), json.loads(done.stdout), strict=True):
+        torch.manual_seed(batch)
+        with torch.no_grad():
+            wanted = model(torch.rand(batch, 3, 8, 8), torch.rand(batch, 4))
+        for key, value in wanted.items():
+            torch.testing.assert_close(torch.tensor(found[key]), value)
+
+
+def test_what_a_program_says_of_itself(foreign: tuple[nn.Module, Path]) -> None:
+    _, path = foreign
+    description = json.loads((path / "model.json").read_text())
+    assert description["program"] == "program.pt2"
+    assert "architecture" not in description and "config" not in description
+    assert sorted(file.name for file in path.iterdir()) == ["model.json", "program.pt2"]
+    file = read_model_file(path)
+    assert (file.architecture, file.config, file.face) == (None, None, None)
+    assert file.pruning == PRUNING
+    assert [tuple(value.shape) for value in file.example.values()] == [(1, 3, 8, 8), (1, 4)]
+    # The example that it was saved with is enough to export it.
+    prepared = prepare(str(path))
+    assert [(spec.name, spec.shape) for spec in prepared.specs] == [
+        ("picture", (1, 3, 8, 8)),
+        ("scale", (1, 4)),
+    ]
+
+
+def test_a_face_stands_in_for_an_example(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 2)).eval()
+    face = ModelFace((TensorSpec("input", (1, 3, 8, 8)),), IMAGE_PRESETS["unit"], ("yes", "no"))
+    path = save_model(model, None, tmp_path / "net.edgemodel", face=face)
+    prepared = prepare(str(path), image="auto")
+    assert prepared.image == (0, IMAGE_PRESETS["unit"])
+    assert prepared.specs[0].name == "input"
+    x = torch.rand(3, 3, 8, 8)
+    torch.testing.assert_close(load_model(path)(x), model(x))
+
+
+class FixedBatch(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(1, 3) * 2
+
+
+class FollowsValues(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2 if float(x.sum()) > 0 else x
+
+
+def test_a_batch_that_the_model_fixes_stays_fixed(tmp_path: Path) -> None:
+    path = save_model(FixedBatch(), None, tmp_path / "a.edgemodel", example=torch.ones(1, 3))
+    assert load_model(path)(torch.ones(1, 3)).tolist() == [[2, 2, 2]]
+
+
+def test_models_no_program_can_be_made_of(tmp_path: Path) -> None:
+    path = tmp_path / "a.edgemodel"
+    with pytest.raises(CaptureError, match="cannot be saved") as caught:
+        save_model(FollowsValues(), None, path, example=torch.ones(1, 3))
+    assert "test_model_file.py" in (caught.value.where or "")
+    with pytest.raises(UsageError, match="needs an example"):
+        save_model(nn.Linear(2, 2), None, path)
+    with pytest.raises(UsageError, match="holds no tensor"):
+        save_model(nn.Linear(2, 2), None, path, example=(3,))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "pruning",
+    [{"a": {1, 2}}, {"a": float("nan")}, {"a": (1, 2)}, {1: 2}, {"a": torch.ones(1)}],
+)
+def test_records_that_are_no_json(
+    pruning: dict[Any, Any], saved: tuple[nn.Module, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="JSON"):
+        save_model(saved[0], NAME, tmp_path / "a.edgemodel", pruning=pruning)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_record_beyond_reason(saved: tuple[nn.Module, Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="larger than 4 MiB"):
+        save_model(saved[0], NAME, tmp_path / "a.edgemodel", pruning={"a": "x" * 2**22})
+
+
+@pytest.mark.parametrize("classes", [("a\nb",), ("x" * 201,), (5,), ("c",) * 10_001])
+def test_class_names_that_are_none(classes: tuple[Any, ...]) -> None:
+    with pytest.raises(UsageError, match="class"):
+        ModelFace(classes=classes)
+
+
+@pytest.mark.parametrize(
+    "face",
+    [
+        7,
+        [],
+        {"inputs": 5},
+        {"inputs": [{"name": "x"}]},
+        {"inputs": [{"name": "x", "shape": [-1]}]},
+        {"inputs": [{"name": "x", "shape": ["1"]}]},
+        {"inputs": [{"name": "x", "shape": [1], "dtype": "complex64"}]},
+        {"inputs": [{"name": "x", "shape": [2**40]}]},
+        {"inputs": [{"name": "x", "shape": [1]}, {"name": "x", "shape": [1]}]},
+        {"image": {"color": "mauve"}},
+        {"image": {"std": [0.0, 1.0, 1.0]}},
+        {"classes": "cat"},
+        {"classes": [1]},
+        {"classes": ["\u001b[31m"]},
+        {"classes": ["c"] * 10_001},
+        {"colour": 1},
+    ],
+)
+def test_faces_that_are_none(face: Any, copy: Path) -> None:
+    describe(copy, face=face)
+    with pytest.raises(SourceError, match="no description of a model"):
+        load_model(copy)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"program": "../program.pt2"},
+        {"program": "/etc/passwd"},
+        {"program": "other.pt2"},
+        {"program": ["program.pt2"]},
+        {"program": None},
+        {"architecture": NAME},
+        {"config": {}},
+        {"sha256": None},
+        {"sha256": {}},
+        {"sha256": {"program.pt2": 5}},
+        {"sha256": {"weights.safetensors": "0" * 64}},
+        {"sha256": {"program.pt2": "0" * 64, "../x": "0" * 64}},
+        {"pruning": [1]},
+    ],
+)
+def test_descriptions_of_programs_that_are_none(
+    changes: dict[str, Any], foreign_copy: Path
+) -> None:
+    describe(foreign_copy, **changes)
+    with pytest.raises(SourceError, match="no description of a model"):
+        read_model_file(foreign_copy)
+
+
+def test_a_program_of_another_model(foreign_copy: Path) -> None:
+    program = foreign_copy / "program.pt2"
+    whole = program.read_bytes()
+    program.write_bytes(whole[:-1])
+    with pytest.raises(SourceError, match="damaged or of another model"):
+        load_model(foreign_copy)
+    program.unlink()
+    with pytest.raises(SourceNotFoundError, match=r"program\.pt2"):
+        load_model(foreign_copy)
+
+
+def test_a_program_that_is_none_with_the_right_digest(foreign_copy: Path) -> None:
+    import hashlib
+
+    content = b"PK no archive"
+    (foreign_copy / "program.pt2").write_bytes(content)
+    describe(foreign_copy, sha256={"program.pt2": hashlib.sha256(content).hexdigest()})
+    with pytest.raises(SourceError, match="not an exported program"):
+        load_model(foreign_copy)
+
+
+def test_weights_of_another_model(copy: Path, tmp_path: Path) -> None:
+    other = models.create(NAME, **SMALL)
+    path = save_model(other, NAME, tmp_path / "other.edgemodel")
+    (copy / "weights.safetensors").unlink()
+    shutil.copy(path / "weights.safetensors", copy)
+    with pytest.raises(WeightsError, match="damaged or of another model"):
+        load_model(copy)
+
+
+@pytest.mark.parametrize("name", ["model.json", "program.pt2"])
+def test_links_that_lead_out_of_the_folder(
+    name: str, foreign_copy: Path, foreign: tuple[nn.Module, Path]
+) -> None:
+    (foreign_copy / name).unlink()
+    (foreign_copy / name).symlink_to(foreign[1] / name)
+    with pytest.raises(UnsafeFileError, match="outside"):
+        load_model(foreign_copy)
+    (foreign_copy / name).unlink()
+    (foreign_copy / name).symlink_to(name)
+    with pytest.raises(SourceNotFoundError):
+        load_model(foreign_copy)

@@ -13,12 +13,14 @@ import typer
 
 from edgesdk import __version__
 from edgesdk.cli.console import print_error, print_json
+from edgesdk.cli.cost import cost
 from edgesdk.cli.doctor import doctor
 from edgesdk.cli.export import export
 from edgesdk.cli.interruption import Interruption, ignore_ctrl_c, take_signals
 from edgesdk.cli.models import models
 from edgesdk.cli.profile import profile
 from edgesdk.cli.report import report
+from edgesdk.cli.train import train
 from edgesdk.cli.verify import verify
 from edgesdk.errors import EdgeSdkError, StorageError, UsageError, nearest
 
@@ -53,8 +55,9 @@ def _edgesdk(
         raise typer.Exit(UsageError.exit_code)
 
 
-for verb in (doctor, models, export, verify, profile, report):
+for verb in (doctor, models, cost, export, verify, profile, report):
     app.command()(verb)
+app.add_typer(train, name="train")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -143,7 +146,7 @@ def _usage(error: Any, command: Any) -> UsageError:
         remedy = f"did you mean {close}?" if close else None
     elif message.startswith("No such command"):
         given = message.split("'")[1]
-        known = list(command.commands)
+        known = list((context.command if context is not None else command).commands)
         close = nearest(given, known)
         message = f"unknown command {given!r}"
         remedy = f"did you mean {close!r}?" if close else f"one of: {', '.join(known)}"

@@ -139,7 +139,7 @@ def export(
     for text in footnotes(rows):
         out.line(text)
     classes = classes_table(manifest)
-    if classes is not None and (manifest.labels or problem is not None):
+    if classes is not None and (manifest.labels or manifest.classes or problem is not None):
         out.line("")
         out.table(classes)
     out.line("")

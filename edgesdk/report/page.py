@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from edgesdk.manifest import Manifest
 from edgesdk.report.commands import reproduction_commands
 from edgesdk.report.conditions import main_condition
+from edgesdk.report.costs import cost_view
 from edgesdk.report.faces import faces, image_text, shape_text
 from edgesdk.report.findings import coverage_views, protocols, seen_classes
 from edgesdk.report.labels import artefact_labels, evaluated_label, family, target_label
@@ -24,6 +25,7 @@ from edgesdk.report.measurements import (
 from edgesdk.report.photographs import Photograph, thumbnail
 from edgesdk.report.plots import meter
 from edgesdk.report.quantities import (
+    amount_text,
     bound_text,
     bytes_text,
     cosine_text,
@@ -80,6 +82,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
+        amount=amount_text,
         bound=bound_text,
         bytes=bytes_text,
         clip=_clip,
@@ -136,6 +139,7 @@ def render(manifest: Manifest, photographs: Sequence[Photograph] = ()) -> str:
             parity_plots=parity_plots(manifest, rows),
             operator_plots=operator_plots(manifest),
             seen=seen_classes(manifest, pictures),
+            cost=cost_view(manifest),
             faces=faces(manifest),
             protocols=protocols(manifest),
             commands=reproduction_commands(manifest),

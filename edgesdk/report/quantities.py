@@ -10,6 +10,7 @@ import math
 
 __all__ = [
     "MISSING",
+    "amount_text",
     "bound_text",
     "bytes_text",
     "cosine_text",
@@ -30,6 +31,7 @@ _LARGEST = 10**18
 # 0.57 * 100 is a little less than 57, and rounding down must not show that.
 _SLACK = 1e-6
 
+_AMOUNT_UNITS = ("k", "M", "G", "T", "P")
 _BYTE_UNITS = ("kB", "MB", "GB", "TB", "PB")
 
 
@@ -55,6 +57,19 @@ def count_text(value: int) -> str:
     if abs(value) >= _LARGEST:
         return "over 10^18"
     return f"{value:,}"
+
+
+def amount_text(value: int) -> str:
+    """A large number of things with three significant digits: ``385 M``."""
+    size = plain_number(value)
+    if abs(size) < 1000:
+        return f"{size:.0f}"
+    unit = -1
+    # 999.5 would be written as 1,000 of its unit.
+    while abs(size) >= 999.5 and unit < len(_AMOUNT_UNITS) - 1:
+        size /= 1000
+        unit += 1
+    return f"{_three_digits(size)} {_AMOUNT_UNITS[unit]}"
 
 
 def bytes_text(value: int | None) -> str:

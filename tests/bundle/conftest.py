@@ -13,10 +13,12 @@ from edgesdk.bundle import Bundle
 from edgesdk.bundle_writer import BundleWriter
 from edgesdk.manifest import (
     ArtefactRecord,
+    CostRecord,
     CoverageRecord,
     FailureRecord,
     FileRecord,
     GateRecord,
+    LayerCostRecord,
     LeftOperator,
     Manifest,
     OperatorTime,
@@ -97,7 +99,28 @@ def _manifest_of(
         inputs=[_MODEL_INPUT],
         outputs=[_OUTPUT],
         labels="imagenet",
+        classes=["cat", "dog"],
         notes=["the model was in training mode and was switched to eval"],
+        cost=CostRecord(
+            parameters=1234,
+            macs=500_000,
+            size_bytes=5000,
+            memory_bytes=4936,
+            parameters_by_bits={32: 1234},
+            macs_by_bits={32: 500_000},
+            layers=[
+                LayerCostRecord(
+                    name="conv1",
+                    kind="Conv2d 3x3",
+                    output_shape=[1, 16, 32, 32],
+                    parameters=1234,
+                    macs=500_000,
+                    weight_bits=32,
+                    activation_bits=32,
+                    memory_bytes=4936,
+                )
+            ],
+        ),
         reference=ReferenceRecord(program=program, samples=samples),
         artefacts=[
             ArtefactRecord(

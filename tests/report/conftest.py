@@ -8,10 +8,12 @@ import pytest
 
 from edgesdk.manifest import (
     ArtefactRecord,
+    CostRecord,
     CoverageRecord,
     FailureRecord,
     FileRecord,
     GateRecord,
+    LayerCostRecord,
     LeftOperator,
     Manifest,
     OperatorTime,
@@ -104,6 +106,45 @@ def operators(kind: str, count: int) -> list[OperatorTime]:
         )
         for index, time in enumerate(times)
     ]
+
+
+def cost(count: int = 20) -> CostRecord:
+    """A binary convolution that is half of the arithmetic, and ``count`` ordinary ones."""
+    macs = 385_000_000
+    layers = [
+        LayerCostRecord(
+            name="features.0.binary",
+            kind="BinaryConv2d 3x3 /2",
+            output_shape=[1, 32, 112, 112],
+            parameters=864,
+            macs=macs // 2,
+            weight_bits=1,
+            activation_bits=32,
+            memory_bytes=108,
+        )
+    ]
+    layers += [
+        LayerCostRecord(
+            name=f"features.{index}.convolution" if index < count else "",
+            kind="depthwise Conv2d 3x3",
+            output_shape=[1, 96, 56, 56],
+            parameters=1_000,
+            macs=macs // 2 // count,
+            weight_bits=32,
+            activation_bits=32,
+            memory_bytes=4_000,
+        )
+        for index in range(1, count + 1)
+    ]
+    return CostRecord(
+        parameters=20_864,
+        macs=macs,
+        size_bytes=90_000,
+        memory_bytes=80_108,
+        parameters_by_bits={1: 864, 32: 20_000},
+        macs_by_bits={32: macs},
+        layers=layers,
+    )
 
 
 def artefact(target: str, path: str, size: int, **changes: Any) -> ArtefactRecord:
@@ -248,7 +289,9 @@ def full() -> Manifest:
         remedy="rewrite with torch.topk, or leave this target out",
         log="partitioning ...\nRuntimeError: aten.sort.default\n",
     )
-    return manifest(artefacts=[xnnpack, coreml, litert, onnx, unverified], failures=[failure])
+    return manifest(
+        artefacts=[xnnpack, coreml, litert, onnx, unverified], failures=[failure], cost=cost()
+    )
 
 
 @pytest.fixture

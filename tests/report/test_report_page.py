@@ -20,7 +20,7 @@ from PIL import Image
 from edgesdk.bundle import Bundle
 from edgesdk.bundle_writer import BundleWriter
 from edgesdk.errors import BundleError, InputSpecError, OutputExistsError, StorageError
-from edgesdk.manifest import FailureRecord, Manifest, ReferenceRecord
+from edgesdk.manifest import CostRecord, FailureRecord, Manifest, ReferenceRecord
 from edgesdk.report import Photograph, render, write_report
 from edgesdk.report.commands import reproduction_commands
 from edgesdk.report.faces import image_text, shape_text
@@ -289,6 +289,41 @@ def test_faces_in_words() -> None:
         "subtracts the mean (0.5) and divides by the standard deviation (2): pass the picture as "
         "it is."
     )
+
+
+def test_the_cost_of_the_model_and_of_its_layers(full: Manifest) -> None:
+    page = Page(render(full))
+    assert "cost" in page.ids()
+    for expected in (
+        "Parameters 20.9 k 864 of 1 bit, 20,000 of 32 bit",
+        "Multiply-accumulates 385 M 385,000,000 of 32 bit",
+        "Weights 80.1 kB each at its own precision",
+        "Stored by torch 90.0 kB",
+        "features.0.binary BinaryConv2d 3x3 /2 · 1 × 32 × 112 × 112 features.0.binary",
+        "192 M · 50.0 %",
+        # 14 of the 20 equal layers stand beside the first.
+        "6 more take 15.0 %.",
+        "Every layer (21)",
+        "(model) depthwise Conv2d 3x3 1 × 96 × 56 × 56 1,000 9,625,000 2.5 % 32 4.00 kB",
+        "864 192,500,000 50.0 % 1 / 32 108 B",
+    ):
+        assert expected in page.words
+    plot = render(full).partition('aria-label="Multiply-accumulates by layer"')[2]
+    names = re.findall(r'class="plot-name">([^<]+)<', plot.partition("</ol>")[0])
+    assert names[0] == "features.0.binary" and len(names) == 15
+
+
+def test_a_model_that_was_not_counted_has_no_cost(passed: Manifest) -> None:
+    page = Page(render(passed))
+    assert "cost" not in page.ids() and "Multiply-accumulates" not in page.words
+    empty = CostRecord(parameters=0, macs=0, size_bytes=0, memory_bytes=0)
+    bare = Page(render(passed.model_copy(update={"cost": empty})))
+    assert "Multiply-accumulates 0 " in bare.words and "Every layer" not in bare.words
+
+
+def test_class_names_of_the_model_are_counted(passed: Manifest) -> None:
+    named = passed.model_copy(update={"labels": "", "classes": ["cat", "dog"]})
+    assert "Classes 2" in Page(render(named)).words
 
 
 def test_the_commands_make_the_same_bundle_again(full: Manifest) -> None:

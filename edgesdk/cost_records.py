@@ -1,0 +1,72 @@
+"""What a prepared model costs, and the same as a record of the manifest."""
+
+from __future__ import annotations
+
+import heapq
+
+from torch.utils import _pytree as pytree
+
+from edgesdk.errors import EdgeSdkError
+from edgesdk.manifest import CostRecord, LayerCostRecord
+from edgesdk.preparing import Prepared
+from edgesdk.pruning.cost import LayerCost, ModelCost, count
+
+__all__ = ["cost_of", "cost_record"]
+
+_MOST_LAYERS = 2000
+_LONGEST_TEXT = 500
+_LARGEST = 2**63 - 1
+
+
+def cost_of(prepared: Prepared) -> ModelCost:
+    """Count a prepared model on its example.
+
+    Raises:
+        InputSpecError: The model fails on it.
+    """
+    if prepared.structure is None:
+        return count(prepared.loaded.model, prepared.tensors)
+    args, kwargs = pytree.tree_unflatten(list(prepared.tensors), prepared.structure)
+    return count(prepared.loaded.model, kwargs or args)
+
+
+def cost_record(prepared: Prepared) -> CostRecord | None:
+    """The cost of a prepared model for its manifest; None where it cannot be counted.
+
+    Of more than 2000 layers the dearest are listed; the totals are those of all.
+    """
+    try:
+        cost = cost_of(prepared)
+    except EdgeSdkError:
+        # An export does not fail on what only describes it.
+        return None
+    if max(cost.macs, cost.params, cost.size_bytes) > _LARGEST:
+        return None
+    rows = list(cost.rows)
+    if len(rows) > _MOST_LAYERS:
+        places = heapq.nlargest(
+            _MOST_LAYERS, range(len(rows)), key=lambda place: (rows[place].macs, rows[place].params)
+        )
+        rows = [rows[place] for place in sorted(places)]
+    return CostRecord(
+        parameters=cost.params,
+        macs=cost.macs,
+        size_bytes=cost.size_bytes,
+        memory_bytes=cost.memory_bytes,
+        parameters_by_bits=cost.params_by_bits,
+        macs_by_bits=cost.macs_by_bits,
+        layers=[_layer(row) for row in rows],
+    )
+
+
+def _layer(row: LayerCost) -> LayerCostRecord:
+    return LayerCostRecord(
+        name=row.name[:_LONGEST_TEXT],
+        kind=row.kind[:_LONGEST_TEXT],
+        output_shape=list(row.output_shape),
+        parameters=row.params,
+        macs=row.macs,
+        weight_bits=row.weight_bits,
+        activation_bits=row.activation_bits,
+        memory_bytes=row.memory_bytes,
+    )

@@ -1,0 +1,122 @@
+"""A model of any class as a captured program that keeps its own arguments and results."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from edgesdk.errors import CaptureError, UsageError
+from edgesdk.face import evaluation_mode
+from edgesdk.program import user_location
+from edgesdk.program_file import load_program
+from edgesdk.quiet_torch import quiet_torch
+from edgesdk.storage import storage_errors
+
+__all__ = ["capture_model", "write_model_program"]
+
+# Nobody feeds more at once; the product of a shape must stay within what programs count with.
+_LARGEST_BATCH = 65_536
+
+
+def capture_model(model: nn.Module, example: Any) -> torch.export.ExportedProgram:
+    """Capture a model in evaluation mode, its batch dimension free where the model allows that.
+
+    Args:
+        model: Its modes are afterwards as they were.
+        example: A tensor, a tuple of positional or a dictionary of keyword arguments. Where all
+            tensors begin with the same size, that is the batch.
+
+    Raises:
+        UsageError: An example that holds no tensor.
+        CaptureError: ``torch.export`` cannot trace the model.
+    """
+    args, kwargs = _arguments(example)
+    tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    if not tensors:
+        raise UsageError("the example holds no tensor", remedy="pass example inputs of the model")
+    with evaluation_mode(model), quiet_torch(), torch.no_grad():
+        if _has_batch(tensors):
+            try:
+                return _captured(model, args, kwargs, free=True)
+            except Exception:  # noqa: BLE001 - whatever it is, with all sizes fixed it shows again
+                pass
+        try:
+            return _captured(model, args, kwargs, free=False)
+        except Exception as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise CaptureError(
+                "the model cannot be saved, because torch.export cannot trace it: "
+                f"{lines[0] if lines else type(error).__name__}",
+                where=user_location(error),
+                remedy="keep forward() to tensor operations; see "
+                "https://docs.pytorch.org/docs/stable/export.html",
+            ) from error
+
+
+def write_model_program(program: torch.export.ExportedProgram, path: Path) -> None:
+    """Save a program and read it back as a stranger would.
+
+    Args:
+        program: The program.
+        path: The ``.pt2`` file.
+
+    Raises:
+        StorageError: The disk is full, read-only or not ours.
+        SourceError: It could not be loaded again (operators of native code, say).
+    """
+    content = io.BytesIO()
+    with quiet_torch():
+        torch.export.save(program, content)
+    with storage_errors("cannot write", path):
+        path.write_bytes(content.getbuffer())
+    load_program(path)
+
+
+def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    if isinstance(example, Sequence):
+        return tuple(example), {}
+    return (example,), {}
+
+
+def _has_batch(tensors: Sequence[Tensor]) -> bool:
+    sizes = {tensor.shape[0] if tensor.ndim else 0 for tensor in tensors}
+    return len(sizes) == 1 and 0 not in sizes
+
+
+def _captured(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, free: bool
+) -> torch.export.ExportedProgram:
+    given = (args, kwargs)
+    shapes: Any = None
+    if free:
+        batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
+
+        def freed(leaf: Any) -> dict[int, Any] | None:
+            return {0: batch} if isinstance(leaf, Tensor) else None
+
+        def grown(leaf: Any) -> Any:
+            # torch.export takes a size of 1 for a constant.
+            alone = isinstance(leaf, Tensor) and leaf.shape[0] == 1
+            return leaf.repeat_interleave(2, dim=0) if alone else leaf
+
+        # An example is positional or by name, never both.
+        shapes = pytree.tree_map(freed, kwargs if kwargs else args)
+        args, kwargs = pytree.tree_map(grown, given)
+    program = torch.export.export(
+        model,
+        args,
+        kwargs,
+        dynamic_shapes=shapes,
+        strict=False,
+    )
+    # What the user gave, not what the capture needed, tells later how the model is called.
+    program.example_inputs = given
+    return program

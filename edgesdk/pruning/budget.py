@@ -1,0 +1,315 @@
+"""Choosing how many channels each group keeps so that the network meets a budget."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from edgesdk.errors import BudgetError, UsageError
+from edgesdk.pruning.groups import ChannelGroup, Channels
+from edgesdk.pruning.ranking import Ranking
+from edgesdk.pruning.widths_cost import Spent, WidthsCost
+
+__all__ = [
+    "Budget",
+    "Selection",
+    "WidthRule",
+    "above_threshold",
+    "fit_widths",
+    "keep_best",
+    "parse_share",
+    "select",
+]
+
+#: How far a budget may be missed, as a share of the full network.
+TOLERANCE = 0.01
+
+_HALVINGS = 50
+_STEEPEST = 4.0
+_MOST_STEPS = 400
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is left of the full network.
+
+    Attributes:
+        macs: Share of the multiply-accumulates that stays, 0 to 1; None for any.
+        params: Share of the parameters that stays, 0 to 1; None for any.
+    """
+
+    macs: float | None = None
+    params: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, share in (("macs", self.macs), ("params", self.params)):
+            if share is not None and not 0 < share <= 1:
+                raise UsageError(
+                    f"a budget of {share:.4g} of the {name} cannot be", remedy="give -1% to -99%"
+                )
+        if self.macs is None and self.params is None:
+            raise UsageError("a budget without a number", remedy="give --flops or --params")
+
+    def miss(self, spent: Spent, full: Spent) -> float:
+        """The larger of the two distances, as a share of the full network."""
+        return max(
+            (
+                abs(part / whole - share)
+                for share, part, whole in (
+                    (self.macs, spent.macs, full.macs),
+                    (self.params, spent.params, full.params),
+                )
+                if share is not None
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class WidthRule:
+    """Which widths a group may have.
+
+    Attributes:
+        round_to: Widths are multiples of it where the full width is at least twice as much; SIMD
+            kernels like 8.
+        smallest: Fewest channels of a group.
+    """
+
+    round_to: int = 1
+    smallest: int = 1
+
+    def step(self, group: ChannelGroup) -> int:
+        """The difference between two neighbouring widths of a group."""
+        rounding = self.round_to if group.width >= 2 * self.round_to else 1
+        return math.lcm(rounding, group.blocks)
+
+    def nearest(self, group: ChannelGroup, count: float) -> int:
+        """The allowed width nearest to ``count``; the full width is always allowed."""
+        step = self.step(group)
+        lowest = -(-max(self.smallest, 1) // step) * step
+        if count >= group.width - step / 2 or lowest >= group.width:
+            return group.width
+        return max(lowest, min(group.width, int(count / step + 0.5) * step))
+
+    def fewer(self, group: ChannelGroup, count: int) -> int:
+        """The next smaller allowed width, or ``count`` itself where there is none."""
+        step = self.step(group)
+        return self.nearest(group, (-(-count // step) - 1) * step)
+
+    def more(self, group: ChannelGroup, count: int) -> int:
+        """The next larger allowed width, or ``count`` itself where there is none."""
+        step = self.step(group)
+        return self.nearest(group, min(group.width, (count // step + 1) * step))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Channels that stay.
+
+    Attributes:
+        kept: Group name -> channels that stay, ascending.
+        spent: What the network costs with them.
+        full: What it costs with all.
+        threshold: The priority a channel had to exceed, or None where widths were given.
+    """
+
+    kept: Mapping[str, tuple[int, ...]]
+    spent: Spent
+    full: Spent
+    threshold: float | None = None
+
+
+def parse_share(text: str, option: str) -> float:
+    """The share that stays by a text such as ``-50%``, ``50%`` (both: half goes) or ``0.5x``.
+
+    Raises:
+        UsageError: Something else.
+    """
+    removed = re.fullmatch(r"[-−]?\s*(\d+(?:\.\d+)?)\s*%", text.strip())
+    kept = re.fullmatch(r"(\d*\.?\d+)\s*x", text.strip())
+    share = (
+        1 - float(removed.group(1)) / 100
+        if removed
+        else float(kept.group(1))
+        if kept
+        else float("nan")
+    )
+    if not 0 < share < 1:
+        raise UsageError(
+            f"{option} is {text!r}", remedy=f"say what goes: {option} -50%, or what stays: 0.5x"
+        )
+    return share
+
+
+def above_threshold(ranking: Ranking, channels: Channels, threshold: float) -> dict[str, int]:
+    """How many channels of each group have a priority above ``threshold``; at least one.
+
+    With priorities as multiples of the mean and ``threshold = 1 + lambda`` that is the rule of UCP
+    (arXiv 2010.01251); a layer that lies wholly below keeps its best channel.
+    """
+    return {
+        group.name: max(1, int((ranking[group.name] > threshold).sum()))
+        for group in channels.groups
+    }
+
+
+def keep_best(
+    ranking: Ranking, channels: Channels, counts: Mapping[str, int]
+) -> dict[str, tuple[int, ...]]:
+    """The channels of highest priority; of equal ones the first. Blocks keep as many each."""
+    kept = {}
+    for group in channels.groups:
+        length = group.width // group.blocks
+        share = counts[group.name] // group.blocks
+        best: list[int] = []
+        for block in range(group.blocks):
+            values = ranking[group.name][block * length : (block + 1) * length]
+            order = torch.argsort(values, descending=True, stable=True)[:share]
+            best += [block * length + int(channel) for channel in order]
+        kept[group.name] = tuple(sorted(best))
+    return kept
+
+
+def select(
+    ranking: Ranking,
+    channels: Channels,
+    cost: WidthsCost,
+    budget: Budget,
+    rule: WidthRule | None = None,
+) -> Selection:
+    """Find the threshold at which the channels above it meet the budget.
+
+    One budget is met by the height of the threshold. Two are met by tilting it as well, towards
+    layers that hold many parameters or towards such that take many multiplications.
+
+    Args:
+        ranking: Priorities of all channels.
+        channels: The groups.
+        cost: What widths cost.
+        budget: What shall be left.
+        rule: Which widths are allowed.
+
+    Raises:
+        BudgetError: No allowed widths come within 1 % of the budget; it says the nearest.
+    """
+    rule = rule or WidthRule()
+    depth = cost.depth()
+
+    def counts(threshold: float, tilt: float) -> dict[str, int]:
+        found = {}
+        for group in channels.groups:
+            height = threshold * math.exp(tilt * depth[group.name])
+            above = int((ranking[group.name] > height).sum())
+            found[group.name] = rule.nearest(group, above)
+        return found
+
+    _check_reachable(channels, cost, budget, rule)
+    highest = max(float(values.max()) for values in ranking.values()) * math.exp(
+        _STEEPEST * max(abs(value) for value in depth.values())
+    )
+
+    def met(tilt: float) -> tuple[float, dict[str, int]]:
+        low, high = 0.0, highest
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            if _over(cost(counts(middle, tilt)), cost.full, budget) > 0:
+                low = middle
+            else:
+                high = middle
+        return high, counts(high, tilt)
+
+    tilt = 0.0
+    if budget.macs is not None and budget.params is not None:
+        left, right = -_STEEPEST, _STEEPEST
+        for _ in range(_HALVINGS // 2):
+            tilt = (left + right) / 2
+            spent = cost(met(tilt)[1])
+            if spent.params / cost.full.params > budget.params:
+                left = tilt
+            else:
+                right = tilt
+    threshold, found = met(tilt)
+    found = fit_widths(found, channels, cost, budget, rule)
+    return Selection(keep_best(ranking, channels, found), cost(found), cost.full, threshold)
+
+
+def _over(spent: Spent, full: Spent, budget: Budget) -> float:
+    """By how much the budget is exceeded; multiplications count first where both are asked."""
+    if budget.macs is not None:
+        return spent.macs / full.macs - budget.macs
+    return spent.params / full.params - (budget.params or 0.0)
+
+
+def fit_widths(
+    counts: Mapping[str, int],
+    channels: Channels,
+    cost: WidthsCost,
+    budget: Budget,
+    rule: WidthRule | None = None,
+) -> dict[str, int]:
+    """Move widths by single steps until they meet the budget as well as steps can.
+
+    Args:
+        counts: Where to begin; changed as little as needed.
+        channels: The groups.
+        cost: What widths cost.
+        budget: What shall be left.
+        rule: Which widths are allowed.
+
+    Raises:
+        BudgetError: The best found misses the budget by more than 1 % of the full network.
+    """
+    rule = rule or WidthRule()
+    best = {g.name: rule.nearest(g, counts[g.name]) for g in channels.groups}
+    miss = budget.miss(cost(best), cost.full)
+    for _ in range(_MOST_STEPS):
+        if miss < TOLERANCE / 20:
+            break
+        tried = []
+        for group in channels.groups:
+            for neighbour in (rule.fewer, rule.more):
+                count = neighbour(group, best[group.name])
+                if count != best[group.name]:
+                    candidate = best | {group.name: count}
+                    # Of equal misses the smallest change relative to the width.
+                    change = abs(count - counts[group.name]) / group.width
+                    tried.append(
+                        (budget.miss(cost(candidate), cost.full), change, group.name, candidate)
+                    )
+        if not tried or min(tried, key=_first)[0] >= miss:
+            break
+        miss, _, _, best = min(tried, key=_first)
+    if miss > TOLERANCE:
+        raise _unreachable(budget, cost(best), cost.full)
+    return best
+
+
+def _first(entry: tuple[float, float, str, dict[str, int]]) -> tuple[float, float, str]:
+    return entry[:3]
+
+
+def _check_reachable(channels: Channels, cost: WidthsCost, budget: Budget, rule: WidthRule) -> None:
+    lowest = cost({group.name: rule.nearest(group, 1) for group in channels.groups})
+    for share, part, whole in (
+        (budget.macs, lowest.macs, cost.full.macs),
+        (budget.params, lowest.params, cost.full.params),
+    ):
+        if share is not None and part / whole > share + TOLERANCE:
+            raise _unreachable(budget, lowest, cost.full)
+
+
+def _unreachable(budget: Budget, nearest: Spent, full: Spent) -> BudgetError:
+    asked = " and ".join(
+        f"{100 * (share - 1):.2f} % {name}"
+        for name, share in (("FLOPs", budget.macs), ("parameters", budget.params))
+        if share is not None
+    )
+    return BudgetError(
+        f"no choice of channels gives {asked}; the nearest is "
+        f"{100 * (nearest.macs / full.macs - 1):.2f} % FLOPs and "
+        f"{100 * (nearest.params / full.params - 1):.2f} % parameters",
+        remedy="ask for less, protect fewer layers, or use a smaller --round-to",
+    )

@@ -1,0 +1,300 @@
+"""Which channels of a network belong together, and may be removed together.
+
+Torch-Pruning follows the gradient graph from layer to layer (Fang et al., "DepGraph: Towards Any
+Structural Pruning", CVPR 2023) and says which positions of which layers depend on each other. It
+guesses wherever an operation re-orders or mixes channels. Here every group of channels is therefore
+tried before it is believed: some of its channels are taken out of a copy, and the copy must compute
+what the original computes when nothing listens to those channels. A group that fails is left
+alone, with the reason.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgesdk.errors import MissingBackendError, PruningError, UnknownNameError
+from edgesdk.pruning.groups import ChannelGroup, Channels, LeftAlone, Member
+from edgesdk.pruning.layers import CUTTABLE, is_depthwise, widths
+from edgesdk.pruning.surgery import masked_copy, pruned_copy, same_outputs
+from edgesdk.pruning.tracing import call, outputs_of, prepared_copy
+
+__all__ = ["find_channels"]
+
+
+def find_channels(
+    model: nn.Module,
+    inputs: Any,
+    *,
+    protect: Sequence[str] = (),
+    seed: int = 0,
+) -> Channels:
+    """Find the groups of channels that can be removed, each one tried out.
+
+    Args:
+        model: Left as it is, hooks and modes included.
+        inputs: Example inputs: a tensor, a tuple of positional or a dictionary of named ones.
+        protect: Module paths whose output channels must stay; a path protects what lies below it.
+        seed: Of the channels that are tried.
+
+    Raises:
+        MissingBackendError: Torch-Pruning is not installed.
+        PruningError: The model cannot be traced, or nothing in it can be pruned.
+        UnknownNameError: ``protect`` names no module.
+    """
+    work, notes = prepared_copy(model)
+    modules = dict(work.named_modules())
+    for name in protect:
+        if name not in modules:
+            raise UnknownNameError("layer to protect", name, [key for key in modules if key])
+    groups: list[ChannelGroup] = []
+    left: list[LeftAlone] = []
+    covered: set[str] = set()
+    with torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = _graph(work, inputs)
+    expected = outputs_of(call(work, inputs))
+    random = torch.Generator().manual_seed(seed)
+    paths = {module: name for name, module in modules.items()}
+    for name, root in modules.items():
+        if root not in graph.module2node or not _mixes(root) or name in covered:
+            continue
+        reached = _walk(graph, root)
+        covered |= {paths[entry.module] for entry in reached or () if _makes(entry, paths)}
+        covered.add(name)
+        found = _read(root, reached, paths, protect)
+        if isinstance(found, ChannelGroup):
+            fault = _fault(found, work, inputs, expected, random)
+            if not fault:
+                groups.append(found)
+                continue
+            found = LeftAlone(found.name, found.width, fault)
+        left.append(found)
+    left += _never_seen(modules, covered, graph)
+    if not groups:
+        reasons = "; ".join(f"{entry.name}: {entry.reason}" for entry in left[:3])
+        raise PruningError(
+            f"no layer of {type(model).__name__} can be pruned ({reasons or 'it has none'})",
+            remedy="prune a model with convolutions or linear layers between input and output",
+        )
+    return Channels(tuple(groups), tuple(left), notes)
+
+
+def _graph(work: nn.Module, inputs: Any) -> Any:
+    try:
+        import torch_pruning
+    except ImportError as error:
+        raise MissingBackendError("torch_pruning", "pruning") from error
+    graph = torch_pruning.DependencyGraph()
+
+    def forward(module: nn.Module, given: Any) -> list[torch.Tensor]:
+        return [value for value in outputs_of(call(module, given)) if value.grad_fn is not None]
+
+    try:
+        return graph.build_dependency(
+            work, inputs, forward_fn=lambda module, given: forward(module, given), verbose=False
+        )
+    except PruningError:
+        raise
+    except Exception as error:
+        # A tracer over arbitrary user code: whatever it raises, the model cannot be followed.
+        raise PruningError(
+            f"the channels of {type(work).__name__} cannot be followed: {error}",
+            remedy="prune its convolutional part as a model of its own",
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Reached:
+    """A module that a walk came to: which of its positions belong to which root channel."""
+
+    module: nn.Module
+    makes: bool
+    pairs: tuple[tuple[int, int], ...]
+
+
+def _walk(graph: Any, root: nn.Module) -> list[_Reached] | None:
+    """Everything that depends on the output channels of ``root``.
+
+    Torch-Pruning's own walk takes each path through the network anew, which never ends on
+    shuffled channels; here each position of a module is followed once.
+
+    Returns:
+        The modules in the order of discovery; None where one position belongs to two channels,
+        which is what re-ordered channels look like.
+    """
+    import torch_pruning._helpers as helpers
+
+    width = widths(root)[1]
+    start = graph.get_pruner_of_module(root).prune_out_channels
+    first = [helpers._HybridIndex(idx=k, root_idx=k) for k in range(width)]
+    seen: dict[tuple[Any, Any], dict[int, int]] = {
+        (graph.module2node[root], start): {k: k for k in range(width)}
+    }
+    stack = [(graph.module2node[root], start, first)]
+    while stack:
+        node, trigger, indices = stack.pop()
+        for dependency in node.dependencies:
+            if not dependency.is_triggered_by(trigger):
+                continue
+            reached = indices
+            for mapping in dependency.index_mapping:
+                reached = mapping(reached) if mapping is not None else reached
+            known = seen.setdefault((dependency.target, dependency.handler), {})
+            new = [index for index in reached if index.idx not in known]
+            known.update((index.idx, index.root_idx) for index in new)
+            if any(known[index.idx] != index.root_idx for index in reached):
+                return None
+            if new:
+                stack.append((dependency.target, dependency.handler, new))
+    return [
+        _Reached(
+            node.module, graph.is_out_channel_pruning_fn(handler), tuple(sorted(pairs.items()))
+        )
+        for (node, handler), pairs in seen.items()
+        if pairs
+    ]
+
+
+def _mixes(module: nn.Module) -> bool:
+    """Whether the output channels of a layer are others than its input channels."""
+    return isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and not is_depthwise(module)
+
+
+def _makes(entry: _Reached, paths: Mapping[nn.Module, str]) -> bool:
+    return entry.module in paths and entry.makes and _mixes(entry.module)
+
+
+def _read(
+    root: nn.Module,
+    reached: list[_Reached] | None,
+    paths: Mapping[nn.Module, str],
+    protect: Sequence[str],
+) -> ChannelGroup | LeftAlone:
+    """Translate what a walk found into a group, or say why it must stay."""
+    name, width = paths[root], widths(root)[1]
+    if reached is None:
+        return LeftAlone(name, width, "something between the layers re-orders its channels")
+    members: dict[tuple[str, str], list[set[int]]] = {}
+    for entry in reached:
+        module = entry.module
+        if module not in paths:
+            kind = type(module).__name__
+            if kind == "_OutputOp":
+                return LeftAlone(name, width, "its channels leave the model as an output")
+            if isinstance(module, nn.Parameter):
+                return LeftAlone(name, width, "a free parameter has a value for each channel")
+            continue
+        path = paths[module]
+        if not isinstance(module, CUTTABLE):
+            if any(True for _ in module.parameters(recurse=False)):
+                return LeftAlone(
+                    name, width, f"{path} ({type(module).__name__}) computes across its channels"
+                )
+            continue
+        side = ("out" if entry.makes else "in") if _mixes(module) else "both"
+        limit = widths(module)[0 if side == "in" else 1]
+        if side == "out" and any(path == p or path.startswith(f"{p}.") for p in protect):
+            return LeftAlone(name, width, f"{path} is protected")
+        if isinstance(module, nn.PReLU) and module.num_parameters == 1:
+            continue
+        rows = members.setdefault((path, side), [set() for _ in range(width)])
+        for position, channel in entry.pairs:
+            if channel is None or not 0 <= channel < width or not 0 <= position < limit:
+                return LeftAlone(name, width, f"its channels are re-numbered before {path}")
+            rows[channel].add(int(position))
+    wanted = {(path, side): rows for (path, side), rows in members.items() if any(rows)}
+    for (path, side), rows in wanted.items():
+        seen = [position for row in rows for position in row]
+        if len(seen) != len(set(seen)) or not all(rows):
+            return LeftAlone(name, width, f"its channels do not reach {path} ({side}) one to one")
+    if not any(side == "in" for _, side in wanted):
+        return LeftAlone(name, width, "its channels leave the model as an output")
+    blocks = _blocks(wanted, {path: module for module, path in paths.items()}, width)
+    if blocks is None:
+        return LeftAlone(name, width, "a grouped convolution reads its channels in another order")
+    return ChannelGroup(
+        name,
+        width,
+        tuple(
+            Member(path, side, tuple(tuple(sorted(row)) for row in rows))
+            for (path, side), rows in wanted.items()
+        ),
+        blocks,
+    )
+
+
+def _blocks(
+    members: Mapping[tuple[str, str], list[set[int]]],
+    modules: Mapping[str, nn.Module],
+    width: int,
+) -> int | None:
+    """In how many equal parts channels must be removed; None where they are not contiguous."""
+    blocks = 1
+    for (path, side), rows in members.items():
+        module = modules[path]
+        groups = getattr(module, "groups", 1)
+        if side == "both" or groups == 1:
+            continue
+        if width % groups:
+            return None
+        total = widths(module)[0 if side == "in" else 1]
+        inside = total // groups
+        length = width // groups
+        for channel, row in enumerate(rows):
+            if any(position // inside != channel // length for position in row):
+                return None
+        if blocks % groups and groups % blocks:
+            return None
+        blocks = max(blocks, groups)
+    return blocks
+
+
+def _fault(
+    group: ChannelGroup,
+    work: nn.Module,
+    inputs: Any,
+    expected: list[torch.Tensor],
+    random: torch.Generator,
+) -> str:
+    """Take some channels out of a copy; why that does not work, or nothing."""
+    if group.width // group.blocks < 2:
+        return "it has one channel" if group.blocks == 1 else "each group has one channel"
+    length = group.width // group.blocks
+    count = max(1, length // 3)
+    chosen = [
+        block * length + int(channel)
+        for block in range(group.blocks)
+        for channel in torch.randperm(length, generator=random)[:count]
+    ]
+    drops = group.drops(chosen)
+    try:
+        lean = outputs_of(call(pruned_copy(work, drops), inputs))
+    except PruningError as error:
+        return error.message
+    except Exception as error:  # noqa: BLE001
+        # User code around the layers may rely on widths in any way it likes.
+        reason = str(error).strip().partition("\n")[0]
+        return f"the model does not run without some of its channels: {reason}"
+    silent = outputs_of(call(masked_copy(work, drops), inputs))
+    if not same_outputs(silent, lean, expected):
+        return "something between the layers mixes or re-orders its channels"
+    return ""
+
+
+def _never_seen(modules: Mapping[str, nn.Module], covered: set[str], graph: Any) -> list[LeftAlone]:
+    """Layers that make channels and are in no group."""
+    reasons: dict[bool, str] = defaultdict(str)
+    reasons[False] = "it did not take part in the forward pass that was traced"
+    reasons[True] = "it is called more than once or feeds nothing that can be followed"
+    return [
+        LeftAlone(path, widths(module)[1], reasons[module in graph.module2node])
+        for path, module in modules.items()
+        if isinstance(module, CUTTABLE) and _mixes(module) and path not in covered
+    ]

@@ -1,0 +1,339 @@
+"""One forward pass with every multiplication counted where it happens.
+
+The pass runs in evaluation mode on tensors without values; only where that fails does it run on
+the inputs themselves. What a model keeps of such a pass, it must not keep: attributes that the pass
+has set are put back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.utils import _pytree as pytree
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from edgesdk.errors import InputSpecError
+from edgesdk.face import evaluation_mode
+from edgesdk.pruning.cost_kinds import node_kind
+from edgesdk.quiet_torch import quiet_torch
+
+__all__ = ["Call", "Trace", "owner", "trace"]
+
+_PARAMETRIZATIONS = "parametrizations"
+
+
+@dataclass
+class Call:
+    """What one layer did, over all its calls.
+
+    Attributes:
+        flops: Operations by operator, a multiply-accumulate counting as two.
+        output_shape: Of its last output; empty where that holds no tensor.
+        output_bits: Bits an element of it; 0 likewise.
+        kind: The layer in words, where the operator knows it better than the module.
+    """
+
+    flops: Counter[str] = field(default_factory=Counter)
+    output_shape: tuple[int, ...] = ()
+    output_bits: int = 0
+    kind: str = ""
+
+    def saw(self, output: Any) -> None:
+        """Keep shape and precision of an output."""
+        leaves = pytree.tree_leaves(output)
+        first = next((leaf for leaf in leaves if isinstance(leaf, Tensor)), None)
+        if first is not None:
+            self.output_shape = tuple(int(size) for size in first.shape)
+            self.output_bits = first.element_size() * 8
+
+
+@dataclass
+class Trace:
+    """What every layer did, by path, in the order in which they first ran."""
+
+    calls: dict[str, Call] = field(default_factory=dict)
+
+    def call(self, path: str) -> Call:
+        """The entry of a layer."""
+        return self.calls.setdefault(path, Call())
+
+
+def owner(path: str) -> str:
+    """Path of the layer a module belongs to: what parametrizes a weight is part of its layer."""
+    parts = path.split(".")
+    if _PARAMETRIZATIONS in parts:
+        parts = parts[: parts.index(_PARAMETRIZATIONS)]
+    return ".".join(parts)
+
+
+def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Trace:
+    """Run a model once and count.
+
+    Args:
+        model: Afterwards as it was.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+
+    Raises:
+        InputSpecError: The model fails on them.
+    """
+    # A compiled model would be compiled for this one pass.
+    inner = getattr(model, "_orig_mod", None)
+    run = inner if isinstance(inner, nn.Module) else model
+    prefix = "_orig_mod." if run is inner else ""
+    with evaluation_mode(run), _without_fused_layers(), quiet_torch(), torch.no_grad():
+        try:
+            with _unchanged(run):
+                seen = _on_shapes(run, args, kwargs)
+        except Exception:  # noqa: BLE001 - whatever a model does to a tensor without values
+            seen = _on_values(run, args, kwargs)
+    if prefix:
+        seen.calls = {f"{prefix}{path}" if path else path: c for path, c in seen.calls.items()}
+    return seen
+
+
+def _on_shapes(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Trace:
+    # Tensors that are no parameters and no buffers stay; an operator sees shadows of them.
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def shadow(leaf: Any) -> Any:
+        return fake.from_tensor(leaf) if isinstance(leaf, Tensor) else leaf
+
+    shadows = pytree.tree_map(shadow, (args, dict(kwargs)))
+    for module in model.modules():
+        # Writing into a parameter or buffer in place would write into the model's own.
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                tensors[name] = shadow(tensor)
+    with fake:
+        return _counted(model, *shadows)
+
+
+def _on_values(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Trace:
+    tensors = [*model.parameters(), *model.buffers(), *pytree.tree_leaves((args, dict(kwargs)))]
+    devices = {t.device.index for t in tensors if isinstance(t, Tensor) and t.is_cuda}
+    # A model that counts its calls in a buffer, or writes into its input, changes it in place.
+    kept = [
+        (tensor, tensor.detach().clone())
+        for tensor in (*model.buffers(), *pytree.tree_leaves((args, dict(kwargs))))
+        if isinstance(tensor, Tensor)
+    ]
+    try:
+        with torch.random.fork_rng(devices=sorted(d for d in devices if d is not None)):
+            try:
+                with _unchanged(model):
+                    return _counted(model, args, kwargs)
+            finally:
+                for tensor, before in kept:
+                    if not torch.equal(tensor, before):
+                        tensor.detach().copy_(before)
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise InputSpecError(
+            f"the model fails on the inputs: {lines[0] if lines else type(error).__name__}",
+            remedy="give the shapes and dtypes it takes, such as --input NAME:1x3x224x224[:dtype]",
+        ) from error
+
+
+def _counted(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Trace:
+    with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
+        if _is_program(model):
+            recorder = _ProgramRecorder(model, counter)
+            recorder.run(*pytree.arg_tree_leaves(*args, **kwargs), enable_io_processing=False)
+            return recorder.trace
+        with _Recorder(model, counter) as layers:
+            model(*args, **kwargs)
+        return layers.trace
+
+
+class _Recorder:
+    """Divides what a counter counts among the modules that are running.
+
+    Args:
+        model: Whose modules are meant.
+        counter: Counts while the model runs.
+    """
+
+    def __init__(self, model: nn.Module, counter: FlopCounterMode) -> None:
+        self.trace = Trace()
+        self._counter = counter
+        self._paths = {module: owner(path) for path, module in model.named_modules()}
+        self._thread = threading.get_ident()
+        # Running modules: path, what was counted before, what modules inside have taken.
+        self._running: list[tuple[str, Counter[str], Counter[str]]] = []
+
+    def __enter__(self) -> _Recorder:
+        # For all modules at once: hooks of the model's own would show in it.
+        self._hooks = [
+            register_module_forward_pre_hook(self._entered),
+            register_module_forward_hook(self._left, always_call=True),
+        ]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _entered(self, module: nn.Module, args: Any) -> None:
+        if module in self._paths and threading.get_ident() == self._thread:
+            path = self._paths[module]
+            self.trace.call(path)
+            self._running.append((path, _flops(self._counter), Counter()))
+
+    def _left(self, module: nn.Module, args: Any, output: Any) -> None:
+        if module in self._paths and threading.get_ident() == self._thread:
+            path, before, inside = self._running.pop()
+            all_of_it = _flops(self._counter) - before
+            call = self.trace.call(path)
+            call.flops += all_of_it - inside
+            call.saw(output)
+            if self._running:
+                self._running[-1][2].update(all_of_it)
+
+
+class _ProgramRecorder(torch.fx.Interpreter):
+    """Runs an exported program, whose operators remember the layer that they were captured in."""
+
+    def __init__(self, model: torch.fx.GraphModule, counter: FlopCounterMode) -> None:
+        super().__init__(model)
+        self.trace = Trace()
+        self._counter = counter
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        """Run one node and count it where its weight, or else its code, belongs."""
+        before = _flops(self._counter)
+        output = super().run_node(n)
+        if n.op == "call_function":
+            counted = _flops(self._counter) - before
+            path, kind = _origin(n)
+            call = self.trace.call(path)
+            call.flops += counted
+            call.saw(output)
+            call.kind = node_kind(n, kind) if counted or not call.kind else call.kind
+        return output
+
+
+def _is_program(model: nn.Module) -> bool:
+    return isinstance(model, torch.fx.GraphModule) and any(
+        node.meta.get("nn_module_stack") for node in model.graph.nodes
+    )
+
+
+def _origin(node: torch.fx.Node) -> tuple[str, str]:
+    stack: Sequence[tuple[str, Any]] = list((node.meta.get("nn_module_stack") or {}).values())
+    path, kind = stack[-1] if stack else ("", "")
+    # A layer that is called twice is captured as name and name@1.
+    path = path.partition("@")[0]
+    for value in node.all_input_nodes:
+        if value.op == "get_attr":
+            path = str(value.target).rpartition(".")[0]
+            break
+    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+    return owner(path), name.rpartition(".")[2]
+
+
+def _flops(counter: FlopCounterMode) -> Counter[str]:
+    counts = counter.flop_counts["Global"].items()
+    return Counter({str(operator).removeprefix("aten."): n for operator, n in counts})
+
+
+@contextlib.contextmanager
+def _without_fused_layers() -> Iterator[None]:
+    """Attention layers as their parts: fused into one operator they are not counted."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextlib.contextmanager
+def _unchanged(model: nn.Module) -> Iterator[None]:
+    """Put back what a pass sets on modules, such as a cache that would keep shapes for values."""
+    before = [
+        (module, dict(vars(module)), _contents(module))
+        for module in model.modules()
+        if not isinstance(module, torch.jit.ScriptModule)
+    ]
+    try:
+        yield
+    finally:
+        for module, attributes, contents in before:
+            now = vars(module)
+            if now.keys() != attributes.keys() or any(
+                now[name] is not value for name, value in attributes.items()
+            ):
+                now.clear()
+                now.update(attributes)
+            for container, content in contents:
+                _refill(container, content)
+
+
+def _contents(module: nn.Module) -> list[tuple[Any, Any]]:
+    return [
+        (value, value.copy()) for value in vars(module).values() if isinstance(value, dict | list)
+    ]
+
+
+def _refill(container: Any, content: Any) -> None:
+    if isinstance(container, dict):
+        same = list(container) == list(content) and all(
+            container[key] is value for key, value in content.items()
+        )
+        if not same:
+            container.clear()
+            container.update(content)
+    elif len(container) != len(content) or any(
+        one is not other for one, other in zip(container, content, strict=True)
+    ):
+        container[:] = content
+
+
+def _attention(query: Any, key: Any, value: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+def _recurrent(inputs: Any, weight: Any, recurrent: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    steps = inputs[0] * inputs[1]
+    return int(2 * steps * (weight[0] * weight[1] + recurrent[0] * recurrent[1]))
+
+
+def _dot(left: Any, right: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    return int(2 * left[0])
+
+
+def _matrix_vector(matrix: Any, vector: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    return int(2 * matrix[0] * matrix[1])
+
+
+def _added_matrix_vector(_: Any, matrix: Any, *__: Any, out_shape: Any, **___: Any) -> int:
+    return int(2 * matrix[0] * matrix[1])
+
+
+def _batches_added(_: Any, left: Any, right: Any, *__: Any, out_shape: Any, **___: Any) -> int:
+    return int(2 * left[0] * left[1] * left[2] * right[2])
+
+
+# Operators of the CPU that torch's own registry leaves out.
+_FORMULAS = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_fused_attention_overrideable: _attention,
+    torch.ops.aten.mkldnn_rnn_layer: _recurrent,
+    torch.ops.aten.dot: _dot,
+    torch.ops.aten.mv: _matrix_vector,
+    torch.ops.aten.addmv: _added_matrix_vector,
+    torch.ops.aten.addbmm: _batches_added,
+}

@@ -1,0 +1,196 @@
+"""How many channels a layer has on each side, and how it loses some of them.
+
+Which channels a network can lose is found elsewhere; here one layer is cut, given the positions it
+keeps. Grouped convolutions keep the same number in each of their groups, and each group may keep
+other positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from edgesdk.errors import PruningError
+
+__all__ = ["CUTTABLE", "cut_in", "cut_out", "is_depthwise", "mask_in", "widths"]
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+
+#: Layers that can lose channels. Group and layer normalisation are absent on purpose: they mix the
+#: statistics of channels, so a network without a channel is not the network with it silenced.
+CUTTABLE: tuple[type[nn.Module], ...] = (
+    *_CONVOLUTIONS,
+    *_TRANSPOSED,
+    nn.Linear,
+    *_BATCH_NORMS,
+    *_INSTANCE_NORMS,
+    nn.PReLU,
+)
+
+
+def is_depthwise(layer: nn.Module) -> bool:
+    """Whether each output channel sees one input channel of its own."""
+    return (
+        isinstance(layer, _CONVOLUTIONS + _TRANSPOSED)
+        and layer.groups == layer.in_channels == layer.out_channels
+        and layer.groups > 1
+    )
+
+
+def widths(layer: nn.Module) -> tuple[int, int]:
+    """Input and output channels of a layer of :data:`CUTTABLE`; equal where it has one side.
+
+    Raises:
+        PruningError: Another kind of layer.
+    """
+    if isinstance(layer, _CONVOLUTIONS + _TRANSPOSED):
+        return layer.in_channels, layer.out_channels
+    if isinstance(layer, nn.Linear):
+        return layer.in_features, layer.out_features
+    if isinstance(layer, _BATCH_NORMS + _INSTANCE_NORMS):
+        return layer.num_features, layer.num_features
+    if isinstance(layer, nn.PReLU):
+        return layer.num_parameters, layer.num_parameters
+    raise PruningError(
+        f"channels of a {type(layer).__name__} cannot be removed",
+        remedy="protect the layers around it",
+    )
+
+
+def cut_out(layer: nn.Module, keep: Sequence[int]) -> None:
+    """Keep the output channels ``keep``, in that order; of a layer with one side, all of it.
+
+    Args:
+        layer: Of :data:`CUTTABLE`, changed in place. Its ``requires_grad`` flags stay.
+        keep: Positions, at least one; for a grouped convolution as many from each group.
+
+    Raises:
+        PruningError: Nothing would be left, groups would become unequal, or another kind of layer.
+    """
+    index = _index(layer, keep)
+    if isinstance(layer, nn.PReLU):
+        # A single slope serves every channel.
+        if layer.num_parameters > 1:
+            _select(layer, "weight", 0, index)
+            layer.num_parameters = len(index)
+    elif isinstance(layer, _BATCH_NORMS + _INSTANCE_NORMS):
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            _select(layer, name, 0, index)
+        layer.num_features = len(index)
+    elif isinstance(layer, nn.Linear):
+        _select(layer, "weight", 0, index)
+        _select(layer, "bias", 0, index)
+        layer.out_features = len(index)
+    elif is_depthwise(layer):
+        _select(layer, "weight", 0, index)
+        _select(layer, "bias", 0, index)
+        layer.in_channels = layer.out_channels = layer.groups = len(index)
+    elif isinstance(layer, _TRANSPOSED):
+        local = _by_group(index, layer.groups, layer.out_channels)
+        inside = layer.in_channels // layer.groups
+        rows = [
+            layer.weight.detach()[group * inside : (group + 1) * inside].index_select(1, positions)
+            for group, positions in enumerate(local)
+        ]
+        _replace(layer, "weight", torch.cat(rows))
+        _select(layer, "bias", 0, index)
+        layer.out_channels = len(index)
+    elif isinstance(layer, _CONVOLUTIONS):
+        _by_group(index, layer.groups, layer.out_channels)
+        _select(layer, "weight", 0, index)
+        _select(layer, "bias", 0, index)
+        layer.out_channels = len(index)
+    else:
+        widths(layer)
+
+
+def cut_in(layer: nn.Module, keep: Sequence[int]) -> None:
+    """Keep the input channels ``keep``, in that order.
+
+    Args:
+        layer: A convolution or linear layer, changed in place; not depthwise.
+        keep: Positions, at least one; for a grouped convolution as many from each group.
+
+    Raises:
+        PruningError: Nothing would be left, groups would become unequal, or another kind of layer.
+    """
+    index = _index(layer, keep)
+    if isinstance(layer, nn.Linear):
+        _select(layer, "weight", 1, index)
+        layer.in_features = len(index)
+    elif isinstance(layer, _TRANSPOSED):
+        _by_group(index, layer.groups, layer.in_channels)
+        _select(layer, "weight", 0, index)
+        layer.in_channels = len(index)
+    elif isinstance(layer, _CONVOLUTIONS):
+        local = _by_group(index, layer.groups, layer.in_channels)
+        outside = layer.out_channels // layer.groups
+        rows = [
+            layer.weight.detach()[group * outside : (group + 1) * outside].index_select(
+                1, positions
+            )
+            for group, positions in enumerate(local)
+        ]
+        _replace(layer, "weight", torch.cat(rows))
+        layer.in_channels = len(index)
+    else:
+        widths(layer)
+
+
+@torch.no_grad()
+def mask_in(layer: nn.Module, drop: Sequence[int]) -> None:
+    """Make a convolution or linear layer blind to the input channels ``drop``.
+
+    What it computes then is what it would compute without them: the meaning of pruning.
+    """
+    for position in drop:
+        if isinstance(layer, nn.Linear):
+            layer.weight[:, position] = 0
+        elif isinstance(layer, _TRANSPOSED):
+            layer.weight[position] = 0
+        elif isinstance(layer, _CONVOLUTIONS):
+            inside = layer.in_channels // layer.groups
+            outside = layer.out_channels // layer.groups
+            group, local = divmod(position, inside)
+            layer.weight[group * outside : (group + 1) * outside, local] = 0
+        else:
+            widths(layer)
+
+
+def _index(layer: nn.Module, keep: Sequence[int]) -> torch.Tensor:
+    if not keep:
+        raise PruningError(
+            f"a {type(layer).__name__} would lose all its channels", remedy="keep at least one"
+        )
+    return torch.tensor(list(keep), dtype=torch.long)
+
+
+def _by_group(index: torch.Tensor, groups: int, width: int) -> list[torch.Tensor]:
+    """Positions inside each group of a grouped convolution."""
+    inside = width // groups
+    local = [index[index // inside == group] % inside for group in range(groups)]
+    if len({len(positions) for positions in local}) != 1 or not len(local[0]):
+        raise PruningError(
+            f"the {groups} groups of a convolution would become unequal",
+            remedy="remove as many channels from each group",
+        )
+    return local
+
+
+def _select(layer: nn.Module, name: str, dimension: int, index: torch.Tensor) -> None:
+    value = getattr(layer, name, None)
+    if value is not None:
+        _replace(layer, name, value.detach().index_select(dimension, index.to(value.device)))
+
+
+def _replace(layer: nn.Module, name: str, value: torch.Tensor) -> None:
+    old = getattr(layer, name)
+    if isinstance(old, nn.Parameter):
+        setattr(layer, name, nn.Parameter(value.contiguous(), requires_grad=old.requires_grad))
+    else:
+        setattr(layer, name, value.contiguous())

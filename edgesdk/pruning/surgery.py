@@ -1,0 +1,155 @@
+"""Removing channels from a copy of a model, and the model it must equal.
+
+A cut is plain data: for each layer the positions it loses on each side. It can be written as JSON,
+sent to another process and applied to a freshly built model, without tracing anything again.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+from edgesdk.errors import PruningError
+from edgesdk.pruning.layers import cut_in, cut_out, mask_in, widths
+
+__all__ = [
+    "Drops",
+    "drops_from_json",
+    "drops_to_json",
+    "mask",
+    "masked_copy",
+    "merge",
+    "prune",
+    "pruned_copy",
+    "same_outputs",
+]
+
+#: ``(module path, "in" or "out")`` -> positions that go. Layers with one side are cut on ``out``.
+Drops: TypeAlias = "dict[tuple[str, str], set[int]]"
+
+#: Largest difference, relative to the range of the original's output.
+_TOLERANCE = 1e-5
+
+
+def merge(parts: Iterable[Drops]) -> Drops:
+    """All of several cuts at once."""
+    merged: Drops = {}
+    for part in parts:
+        for key, positions in part.items():
+            merged.setdefault(key, set()).update(positions)
+    return merged
+
+
+def drops_to_json(drops: Drops) -> dict[str, dict[str, list[int]]]:
+    """The cut as JSON: layer -> side -> sorted positions."""
+    plain: dict[str, dict[str, list[int]]] = {}
+    for (layer, side), positions in sorted(drops.items()):
+        if positions:
+            plain.setdefault(layer, {})[side] = sorted(positions)
+    return plain
+
+
+def drops_from_json(plain: Mapping[str, Mapping[str, Iterable[int]]]) -> Drops:
+    """The reverse of :func:`drops_to_json`.
+
+    Raises:
+        PruningError: Something else than positions by side by layer.
+    """
+    drops: Drops = {}
+    try:
+        for layer, sides in plain.items():
+            for side, positions in sides.items():
+                if side not in ("in", "out"):
+                    raise ValueError(side)
+                drops[str(layer), side] = {int(position) for position in positions}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise PruningError(
+            f"no record of removed channels: {error}", remedy="prune the model again"
+        ) from error
+    return drops
+
+
+def prune(model: nn.Module, drops: Drops) -> None:
+    """Remove channels in place.
+
+    Args:
+        model: The model the cut was made for, or one built the same way.
+        drops: The cut.
+
+    Raises:
+        PruningError: A layer is absent, has no such position or would lose everything; the model
+            is then as it was.
+    """
+    plan = [(_layer(model, path), path, side, drops[path, side]) for path, side in _ordered(drops)]
+    steps = []
+    for layer, path, side, positions in plan:
+        width = widths(layer)[0 if side == "in" else 1]
+        if positions and not max(positions) < width:
+            raise PruningError(
+                f"{path} has {width} channels, not {max(positions) + 1}",
+                remedy="apply the cut to the model it was made for",
+            )
+        if len(positions) >= width:
+            raise PruningError(
+                f"{path} would lose all its {width} channels", remedy="keep at least one"
+            )
+        if positions:
+            steps.append((layer, side, [k for k in range(width) if k not in positions]))
+    for layer, side, keep in steps:
+        (cut_in if side == "in" else cut_out)(layer, keep)
+
+
+def mask(model: nn.Module, drops: Drops) -> None:
+    """Silence in place what :func:`prune` would remove: nobody listens to it any more."""
+    for (path, side), positions in drops.items():
+        if side == "in":
+            mask_in(_layer(model, path), sorted(positions))
+
+
+def pruned_copy(model: nn.Module, drops: Drops) -> nn.Module:
+    """A copy without the channels; see :func:`prune`."""
+    lean = copy.deepcopy(model)
+    prune(lean, drops)
+    return lean
+
+
+def masked_copy(model: nn.Module, drops: Drops) -> nn.Module:
+    """A copy in which the channels are silent; see :func:`mask`."""
+    silent = copy.deepcopy(model)
+    mask(silent, drops)
+    return silent
+
+
+def same_outputs(
+    expected: list[torch.Tensor], found: list[torch.Tensor], scale: list[torch.Tensor]
+) -> bool:
+    """Whether outputs agree within 1e-5 of the largest magnitude in ``scale``."""
+    if [value.shape for value in expected] != [value.shape for value in found]:
+        return False
+    for wanted, value, reference in zip(expected, found, scale, strict=True):
+        if not wanted.is_floating_point():
+            if not torch.equal(wanted, value):
+                return False
+            continue
+        limit = _TOLERANCE * max(1e-6, reference.detach().abs().max().item())
+        if not bool((wanted - value).abs().max() <= limit):
+            return False
+    return True
+
+
+def _ordered(drops: Drops) -> list[tuple[str, str]]:
+    # Outputs first: cutting the inputs of a grouped convolution needs its final rows.
+    return sorted(drops, key=lambda key: (key[1] == "in", key[0]))
+
+
+def _layer(model: nn.Module, path: str) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError as error:
+        raise PruningError(
+            f"the model has no layer {path}", remedy="apply the cut to the model it was made for"
+        ) from error

@@ -1,0 +1,86 @@
+"""Running a user's model on example inputs without leaving traces in it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from edgesdk.errors import PruningError
+
+__all__ = ["call", "outputs_of", "prepared_copy"]
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+# Hooks that are part of what a layer computes: without them its weight is never updated.
+_WEIGHT_HOOKS = ("WeightNorm", "SpectralNorm")
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """Call a model with a tensor, a tuple of positional or a mapping of named inputs."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    if isinstance(inputs, tuple | list):
+        return model(*inputs)
+    return model(inputs)
+
+
+def outputs_of(value: Any) -> list[torch.Tensor]:
+    """Every tensor of a nested output, in a fixed order."""
+    from torch.utils import _pytree
+
+    leaves = _pytree.tree_leaves(value)
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+def prepared_copy(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+    """A copy on the CPU in evaluation mode that requires gradients and carries no hooks.
+
+    Returns:
+        The copy, and what was not taken along.
+
+    Raises:
+        PruningError: A model that cannot be copied, or whose weights are computed by
+            parametrisations or weight-normalisation hooks.
+    """
+    for name, module in model.named_modules():
+        if parametrize.is_parametrized(module):
+            raise PruningError(
+                f"the weights of {name or type(model).__name__} are parametrised",
+                remedy="call torch.nn.utils.parametrize.remove_parametrizations first",
+            )
+        for hook in module._forward_pre_hooks.values():
+            if type(hook).__name__ in _WEIGHT_HOOKS:
+                raise PruningError(
+                    f"the weights of {name or type(model).__name__} are computed by a "
+                    f"{type(hook).__name__} hook",
+                    remedy="remove it first (torch.nn.utils.remove_weight_norm and the like)",
+                )
+    try:
+        work = copy.deepcopy(model).to("cpu").eval()
+    except Exception as error:
+        # Copying runs user code: __deepcopy__, __reduce__ and whatever hangs on the module.
+        raise PruningError(
+            f"{type(model).__name__} cannot be copied: {error}",
+            remedy="keep tensors with a gradient history out of its attributes",
+        ) from error
+    hooked = []
+    for name, module in work.named_modules():
+        stores = [store for store in _HOOKS if getattr(module, store, None)]
+        for store in stores:
+            getattr(module, store).clear()
+        if stores:
+            hooked.append(name or type(model).__name__)
+    for parameter in work.parameters():
+        if parameter.is_floating_point():
+            parameter.requires_grad_(True)
+    notes = (f"hooks on {', '.join(hooked)} are not taken along",) if hooked else ()
+    return work, notes

@@ -1,0 +1,137 @@
+"""Parameters and multiplications of a network as a function of its widths, without building it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from edgesdk.pruning.cost import count
+from edgesdk.pruning.groups import Channels
+from edgesdk.pruning.layers import CUTTABLE, is_depthwise, widths
+
+__all__ = ["Spent", "WidthsCost"]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a network costs.
+
+    Attributes:
+        params: Parameters.
+        macs: Multiply-accumulates of one input.
+    """
+
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class _Layer:
+    inside: int
+    outside: int
+    macs: int
+    weights: int
+    per_output: int
+    mixes: bool
+    # Group name and side -> positions that each of its channels has here.
+    per_channel: Mapping[tuple[str, str], int]
+
+
+class WidthsCost:
+    """The cost of every choice of widths.
+
+    Exact where each channel of a group has as many positions in a layer as every other one, and
+    where all multiplications are those of layers; attention's own are counted as they are in the
+    full model.
+
+    Args:
+        model: The full model.
+        inputs: Example inputs; cost is that of one sample.
+        channels: Its prunable channels.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Any, channels: Channels) -> None:
+        self.channels = channels
+        counted = count(model, inputs)
+        macs: dict[str, int] = {}
+        for row in counted.rows:
+            macs[row.name] = macs.get(row.name, 0) + row.macs
+        self.full = Spent(counted.params, counted.macs)
+        parts: dict[str, dict[tuple[str, str], int]] = {}
+        for group in channels.groups:
+            for member in group.members:
+                side = "in" if member.side == "in" else "out"
+                parts.setdefault(member.layer, {})[group.name, side] = len(member.positions[0])
+        self._layers: list[_Layer] = []
+        for path, per_channel in parts.items():
+            layer = model.get_submodule(path)
+            if not isinstance(layer, CUTTABLE):
+                continue
+            inside, outside = widths(layer)
+            weight = getattr(layer, "weight", None)
+            mixes = isinstance(layer, nn.modules.conv._ConvNd | nn.Linear)
+            mixes = mixes and not is_depthwise(layer)
+            weights = weight.numel() if weight is not None and mixes else 0
+            others = sum(parameter.numel() for parameter in layer.parameters()) - weights
+            self._layers.append(
+                _Layer(
+                    inside,
+                    outside,
+                    macs.get(path, 0),
+                    weights,
+                    others // outside,
+                    mixes,
+                    per_channel,
+                )
+            )
+        base = [self._of(layer, {}) for layer in self._layers]
+        self._rest = Spent(
+            self.full.params - sum(params for params, _ in base),
+            self.full.macs - sum(macs for _, macs in base),
+        )
+        self._widths = {group.name: group.width for group in channels.groups}
+
+    def _of(self, layer: _Layer, lost: Mapping[str, int]) -> tuple[int, int]:
+        inside, outside = layer.inside, layer.outside
+        for (group, side), positions in layer.per_channel.items():
+            gone = lost.get(group, 0) * positions
+            if side == "in":
+                inside -= gone
+            else:
+                outside -= gone
+        area = outside * inside if layer.mixes else outside
+        full = layer.outside * layer.inside if layer.mixes else layer.outside
+        return (
+            layer.weights * area // full + layer.per_output * outside,
+            layer.macs * area // full,
+        )
+
+    def __call__(self, counts: Mapping[str, int]) -> Spent:
+        """The cost when each group keeps ``counts[name]`` channels; absent ones keep all."""
+        lost = {name: self._widths[name] - kept for name, kept in counts.items()}
+        parts = [self._of(layer, lost) for layer in self._layers]
+        return Spent(
+            self._rest.params + sum(params for params, _ in parts),
+            self._rest.macs + sum(macs for _, macs in parts),
+        )
+
+    def depth(self) -> dict[str, float]:
+        """For each group how much it weighs in parameters rather than in multiplications.
+
+        The logarithm of parameters per multiplication that go with one of its channels, centred:
+        late layers with small maps are positive. A cut tilted along it saves more of the one or of
+        the other.
+        """
+        import math
+
+        values = {}
+        for name, width in self._widths.items():
+            lean = self({name: max(1, width // 2)})
+            params = max(1, self.full.params - lean.params)
+            macs = max(1, self.full.macs - lean.macs)
+            values[name] = math.log(params / macs)
+        middle = sum(values.values()) / len(values)
+        return {name: value - middle for name, value in values.items()}

@@ -1,0 +1,276 @@
+"""From a SOURCE and labelled images to a trained classifier in a file."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgesdk import models
+from edgesdk.errors import EdgeSdkError, OutputExistsError, TrainingError, UsageError
+from edgesdk.face import evaluation_mode
+from edgesdk.model_file import ModelFace, read_model_file, save_model
+from edgesdk.source import load
+from edgesdk.spec import ImageSpec, TensorSpec
+from edgesdk.storage import storage_errors, write_atomically
+from edgesdk.training.data.splits import DataSplits
+from edgesdk.training.evaluation import Accuracy, evaluate, logits_of
+from edgesdk.training.history import History, Progress
+from edgesdk.training.loop import fit
+from edgesdk.training.recipes import Recipe
+from edgesdk.weights import load_weights
+
+__all__ = [
+    "TrainedClassifier",
+    "build_classifier",
+    "check_output",
+    "save_classifier",
+    "train_classifier",
+]
+
+_SUFFIXES = (".edgemodel", ".safetensors")
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """What :func:`train_classifier` did.
+
+    Attributes:
+        model: Trained, in evaluation mode.
+        architecture: Its zoo name; None for a model of any other class.
+        history: Row by row.
+        test: Accuracy on the test set; None without one, or where the run was stopped.
+        processes: How many trained it.
+        device: Where, such as ``cpu``.
+        is_main: Whether this is the process that writes and speaks.
+    """
+
+    model: nn.Module
+    architecture: str | None
+    history: History
+    test: Accuracy | None
+    processes: int
+    device: str
+    is_main: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the model, as JSON values."""
+        return {
+            "architecture": self.architecture,
+            "history": self.history.to_dict(),
+            "test": None if self.test is None else asdict(self.test),
+            "processes": self.processes,
+            "device": self.device,
+        }
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse, before hours of training, what could not be written after them.
+
+    Raises:
+        UsageError: A suffix that is neither ``.edgemodel`` nor ``.safetensors``.
+        OutputExistsError: It is there already and may not be replaced.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise UsageError(
+            f"cannot write {path.name or str(path)!r}",
+            remedy="name it NAME.edgemodel, or NAME.safetensors for the weights alone",
+        )
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"{path} exists", remedy="choose another name or --overwrite")
+    if path.exists() and path.is_dir() != (path.suffix == ".edgemodel"):
+        raise OutputExistsError(
+            f"{path} is {'a folder' if path.is_dir() else 'a file'}, so it is not replaced",
+            remedy="choose another name",
+        )
+
+
+def build_classifier(
+    source: str, data: DataSplits, seed: int, weights: Path | None = None
+) -> tuple[nn.Module, str | None]:
+    """The model to train: of the zoo with fresh weights, or the user's as it is.
+
+    Args:
+        source: SOURCE. A network of the zoo is built for the classes, channels and image size of
+            the data, as far as it has such options.
+        data: What it will see.
+        seed: Of the fresh weights.
+        weights: Weights to begin from instead.
+
+    Returns:
+        The model and its zoo name, if it is of the zoo.
+
+    Raises:
+        UsageError: A network of the zoo that does not classify, or a program, which cannot learn.
+        TrainingError: The model does not take the images or has another number of classes.
+        EdgeSdkError: See :func:`edgesdk.source.load`.
+    """
+    architecture: str | None = None
+    if source in models.names():
+        architecture = source
+        model = _fresh(source, data, seed)
+        if weights is not None:
+            load_weights(model, weights)
+    else:
+        program = source.endswith(".pt2")
+        if source.rstrip("/").endswith(".edgemodel") and Path(source).is_dir():
+            architecture = read_model_file(Path(source)).architecture
+            program = architecture is None
+        if program:
+            raise UsageError(
+                f"{source} is a program captured for inference, which cannot be trained",
+                remedy="name the code that builds the model: path/file.py:factory",
+            )
+        model = load(source, weights).model
+    _check_fit(model, data)
+    return model, architecture
+
+
+def _fresh(name: str, data: DataSplits, seed: int) -> nn.Module:
+    entry = models.entry(name)
+    if entry.task != "classification":
+        raise UsageError(
+            f"{name} is for {entry.task}, not a classifier",
+            remedy="`edgesdk models` lists the classifiers",
+        )
+    module, _, kind = entry.factory.partition(":")
+    factory = getattr(importlib.import_module(module), kind)
+    channels, height, width = data.image_shape
+    fitting = {"num_classes": len(data.classes), "in_channels": channels, "pretrained": False}
+    if height == width:
+        fitting["image_size"] = height
+    known = inspect.signature(factory).parameters
+    options = {key: value for key, value in fitting.items() if key in known}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model: nn.Module = factory(**{**entry.config, **options})
+    return model
+
+
+def _check_fit(model: nn.Module, data: DataSplits) -> None:
+    channels, height, width = data.image_shape
+    try:
+        with evaluation_mode(model), torch.no_grad():
+            logits = logits_of(model(torch.zeros(2, channels, height, width)), 2)
+    except EdgeSdkError:
+        raise
+    except Exception as error:
+        # Whatever the model's own code raises on images of another shape.
+        told = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TrainingError(
+            f"the model does not take images of {channels}x{height}x{width}: {told}",
+            remedy="scale the images with --image-size, choose --channels, or name another model",
+        ) from error
+    if logits.shape[1] != len(data.classes):
+        raise TrainingError(
+            f"the model tells {logits.shape[1]} classes apart, the data have {len(data.classes)}",
+            remedy="build the model with as many classes as the data",
+        )
+
+
+def train_classifier(
+    source: str,
+    data: DataSplits,
+    recipe: Recipe,
+    *,
+    weights: Path | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = True,
+    logs: Path | None = None,
+    workers: int = 0,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> TrainedClassifier:
+    """Build a classifier for the data, train it, and measure it on the test set.
+
+    Args:
+        source: See :func:`build_classifier`.
+        data: See :func:`edgesdk.training.open_data`.
+        recipe: How to train.
+        weights: Weights to begin from.
+        checkpoint: See :func:`edgesdk.training.fit`, as for the arguments below.
+        resume: Whether to go on from a checkpoint.
+        logs: Folder for TensorBoard.
+        workers: Processes that read images.
+        progress: Called in the main process.
+        stop: Asked after every step.
+
+    Raises:
+        EdgeSdkError: See :func:`build_classifier` and :func:`edgesdk.training.fit`.
+    """
+    model, architecture = build_classifier(source, data, recipe.seed, weights)
+    history = fit(
+        model,
+        data.train,
+        recipe,
+        validation=data.validation,
+        mean=data.mean,
+        std=data.std,
+        checkpoint=checkpoint,
+        resume=resume,
+        logs=logs,
+        workers=workers,
+        progress=progress,
+        stop=stop,
+    )
+    from accelerate import PartialState
+
+    state = PartialState()
+    test = None
+    if history.finished and data.test is not None and state.is_main_process:
+        test = evaluate(model, data.test, mean=data.mean, std=data.std)
+    return TrainedClassifier(
+        model.eval(),
+        architecture,
+        history,
+        test,
+        state.num_processes,
+        str(state.device),
+        state.is_main_process,
+    )
+
+
+def save_classifier(
+    trained: TrainedClassifier, data: DataSplits, path: Path, *, overwrite: bool = False
+) -> Path:
+    """Write a trained classifier with its classes and its normalisation.
+
+    Args:
+        trained: What was trained.
+        data: What it was trained on.
+        path: ``NAME.edgemodel``, or ``NAME.safetensors`` for the weights alone.
+        overwrite: Whether it may be replaced.
+
+    Raises:
+        EdgeSdkError: See :func:`check_output` and :func:`edgesdk.model_file.save_model`.
+    """
+    check_output(path, overwrite=overwrite)
+    model = trained.model.cpu()
+    if path.suffix == ".safetensors":
+        from safetensors.torch import save
+
+        # Copies, because safetensors refuses weights that layers share.
+        tensors = {
+            key: value.detach().contiguous().clone() for key, value in model.state_dict().items()
+        }
+        with storage_errors("cannot write", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, save(tensors))
+        return path
+    face = _face(data)
+    return save_model(model, trained.architecture, path, face=face, overwrite=overwrite)
+
+
+def _face(data: DataSplits) -> ModelFace:
+    color = "grey" if data.image_shape[0] == 1 else "rgb"
+    return ModelFace(
+        inputs=(TensorSpec("image", (1, *data.image_shape), layout="NCHW"),),
+        image=ImageSpec(color=color, model_color=color, mean=data.mean, std=data.std),
+        classes=data.classes,
+    )

@@ -1,0 +1,42 @@
+"""The optimizer of a recipe."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from edgesdk.errors import TrainingError
+from edgesdk.training.recipes import Recipe
+
+__all__ = ["build_optimizer", "set_learning_rate"]
+
+
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """An optimizer of all parameters that ask for a gradient.
+
+    Raises:
+        TrainingError: There are none.
+    """
+    parameters = [value for value in model.parameters() if value.requires_grad]
+    if not parameters:
+        raise TrainingError(
+            f"{type(model).__name__} has no parameter to train",
+            remedy="give a model whose parameters require a gradient",
+        )
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            lr=rate,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=decay,
+        )
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, lr=rate, weight_decay=decay)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The rate of the next step, for every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

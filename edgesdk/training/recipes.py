@@ -1,0 +1,261 @@
+"""Recipes: everything that decides how a classifier is trained, as plain data.
+
+A recipe is JSON: five named ones come with the package (``recipes.json``), others are files of the
+user. Two runs of one recipe on one data set with one seed give the same weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from edgesdk.errors import MissingBackendError, UnknownNameError, UsageError, nearest
+
+__all__ = ["Augmentation", "Recipe", "load_recipe", "overridden", "recipe", "recipe_names"]
+
+_NAMED = Path(__file__).with_name("recipes.json")
+_FILE_SUFFIXES = (".json", ".yaml", ".yml")
+# A recipe has some twenty numbers; what is larger is something else.
+_MAX_BYTES = 2**16
+
+
+class _Settings(BaseModel):
+    """Frozen settings whose faults are errors of this SDK."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _told(type(self), error) from None
+
+
+def _told(kind: type[BaseModel], error: ValidationError) -> UsageError:
+    problem = error.errors(include_url=False, include_context=False)[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return UnknownNameError(f"key of a {kind.__name__.lower()}", key, kind.model_fields)
+    if problem["type"] == "missing":
+        return UsageError(f"the recipe does not say {key}", remedy=f"add {key}")
+    told = problem["msg"][0].lower() + problem["msg"][1:]
+    return UsageError(f"{kind.__name__.lower()}: {key}: {told}", remedy=f"correct {key}")
+
+
+class Augmentation(_Settings):
+    """Random changes of training images, drawn anew for every sample and epoch.
+
+    Attributes:
+        flip: Probability of mirroring left to right; ``true`` stands for 0.5.
+        crop: Pixels of black border added on every side before a window of the old size is cut.
+        colour: Strength of brightness, contrast and saturation: each is multiplied by a number
+            between ``1 - colour`` and ``1 + colour``. For ``uint8`` images only.
+        cutout: Side in pixels of a square that is set to the mean; its centre lies anywhere.
+    """
+
+    flip: float = Field(default=0.0, ge=0, le=1)
+    crop: int = Field(default=0, ge=0, le=512)
+    colour: float = Field(default=0.0, ge=0, le=1)
+    cutout: int = Field(default=0, ge=0, le=4096)
+
+    @field_validator("flip", mode="before")
+    @classmethod
+    def _probability(cls, value: Any) -> Any:
+        return 0.5 * value if isinstance(value, bool) else value
+
+
+class Recipe(_Settings):
+    """How to train: frozen, JSON-able, checked.
+
+    Attributes:
+        epochs: Passes over the training set.
+        batch_size: Samples a step, over all processes together.
+        optimizer: ``sgd``, ``adam`` or ``adamw``.
+        learning_rate: The highest of the run.
+        momentum: For ``sgd``.
+        nesterov: For ``sgd``.
+        weight_decay: On every parameter; decoupled from the gradient for ``adamw``.
+        schedule: ``cosine`` (to zero), ``step`` or ``constant``; it moves every step.
+        milestones: Fractions of the run at which ``step`` multiplies the rate by ``gamma``.
+        gamma: See ``milestones``.
+        warmup_epochs: Epochs, or a part of one, in which the rate rises from zero.
+        label_smoothing: Share of the target that is spread over all classes.
+        ema_decay: Decay of the averaged weights, which are what is validated and kept; 0 for off.
+        mixup: Alpha of the Beta distribution from which the share of the partner image is drawn;
+            0 for off.
+        augmentation: Random changes of images.
+        clip_gradient: Largest norm of the gradient; 0 for no limit.
+        seed: Of the order, the augmentation and everything random in the model.
+        precision: ``fp32``, or ``bf16``/``fp16`` for mixed precision.
+
+    Raises:
+        UsageError: A value out of its range, or one that is missing.
+        UnknownNameError: An unknown key; the nearest known one is named.
+    """
+
+    epochs: int = Field(ge=1, le=100_000)
+    batch_size: int = Field(ge=2, le=1_000_000)
+    optimizer: Literal["sgd", "adam", "adamw"]
+    learning_rate: float = Field(gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    gamma: float = Field(default=0.1, gt=0, le=1)
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    mixup: float = Field(default=0.0, ge=0)
+    augmentation: Augmentation = Augmentation()
+    clip_gradient: float = Field(default=0.0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
+            raise UsageError(
+                "recipe: nesterov needs sgd with momentum", remedy="set nesterov to false"
+            )
+        if self.warmup_epochs >= self.epochs:
+            raise UsageError(
+                f"recipe: warmup_epochs {self.warmup_epochs:g} leave nothing of {self.epochs} "
+                "epochs",
+                remedy="set warmup_epochs below epochs",
+            )
+
+    @field_validator("milestones")
+    @classmethod
+    def _fractions(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < value < 1 for value in values) or list(values) != sorted(set(values)):
+            raise ValueError("milestones are rising fractions of the run between 0 and 1")
+        return values
+
+    def changed(self, **values: Any) -> Self:
+        """The same recipe with other values, checked.
+
+        Args:
+            **values: Fields; ``augmentation`` may be a mapping of the keys that differ.
+        """
+        given = dict(values)
+        if isinstance(given.get("augmentation"), Mapping):
+            given["augmentation"] = {**self.augmentation.model_dump(), **given["augmentation"]}
+        return type(self)(**{**self.to_dict(), **given})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as JSON values."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_dict` gave, or a file held."""
+        return cls(**{str(key): value for key, value in values.items()})
+
+
+@cache
+def _named() -> dict[str, Recipe]:
+    text = _NAMED.read_text(encoding="utf-8")
+    return {name: Recipe.from_dict(values) for name, values in json.loads(text).items()}
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names of the recipes that come with the package, sorted."""
+    return tuple(sorted(_named()))
+
+
+def recipe(name: str) -> Recipe:
+    """A recipe that comes with the package.
+
+    Raises:
+        UnknownNameError: There is none of this name.
+    """
+    found = _named().get(name)
+    if found is None:
+        raise UnknownNameError("recipe", name, recipe_names())
+    return found
+
+
+def load_recipe(name: str) -> Recipe:
+    """A recipe by name, or from a ``.json``, ``.yaml`` or ``.yml`` file.
+
+    Raises:
+        UnknownNameError: No recipe of this name, or an unknown key in the file.
+        UsageError: No such file, or one that holds no recipe.
+        MissingBackendError: A YAML file without PyYAML.
+    """
+    path = Path(name)
+    if path.suffix.lower() not in _FILE_SUFFIXES:
+        return recipe(name)
+    if not path.is_file():
+        raise UsageError(f"no recipe file {path}", remedy="check the path")
+    if path.stat().st_size > _MAX_BYTES:
+        raise UsageError(f"{path} is too large for a recipe", remedy="name a recipe's file")
+    values = _read(path)
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds no mapping", remedy='write {"epochs": 10, ...}')
+    try:
+        return Recipe.from_dict(values)
+    except UsageError as error:
+        error.where = error.where or str(path)
+        raise
+
+
+def _read(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix.lower() == ".json":
+            return json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", remedy="correct the file") from error
+    try:
+        import yaml  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise MissingBackendError("yaml", "training") from error
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is no YAML: {error}", remedy="correct the file") from error
+
+
+def overridden(base: Recipe, settings: Iterable[str]) -> Recipe:
+    """A recipe with ``key=value`` texts laid over it.
+
+    Args:
+        base: The recipe.
+        settings: Such as ``learning_rate=0.05``, ``augmentation.crop=2``, ``milestones=0.3,0.6``.
+
+    Raises:
+        UsageError: A text of another form or a value out of range.
+        UnknownNameError: An unknown key.
+    """
+    values: dict[str, Any] = {}
+    for text in settings:
+        key, separator, value = text.partition("=")
+        key = key.strip()
+        if not separator or not key:
+            raise UsageError(f"--set {text!r} is no key=value", remedy="--set learning_rate=0.05")
+        outer, _, inner = key.partition(".")
+        if inner and outer != "augmentation":
+            close = nearest(outer, ["augmentation"])
+            remedy = f"did you mean {close}.{inner}?" if close else "only augmentation has parts"
+            raise UsageError(f"the recipe has no {key!r}", remedy=remedy)
+        if inner:
+            values.setdefault("augmentation", {})[inner] = _value(value)
+        else:
+            values[key] = _value(value)
+    return base.changed(**values)
+
+
+def _value(text: str) -> Any:
+    for form in (text, f"[{text}]"):
+        try:
+            return json.loads(form)
+        except (ValueError, RecursionError):
+            continue
+    return text.strip()
