@@ -27,6 +27,7 @@
     │   └── SessionCrashError          2  the runtime's process died on it
     ├── DataError                      2  labelled data that cannot be trained or measured on
     ├── TrainingError                  2  training cannot begin, go on or be resumed
+    │   └── DivergedError              2  the loss became NaN or infinite
     ├── PruningError                   2  no channel of the model can be removed as asked
     │   └── BudgetError                2  no choice of channels meets the budget; says the nearest
     ├── GateError                      1  everything ran, and a gate was missed
@@ -59,6 +60,7 @@ __all__ = [
     "ConverterLimitError",
     "DataError",
     "DeviceError",
+    "DivergedError",
     "DynamicShapeError",
     "EdgeSdkError",
     "FactoryError",
@@ -261,6 +263,10 @@ class TrainingError(EdgeSdkError):
     """Training cannot begin, go on or be resumed."""
 
     exit_code = 2
+
+
+class DivergedError(TrainingError):
+    """The loss became NaN or infinite."""
 
 
 class PruningError(EdgeSdkError):

@@ -31,6 +31,7 @@ __all__ = [
     "flat_example",
     "name_outputs",
     "spec_of",
+    "takes_positions_only",
     "torch_dtype",
     "training_layers",
 ]
@@ -335,6 +336,17 @@ def flat_example(
             "the example holds no tensor", remedy="a model without inputs cannot be converted"
         )
     return names, tensors, structure
+
+
+def takes_positions_only(model: nn.Module) -> bool:
+    """Whether a model is an exported program that was captured with positional arguments.
+
+    Such a one refuses the same arguments by name, although its ``forward`` names them.
+    """
+    codegen = getattr(getattr(model, "graph", None), "_codegen", None)
+    structure = getattr(getattr(codegen, "pytree_info", None), "in_spec", None)
+    children = structure.children() if structure is not None else []
+    return len(children) == 2 and children[1].num_leaves == 0
 
 
 def _in_order(model: nn.Module, kwargs: dict[str, Any]) -> dict[str, Any]:

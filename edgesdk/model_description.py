@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgesdk.errors import EdgeSdkError, SourceError, SourceNotFoundError, UsageError
 from edgesdk.spec import ImageSpec, TensorSpec
@@ -64,7 +64,14 @@ class ModelFace:
             raise UsageError("two inputs have the same name", remedy="give each its own")
 
 
-_FACE = TypeAdapter(ModelFace, config=ConfigDict(extra="forbid"))
+class _FaceRecord(BaseModel):
+    """A face in JSON, where fields nobody knows are refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    inputs: list[TensorSpec] = []
+    image: ImageSpec | None = None
+    classes: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,12 @@ class ModelDescription:
         else:
             described["program"] = PROGRAM_NAME
         if self.face is not None:
-            described["face"] = _FACE.dump_python(self.face, mode="json")
+            record = _FaceRecord(
+                inputs=list(self.face.inputs),
+                image=self.face.image,
+                classes=list(self.face.classes),
+            )
+            described["face"] = record.model_dump(mode="json")
         if self.pruning is not None:
             described["pruning"] = self.pruning
         try:
@@ -181,6 +193,7 @@ def _description(read: dict[str, Any], version: int) -> ModelDescription:
 
 def _face(face: Any) -> ModelFace:
     try:
-        return _FACE.validate_json(json.dumps(face), strict=True)
+        record = _FaceRecord.model_validate_json(json.dumps(face), strict=True)
     except ValidationError as error:
         raise ValueError("a face of another form") from error
+    return ModelFace(tuple(record.inputs), record.image, tuple(record.classes))

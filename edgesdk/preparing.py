@@ -20,6 +20,7 @@ from edgesdk.face import (
     evaluate,
     flat_example,
     spec_of,
+    takes_positions_only,
     torch_dtype,
     training_layers,
 )
@@ -281,7 +282,8 @@ def _from_specs(
         # In the order of forward(), whatever the order on the command line.
         ordered, tensors, structure = flat_example(model, dict(zip(names, tensors, strict=True)))
         by_name = {spec.name: spec for spec in specs}
-        return tuple(by_name[name] for name in ordered), tensors, structure
+        call = None if takes_positions_only(model) else structure
+        return tuple(by_name[name] for name in ordered), tensors, call
     for place, name in enumerate(names):
         if name in parameters and parameters.index(name) != place:
             wrong = next(other for other in names if other not in parameters)

@@ -80,6 +80,9 @@ FLOORS = (
     "edgesdk.unchanged",
     "edgesdk.export_run",
     "edgesdk.exporting",
+    "edgesdk.latency",
+    "edgesdk.pruning_source",
+    "edgesdk.pruning_run",
     "edgesdk.cli",
     "edgesdk.__main__",
 )

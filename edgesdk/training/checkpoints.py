@@ -148,7 +148,7 @@ def read_checkpoint(folder: Path, trained: Trained, recipe: Recipe, data: dict[s
         _match(parts["model"], own, path)
         if trained.average is not None:
             _match(parts["average"], own, path)
-        position = Position(**description["position"])
+        position = _position(description["position"])
         history = History.from_dict(description["history"])
         state = _optimizer_state(parts["optimizer"], description["optimizer"])
         groups = trained.optimizer.state_dict()["param_groups"]
@@ -163,6 +163,14 @@ def read_checkpoint(folder: Path, trained: Trained, recipe: Recipe, data: dict[s
     trained.position = position
     trained.history = history
     return True
+
+
+def _position(values: dict[str, Any]) -> Position:
+    for key, value in values.items():
+        kinds = (int,) if key in ("epoch", "step") else (int, float)
+        if type(value) not in kinds or value < 0:
+            raise ValueError(f"{key} is {value!r}")
+    return Position(**values)
 
 
 def _content(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -30,6 +30,7 @@ __all__ = [
     "TrainedClassifier",
     "build_classifier",
     "check_output",
+    "face_of",
     "save_classifier",
     "train_classifier",
 ]
@@ -263,11 +264,12 @@ def save_classifier(
             path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, save(tensors))
         return path
-    face = _face(data)
+    face = face_of(data)
     return save_model(model, trained.architecture, path, face=face, overwrite=overwrite)
 
 
-def _face(data: DataSplits) -> ModelFace:
+def face_of(data: DataSplits) -> ModelFace:
+    """How a classifier of these images is fed: shape, normalisation, classes."""
     color = "grey" if data.image_shape[0] == 1 else "rgb"
     return ModelFace(
         inputs=(TensorSpec("image", (1, *data.image_shape), layout="NCHW"),),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from edgesdk.errors import DataError, ModelOutputError
+from edgesdk.face import evaluation_mode
 from edgesdk.training.augmentation import normalised
 from edgesdk.training.batches import Share, generators_kept, read_batches
 
@@ -100,18 +101,12 @@ def scores(
         if len(rows := indices[start : start + batch_size])
     ]
     total = torch.zeros(4, dtype=torch.float64)
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with generators_kept():
-            for batch in read_batches(dataset, shares, seed=0, epoch=0):
-                images = normalised(batch.images.to(device), mean, std)
-                logits = logits_of(model(images), len(images)).float().cpu()
-                check_labels(batch.labels, batch.share.indices, logits.shape[1])
-                total += _counted(logits, batch.labels)
-    finally:
-        for module, training in modes:
-            module.training = training
+    with evaluation_mode(model), generators_kept():
+        for batch in read_batches(dataset, shares, seed=0, epoch=0):
+            images = normalised(batch.images.to(device), mean, std)
+            logits = logits_of(model(images), len(images)).float().cpu()
+            check_labels(batch.labels, batch.share.indices, logits.shape[1])
+            total += _counted(logits, batch.labels)
     return total
 
 

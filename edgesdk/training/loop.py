@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgesdk.errors import MissingBackendError, TrainingError, UsageError
+from edgesdk.errors import DivergedError, MissingBackendError, TrainingError, UsageError
 from edgesdk.training.averaging import AveragedWeights
 from edgesdk.training.batches import (
     Batch,
@@ -285,7 +285,7 @@ class _Run:
         loss, right, samples = total
         position = self.state.position
         if not math.isfinite(loss):
-            raise TrainingError(
+            raise DivergedError(
                 f"the loss is {loss} at step {self.steps} (epoch {position.epoch + 1})",
                 remedy="lower learning_rate, add warmup_epochs or clip_gradient, or check that "
                 "the images are finite",

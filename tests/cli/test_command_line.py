@@ -48,7 +48,7 @@ def test_help_and_typing_mistakes_load_nothing_heavy(edgesdk_command, arguments,
 def test_help_names_every_verb_in_one_line_each(edgesdk_command):
     ended = edgesdk_command("--help")
     assert (ended.code, ended.err) == (0, "")
-    for verb in ("doctor", "models", "export", "verify", "profile", "report"):
+    for verb in ("doctor", "models", "cost", "train", "export", "verify", "profile", "report"):
         assert re.search(rf"^  {verb} +\w", ended.out, re.MULTILINE), verb
 
 
@@ -64,6 +64,7 @@ def test_every_verb_prints_one_json_object(edgesdk_command, exported, copy_of):
     folder = str(copy_of(exported.path))
     for arguments, key in (
         (("models",), "models"),
+        (("cost", "resnet20"), "layers"),
         (("doctor", "--quick"), "machine"),
         (("profile", folder, "--target", "onnx", "--runs", "2"), "artefacts"),
         (("report", folder), "report"),

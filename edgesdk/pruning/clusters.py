@@ -1,0 +1,126 @@
+"""How many different channels a layer has: ACP's clustering of feature maps.
+
+Chang et al., "ACP: Automatic Channel Pruning via Clustering and Swarm Intelligence Optimization for
+CNN", arXiv 2101.06407; Applied Intelligence 52 (2022), step 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgesdk.errors import MissingBackendError, PruningError
+from edgesdk.pruning.groups import Channels
+from edgesdk.pruning.image_batches import evaluating, image_batches
+
+__all__ = ["cluster_widths", "count_clusters", "mean_feature_maps"]
+
+#: DBSCAN calls a point a core point with so many neighbours, itself included.
+MIN_SAMPLES = 5
+
+
+@torch.no_grad()
+def mean_feature_maps(
+    model: nn.Module,
+    channels: Channels,
+    images: Any,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    batch_size: int = 50,
+) -> dict[str, np.ndarray]:
+    """What each prunable channel answers on average over images, in evaluation mode.
+
+    Args:
+        model: Left as it is: hooks are removed again, modes given back.
+        channels: Found in it.
+        images: Data set of ``(image, label)``; the paper takes 200 at random.
+        mean: See :func:`edgesdk.training.fit`.
+        std: See :func:`edgesdk.training.fit`.
+        batch_size: Images at a time.
+
+    Returns:
+        Group name -> ``float64 [width, features]``: the flattened mean maps of the layer that the
+        group is named after.
+
+    Raises:
+        PruningError: No images.
+    """
+    sums: dict[str, torch.Tensor] = {}
+
+    def listen(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+            part = output.double().sum(0).flatten(1) if output.dim() > 2 else None
+            part = output.double().sum(0)[:, None] if part is None else part
+            sums[name] = sums[name] + part if name in sums else part
+
+        return hook
+
+    hooks = [
+        model.get_submodule(group.name).register_forward_hook(listen(group.name))
+        for group in channels.groups
+    ]
+    device = next(model.parameters()).device
+    try:
+        with evaluating(model):
+            for batch in image_batches(images, mean, std, batch_size=batch_size, device=device):
+                model(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: (total / len(images)).cpu().numpy() for name, total in sums.items()}
+
+
+def count_clusters(maps: np.ndarray, epsilon: float) -> int:
+    """Clusters plus noise points of DBSCAN on the cosine distance.
+
+    Maps that are zero everywhere have no direction: together they count as one cluster.
+
+    Args:
+        maps: ``[channels, features]``.
+        epsilon: Largest cosine distance of neighbours, 0 to 2; the paper uses 0.005 to 0.3.
+
+    Raises:
+        MissingBackendError: scikit-learn is not installed.
+        PruningError: Values that are not finite.
+    """
+    try:
+        from sklearn.cluster import DBSCAN
+    except ImportError as error:
+        raise MissingBackendError("sklearn", "pruning") from error
+    if not np.isfinite(maps).all():
+        raise PruningError(
+            "feature maps are not finite", remedy="check the model's weights and the images"
+        )
+    lengths = np.linalg.norm(maps, axis=1)
+    # Relative: what a dead channel answers may be rounding noise of a living layer.
+    dead = lengths <= 1e-12 * max(float(lengths.max(initial=0.0)), 1e-300)
+    alive = maps[~dead] / lengths[~dead, None]
+    clusters = int(bool(dead.any()))
+    if len(alive):
+        distances = np.clip(1 - alive @ alive.T, 0, 2)
+        np.fill_diagonal(distances, 0)
+        labels = (
+            DBSCAN(eps=epsilon, min_samples=MIN_SAMPLES, metric="precomputed")
+            .fit(distances)
+            .labels_
+        )
+        clusters += int(labels.max(initial=-1)) + 1 + int((labels == -1).sum())
+    return clusters
+
+
+def cluster_widths(maps: Mapping[str, np.ndarray], epsilon: float) -> dict[str, int]:
+    """The width of every group by :func:`count_clusters`; see there.
+
+    Raises:
+        PruningError: ``epsilon`` is not between 0 and 2.
+    """
+    if not 0 < epsilon <= 2:
+        raise PruningError(
+            f"epsilon is {epsilon}", remedy="give a cosine distance above 0 and up to 2"
+        )
+    return {name: max(1, count_clusters(values, epsilon)) for name, values in maps.items()}
