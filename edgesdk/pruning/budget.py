@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -268,27 +269,46 @@ def fit_widths(
     for _ in range(_MOST_STEPS):
         if miss < TOLERANCE / 20:
             break
-        tried = []
-        for group in channels.groups:
-            for neighbour in (rule.fewer, rule.more):
-                count = neighbour(group, best[group.name])
-                if count != best[group.name]:
-                    candidate = best | {group.name: count}
-                    # Of equal misses the smallest change relative to the width.
-                    change = abs(count - counts[group.name]) / group.width
-                    tried.append(
-                        (budget.miss(cost(candidate), cost.full), change, group.name, candidate)
-                    )
-        if not tried or min(tried, key=_first)[0] >= miss:
+        steps = _steps(best, channels, rule)
+        found = _best_of(steps, best, counts, cost, budget)
+        if (found is None or found[0] >= miss) and miss > TOLERANCE:
+            # Where one step is too much, one forth and one back may be right.
+            pairs = ({**one, **other} for one, other in itertools.combinations(steps, 2))
+            found = _best_of(pairs, best, counts, cost, budget)
+        if found is None or found[0] >= miss:
             break
-        miss, _, _, best = min(tried, key=_first)
+        miss, best = found[0], {**best, **found[1]}
     if miss > TOLERANCE:
         raise _unreachable(budget, cost(best), cost.full)
     return best
 
 
-def _first(entry: tuple[float, float, str, dict[str, int]]) -> tuple[float, float, str]:
-    return entry[:3]
+def _steps(best: Mapping[str, int], channels: Channels, rule: WidthRule) -> list[dict[str, int]]:
+    """Every single step from ``best``, as what it changes."""
+    return [
+        {group.name: count}
+        for group in channels.groups
+        for count in {rule.fewer(group, best[group.name]), rule.more(group, best[group.name])}
+        if count != best[group.name]
+    ]
+
+
+def _best_of(
+    changes: Iterable[Mapping[str, int]],
+    best: Mapping[str, int],
+    wanted: Mapping[str, int],
+    cost: WidthsCost,
+    budget: Budget,
+) -> tuple[float, Mapping[str, int]] | None:
+    """The change that misses the budget least; of equal ones that which stays nearest."""
+    found: tuple[tuple[float, float, list[tuple[str, int]]], Mapping[str, int]] | None = None
+    for change in changes:
+        miss = budget.miss(cost({**best, **change}), cost.full)
+        moved = sum(abs(count - wanted[name]) / wanted[name] for name, count in change.items())
+        key = (miss, moved, sorted(change.items()))
+        if found is None or key < found[0]:
+            found = (key, change)
+    return None if found is None else (found[0][0], found[1])
 
 
 def _check_reachable(channels: Channels, cost: WidthsCost, budget: Budget, rule: WidthRule) -> None:
@@ -308,7 +328,7 @@ def _unreachable(budget: Budget, nearest: Spent, full: Spent) -> BudgetError:
         if share is not None
     )
     return BudgetError(
-        f"no choice of channels gives {asked}; the nearest is "
+        f"no choice of channels was found that gives {asked}; the nearest is "
         f"{100 * (nearest.macs / full.macs - 1):.2f} % FLOPs and "
         f"{100 * (nearest.params / full.params - 1):.2f} % parameters",
         remedy="ask for less, protect fewer layers, or use a smaller --round-to",

@@ -116,7 +116,9 @@ def _weight_scores(
     for member in members:
         layer = model.get_submodule(member.layer)
         weight = getattr(layer, "weight", None)
-        if weight is not None:
+        # As Torch-Pruning counts: of the layers with one side, normalisations alone.
+        counted = member.side != "both" or isinstance(layer, nn.modules.batchnorm._BatchNorm)
+        if weight is not None and counted:
             parts.append(_by_channel(_by_position(layer, weight, member, power), member))
     return torch.stack(parts).mean(0)
 

@@ -114,7 +114,7 @@ def start(*arguments: str) -> subprocess.Popen:
     )
 
 
-def test_killed_in_mid_training_and_resumed_the_weights_are_the_same(tmp_path):
+def test_killed_in_mid_training_and_resumed_the_weights_are_the_same(tmp_path, monkeypatch, capsys):
     folder, out = tmp_path / "checkpoint", tmp_path / "killed.safetensors"
     killed = start(str(folder), str(out), "step by step")
     # Eight steps an epoch: the twelfth is in the middle of the second. Nothing says whether the
@@ -128,10 +128,16 @@ def test_killed_in_mid_training_and_resumed_the_weights_are_the_same(tmp_path):
     assert killed.returncode == -signal.SIGKILL
     assert not out.exists()
     resumed = start(str(folder), str(out))
-    whole = start("", str(tmp_path / "whole.safetensors"))
-    told = [process.communicate()[0].splitlines()[-1] for process in (resumed, whole)]
-    assert (resumed.returncode, whole.returncode) == (0, 0)
-    (rows_resumed, _, at), (rows_whole, _, _) = (line.rpartition(" ") for line in told)
+    told = resumed.communicate()[0].splitlines()[-1]
+    assert resumed.returncode == 0
+    # One that nobody ended, in a process that has done other things before.
+    monkeypatch.setattr(sys, "argv", ["", "", str(tmp_path / "whole.safetensors")])
+    with torch.random.fork_rng():
+        exec(SCRIPT, {})
+    told_whole = capsys.readouterr().out.splitlines()[-1]
+    (rows_resumed, _, at), (rows_whole, _, _) = (
+        line.rpartition(" ") for line in (told, told_whole)
+    )
     assert int(at) in (11, 12, 13)
     assert rows_resumed == rows_whole
     assert out.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,32 +53,42 @@ found["processes"] = state.num_processes
 """
 
 
-def run(folder: Path, launcher: list[str]) -> list[dict]:
+def found(folder: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("found*.json"))]
+
+
+def run_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
+    folder.mkdir(exist_ok=True)
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    monkeypatch.setattr(sys, "argv", [str(script), str(folder)])
+    with torch.random.fork_rng():
+        runpy.run_path(str(script))
+    (alone,) = found(folder)
+    return alone
+
+
+def run_launched(folder: Path) -> list[dict]:
     folder.mkdir()
     script = folder / "script.py"
     script.write_text(SCRIPT)
-    environment = {
-        key: value
-        for key, value in os.environ.items()
-        if key not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    }
+    launcher = ["-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"]
+    launcher += ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+    launcher += ["--dynamo_backend", "no", "--main_process_port", "0"]
     done = subprocess.run(
         [sys.executable, *launcher, str(script), str(folder)],
-        env={**environment, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("found*.json"))]
+    return found(folder)
 
 
-def test_two_processes_give_the_curve_of_one(tmp_path):
-    (alone,) = run(tmp_path / "one", [])
-    launcher = ["-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"]
-    launcher += ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
-    launcher += ["--dynamo_backend", "no", "--main_process_port", "0"]
-    first, second = run(tmp_path / "two", launcher)
+def test_two_processes_give_the_curve_of_one(tmp_path, monkeypatch):
+    alone = run_alone(tmp_path / "one", monkeypatch)
+    first, second = run_launched(tmp_path / "two")
     assert (alone["processes"], first["processes"], second["processes"]) == (1, 2, 2)
     # Both processes hold the same model and tell the same story.
     assert first == second
@@ -89,21 +101,9 @@ def test_two_processes_give_the_curve_of_one(tmp_path):
     assert first["norm"]["loss"] != alone["norm"]["loss"]
     assert first["norm"]["loss"][-1] < 0.85 * first["norm"]["loss"][0]
     # One process alone writes.
-    logs = list((tmp_path / "two" / "logs" / "norm").glob("events*"))
-    assert len(logs) == 1
-    # What two processes saved, one could go on from: its checkpoint is of the finished run.
-    (again,) = run_again(tmp_path)
-    assert again["norm"]["state"] == first["norm"]["state"]
-
-
-def run_again(folder: Path) -> list[dict]:
-    third = folder / "again"
-    (folder / "two").rename(third)
-    for path in third.glob("found*.json"):
+    assert len(list((tmp_path / "two" / "logs" / "norm").glob("events*"))) == 1
+    # What two processes saved, one goes on from: here from the end of the run.
+    for path in (tmp_path / "two").glob("found*.json"):
         path.unlink()
-    script = third / "script.py"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [sys.executable, str(script), str(third)], env=environment, check=True, timeout=300
-    )
-    return [json.loads(path.read_text()) for path in third.glob("found*.json")]
+    again = run_alone(tmp_path / "two", monkeypatch)
+    assert again["norm"]["state"] == first["norm"]["state"]

@@ -1,0 +1,196 @@
+"""Candidates tried here, in processes, in executors and on a Dask cluster: one answer."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+import time
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import psutil
+import pytest
+import torch
+
+from edgesdk import models
+from edgesdk.errors import UsageError, WorkerLostError
+from edgesdk.pruning import workers as places
+from edgesdk.pruning.candidates import Problem, try_candidate
+from edgesdk.pruning.channels import find_channels
+from edgesdk.pruning.workers import (
+    dask_workers,
+    executor_workers,
+    process_workers,
+    serial_workers,
+)
+from edgesdk.training import LabelledImages, Recipe
+
+RECIPE = Recipe(epochs=1, batch_size=16, learning_rate=0.05, optimizer="sgd", seed=3)
+
+
+def labelled(count: int, seed: int) -> LabelledImages:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 3
+    images = (
+        torch.randint(0, 80, (count, 1, 12, 12), generator=generator)
+        + 60 * labels[:, None, None, None]
+    )
+    return LabelledImages(images.to(torch.uint8), labels, ("a", "b", "c"), "made")
+
+
+@pytest.fixture(scope="module")
+def problem():
+    model = models.create("resnet20", num_classes=3, in_channels=1)
+    return Problem(model, labelled(48, 0), labelled(30, 1), RECIPE, mean=(0.5,), std=(0.3,))
+
+
+@pytest.fixture(scope="module")
+def candidates(problem):
+    channels = find_channels(problem.model, torch.randn(1, 1, 12, 12))
+    return [
+        group.drops(range(count))
+        for count, group in zip((2, 7, 11, 30), channels.groups[::2], strict=False)
+    ]
+
+
+def answers(work, candidates):
+    found = {}
+    work(candidates, found.__setitem__)
+    return [found[index] for index in range(len(candidates))]
+
+
+@pytest.fixture(scope="module")
+def expected(problem, candidates):
+    with serial_workers(problem) as work:
+        return answers(work, candidates)
+
+
+def test_one_after_the_other(problem, candidates, expected):
+    assert len(set(expected)) > 1
+    threads = torch.get_num_threads()
+    assert try_candidate(problem, candidates[0]) == expected[0]
+    assert torch.get_num_threads() == threads
+
+
+def test_threads_of_the_caller(problem, candidates, expected):
+    with ThreadPoolExecutor(3) as executor, executor_workers(problem, executor) as work:
+        assert answers(work, candidates) == expected
+
+
+def test_two_processes(problem, candidates, expected):
+    with process_workers(problem, 2) as work:
+        assert answers(work, candidates) == expected
+    with pytest.raises(UsageError, match="0 worker processes"), process_workers(problem, 0):
+        pass
+
+
+def test_a_killed_process_is_replaced(problem, candidates, expected):
+    stop = threading.Event()
+
+    def kill_the_first():
+        me = psutil.Process()
+        while not stop.is_set():
+            for child in me.children():
+                if "spawn_main" in " ".join(child.cmdline()):
+                    time.sleep(1.0)
+                    os.kill(child.pid, signal.SIGKILL)
+                    return
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill_the_first)
+    killer.start()
+    try:
+        with process_workers(problem, 1) as work:
+            assert answers(work, candidates) == expected
+    finally:
+        stop.set()
+        killer.join()
+
+
+class AlwaysBroken(Executor):
+    """What a pool looks like whose processes die at once, each time."""
+
+    opened = 0
+
+    def __init__(self, *given, **more):
+        type(self).opened += 1
+
+    def submit(self, function, /, *given, **more):
+        future: Future = Future()
+        future.set_exception(BrokenProcessPool("killed"))
+        return future
+
+
+def test_processes_that_keep_dying_end_the_search(problem, candidates, monkeypatch):
+    monkeypatch.setattr(places, "ProcessPoolExecutor", AlwaysBroken)
+    with process_workers(problem, 1) as work, pytest.raises(WorkerLostError, match="was lost"):
+        answers(work, candidates)
+    assert AlwaysBroken.opened == 3
+    with (
+        executor_workers(problem, AlwaysBroken()) as work,
+        pytest.raises(WorkerLostError, match="of the executor was lost"),
+    ):
+        answers(work, candidates)
+
+
+def test_the_problem_travels_by_its_source():
+    model = models.create("resnet20")
+    with torch.no_grad():
+        model.classifier.bias.fill_(0.25)
+    sent = pickle.dumps(Problem(model, None, None, None, source="resnet20"))
+    assert b"CifarResNet" not in sent
+    received = pickle.loads(sent)  # noqa: S301 - our own bytes
+    assert received.model.classifier.bias[0].item() == 0.25
+
+
+def test_a_candidate_that_diverges_gets_nothing(problem, candidates):
+    wild = Problem(
+        problem.model,
+        problem.train,
+        problem.validation,
+        RECIPE.changed(learning_rate=1e30, epochs=2),
+    )
+    assert try_candidate(wild, candidates[0]) == 0.0
+
+
+@pytest.fixture
+def cluster():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        yield cluster
+
+
+def test_a_dask_cluster_gives_the_serial_answer(problem, candidates, expected, cluster):
+    with dask_workers(problem, cluster.scheduler_address) as work:
+        assert answers(work, candidates) == expected
+
+
+def test_a_lost_dask_worker(problem, candidates, expected, cluster, monkeypatch):
+    with dask_workers(problem, cluster.scheduler_address) as work:
+        found = {}
+
+        def answered(index, value):
+            found[index] = value
+            if len(found) == 1:
+                # Its nanny starts another one; what was lost with it is made again.
+                [worker] = cluster.workers.values()
+                os.kill(worker.pid, signal.SIGKILL)
+
+        work(candidates, answered)
+        assert [found[index] for index in range(len(candidates))] == expected
+        monkeypatch.setattr(places, "_SECONDS_WITHOUT_WORKERS", 1.0)
+        cluster.scale(0)
+        with pytest.raises(WorkerLostError, match="every Dask worker was lost"):
+            answers(work, candidates)
+
+
+def test_no_scheduler(problem):
+    with (
+        pytest.raises(WorkerLostError, match="no Dask scheduler answers"),
+        dask_workers(problem, "tcp://127.0.0.1:9"),
+    ):
+        pass
