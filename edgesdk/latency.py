@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -18,7 +19,7 @@ from edgesdk.devices.base import Case, Protocol
 from edgesdk.errors import DeviceError, UsageError
 from edgesdk.exporting import export
 
-__all__ = ["LatencyGoal", "measure_latency", "parse_latency_goal"]
+__all__ = ["LatencyGoal", "LatencyMeter", "parse_latency_goal"]
 
 
 @dataclass(frozen=True)
@@ -54,79 +55,98 @@ def parse_latency_goal(place: str, share: float) -> LatencyGoal:
     return LatencyGoal(chosen.qualified(variant), device, share)
 
 
-def measure_latency(
-    models: Mapping[str, nn.Module],
-    inputs: Any,
-    targets: Sequence[str],
-    *,
-    device: str = "local",
-    threads: int = 1,
-    runs: int = 20,
-    cache: Cache | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> dict[tuple[str, str], float]:
-    """Median latency of several models on several targets, all interleaved in one run.
+class LatencyMeter:
+    """Converts models once and measures any of them side by side.
+
+    A context manager: what it converted is gone when it ends.
 
     Args:
-        models: Models by a name; converted without a parity check.
-        inputs: Example inputs of all of them.
+        inputs: Example inputs of all models.
         targets: Targets, with variant where it is not the default one.
         device: Where to run.
         threads: Threads of the runtimes.
-        runs: Timed runs of each.
+        runs: Timed runs of each artefact.
         cache: Where conversions are kept.
-        progress: Told what is done.
-
-    Returns:
-        ``(name, target with variant)`` -> seconds.
-
-    Raises:
-        EdgeSdkError: A model cannot be converted.
-        DeviceError: The device could not measure one of them.
     """
-    say = progress or (lambda text: None)
-    wanted = [target.qualified(variant) for target, variant in parse_targets(targets)]
-    chosen = find(device)
-    with tempfile.TemporaryDirectory(prefix="edgesdk-latency-") as folder:
-        cases, keys = [], []
-        for number, (name, model) in enumerate(models.items()):
-            say(f"converting {name}")
-            bundle = export(
-                model,
-                inputs,
-                targets=wanted,
-                output=Path(folder) / f"{number}.edge",
-                verify=False,
-                reference=False,
-                cache=cache,
+
+    def __init__(
+        self,
+        inputs: Any,
+        targets: Sequence[str],
+        *,
+        device: str = "local",
+        threads: int = 1,
+        runs: int = 20,
+        cache: Cache | None = None,
+    ) -> None:
+        self.targets = [target.qualified(variant) for target, variant in parse_targets(targets)]
+        self._inputs = inputs
+        self._device = find(device)
+        # Loads and operators are another question.
+        self._protocol = Protocol(threads=threads, runs=runs, cold_loads=1, operator_runs=0)
+        self._cache = cache
+        self._cases: dict[tuple[str, str], Case] = {}
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        folder = tempfile.TemporaryDirectory(prefix="edgesdk-latency-")
+        self._folder = Path(self._stack.enter_context(folder))
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._stack.close()
+
+    def add(self, name: str, model: nn.Module) -> None:
+        """Convert a model, without a parity check, under a new name.
+
+        Raises:
+            EdgeSdkError: It cannot be captured, or converted to none of the targets.
+            DeviceError: It cannot be converted to one of them.
+        """
+        bundle = export(
+            model,
+            self._inputs,
+            targets=self.targets,
+            output=self._folder / f"{len(self._cases)}.edge",
+            verify=False,
+            reference=False,
+            cache=self._cache,
+        )
+        sample = bundle.samples().inputs[0]
+        for artefact in bundle.manifest.artefacts:
+            self._cases[name, artefact.target] = Case(
+                f"{name} {artefact.target}",
+                bundle.path_of(artefact),
+                dict(sample),
+                input_specs=artefact.inputs,
+                output_specs=artefact.outputs,
             )
-            samples = bundle.samples().inputs
-            for artefact in bundle.manifest.artefacts:
-                keys.append((name, artefact.target))
-                cases.append(
-                    Case(
-                        f"{name} {artefact.target}",
-                        bundle.path_of(artefact),
-                        dict(samples[0]),
-                        input_specs=artefact.inputs,
-                        output_specs=artefact.outputs,
-                    )
+        for target in self.targets:
+            if (name, target) not in self._cases:
+                raise DeviceError(
+                    f"{name} could not be converted to {target}",
+                    remedy="export it to that target to see why",
                 )
-        say(f"measuring on {device}")
-        measured = chosen.measure(cases, Protocol(threads=threads, runs=runs), None)
-    found = {}
-    for key, measurement in zip(keys, measured, strict=True):
-        if measurement.figures is None:
-            raise DeviceError(
-                f"{key[0]} was not measured as {key[1]} on {device}: "
-                f"{measurement.failure or measurement.skipped}",
-                remedy="name a target that runs on this device",
-            )
-        found[key] = statistics.median(measurement.figures.latencies_ms) / 1000
-    for key in ((name, target) for name in models for target in wanted):
-        if key not in found:
-            raise DeviceError(
-                f"{key[0]} could not be converted to {key[1]}",
-                remedy="export it to that target to see why",
-            )
-    return found
+
+    def measure(self, names: Sequence[str]) -> dict[tuple[str, str], float]:
+        """Median latency of models that were added, all interleaved in one run.
+
+        Returns:
+            ``(name, target with variant)`` -> seconds.
+
+        Raises:
+            DeviceError: The device could not measure one of them.
+        """
+        keys = [(name, target) for name in names for target in self.targets]
+        cases = [self._cases[key] for key in keys]
+        found = {}
+        measured = self._device.measure(cases, self._protocol, None)
+        for key, measurement in zip(keys, measured, strict=True):
+            if measurement.figures is None:
+                raise DeviceError(
+                    f"{key[0]} was not measured as {key[1]} on {self._device.identifier}: "
+                    f"{measurement.failure or measurement.skipped}",
+                    remedy="name a target that runs on this device",
+                )
+            found[key] = statistics.median(measurement.figures.latencies_ms) / 1000
+        return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +12,7 @@ from torch import nn
 from edgesdk import models
 from edgesdk.cache import Cache
 from edgesdk.errors import BudgetError, PruningError, UsageError
-from edgesdk.latency import LatencyGoal, measure_latency
+from edgesdk.latency import LatencyGoal, LatencyMeter
 from edgesdk.models.widths import config_from_layers
 from edgesdk.pruning.acp import AcpProgress
 from edgesdk.pruning.budget import Budget, Selection, WidthRule
@@ -204,7 +203,7 @@ def prune(
         PruningError: The model cannot be pruned, or the proof fails.
         BudgetError: No choice of channels meets the budget; says the nearest.
         UsageError: Options that do not go together.
-        EdgeSdkError: See :func:`edgesdk.training.fit` and :func:`edgesdk.latency.measure_latency`.
+        EdgeSdkError: See :func:`edgesdk.training.fit` and :class:`edgesdk.latency.LatencyMeter`.
     """
     told = progress or PruneProgress()
     retrain = _retrain(options, data)
@@ -358,38 +357,35 @@ def _by_latency(
     share = goal.share
     best: tuple[float, Selection, tuple[float, float]] | None = None
     fastest = 1.0
-    for _ in range(_LATENCY_STEPS):
-        try:
-            selection = select_channels(
-                ranked, channels, cost, budget=Budget(macs=share), rule=rule
-            )
-        except BudgetError:
-            low = share
+    meter = LatencyMeter(
+        inputs, [goal.target], device=goal.device, threads=options.threads, cache=cache
+    )
+    with meter:
+        told.step(f"converting the full network to {goal.target}")
+        meter.add("full", work)
+        for step in range(_LATENCY_STEPS):
+            try:
+                budget = Budget(macs=share)
+                selection = select_channels(ranked, channels, cost, budget=budget, rule=rule)
+            except BudgetError:
+                low, share = share, (share + high) / 2
+                continue
+            told.step(f"trying {100 * share:.0f} % of the FLOPs on {goal.target} at {goal.device}")
+            meter.add(f"small {step}", pruned_copy(work, channels.drops(selection.kept)))
+            times = meter.measure(["full", f"small {step}"])
+            pair = (times["full", goal.target], times[f"small {step}", goal.target])
+            told.step(f"{1000 * pair[0]:.2f} ms became {1000 * pair[1]:.2f} ms")
+            ratio = pair[1] / pair[0]
+            fastest = min(fastest, ratio)
+            if ratio <= goal.share and (best is None or ratio > best[0]):
+                best = (ratio, selection, pair)
+            if goal.share - _LATENCY_TOLERANCE <= ratio <= goal.share:
+                break
+            low, high = (low, share) if ratio > goal.share else (share, high)
             share = (low + high) / 2
-            continue
-        lean = pruned_copy(work, channels.drops(selection.kept))
-        told.step(f"{100 * share:.0f} % of the FLOPs on {goal.target} at {goal.device}")
-        times = measure_latency(
-            {"full": copy.deepcopy(work), "small": lean},
-            inputs,
-            [goal.target],
-            device=goal.device,
-            threads=options.threads,
-            cache=cache,
-        )
-        pair = (times["full", goal.target], times["small", goal.target])
-        ratio = pair[1] / pair[0]
-        fastest = min(fastest, ratio)
-        told.step(f"{1000 * pair[0]:.1f} ms became {1000 * pair[1]:.1f} ms")
-        if ratio <= goal.share and (best is None or ratio > best[0]):
-            best = (ratio, selection, pair)
-        if abs(ratio - goal.share) <= _LATENCY_TOLERANCE and ratio <= goal.share:
-            break
-        low, high = (low, share) if ratio > goal.share else (share, high)
-        share = (low + high) / 2
     if best is None:
         raise BudgetError(
-            f"no network of at most {100 * goal.share:.0f} % of the latency was found on "
+            f"no network of at most {100 * goal.share:.4g} % of the latency was found on "
             f"{goal.target} at {goal.device}; the nearest has {100 * fastest:.0f} %",
             remedy="ask for less, protect fewer layers, or look at edgesdk profile for what takes "
             "the time",

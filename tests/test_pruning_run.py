@@ -11,7 +11,7 @@ import torch
 
 from edgesdk import models
 from edgesdk.errors import BudgetError, PruningError, UnknownNameError, UsageError
-from edgesdk.latency import measure_latency, parse_latency_goal
+from edgesdk.latency import LatencyMeter, parse_latency_goal
 from edgesdk.model_file import read_model_file, save_model
 from edgesdk.models.widths import config_from_layers
 from edgesdk.pruning.channels import find_channels
@@ -158,6 +158,7 @@ def test_latency_is_measured_and_met(net):
     assert result.after.macs < result.before.macs
 
 
+@pytest.mark.slow
 def test_a_latency_nothing_reaches_names_the_nearest(net):
     goal = parse_latency_goal("onnx:local", 0.0001)
     with pytest.raises(BudgetError, match="the nearest has"):
@@ -165,7 +166,9 @@ def test_a_latency_nothing_reaches_names_the_nearest(net):
 
 
 def test_latency_needs_a_target_that_runs(net):
-    times = measure_latency({"net": net}, PICTURE, ["onnx"], runs=3)
+    with LatencyMeter(PICTURE, ["onnx"], runs=3) as meter:
+        meter.add("net", net)
+        times = meter.measure(["net"])
     assert list(times) == [("net", "onnx:fp32")] and times["net", "onnx:fp32"] > 0
     with pytest.raises(UsageError, match="names no device"):
         parse_latency_goal("onnx", 0.5)
