@@ -14,6 +14,7 @@ from edgesdk.training.augmentation import augmented, mixed, mixup_share
 from edgesdk.training.batches import Batch
 from edgesdk.training.counter_random import key
 from edgesdk.training.evaluation import check_labels, logits_of
+from edgesdk.training.layout import laid_out
 from edgesdk.training.optimization import build_optimizer, set_learning_rate
 from edgesdk.training.recipes import Recipe
 
@@ -56,6 +57,7 @@ class Learner:
             )
         self._model, self._recipe, self._accelerator = model, recipe, accelerator
         self._mean, self._std = mean, std
+        self.channels_last = False
         self.optimizer = build_optimizer(model, recipe)
         self.scaler = torch.amp.GradScaler(self._device.type, enabled=recipe.precision == "fp16")
         # Moves the parameters themselves, so that the optimizer still holds them.
@@ -107,6 +109,7 @@ class Learner:
             dtype=_HALF.get(recipe.precision),
             enabled=recipe.precision in _HALF,
         ):
+            images = laid_out(images, self.channels_last)
             logits = logits_of(self._wrapped(images), len(images)).float()
         check_labels(batch.labels, share.indices, logits.shape[1])
         losses, right = self._judged(logits, labels)

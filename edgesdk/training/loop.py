@@ -26,6 +26,7 @@ from edgesdk.training.checkpoints import Position, Trained, read_checkpoint, wri
 from edgesdk.training.ending import Asked, Due
 from edgesdk.training.evaluation import Accuracy, accuracy_of, scores
 from edgesdk.training.history import EpochRecord, History, Progress
+from edgesdk.training.layout import in_fastest_layout
 from edgesdk.training.learning import Learner
 from edgesdk.training.logs import TrainingLogs
 from edgesdk.training.recipes import Recipe
@@ -100,10 +101,11 @@ def fit(
         raise UsageError("stop_after_steps is below 1", remedy="give a positive number")
     if accelerator is None:
         accelerator = _new_accelerator()
-    run = _Run(model, train, recipe, accelerator, mean=mean, std=std, workers=workers)
     modes = [(module, module.training) for module in model.modules()]
     try:
-        with generators_kept():
+        with generators_kept(), in_fastest_layout(model, _image_shape(train)) as channels_last:
+            run = _Run(model, train, recipe, accelerator, mean=mean, std=std, workers=workers)
+            run.learner.channels_last = channels_last
             if checkpoint is not None and resume:
                 run.resume(checkpoint)
             with TrainingLogs(logs if accelerator.is_main_process else None, run.steps) as written:
@@ -118,6 +120,11 @@ def fit(
     finally:
         for module, training in modes:
             module.training = training
+
+
+def _image_shape(train: Any) -> tuple[int, ...]:
+    """Of one image; nothing where there is none to look at."""
+    return tuple(train[0][0].shape) if len(train) else ()
 
 
 def _new_accelerator() -> Any:
