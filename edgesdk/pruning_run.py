@@ -56,7 +56,8 @@ class PruneOptions:
         threshold: UCP's ``1 + lambda``, where no budget is given.
         round_to: Widths are multiples of it.
         protect: Module paths whose channels stay.
-        retrain: ``scratch`` (new weights, UCP's way), ``finetune``, ``none``; ``auto`` is
+        retrain: ``scratch`` (new weights, UCP's way), ``finetune`` (from what is left; UCP's gates
+            are folded into its layers), ``none``; ``auto`` is
             ``scratch`` for ucp and ``finetune`` for the others, ``none`` without data.
         recipe: How the small network is trained.
         settings: Of the method.
@@ -214,7 +215,7 @@ def prune(
     cost = WidthsCost(work, inputs, channels)
     rule = WidthRule(options.round_to)
     told.step(f"ranking {sum(g.width for g in channels.groups)} channels by {options.method}")
-    ranking = rank(
+    ranked = rank(
         options.method,
         work,
         channels,
@@ -223,7 +224,6 @@ def prune(
         recipe=options.recipe,
         progress=told.training,
     )
-    ranked = Ranked(ranking)
     budget = _budget(options.macs, options.params)
     if options.method == "acp":
         if data is None:
@@ -232,7 +232,7 @@ def prune(
         ranked = acp_counts(
             work,
             channels,
-            ranking,
+            ranked.ranking,
             cost,
             data,
             options.settings,
@@ -251,7 +251,7 @@ def prune(
             ranked, channels, cost, budget=budget, threshold=options.threshold, rule=rule
         )
     told.step("removing channels")
-    lean = _removed(work, inputs, channels, selection)
+    lean = _removed(ranked.start or work, inputs, channels, selection)
     accuracy_before = _accuracy(work, data)
     if retrain == "scratch":
         reinitialise(lean, options.settings.seed)

@@ -18,7 +18,7 @@ from edgesdk.errors import PruningError, UsageError
 from edgesdk.pruning.groups import ChannelGroup, Channels
 from edgesdk.pruning.image_batches import evaluating, image_batches
 
-__all__ = ["Gate", "Gated", "gate_scores", "with_gates"]
+__all__ = ["Gate", "Gated", "folded", "gate_scores", "with_gates"]
 
 _REDUCTION = 16
 
@@ -164,6 +164,62 @@ def gate_scores(
     Raises:
         PruningError: No images, or a layer of a group that has no gate.
     """
+    means = _mean_gates(gated, images, mean, std, batch_size)
+    return {group.name: _score(group, means, gated) for group in channels.groups}
+
+
+@torch.no_grad()
+def folded(
+    gated: nn.Module,
+    images: Any,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    batch_size: int = 256,
+) -> nn.Module:
+    """A copy without gates whose layers are scaled by their mean gates.
+
+    Close to the gated network, as far as its gates vary little from image to image; so what it has
+    learnt is not lost with the gates.
+
+    Args:
+        gated: From :func:`with_gates`, trained.
+        images: As for :func:`gate_scores`, as are the arguments below.
+        mean: See there.
+        std: See there.
+        batch_size: See there.
+
+    Raises:
+        PruningError: No images.
+    """
+    means = _mean_gates(gated, images, mean, std, batch_size)
+    plain = copy.deepcopy(gated)
+    for path, gates in means.items():
+        module = plain.get_submodule(path)
+        layer = module.layer
+        if not isinstance(layer, nn.Module):
+            continue
+        for name in ("weight", "bias"):
+            value = getattr(layer, name, None)
+            if value is None:
+                continue
+            transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd) and name == "weight"
+            shape = [1] * value.dim()
+            shape[1 if transposed else 0] = len(gates)
+            value.mul_(gates.to(value).reshape(shape))
+        parent, _, child = path.rpartition(".")
+        setattr(plain.get_submodule(parent), child, layer)
+    return plain
+
+
+def _mean_gates(
+    gated: nn.Module,
+    images: Any,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    batch_size: int,
+) -> dict[str, torch.Tensor]:
+    """Path of every gated layer -> its gates' means over the images."""
     gates = {path: module for path, module in gated.named_modules() if isinstance(module, Gated)}
     sums: dict[str, torch.Tensor] = {}
     device = next(gated.parameters()).device
@@ -174,18 +230,18 @@ def gate_scores(
                 if module.seen is not None:
                     part = module.seen.double().sum(0).cpu()
                     sums[path] = sums[path] + part if path in sums else part
-    return {group.name: _score(group, sums, gated) / len(images) for group in channels.groups}
+    return {path: total / len(images) for path, total in sums.items()}
 
 
-def _score(group: ChannelGroup, sums: dict[str, torch.Tensor], gated: nn.Module) -> torch.Tensor:
+def _score(group: ChannelGroup, means: dict[str, torch.Tensor], gated: nn.Module) -> torch.Tensor:
     parts = []
     for member in group.producers:
-        found = [path for path in sums if path in _candidates(member.layer, group, gated)]
+        found = [path for path in means if path in _candidates(member.layer, group, gated)]
         if not found:
             raise PruningError(
                 f"{member.layer} has no gate", remedy="put gates in with with_gates first"
             )
-        values = sums[found[0]]
+        values = means[found[0]]
         parts.append(torch.stack([values[list(row)].mean() for row in member.positions]))
     return torch.stack(parts).mean(0)
 

@@ -105,11 +105,13 @@ class Ranked:
         ranking: Priorities of all channels.
         counts: Widths, where the method chooses these itself; else None.
         told: What it found, as JSON.
+        start: Network to remove the channels from, where it is not the model itself.
     """
 
     ranking: Ranking
     counts: dict[str, int] | None = None
     told: dict[str, Any] = field(default_factory=dict)
+    start: nn.Module | None = None
 
 
 def check_method(method: str) -> None:
@@ -131,7 +133,7 @@ def rank(
     data: DataSplits | None = None,
     recipe: Recipe | None = None,
     progress: Callable[[Progress], None] | None = None,
-) -> Ranking:
+) -> Ranked:
     """Priorities of all channels by a method; ACP's are those of what its candidates inherit.
 
     Args:
@@ -149,16 +151,16 @@ def rank(
     """
     check_method(method)
     if method == "l1" or (method == "acp" and settings.inherit == "l1"):
-        return l1_ranking(model, channels)
+        return Ranked(l1_ranking(model, channels))
     if method == "group_norm":
-        return group_norm_ranking(model, channels)
+        return Ranked(group_norm_ranking(model, channels))
     if method in ("random", "acp"):
-        return random_ranking(channels, settings.seed)
+        return Ranked(random_ranking(channels, settings.seed))
     chosen = settings.gate_recipe or recipe
     if data is None or chosen is None:
         raise UsageError("ucp trains a gated network", remedy="give labelled images with --data")
     scored = data.subset(max(_SCORED_IMAGES, len(data.classes)), settings.seed).train
-    return ucp_ranking(
+    ranking, start = ucp_ranking(
         model,
         channels,
         data.train,
@@ -170,6 +172,7 @@ def rank(
         checkpoint=settings.work and settings.work / "gates",
         progress=progress,
     )
+    return Ranked(ranking, start=start)
 
 
 def acp_counts(

@@ -3,7 +3,8 @@
 Chang et al., "UCP: Uniform Channel Pruning for Deep Convolutional Neural Networks Compression and
 Acceleration", arXiv 2010.01251. A gated network is trained, the mean gate of each channel is its
 score, and channels below ``1 + lambda`` times their layer's mean go. The gates are thrown away; the
-small network is trained anew, because without gates its activations are others.
+small network is trained anew, because without gates its activations are others. Where that is too
+long, the gates can be folded into the layers instead and the network trained on from there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from edgesdk.models.initialisation import initialise
-from edgesdk.pruning.gates import gate_scores, with_gates
+from edgesdk.pruning.gates import folded, gate_scores, with_gates
 from edgesdk.pruning.groups import Channels
 from edgesdk.pruning.ranking import Ranking, ranking_by_mean
 from edgesdk.training.history import Progress
@@ -38,7 +39,7 @@ def ucp_ranking(
     place: str = "layer",
     checkpoint: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
-) -> Ranking:
+) -> tuple[Ranking, nn.Module]:
     """Train a gated copy of a model and rank its channels by their gates.
 
     Args:
@@ -56,17 +57,17 @@ def ucp_ranking(
 
     Returns:
         Priorities as multiples of the layer's mean gate: the rule ``s > (1 + lambda) mean`` of the
-        paper is a priority above ``1 + lambda``.
+        paper is a priority above ``1 + lambda``. With it the trained network, its gates folded
+        into its layers: where to go on from instead of training anew.
 
     Raises:
         DivergedError: The gated network cannot be trained with this recipe.
     """
     gated = with_gates(model, channels, place=place)
     fit(gated, train, recipe, mean=mean, std=std, checkpoint=checkpoint, progress=progress)
-    scores = gate_scores(
-        gated, channels, train if scored_on is None else scored_on, mean=mean, std=std
-    )
-    return ranking_by_mean(scores)
+    seen = train if scored_on is None else scored_on
+    scores = gate_scores(gated, channels, seen, mean=mean, std=std)
+    return ranking_by_mean(scores), folded(gated, seen, mean=mean, std=std)
 
 
 def reinitialise(model: nn.Module, seed: int) -> None:

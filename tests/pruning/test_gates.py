@@ -9,7 +9,8 @@ from torch import nn
 from edgesdk import models
 from edgesdk.errors import PruningError, UsageError
 from edgesdk.pruning.channels import find_channels
-from edgesdk.pruning.gates import Gate, Gated, gate_scores, with_gates
+from edgesdk.pruning.gates import Gate, Gated, folded, gate_scores, with_gates
+from edgesdk.pruning.tracing import outputs_of
 from edgesdk.pruning.ucp import reinitialise, ucp_ranking
 from edgesdk.training import Recipe
 
@@ -104,13 +105,38 @@ def test_training_the_gates_ranks_every_channel(net):
     channels = find_channels(model, torch.randn(1, 3, 8, 8))
     recipe = Recipe(epochs=1, batch_size=8, learning_rate=0.05, optimizer="sgd")
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    ranking = ucp_ranking(model, channels, Images(32), recipe)
-    again = ucp_ranking(model, channels, Images(32), recipe)
+    ranking, plain = ucp_ranking(model, channels, Images(32), recipe)
+    again, _ = ucp_ranking(model, channels, Images(32), recipe)
+    assert not any(isinstance(module, (Gate, Gated)) for module in plain.modules())
+    assert plain.state_dict().keys() == model.state_dict().keys()
     for group in channels.groups:
         assert float(ranking[group.name].mean()) == pytest.approx(1.0)
         assert torch.equal(ranking[group.name], again[group.name])
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key])
+
+
+@pytest.mark.parametrize("place", ["layer", "norm"])
+@pytest.mark.parametrize("name", ["concat", "shared stream", "grouped"])
+def test_constant_gates_fold_without_a_difference(name, place, net):
+    channels = find_channels(net(name), torch.randn(1, 3, 8, 8))
+    gated = with_gates(net(name), channels, place=place)
+    for number, module in enumerate(gated.modules()):
+        if isinstance(module, Gate):
+            # The gate of a channel is then the same on every image.
+            nn.init.zeros_(module.excite.weight)
+            module.excite.bias = nn.Parameter(
+                torch.linspace(-1, 1, module.excite.out_features) + 0.01 * number
+            )
+    images = Images(6)
+    plain = folded(gated, images)
+    x = images.images[:3]
+    with torch.no_grad():
+        for one, other in zip(
+            outputs_of(gated.eval()(x)), outputs_of(plain.eval()(x)), strict=True
+        ):
+            assert torch.allclose(one, other, atol=1e-5)
+    assert not any(isinstance(module, Gated) for module in plain.modules())
 
 
 def test_new_weights_follow_the_seed_alone(net):
