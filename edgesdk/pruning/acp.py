@@ -23,7 +23,7 @@ from edgesdk.pruning.ranking import Ranking
 from edgesdk.pruning.swarm import Code, Swarm, SwarmSettings
 from edgesdk.pruning.widths_cost import WidthsCost
 from edgesdk.pruning.workers import Workers
-from edgesdk.storage import write_atomically
+from edgesdk.storage import storage_errors, write_atomically
 
 __all__ = ["AcpProgress", "AcpResult", "acp_search", "epsilon_for"]
 
@@ -219,4 +219,6 @@ def _opened(state: Path | None, swarm: Swarm) -> Swarm:
 
 def _save(state: Path | None, swarm: Swarm) -> None:
     if state is not None:
+        with storage_errors("cannot write", state):
+            state.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(state, json.dumps(swarm.state()).encode())

@@ -22,6 +22,7 @@ Answered: TypeAlias = "Callable[[int, float], None]"
 _MOST_LOSSES = 2
 _SECONDS_WITHOUT_WORKERS = 60.0
 _SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_TO_CONNECT = 10
 
 
 class Workers(Protocol):
@@ -167,7 +168,7 @@ def dask_workers(problem: Problem, address: str) -> Iterator[Workers]:
     except ImportError as error:
         raise MissingBackendError("distributed", "dask") from error
     try:
-        client = Client(address, timeout=10)
+        client = Client(address, timeout=_SECONDS_TO_CONNECT)
     except (OSError, TimeoutError, ValueError) as error:
         raise WorkerLostError(
             f"no Dask scheduler answers at {address}: {error}",

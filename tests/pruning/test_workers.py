@@ -188,7 +188,8 @@ def test_a_lost_dask_worker(problem, candidates, expected, cluster, monkeypatch)
             answers(work, candidates)
 
 
-def test_no_scheduler(problem):
+def test_no_scheduler(problem, monkeypatch):
+    monkeypatch.setattr(places, "_SECONDS_TO_CONNECT", 1)
     with (
         pytest.raises(WorkerLostError, match="no Dask scheduler answers"),
         dask_workers(problem, "tcp://127.0.0.1:9"),
