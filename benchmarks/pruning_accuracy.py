@@ -110,7 +110,9 @@ def cut(job: dict[str, Any]) -> dict[str, Any]:
         recipe=recipe(epochs, seed),
         settings=MethodSettings(
             seed=seed,
-            fitness_recipe=recipe(1, seed).changed(warmup_epochs=0, learning_rate=0.02),
+            fitness_recipe=recipe(epochs, seed).changed(
+                epochs=1, warmup_epochs=0, learning_rate=0.02
+            ),
             fitness_images=CANDIDATE_IMAGES,
             swarm=SwarmSettings(PARTICLES, CYCLES, seed=seed),
             work=place,

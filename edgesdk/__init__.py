@@ -12,17 +12,29 @@ if TYPE_CHECKING:
     from edgesdk.bundle import Bundle
     from edgesdk.exporting import export
     from edgesdk.profiling import profile
+    from edgesdk.pruning_run import PruneOptions, prune
     from edgesdk.report import write_report
     from edgesdk.verification import verify
 
-__all__ = ["Bundle", "__version__", "export", "profile", "verify", "write_report"]
+__all__ = [
+    "Bundle",
+    "PruneOptions",
+    "__version__",
+    "export",
+    "profile",
+    "prune",
+    "verify",
+    "write_report",
+]
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Bundle": "edgesdk.bundle",
+    "PruneOptions": "edgesdk.pruning_run",
     "export": "edgesdk.exporting",
     "profile": "edgesdk.profiling",
+    "prune": "edgesdk.pruning_run",
     "verify": "edgesdk.verification",
     "write_report": "edgesdk.report",
 }

@@ -79,8 +79,8 @@ def load_for_pruning(
             )
         architecture, face = saved.architecture, saved.face
         specs = face.inputs if face is not None else ()
-    if data is not None and architecture == source and weights is None:
-        model = build_classifier(source, data, seed)[0].eval()
+    if data is not None and architecture == source:
+        model = build_classifier(source, data, seed, weights)[0].eval()
     else:
         loaded = load(source, weights)
         model, example = loaded.model, loaded.example

