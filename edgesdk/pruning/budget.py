@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,7 @@ TOLERANCE = 0.01
 _HALVINGS = 50
 _STEEPEST = 4.0
 _MOST_STEPS = 400
+_FEW_CHOICES = 50_000
 
 
 @dataclass(frozen=True)
@@ -279,8 +280,23 @@ def fit_widths(
             break
         miss, best = found[0], {**best, **found[1]}
     if miss > TOLERANCE:
+        found = _best_of(_all_widths(channels, rule), best, counts, cost, budget)
+        if found is not None and found[0] < miss:
+            miss, best = found[0], {**best, **found[1]}
+    if miss > TOLERANCE:
         raise _unreachable(budget, cost(best), cost.full)
     return best
+
+
+def _all_widths(channels: Channels, rule: WidthRule) -> Iterator[dict[str, int]]:
+    """Every choice of widths of a network so small that there are few; else none."""
+    allowed = []
+    for group in channels.groups:
+        widths = {rule.nearest(group, count) for count in range(1, group.width + 1)}
+        allowed.append([(group.name, width) for width in sorted(widths)])
+    if math.prod(len(widths) for widths in allowed) <= _FEW_CHOICES:
+        for choice in itertools.product(*allowed):
+            yield dict(choice)
 
 
 def _steps(best: Mapping[str, int], channels: Channels, rule: WidthRule) -> list[dict[str, int]]:

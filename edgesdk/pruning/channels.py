@@ -59,7 +59,8 @@ def find_channels(
     with torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         graph = _graph(work, inputs)
-    expected = outputs_of(call(work, inputs))
+    with torch.no_grad():
+        expected = outputs_of(call(work, inputs))
     random = torch.Generator().manual_seed(seed)
     paths = {module: name for name, module in modules.items()}
     for name, root in modules.items():
@@ -97,11 +98,7 @@ def _graph(work: nn.Module, inputs: Any) -> Any:
         return [value for value in outputs_of(call(module, given)) if value.grad_fn is not None]
 
     try:
-        return graph.build_dependency(
-            work, inputs, forward_fn=lambda module, given: forward(module, given), verbose=False
-        )
-    except PruningError:
-        raise
+        return graph.build_dependency(work, inputs, forward_fn=forward, verbose=False)
     except Exception as error:
         # A tracer over arbitrary user code: whatever it raises, the model cannot be followed.
         raise PruningError(
@@ -256,6 +253,7 @@ def _blocks(
     return blocks
 
 
+@torch.no_grad()
 def _fault(
     group: ChannelGroup,
     work: nn.Module,

@@ -74,7 +74,9 @@ class Gated(nn.Module):
         return u * gates.reshape(*gates.shape, *[1] * (u.dim() - 2))
 
 
-def with_gates(model: nn.Module, channels: Channels, *, place: str = "layer") -> nn.Module:
+def with_gates(
+    model: nn.Module, channels: Channels, *, place: str = "layer", seed: int = 0
+) -> nn.Module:
     """A copy of a model with a gate on every layer that makes prunable channels.
 
     Args:
@@ -83,16 +85,17 @@ def with_gates(model: nn.Module, channels: Channels, *, place: str = "layer") ->
         place: ``layer``: on what the convolution makes, in front of the normalisation (the paper's
             VGG and CIFAR ResNet). ``norm``: behind the normalisation that follows it (its ImageNet
             ResNets); a layer without one gets its gate directly.
+        seed: Of the gates' starting values.
 
     Raises:
         UsageError: Another place.
-        PruningError: A layer is reached under two names, or makes no plain channels.
+        PruningError: A layer makes no plain channels.
     """
     if place not in PLACES:
         raise UsageError(f"place is {place!r}", remedy=f"give one of {', '.join(PLACES)}")
     gated = copy.deepcopy(model)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         for group in channels.groups:
             for path in _places(gated, group, place):
                 layer = gated.get_submodule(path)

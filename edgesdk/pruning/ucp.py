@@ -63,7 +63,7 @@ def ucp_ranking(
     Raises:
         DivergedError: The gated network cannot be trained with this recipe.
     """
-    gated = with_gates(model, channels, place=place)
+    gated = with_gates(model, channels, place=place, seed=recipe.seed)
     fit(gated, train, recipe, mean=mean, std=std, checkpoint=checkpoint, progress=progress)
     seen = train if scored_on is None else scored_on
     scores = gate_scores(gated, channels, seen, mean=mean, std=std)

@@ -132,7 +132,7 @@ def test_allowed_widths(width, round_to, blocks, count):
 
 
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_predicted_cost_is_the_counted_one(data, small_net_with_channels):
     model, picture, channels, cost = small_net_with_channels
     counts = {
