@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,8 +12,8 @@ from torch import nn
 
 from edgesdk import models
 from edgesdk.cache import Cache
-from edgesdk.errors import BudgetError, PruningError, UsageError
-from edgesdk.latency import LatencyGoal, LatencyMeter
+from edgesdk.errors import PruningError, UsageError
+from edgesdk.latency import LatencyGoal
 from edgesdk.models.widths import config_from_layers
 from edgesdk.pruning.acp import AcpProgress
 from edgesdk.pruning.budget import Budget, Selection, WidthRule
@@ -30,6 +31,7 @@ from edgesdk.pruning.surgery import drops_to_json, masked_copy, pruned_copy, sam
 from edgesdk.pruning.tracing import call, outputs_of, prepared_copy
 from edgesdk.pruning.ucp import reinitialise
 from edgesdk.pruning.widths_cost import Spent, WidthsCost
+from edgesdk.pruning_latency import LatencyOfWidths, select_by_latency
 from edgesdk.training.data.splits import DataSplits
 from edgesdk.training.evaluation import Accuracy, evaluate
 from edgesdk.training.history import Progress
@@ -39,9 +41,6 @@ from edgesdk.training.recipes import Recipe
 __all__ = ["PruneOptions", "PruneProgress", "PruneResult", "prune"]
 
 _RETRAIN = ("auto", "finetune", "none", "scratch")
-#: Steps towards a latency, each a conversion and a measurement.
-_LATENCY_STEPS = 6
-_LATENCY_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,6 @@ class PruneOptions:
             raise UsageError(
                 "a latency and a count of FLOPs or parameters at once",
                 remedy="give one of them; each decides how much is removed",
-            )
-        if self.latency is not None and self.method == "acp":
-            raise UsageError(
-                "ACP searches widths for a count, not for a latency",
-                remedy="give --flops, and measure with edgesdk profile",
             )
 
 
@@ -213,7 +207,6 @@ def prune(
     channels = find_channels(work, inputs, protect=options.protect, seed=options.settings.seed)
     channels = replace(channels, notes=(*hook_notes, *channels.notes))
     cost = WidthsCost(work, inputs, channels)
-    rule = WidthRule(options.round_to)
     told.step(f"ranking {sum(g.width for g in channels.groups)} channels by {options.method}")
     ranked = rank(
         options.method,
@@ -224,32 +217,9 @@ def prune(
         recipe=options.recipe,
         progress=told.training,
     )
-    budget = _budget(options.macs, options.params)
-    if options.method == "acp":
-        if data is None:
-            raise UsageError("acp measures candidates", remedy="give labelled images with --data")
-        told.step("searching widths")
-        ranked = acp_counts(
-            work,
-            channels,
-            ranked.ranking,
-            cost,
-            data,
-            options.settings,
-            budget=budget,
-            rule=rule,
-            source=source,
-            progress=told.search,
-        )
-    latency = None
-    if options.latency is not None:
-        selection, latency = _by_latency(
-            work, inputs, channels, ranked, cost, rule, options, options.latency, told, cache
-        )
-    else:
-        selection = select_channels(
-            ranked, channels, cost, budget=budget, threshold=options.threshold, rule=rule
-        )
+    selection, ranked, latency = _selected(
+        work, inputs, channels, ranked, cost, options, data, source, told, cache
+    )
     told.step("removing channels")
     lean = _removed(ranked.start or work, inputs, channels, selection)
     accuracy_before = _accuracy(work, data)
@@ -284,6 +254,66 @@ def prune(
         ranked.told,
         options.method,
     )
+
+
+def _selected(
+    work: nn.Module,
+    inputs: Any,
+    channels: Channels,
+    ranked: Ranked,
+    cost: WidthsCost,
+    options: PruneOptions,
+    data: DataSplits | None,
+    source: str | None,
+    told: PruneProgress,
+    cache: Cache | None,
+) -> tuple[Selection, Ranked, tuple[float, float] | None]:
+    """The channels that stay, what the method found, and the latencies if they were measured."""
+    rule = WidthRule(options.round_to)
+    budget = _budget(options.macs, options.params)
+    goal = options.latency
+    with contextlib.ExitStack() as stack:
+        measured = None
+        if goal is not None:
+            measured = stack.enter_context(
+                LatencyOfWidths(
+                    work,
+                    inputs,
+                    channels,
+                    ranked.ranking,
+                    goal,
+                    threads=options.threads,
+                    cache=cache,
+                    say=told.step,
+                )
+            )
+        if options.method == "acp":
+            if data is None:
+                raise UsageError(
+                    "acp measures candidates", remedy="give labelled images with --data"
+                )
+            told.step("searching widths")
+            ranked = acp_counts(
+                work,
+                channels,
+                ranked.ranking,
+                cost,
+                data,
+                options.settings,
+                budget=Budget(macs=goal.share) if goal is not None else budget,
+                rule=rule,
+                penalty=None if measured is None else measured.penalty,
+                source=source,
+                progress=told.search,
+            )
+        elif measured is not None:
+            selection, latency = select_by_latency(measured, ranked, channels, cost, rule)
+            return selection, ranked, latency
+        selection = select_channels(
+            ranked, channels, cost, budget=budget, threshold=options.threshold, rule=rule
+        )
+        counts = {name: len(kept) for name, kept in selection.kept.items()}
+        return selection, ranked, None if measured is None else measured.require(counts)
 
 
 def _retrain(options: PruneOptions, data: DataSplits | None) -> str:
@@ -338,56 +368,3 @@ def _rebuilt(lean: nn.Module, architecture: str | None) -> tuple[nn.Module, str 
         # Widths that the class cannot be configured with; the captured program will do.
         return lean, None
     return built.eval(), architecture
-
-
-def _by_latency(
-    work: nn.Module,
-    inputs: Any,
-    channels: Channels,
-    ranked: Ranked,
-    cost: WidthsCost,
-    rule: WidthRule,
-    options: PruneOptions,
-    goal: LatencyGoal,
-    told: PruneProgress,
-    cache: Cache | None,
-) -> tuple[Selection, tuple[float, float]]:
-    """Halve towards the count of multiplications whose network has the latency."""
-    low, high = 0.0, 1.0
-    share = goal.share
-    best: tuple[float, Selection, tuple[float, float]] | None = None
-    fastest = 1.0
-    meter = LatencyMeter(
-        inputs, [goal.target], device=goal.device, threads=options.threads, cache=cache
-    )
-    with meter:
-        told.step(f"converting the full network to {goal.target}")
-        meter.add("full", work)
-        for step in range(_LATENCY_STEPS):
-            try:
-                budget = Budget(macs=share)
-                selection = select_channels(ranked, channels, cost, budget=budget, rule=rule)
-            except BudgetError:
-                low, share = share, (share + high) / 2
-                continue
-            told.step(f"trying {100 * share:.0f} % of the FLOPs on {goal.target} at {goal.device}")
-            meter.add(f"small {step}", pruned_copy(work, channels.drops(selection.kept)))
-            times = meter.measure(["full", f"small {step}"])
-            pair = (times["full", goal.target], times[f"small {step}", goal.target])
-            told.step(f"{1000 * pair[0]:.2f} ms became {1000 * pair[1]:.2f} ms")
-            ratio = pair[1] / pair[0]
-            fastest = min(fastest, ratio)
-            if ratio <= goal.share and (best is None or ratio > best[0]):
-                best = (ratio, selection, pair)
-            if goal.share - _LATENCY_TOLERANCE <= ratio <= goal.share:
-                break
-            low, high = (low, share) if ratio > goal.share else (share, high)
-            share = (low + high) / 2
-    if best is None:
-        raise BudgetError(
-            f"no network of at most {100 * goal.share:.4g} % of the latency was found on "
-            f"{goal.target} at {goal.device}; the nearest has {100 * fastest:.0f} %",
-            remedy="ask for less, protect fewer layers, or look at edgesdk profile for what takes "
-            "the time",
-        )
-    return best[1], best[2]

@@ -160,6 +160,21 @@ def test_latency_is_measured_and_met(net):
 
 
 @pytest.mark.slow
+def test_acp_searches_under_a_latency(data):
+    wide = models.create("vgg16", widths=[[32, 32], [64, 64]], num_classes=3, in_channels=1)
+    options = PruneOptions(
+        method="acp",
+        latency=parse_latency_goal("onnx:local", 0.9),
+        retrain="none",
+        settings=MethodSettings(swarm=SwarmSettings(particles=2, cycles=1)),
+    )
+    result = prune(wide, torch.randn(1, 1, 64, 64), options, data=data)
+    assert result.latency is not None
+    assert result.latency[1] <= 0.9 * result.latency[0]
+    assert result.told["candidates"] >= 1
+
+
+@pytest.mark.slow
 def test_a_latency_nothing_reaches_names_the_nearest(net):
     goal = parse_latency_goal("onnx:local", 0.0001)
     with pytest.raises(BudgetError, match="the nearest has"):
@@ -185,8 +200,8 @@ def test_options_that_do_not_go_together(net, data):
     goal = parse_latency_goal("onnx:local", 0.5)
     with pytest.raises(UsageError, match="a latency and a count"):
         PruneOptions(latency=goal, macs=0.5)
-    with pytest.raises(UsageError, match="not for a latency"):
-        PruneOptions(latency=goal, method="acp")
+    with pytest.raises(UsageError, match="several places"):
+        MethodSettings(processes=1, dask="tcp://127.0.0.1:8786")
     with pytest.raises(UsageError, match="nothing says how much"):
         prune(net, PICTURE, PruneOptions())
     for method in ("ucp", "acp"):

@@ -81,6 +81,7 @@ FLOORS = (
     "edgesdk.export_run",
     "edgesdk.exporting",
     "edgesdk.latency",
+    "edgesdk.pruning_latency",
     "edgesdk.pruning_source",
     "edgesdk.pruning_run",
     "edgesdk.cli",

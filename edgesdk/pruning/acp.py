@@ -109,6 +109,7 @@ def acp_search(
     budget: Budget | None = None,
     settings: SwarmSettings | None = None,
     rule: WidthRule | None = None,
+    penalty: Callable[[Mapping[str, int]], float] | None = None,
     state: Path | None = None,
     progress: Callable[[AcpProgress], None] | None = None,
 ) -> AcpResult:
@@ -126,6 +127,8 @@ def acp_search(
             fitness is accuracy alone, as published.
         settings: Of the swarm.
         rule: Which widths are allowed.
+        penalty: Fitness that widths lose, in place of the budget's own term: a measured latency,
+            say. ``budget`` then only chooses where the search begins.
         state: JSON file that keeps the search; with one there it goes on from it.
         progress: Called after every candidate.
 
@@ -156,12 +159,17 @@ def acp_search(
     def widths(code: Code) -> dict[str, int]:
         return {g.name: rule.nearest(g, value) for g, value in zip(groups, code, strict=True)}
 
+    def lost(code: Code) -> float:
+        if penalty is not None:
+            return penalty(widths(code))
+        return _penalty(cost, widths(code), budget)
+
     def evaluate(codes: Sequence[Code]) -> Mapping[Code, float]:
         drops = [channels.drops(keep_best(ranking, channels, widths(code))) for code in codes]
 
         def answered(index: int, top1: float) -> None:
             code = codes[index]
-            swarm.evaluated[code] = top1 - _penalty(cost, widths(code), budget)
+            swarm.evaluated[code] = top1 - lost(code)
             _save(state, swarm)
             if progress is not None:
                 best = max(swarm.evaluated.values())
@@ -173,7 +181,7 @@ def acp_search(
 
     best = swarm.search(evaluate, after_cycle=lambda swarm: _save(state, swarm))
     counts = widths(best)
-    if budget is not None:
+    if budget is not None and penalty is None:
         counts = fit_widths(counts, channels, cost, budget, rule)
     return AcpResult(
         counts,

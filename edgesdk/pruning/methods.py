@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from edgesdk.pruning.widths_cost import WidthsCost
 from edgesdk.pruning.workers import (
     Workers,
     dask_workers,
+    executor_workers,
     process_workers,
     serial_workers,
 )
@@ -75,6 +77,7 @@ class MethodSettings:
         fitness_images: Training images of a candidate, at most; 0 for all.
         processes: Processes that try candidates; 0 for this one.
         dask: Address of a Dask scheduler whose workers try them instead.
+        executor: Any executor that tries them instead; the problem travels with each candidate.
         work: Folder that keeps trainings and searches, to go on from after an interruption.
     """
 
@@ -88,13 +91,17 @@ class MethodSettings:
     fitness_images: int = 0
     processes: int = 0
     dask: str = ""
+    executor: Executor | None = None
     work: Path | None = None
 
     def __post_init__(self) -> None:
         if self.inherit not in ("l1", "random"):
             raise UnknownNameError("choice of inherited channels", self.inherit, ("l1", "random"))
-        if self.dask and self.processes:
-            raise UsageError("a Dask cluster and processes at once", remedy="choose one of them")
+        if sum(map(bool, (self.dask, self.processes, self.executor is not None))) > 1:
+            raise UsageError(
+                "several places to try candidates in",
+                remedy="choose one of processes, a Dask cluster and an executor",
+            )
 
 
 @dataclass(frozen=True)
@@ -185,6 +192,7 @@ def acp_counts(
     *,
     budget: Budget | None,
     rule: WidthRule,
+    penalty: Callable[[Mapping[str, int]], float] | None = None,
     source: str | None = None,
     progress: Callable[[AcpProgress], None] | None = None,
 ) -> Ranked:
@@ -199,6 +207,7 @@ def acp_counts(
         settings: See :class:`MethodSettings`.
         budget: What may stay; needed where ``settings.epsilon`` is None.
         rule: Which widths are allowed.
+        penalty: See :func:`edgesdk.pruning.acp.acp_search`.
         source: SOURCE of the model, to build it again in other processes.
         progress: Called after every candidate.
 
@@ -240,6 +249,7 @@ def acp_counts(
             budget=budget,
             settings=replace(settings.swarm, seed=settings.seed),
             rule=rule,
+            penalty=penalty,
             state=settings.work and settings.work / "search.json",
             progress=progress,
         )
@@ -260,6 +270,9 @@ def acp_counts(
 def _workers(problem: Problem, settings: MethodSettings) -> Iterator[Workers]:
     if settings.dask:
         with dask_workers(problem, settings.dask) as workers:
+            yield workers
+    elif settings.executor is not None:
+        with executor_workers(problem, settings.executor) as workers:
             yield workers
     elif settings.processes:
         with process_workers(problem, settings.processes) as workers:

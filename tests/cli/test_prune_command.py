@@ -119,7 +119,7 @@ def test_methods_that_train(folder, capsys, method):
                 "-o",
                 "a.edgemodel",
             ),
-            "choose one",
+            "several places",
         ),
     ],
 )
