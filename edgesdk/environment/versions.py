@@ -80,8 +80,12 @@ def find_installed() -> Installed:
     versions: dict[str, str] = {}
     places: dict[str, list[str]] = {}
     for distribution in importlib.metadata.distributions():
-        # A half-removed package leaves metadata without a name.
-        name = distribution.metadata["Name"] if distribution.metadata else None
+        # A half-removed package leaves metadata without a name, or a folder without metadata, which
+        # the finder of the importlib_metadata package tells by an exception.
+        try:
+            name = distribution.metadata["Name"] if distribution.metadata else None
+        except FileNotFoundError:
+            continue
         if not name or not distribution.version:
             continue
         key = normalise(name)

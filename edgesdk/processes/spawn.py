@@ -52,9 +52,11 @@ class Spawned:
         """Kill what is left of the child's tree, free every descriptor, remove its scratch."""
         if os.getpid() != self.owner:
             return
-        self.channel.close()
+        # Before the channel is closed: a child that sees its end goes, and what it started in
+        # sessions of their own could not be found by it any more.
         if self.process.returncode is None:
             kill_tree(self.process.pid)
+        self.channel.close()
         os.close(self.lifeline)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_REAP)

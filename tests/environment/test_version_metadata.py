@@ -83,9 +83,13 @@ def test_a_distribution_in_two_folders_is_reported_once_for_each(
     )
 
 
+@pytest.mark.parametrize("backport", [False, True])
 def test_metadata_without_a_name_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backport: bool
 ) -> None:
+    if backport:
+        # Imported by many packages, it puts a finder of its own beside Python's.
+        pytest.importorskip("importlib_metadata")
     (tmp_path / "half_removed-1.0.dist-info").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     assert "torch" in find_installed().versions

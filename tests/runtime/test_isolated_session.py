@@ -222,11 +222,13 @@ def test_sessions_leave_nothing_behind(artefact):
     with open_isolated(artefact) as session:
         session.run(X)
     before = descriptors()
+    # Other tests may have left processes of multiprocessing, which are not ours.
+    children = set(psutil.Process().children(recursive=True))
     for _ in range(2):
         with open_isolated(artefact) as session:
             session.run(X)
     assert descriptors() == before
-    assert psutil.Process().children(recursive=True) == []
+    assert set(psutil.Process().children(recursive=True)) <= children
 
 
 def test_specs_cross_as_they_are():
