@@ -53,7 +53,6 @@ def learn(job: dict[str, Any]) -> dict[str, Any]:
     model = models.create(name, num_classes=10, in_channels=1, **config)
     reinitialise(model, job["seed"])
     work = Path(job["work"])
-    kept = work / f"{job['net']}-{job['seed']}-{job['epochs']}.safetensors"
     for turn in (1, 2):
         fit(
             model,
@@ -67,7 +66,7 @@ def learn(job: dict[str, Any]) -> dict[str, Any]:
             half = evaluate(model, data.test, mean=data.mean, std=data.std).top1
             save_file(
                 {key: value.contiguous().clone() for key, value in model.state_dict().items()},
-                kept,
+                weights_of(job),
             )
     top1 = evaluate(model, data.test, mean=data.mean, std=data.std).top1
     return {**row_of(job), "top1": top1, "top1_half": half, "macs": None, "params": None}
@@ -99,7 +98,7 @@ def cut(job: dict[str, Any]) -> dict[str, Any]:
         reinitialise(model, seed)
         place = work / f"ucp-{job['net']}-{seed}-{epochs}"
     else:
-        model.load_state_dict(load_file(work / f"{job['net']}-{seed}-{epochs}.safetensors"))
+        model.load_state_dict(load_file(weights_of(job)))
         place = work / f"{kind}-{job['net']}-{seed}-{epochs}-{CUTS[job['cut']]}"
     # Fitness is measured on images that candidates were not trained on; the final training has all.
     data = held if kind == "acp" else everything
@@ -146,6 +145,11 @@ def cut(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def weights_of(job: dict[str, Any]) -> Path:
+    """Where the unpruned network is kept after its first E epochs."""
+    return Path(job["work"]) / f"{job['net']}-{job['seed']}-{job['epochs']}.safetensors"
+
+
 def row_of(job: dict[str, Any]) -> dict[str, Any]:
     return {key: job[key] for key in ("net", "method", "cut", "seed", "epochs")}
 
@@ -188,7 +192,14 @@ def run(arguments: argparse.Namespace) -> None:
     ]
     for jobs, work_on in ((unpruned, learn), (first, cut), (rest, cut)):
         done = {key_of(row) for row in read()}
-        jobs = [job for job in jobs if key_of(job) not in done]
+        todo = {job["seed"] for job in [*first, *rest] if key_of(job) not in done}
+        jobs = [
+            job
+            for job in jobs
+            if key_of(job) not in done
+            # Its weights are what the other cuts begin from; made again, they are the same.
+            or (work_on is learn and job["seed"] in todo and not weights_of(job).exists())
+        ]
         with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
             futures = [pool.submit(work_on, job) for job in jobs]
             for future in as_completed(futures):

@@ -300,13 +300,15 @@ def test_fifty_children_leave_no_process_and_no_descriptor():
     with start() as child:
         child.request("echo", timeout=30)
     before, threads = descriptors(), threading.active_count()
+    # Other tests may have left processes of multiprocessing, which are not ours.
+    children = set(psutil.Process().children(recursive=True))
     for number in range(50):
         with start() as child:
             if number % 10 == 0:
                 child.request("echo", {"n": number}, timeout=30)
     assert descriptors() == before
     assert threading.active_count() == threads
-    assert psutil.Process().children(recursive=True) == []
+    assert set(psutil.Process().children(recursive=True)) <= children
 
 
 PARENT = """
