@@ -10,19 +10,21 @@ from torch import nn
 from edgesdk.cache import Cache
 from edgesdk.errors import BudgetError
 from edgesdk.latency import LatencyGoal, LatencyMeter
-from edgesdk.pruning.budget import Budget, Selection, WidthRule, keep_best
+from edgesdk.pruning.budget import Budget, Selection, WidthRule, fit_widths, keep_best
 from edgesdk.pruning.groups import Channels
 from edgesdk.pruning.methods import Ranked, select_channels
 from edgesdk.pruning.ranking import Ranking
 from edgesdk.pruning.surgery import pruned_copy
 from edgesdk.pruning.widths_cost import WidthsCost
 
-__all__ = ["LatencyOfWidths", "select_by_latency"]
+__all__ = ["LatencyOfWidths", "narrowed_to_goal", "select_by_latency"]
 
 #: Steps towards a latency, each a conversion and a measurement.
 _STEPS = 6
 #: How much faster than asked is near enough, as a share of the full network's latency.
 _TOLERANCE = 0.02
+#: A little less than in proportion, because a part of the time does not shrink.
+_MARGIN = 0.95
 
 
 class LatencyOfWidths:
@@ -109,6 +111,37 @@ class LatencyOfWidths:
             remedy="ask for less, protect fewer layers, or look at edgesdk profile for what takes "
             "the time",
         )
+
+
+def narrowed_to_goal(
+    measured: LatencyOfWidths,
+    counts: Mapping[str, int],
+    channels: Channels,
+    cost: WidthsCost,
+    rule: WidthRule,
+) -> dict[str, int]:
+    """Widths that meet the latency, narrowed in proportion where these do not yet.
+
+    Args:
+        measured: Within its context.
+        counts: Widths a search has found.
+        channels: The groups.
+        cost: What widths cost.
+        rule: Which widths are allowed.
+
+    Raises:
+        BudgetError: A few steps do not get there; says the nearest.
+    """
+    found = dict(counts)
+    nearest = 1.0
+    for _ in range(_STEPS):
+        full, small = measured(found)
+        nearest = min(nearest, small / full)
+        if small / full <= measured.goal.share:
+            return found
+        share = cost(found).macs / cost.full.macs * measured.goal.share / (small / full)
+        found = fit_widths(found, channels, cost, Budget(macs=share * _MARGIN), rule)
+    raise measured.unmet(nearest)
 
 
 def select_by_latency(

@@ -31,7 +31,7 @@ from edgesdk.pruning.surgery import drops_to_json, masked_copy, pruned_copy, sam
 from edgesdk.pruning.tracing import call, outputs_of, prepared_copy
 from edgesdk.pruning.ucp import reinitialise
 from edgesdk.pruning.widths_cost import Spent, WidthsCost
-from edgesdk.pruning_latency import LatencyOfWidths, select_by_latency
+from edgesdk.pruning_latency import LatencyOfWidths, narrowed_to_goal, select_by_latency
 from edgesdk.training.data.splits import DataSplits
 from edgesdk.training.evaluation import Accuracy, evaluate
 from edgesdk.training.history import Progress
@@ -309,6 +309,9 @@ def _selected(
         elif measured is not None:
             selection, latency = select_by_latency(measured, ranked, channels, cost, rule)
             return selection, ranked, latency
+        if measured is not None:
+            met = narrowed_to_goal(measured, ranked.counts or {}, channels, cost, rule)
+            ranked = replace(ranked, counts=met)
         selection = select_channels(
             ranked, channels, cost, budget=budget, threshold=options.threshold, rule=rule
         )
