@@ -215,7 +215,7 @@ def table() -> None:
         by[row["net"], row["epochs"], row["cut"], row["method"]].append(row)
     for net, epochs in sorted({(row["net"], row["epochs"]) for row in rows}):
         print(
-            f"\n{net}, {epochs} + {epochs} epochs, top-1 on the 10,000 test images, mean of seeds"
+            f"\n{net}, {epochs} + {epochs} epochs, top-1 on the 10,000 test images, mean of seeds\n"
         )
         print("| method | cut | FLOPs | parameters | top-1 % | seeds | to unpruned |")
         print("|---|---|---|---|---|---|---|")
