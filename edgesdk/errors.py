@@ -30,6 +30,8 @@
     │   └── DivergedError              2  the loss became NaN or infinite
     ├── PruningError                   2  no channel of the model can be removed as asked
     │   └── BudgetError                2  no choice of channels meets the budget; says the nearest
+    ├── QuantizationError              2  the model cannot be quantized as asked
+    │   └── UnsupportedRecipeError     2  the target has no such quantization; lists what it has
     ├── GateError                      1  everything ran, and a gate was missed
     ├── MissingEnvironmentError        3  something the machine should have is absent
     │   ├── MissingBackendError        3  a Python extra is not installed
@@ -72,6 +74,7 @@ __all__ = [
     "ModelOutputError",
     "OutputExistsError",
     "PruningError",
+    "QuantizationError",
     "SessionCrashError",
     "SessionError",
     "SourceError",
@@ -81,6 +84,7 @@ __all__ = [
     "UnknownNameError",
     "UnsafeFileError",
     "UnsupportedOperatorError",
+    "UnsupportedRecipeError",
     "UsageError",
     "WeightsError",
     "WorkerLostError",
@@ -277,6 +281,32 @@ class PruningError(EdgeSdkError):
 
 class BudgetError(PruningError):
     """No choice of channels meets the budget; the message says the nearest."""
+
+
+class QuantizationError(EdgeSdkError):
+    """The model cannot be quantized as asked."""
+
+    exit_code = 2
+
+
+class UnsupportedRecipeError(QuantizationError):
+    """The target has no such quantization.
+
+    Args:
+        target: Target with variant.
+        recipe: Name of the recipe.
+        supported: Recipes the target has.
+        reason: Why it lacks this one.
+    """
+
+    def __init__(
+        self, target: str, recipe: str, supported: Iterable[str], reason: str = ""
+    ) -> None:
+        why = f": {reason}" if reason else ""
+        super().__init__(
+            f"{target} cannot do {recipe}{why}",
+            remedy=f"{target} has {', '.join(supported) or 'no recipe at all'}",
+        )
 
 
 class GateError(EdgeSdkError):

@@ -1,0 +1,8 @@
+"""Quantization: one spec for all targets, the vendors' own quantizers, the damage measured."""
+
+from __future__ import annotations
+
+from quant.recipes import RECIPES, parse_recipe
+from quant.spec import ActivationQuant, QuantSpec, WeightQuant
+
+__all__ = ["RECIPES", "ActivationQuant", "QuantSpec", "WeightQuant", "parse_recipe"]

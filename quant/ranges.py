@@ -1,0 +1,194 @@
+"""The range of a tensor from the values it took, streamed: nothing is kept but a histogram."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from edgesdk.errors import DataError, UnknownNameError
+from quant.spec import RANGE_METHODS
+
+__all__ = ["BINS", "RangeObserver", "scale_and_zero_point"]
+
+#: Bins of the histogram; a power of two, because bins are merged in pairs.
+BINS = 2048
+
+_MOMENTUM = 0.1
+#: Values left outside on either side by ``percentile``, as a share.
+_TAIL = 1e-4
+#: Shares of the full range that ``mse`` and ``entropy`` try.
+_CANDIDATES = np.linspace(0.2, 1.0, 81)
+
+
+class RangeObserver:
+    """Sees batches of values and answers the range they should be quantized in.
+
+    Methods: ``min_max``, the extremes over everything; ``moving_average``, extremes a batch,
+    averaged with momentum 0.1 (Jacob et al. 2018, section 3.1); ``percentile``, without 0.01 % of
+    the values on either side; ``mse``, the clipped range whose rounded values lie nearest to the
+    originals in the mean of squares; ``entropy``, the clipped range whose quantized histogram
+    loses least information, by Kullback-Leibler divergence (Migacz 2017). Zero always lies in the
+    range, because padding must be exact.
+
+    Args:
+        method: One of :data:`quant.spec.RANGE_METHODS`.
+        bits: Bits of the quantized values, for ``mse`` and ``entropy``.
+
+    Raises:
+        UnknownNameError: An unknown method.
+    """
+
+    def __init__(self, method: str, bits: int = 8) -> None:
+        if method not in RANGE_METHODS:
+            raise UnknownNameError("range method", method, RANGE_METHODS)
+        self._method = method
+        self._levels = 2**bits - 1
+        self._min, self._max = math.inf, -math.inf
+        self._average: tuple[float, float] | None = None
+        self._counts = np.zeros(BINS, np.float64)
+        self._low = self._high = 0.0
+
+    @property
+    def seen(self) -> bool:
+        """Whether any value was added."""
+        return self._min <= self._max
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in one batch of any shape.
+
+        Raises:
+            DataError: A value is NaN or infinite.
+        """
+        if values.size == 0:
+            return
+        low, high = float(values.min()), float(values.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise DataError(
+                "a tensor held NaN or infinity while ranges were taken",
+                remedy="look for samples the model cannot compute on",
+            )
+        self._min, self._max = min(self._min, low), max(self._max, high)
+        old = self._average
+        self._average = (
+            (low, high)
+            if old is None
+            else (old[0] + _MOMENTUM * (low - old[0]), old[1] + _MOMENTUM * (high - old[1]))
+        )
+        if self._method in ("percentile", "mse", "entropy"):
+            self._count(values, low, high)
+
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest value to represent; zero lies between or at an end.
+
+        Raises:
+            DataError: Nothing was added.
+        """
+        if not self.seen or self._average is None:
+            raise DataError("no value was seen", remedy="calibrate with at least one sample")
+        if self._method == "min_max":
+            low, high = self._min, self._max
+        elif self._method == "moving_average":
+            low, high = self._average
+        elif self._method == "percentile":
+            low, high = self._percentile()
+        else:
+            low, high = self._clipped()
+        return min(low, 0.0), max(high, 0.0)
+
+    def _count(self, values: np.ndarray, low: float, high: float) -> None:
+        if self._low == self._high:
+            # A tensor that is one value throughout still needs a width to be counted in.
+            margin = max(abs(low), abs(high), 1e-12) * 1e-6 if low == high else 0.0
+            self._low, self._high = low - margin, high + margin
+        while low < self._low or high > self._high:
+            width = self._high - self._low
+            merged = self._counts.reshape(-1, 2).sum(1)
+            self._counts[:] = 0
+            if high > self._high:
+                self._counts[: BINS // 2] = merged
+                self._high += width
+            else:
+                self._counts[BINS // 2 :] = merged
+                self._low -= width
+        counts, _ = np.histogram(values, BINS, (self._low, self._high))
+        self._counts += counts
+
+    def _edges(self) -> np.ndarray:
+        return np.linspace(self._low, self._high, BINS + 1)
+
+    def _percentile(self) -> tuple[float, float]:
+        share = np.cumsum(self._counts) / self._counts.sum()
+        edges = self._edges()
+        low = edges[np.searchsorted(share, _TAIL, side="right")]
+        high = edges[np.searchsorted(share, 1 - _TAIL) + 1]
+        # A bin is wider than what lies in it.
+        return max(float(low), self._min), min(float(high), self._max)
+
+    def _clipped(self) -> tuple[float, float]:
+        edges = self._edges()
+        centers = (edges[:-1] + edges[1:]) / 2
+        low, high = min(self._min, 0.0), max(self._max, 0.0)
+        if low == high:
+            return low, high
+        loss = self._squared_error if self._method == "mse" else self._divergence
+        losses = [loss(centers, low * share, high * share) for share in _CANDIDATES]
+        # Of equals the widest: clipping must gain something.
+        best = len(losses) - 1 - int(np.argmin(losses[::-1]))
+        return low * float(_CANDIDATES[best]), high * float(_CANDIDATES[best])
+
+    def _quantized(self, centers: np.ndarray, low: float, high: float) -> np.ndarray:
+        step = (high - low) / self._levels
+        return np.clip(np.round((centers - low) / step), 0, self._levels) * step + low
+
+    def _squared_error(self, centers: np.ndarray, low: float, high: float) -> float:
+        error = centers - self._quantized(centers, low, high)
+        return float((self._counts * error**2).sum())
+
+    def _divergence(self, centers: np.ndarray, low: float, high: float) -> float:
+        """Of the clipped histogram from the one with a level for each group of bins."""
+        inside = (centers >= low) & (centers <= high)
+        if not inside.any():
+            return math.inf
+        reference = self._counts[inside].copy()
+        # What is clipped lands on the outermost values that are left.
+        reference[0] += self._counts[centers < low].sum()
+        reference[-1] += self._counts[centers > high].sum()
+        step = (high - low) / self._levels
+        level = np.round((centers[inside] - low) / step).astype(np.int64)
+        kept = self._counts[inside]
+        filled = kept > 0
+        total = np.bincount(level, kept, self._levels + 1)
+        count = np.bincount(level, filled, self._levels + 1)
+        spread = np.where(filled, total[level] / np.maximum(count[level], 1), 0.0)
+        p, q = reference / reference.sum(), spread / max(spread.sum(), 1e-300)
+        # Smoothed, so that clipped values at an empty end cost much but not infinitely much.
+        q = np.maximum(q, 1e-9)
+        used = p > 0
+        return float((p[used] * np.log(p[used] / q[used])).sum())
+
+
+def scale_and_zero_point(
+    low: float, high: float, *, bits: int = 8, symmetric: bool = False
+) -> tuple[float, int]:
+    """Scale and zero point of signed integers for a range (Jacob et al. 2018, equation 1).
+
+    Args:
+        low: Lowest value, at most 0.
+        high: Highest value, at least 0.
+        bits: Bits of the integers.
+        symmetric: Whether the zero point is 0 and the integers are ``-(2 ** (bits - 1) - 1)`` to
+            ``2 ** (bits - 1) - 1``.
+
+    Returns:
+        The positive scale, and the integer that stands for 0.
+    """
+    smallest, largest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    if symmetric:
+        reach = max(-low, high)
+        return (reach / largest if reach > 0 else 1.0), 0
+    if high <= low:
+        return 1.0, 0
+    scale = (high - low) / (largest - smallest)
+    zero_point = round(smallest - low / scale)
+    return scale, int(min(max(zero_point, smallest), largest))

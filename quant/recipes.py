@@ -1,0 +1,80 @@
+"""Named quantizations. A name decodes: ``w`` weights, ``a`` activations, bits, and when.
+
+=====================  =============================================================================
+``fp16``               weights and arithmetic in half precision
+``w8_only``            weights in 8 bits, a scale an output channel; arithmetic in float
+``w4_only``            the same in 4 bits
+``w4_only_block32``    4 bits, a scale for every 32 inputs of an output channel
+``w8a32_dynamic``      8-bit weights; floats between operators, each measures its input as it runs
+``w4a32_dynamic``      the same with 4-bit weights
+``w8a8_static``        8-bit weights, 8-bit activations with calibrated ranges
+``w8a16_static``       8-bit weights, 16-bit activations with calibrated ranges
+``w4a8``               4-bit weights, 8-bit activations with calibrated ranges
+``palette8`` .. ``1``  weights as indices of that many bits into a table a tensor
+=====================  =============================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edgesdk.errors import UnknownNameError, UsageError
+from quant.spec import ActivationQuant, QuantSpec, WeightQuant
+
+__all__ = ["FLOAT", "RECIPES", "parse_recipe", "parse_recipes"]
+
+#: What an artefact is called that is not quantized.
+FLOAT = "fp32"
+
+_STATIC8, _STATIC16 = ActivationQuant(8), ActivationQuant(16)
+_DYNAMIC8 = ActivationQuant(8, "dynamic")
+_W8, _W4 = WeightQuant(8), WeightQuant(4)
+
+#: Every recipe by name.
+RECIPES: dict[str, QuantSpec] = {
+    spec.name: spec
+    for spec in (
+        QuantSpec("fp16", precision="fp16"),
+        QuantSpec("w8_only", _W8),
+        QuantSpec("w4_only", _W4),
+        QuantSpec("w4_only_block32", WeightQuant(4, granularity="block", block=32)),
+        QuantSpec("w8a32_dynamic", _W8, _DYNAMIC8),
+        QuantSpec("w4a32_dynamic", _W4, _DYNAMIC8),
+        QuantSpec("w8a8_static", _W8, _STATIC8),
+        QuantSpec("w8a16_static", _W8, _STATIC16),
+        QuantSpec("w4a8", _W4, _STATIC8),
+        *(
+            QuantSpec(f"palette{bits}", WeightQuant(bits, "palette", "tensor"))
+            for bits in (8, 6, 4, 2, 1)
+        ),
+    )
+}
+
+
+def parse_recipe(text: str) -> QuantSpec:
+    """The recipe of a name.
+
+    Raises:
+        UnknownNameError: No such recipe; with the nearest.
+    """
+    name = text.strip()
+    if name not in RECIPES:
+        raise UnknownNameError("recipe", name, (*RECIPES, FLOAT))
+    return RECIPES[name]
+
+
+def parse_recipes(texts: Iterable[str]) -> list[QuantSpec | None]:
+    """Read several recipes, each once; a text may list several by commas.
+
+    Returns:
+        Recipes in the order given; None where ``fp32`` stands, which is no quantization.
+
+    Raises:
+        UnknownNameError: See :func:`parse_recipe`.
+        UsageError: One is given twice.
+    """
+    names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"recipe {name} is given twice", remedy="name each recipe once")
+    return [None if name == FLOAT else parse_recipe(name) for name in names]
