@@ -9,8 +9,51 @@ from typing import Any
 from edgesdk.errors import DynamicShapeError
 from edgesdk.manifest import CoverageRecord
 from edgesdk.spec import TensorSpec
+from quant.plan import FaceScale, QuantizedLayer
+from quant.spec import QuantSpec
 
-__all__ = ["Conversion", "ConversionRequest", "check_free_dimensions", "narrowed"]
+__all__ = [
+    "Conversion",
+    "ConversionRequest",
+    "QuantizationRequest",
+    "QuantizedConversion",
+    "check_free_dimensions",
+    "narrowed",
+]
+
+
+@dataclass(frozen=True)
+class QuantizationRequest:
+    """How a conversion quantizes.
+
+    Attributes:
+        spec: What and how finely.
+        calibration: Inputs that ranges are taken from, as the model's face takes them (see
+            :func:`quant.array_file.load_arrays`); None where none are needed.
+        samples: Inputs whose simulated answers are wanted (:class:`edgesdk.samples.Samples`),
+            likewise.
+        simulated: Where the samples go with the simulated answers.
+    """
+
+    spec: QuantSpec
+    calibration: Path | None
+    samples: Path
+    simulated: Path
+
+
+@dataclass(frozen=True)
+class QuantizedConversion:
+    """What a quantizer did, without the answers; see :class:`quant.plan.Quantized`.
+
+    Attributes:
+        layers: Operators with weights, in the order of the program.
+        float_operators: Operators that stayed float for want of a kernel, by name with count.
+        faces: Scales of int8 inputs and outputs.
+    """
+
+    layers: tuple[QuantizedLayer, ...]
+    float_operators: dict[str, int] = field(default_factory=dict)
+    faces: tuple[FaceScale, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -27,6 +70,7 @@ class ConversionRequest:
         faces: The inputs as seen from outside; another than ``inputs`` where the target types an
             image itself (Core ML) and the program takes its planes.
         coverage: Whether to find out the delegate coverage.
+        quantization: How to quantize; None for a float artefact.
     """
 
     target: str
@@ -37,6 +81,7 @@ class ConversionRequest:
     outputs: tuple[TensorSpec, ...]
     faces: tuple[TensorSpec, ...]
     coverage: bool = True
+    quantization: QuantizationRequest | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +95,7 @@ class Conversion:
         notes: What the converter did that the user should know.
         coverage: Delegate coverage, where it was asked for.
         steps: Seconds a step, by name.
+        quantized: What was quantized; None for a float artefact.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -58,6 +104,7 @@ class Conversion:
     notes: tuple[str, ...] = ()
     coverage: CoverageRecord | None = None
     steps: dict[str, float] = field(default_factory=dict)
+    quantized: QuantizedConversion | None = None
 
 
 def narrowed(spec: TensorSpec, dtypes: dict[str, str]) -> TensorSpec:

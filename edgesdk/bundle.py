@@ -177,6 +177,8 @@ def _records(manifest: Manifest) -> Iterator[FileRecord]:
     yield manifest.reference.samples
     for artefact in manifest.artefacts:
         yield artefact.file
+        if artefact.simulated is not None:
+            yield artefact.simulated
 
 
 def _read_manifest(folder: Path) -> bytes:

@@ -13,22 +13,48 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from converters.conversion import Conversion, ConversionRequest
+from converters.conversion import Conversion, ConversionRequest, QuantizationRequest
 from converters.isolation import ConversionFailed, Converter, Limits
 from converters.registry import Target
 from edgesdk.cache import Cache, code_digest, key_of, package_versions
 from edgesdk.digest import digest
 from edgesdk.errors import ConversionError, ConverterCrashError, EdgeSdkError, StorageError
-from edgesdk.manifest import ParityRecord
+from edgesdk.manifest import DropRecord, ParityRecord
 from edgesdk.preparing import Prepared, Variant
 from edgesdk.program import program_digest
 from edgesdk.spec import TensorSpec
 from edgesdk.storage import storage_errors
+from quant.spec import QuantSpec
+from quant.support import require_support
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-__all__ = ["ConversionJob", "ConvertedTarget", "FailedTarget", "write_program"]
+__all__ = [
+    "ConversionJob",
+    "ConvertedTarget",
+    "FailedTarget",
+    "QuantizationData",
+    "write_program",
+]
+
+
+@dataclass(frozen=True)
+class QuantizationData:
+    """The files that quantized conversions of one export share.
+
+    Attributes:
+        samples: What parity is measured on.
+        samples_sha256: Its digest.
+        calibration: What ranges are taken from, as the model's face takes it; None where no
+            recipe needs any.
+        calibration_sha256: Digest of ``calibration``.
+    """
+
+    samples: Path
+    samples_sha256: str
+    calibration: Path | None = None
+    calibration_sha256: str = ""
 
 
 def write_program(program: ExportedProgram, path: Path) -> None:
@@ -60,7 +86,11 @@ class ConvertedTarget:
         sha256: Its digest.
         conversion: What the converter said of it.
         seconds: What the conversion cost; null where the cache served it.
-        parity: Artefact against the model, once verified.
+        parity: Artefact against the model, once verified; of a quantized one, against the
+            simulated quantized network.
+        spec: How it was quantized; None for a float artefact.
+        simulated: The samples with the simulated network's answers.
+        drop: What it lost against the float model, once measured.
     """
 
     target: str
@@ -69,6 +99,9 @@ class ConvertedTarget:
     conversion: Conversion
     seconds: float | None
     parity: ParityRecord | None = None
+    spec: QuantSpec | None = None
+    simulated: Path | None = None
+    drop: DropRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +109,7 @@ class FailedTarget:
     """A target that gave none.
 
     Attributes:
-        target: Target with variant.
+        target: Target with variant, and the recipe where it should have been quantized.
         error: Why.
         log: The converter's last words.
     """
@@ -93,11 +126,17 @@ class ConversionJob:
         target: The target.
         variant: Its variant.
         needs: Which program it converts.
+        spec: How to quantize; None for a float artefact.
     """
 
-    def __init__(self, target: Target, variant: str, needs: Variant) -> None:
+    def __init__(
+        self, target: Target, variant: str, needs: Variant, spec: QuantSpec | None = None
+    ) -> None:
         self.target = target
-        self.name = target.qualified(variant)
+        self.qualified = target.qualified(variant)
+        #: What people see of it; each job of an export has another.
+        self.name = f"{self.qualified} {spec.name}" if spec else self.qualified
+        self.spec = spec
         self._variant = variant
         self.needs = needs
         self._request: ConversionRequest | None = None
@@ -109,7 +148,13 @@ class ConversionJob:
         self._stopped = False
         self._lock = threading.Lock()
 
-    def prepare(self, prepared: Prepared, folder: Path, cache: Cache | None) -> None:
+    def prepare(
+        self,
+        prepared: Prepared,
+        folder: Path,
+        cache: Cache | None,
+        data: QuantizationData | None = None,
+    ) -> None:
         """Capture what this target needs, look it up, and save the program if it is not there.
 
         Called in the main thread: torch's tracer is not made for several.
@@ -118,9 +163,12 @@ class ConversionJob:
             prepared: The model.
             folder: Where programs and artefacts go.
             cache: Where to look.
+            data: What a quantizing job works on.
         """
         self._cache = cache
         try:
+            if self.spec is not None:
+                require_support(self.qualified, self.spec)
             self.target.require()
             captured = prepared.capture(self.needs)
             faces = prepared.face_specs(Variant(self.needs.dynamic))
@@ -138,8 +186,9 @@ class ConversionJob:
             inputs=captured.inputs,
             outputs=captured.outputs,
             faces=faces,
+            quantization=self._quantization(artefact, data),
         )
-        self.key = key_of(self._facts(sha256, captured.inputs, captured.outputs, faces))
+        self.key = key_of(self._facts(sha256, captured.inputs, captured.outputs, faces, data))
         if cache is not None:
             facts = cache.get(self.key, folder)
             if facts is not None:
@@ -149,8 +198,24 @@ class ConversionJob:
             write_program(captured.program, program)
 
     def _file_stem(self) -> str:
-        default = self._variant == self.target.variants[0]
-        return "model" if default else f"model-{self._variant}"
+        parts = ["model"]
+        if self._variant != self.target.variants[0]:
+            parts.append(self._variant)
+        if self.spec is not None:
+            parts.append(self.spec.name)
+        return "-".join(parts)
+
+    def _quantization(
+        self, artefact: Path, data: QuantizationData | None
+    ) -> QuantizationRequest | None:
+        if self.spec is None or data is None:
+            return None
+        return QuantizationRequest(
+            self.spec,
+            data.calibration if self.spec.static else None,
+            data.samples,
+            artefact.with_name(f"{artefact.name}.simulated.safetensors"),
+        )
 
     def _facts(
         self,
@@ -158,7 +223,12 @@ class ConversionJob:
         inputs: tuple[TensorSpec, ...],
         outputs: tuple[TensorSpec, ...],
         faces: tuple[TensorSpec, ...],
+        data: QuantizationData | None,
     ) -> dict[str, Any]:
+        quantized: list[Any] = []
+        if self.spec is not None and data is not None:
+            seen = data.calibration_sha256 if self.spec.static else ""
+            quantized = [repr(self.spec), data.samples_sha256, seen]
         return {
             "kind": "conversion",
             "code": code_digest(),
@@ -166,6 +236,7 @@ class ConversionJob:
             "target": self.name,
             "file": self._file_stem(),
             "face": [str([*inputs]), str([*outputs]), str([*faces])],
+            "quantization": quantized,
             "versions": package_versions(("torch", "numpy", "protobuf", *self.target.packages)),
             "python": platform.python_version(),
             "machine": [platform.system(), platform.machine()],
@@ -187,9 +258,7 @@ class ConversionJob:
             raise ConversionError(f"{self.name} was not prepared")
         if self._served is not None:
             tell(self.name, "from the cache")
-            return ConvertedTarget(
-                self.name, request.output, digest(request.output), self._served, None
-            )
+            return self._converted(request, self._served, None)
         with self._lock:
             if self._stopped:
                 return FailedTarget(self.name, ConversionError(f"{self.name} was stopped"))
@@ -203,13 +272,25 @@ class ConversionJob:
             # What a converter began must not get into the bundle.
             _remove(request.output)
             return FailedTarget(self.name, error, failed.log)
-        result = ConvertedTarget(
-            self.name, request.output, digest(request.output), conversion, round(seconds, 2)
-        )
+        result = self._converted(request, conversion, round(seconds, 2))
         if self._cache is not None:
             facts = TypeAdapter(Conversion).dump_python(conversion, mode="json")
-            self._cache.put(self.key, facts, [request.output])
+            made = [path for path in (request.output, result.simulated) if path is not None]
+            self._cache.put(self.key, facts, made)
         return result
+
+    def _converted(
+        self, request: ConversionRequest, conversion: Conversion, seconds: float | None
+    ) -> ConvertedTarget:
+        return ConvertedTarget(
+            self.qualified,
+            request.output,
+            digest(request.output),
+            conversion,
+            seconds,
+            spec=self.spec,
+            simulated=request.quantization.simulated if request.quantization else None,
+        )
 
     def stop(self) -> None:
         """End a conversion under way; a job that is done is not touched."""

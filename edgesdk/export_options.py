@@ -12,6 +12,7 @@ from converters.isolation import Limits
 from edgesdk.cache import Cache
 from edgesdk.errors import UnknownNameError, UsageError
 from edgesdk.gates import GateOptions
+from edgesdk.quantize_options import QuantizeOptions
 from edgesdk.spec import ImageSpec, TensorSpec, parse_input
 
 __all__ = ["ExportOptions", "Progress", "with_changes"]
@@ -44,6 +45,7 @@ class ExportOptions:
         jobs: Conversions at a time; 0 for one a core, at most one a target.
         limits: What each converter may use.
         cache: Where unchanged work is served from; None for no cache.
+        quantize: How to quantize, or names of recipes; None for float artefacts.
 
     Raises:
         UsageError: A value of the wrong kind, or out of range.
@@ -63,6 +65,7 @@ class ExportOptions:
     jobs: int = 0
     limits: Limits = field(default_factory=Limits)
     cache: Cache | None = None
+    quantize: QuantizeOptions | None = None
 
     def __post_init__(self) -> None:
         for name, kinds in _KINDS.items():
@@ -88,6 +91,9 @@ class ExportOptions:
             "dynamic": tuple(_several(self.dynamic)),
             "weights": None if self.weights is None else Path(self.weights),
             "samples": tuple(Path(entry) for entry in _several(self.samples)),
+            "quantize": QuantizeOptions(tuple(_several(self.quantize)))
+            if isinstance(self.quantize, (str, tuple, list))
+            else self.quantize,
         }
         for name, value in read.items():
             # The dataclass is frozen against its users, not against itself.
@@ -108,6 +114,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "jobs": (int,),
     "limits": (Limits,),
     "cache": (Cache, type(None)),
+    "quantize": (QuantizeOptions, str, tuple, list, type(None)),
 }
 
 #: Arguments of :func:`edgesdk.export` that are no options, for a better word on a misspelt one.

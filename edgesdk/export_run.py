@@ -17,6 +17,7 @@ from edgesdk.bundle_writer import BundleWriter
 from edgesdk.cache import package_versions
 from edgesdk.conversions import ConversionJob, ConvertedTarget, FailedTarget, write_program
 from edgesdk.cost_records import cost_record
+from edgesdk.digest import digest
 from edgesdk.errors import (
     ConversionError,
     ConverterCrashError,
@@ -30,11 +31,14 @@ from edgesdk.manifest import (
     FailureRecord,
     FileRecord,
     Manifest,
+    QuantizationRecord,
     ReferenceRecord,
     SourceRecord,
 )
 from edgesdk.preparing import Prepared, Variant, make_samples
 from edgesdk.program import program_digest
+from edgesdk.quantization_inputs import QuantizationInputs
+from edgesdk.quantized_verification import PARITY_PRECISION, quantization_record, verify_quantized
 from edgesdk.samples import Samples
 from edgesdk.side_by_side import run_side_by_side
 from edgesdk.spec import DynamicDim
@@ -49,6 +53,7 @@ _VERSIONED = (
     "torch",
     "numpy",
     "torchao",
+    "ai-edge-quantizer",
     "executorch",
     "coremltools",
     "litert-torch",
@@ -84,8 +89,10 @@ class ExportRun:
                     tuple(sorted(dynamic[target.name].items())),
                     planes=prepared.image is not None and target.name == "coreml",
                 ),
+                spec,
             )
             for target, variant in chosen
+            for spec in (settings.quantize.specs if settings.quantize else [None])
         ]
         everything: dict[str, DynamicDim] = {}
         for dims in dynamic.values():
@@ -93,9 +100,15 @@ class ExportRun:
         self._widest = Variant(tuple(sorted(everything.items())))
 
         self._files = tuple(settings.samples) or tuple(_shipped_photographs(prepared))
+        # What quantization reads need not lie in files; its parts are served one by one.
         self._unchanged = UnchangedExport.of(
-            settings.cache, prepared, self._deciding_options(), self._files, self._distributions()
+            settings.cache if settings.quantize is None else None,
+            prepared,
+            self._deciding_options(),
+            self._files,
+            self._distributions(),
         )
+        self._inputs: QuantizationInputs | None = None
 
     def run(self, name: str) -> Bundle:
         """Convert, prove and write.
@@ -173,8 +186,18 @@ class ExportRun:
     def _convert_and_verify(
         self, samples: Samples, file: FileRecord
     ) -> list[ConvertedTarget | FailedTarget]:
+        folder = self._writer.folder
+        data = None
+        if self._settings.quantize is not None:
+            self._inputs = QuantizationInputs.read(
+                self._settings.quantize,
+                self._prepared,
+                [job.spec for job in self._jobs if job.spec],
+                on_step=lambda step: self._tell("model", step),
+            )
+            data = self._inputs.write(folder, folder / file.path, file.sha256)
         for job in self._jobs:
-            job.prepare(self._prepared, self._writer.folder, self._settings.cache)
+            job.prepare(self._prepared, folder, self._settings.cache, data)
         self._tell("model", "ready")
         for job in self._jobs:
             self._tell(job.name, "waiting")
@@ -196,6 +219,8 @@ class ExportRun:
             self._tell(job.name, "from the cache" if result.seconds is None else "converted")
             return result
         self._tell(job.name, "verifying")
+        if job.spec is not None:
+            return self._prove_quantized(job, result)
         conversion = result.conversion
         gate = self._settings.gates.gate(conversion.precision)
 
@@ -226,6 +251,31 @@ class ExportRun:
             parity = not_run(job.name, gate, error)
         self._tell(job.name, verdict(job.name, parity))
         return replace(result, parity=parity)
+
+    def _prove_quantized(self, job: ConversionJob, result: ConvertedTarget) -> ConvertedTarget:
+        """Parity with the simulation, and what was lost against the float model."""
+        options, inputs = self._settings.quantize, self._inputs
+        if options is None or inputs is None or result.simulated is None:
+            raise ConversionError(f"{job.name} was not quantized")
+        try:
+            parity, drop = verify_quantized(
+                result,
+                inputs.evaluation,
+                bound=options.max_drop,
+                gates=self._settings.gates,
+                simulated_sha256=digest(result.simulated),
+                labels=self._prepared.loaded.labels,
+                cache=self._settings.cache,
+                facts={
+                    "versions": package_versions(job.target.packages),
+                    "machine": [platform.system(), platform.machine()],
+                },
+            )
+        except MissingEnvironmentError as error:
+            gate = self._settings.gates.gate(PARITY_PRECISION)
+            parity, drop = not_run(job.qualified, gate, error), None
+        self._tell(job.name, verdict(job.qualified, parity))
+        return replace(result, parity=parity, drop=drop)
 
     def _manifest(
         self,
@@ -286,6 +336,11 @@ class ExportRun:
             target=result.target,
             file=self._writer.add(result.path, result.path.name),
             precision="fp16" if conversion.precision == "fp16" else "fp32",
+            quantization=result.spec.name if result.spec else None,
+            quantized=self._quantization_record(result),
+            simulated=self._writer.add(result.simulated, result.simulated.name)
+            if result.simulated
+            else None,
             inputs=list(conversion.inputs),
             outputs=list(conversion.outputs),
             conversion_seconds=result.seconds,
@@ -293,6 +348,11 @@ class ExportRun:
             parity=result.parity,
             coverage=conversion.coverage,
         )
+
+    def _quantization_record(self, result: ConvertedTarget) -> QuantizationRecord | None:
+        if result.spec is None or self._inputs is None:
+            return None
+        return quantization_record(result, self._inputs.record(result.spec))
 
 
 def _shipped_photographs(prepared: Prepared) -> Sequence[Path]:

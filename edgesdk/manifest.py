@@ -1,4 +1,4 @@
-"""The schema of ``manifest.json``, version 2: what a bundle says of itself.
+"""The schema of ``manifest.json``, version 3: what a bundle says of itself.
 
 The apps read the same file, so every field is plain JSON. A reader refuses a newer schema; fields
 are only added with a new version.
@@ -11,17 +11,29 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from edgesdk.manifest_cost import CostRecord, LayerCostRecord
+from edgesdk.manifest_quantization import (
+    CalibrationRecord,
+    DropRecord,
+    FaceScaleRecord,
+    LayerHarmRecord,
+    QuantizationRecord,
+    QuantizedLayerRecord,
+)
 from edgesdk.spec import TensorSpec
 
 __all__ = [
     "SCHEMA_VERSION",
     "ArtefactRecord",
+    "CalibrationRecord",
     "CostRecord",
     "CoverageRecord",
+    "DropRecord",
+    "FaceScaleRecord",
     "FailureRecord",
     "FileRecord",
     "GateRecord",
     "LayerCostRecord",
+    "LayerHarmRecord",
     "LeftOperator",
     "Manifest",
     "OperatorTime",
@@ -29,12 +41,14 @@ __all__ = [
     "ParityRecord",
     "Percentiles",
     "ProfileRecord",
+    "QuantizationRecord",
+    "QuantizedLayerRecord",
     "ReferenceRecord",
     "SourceRecord",
 ]
 
 #: Raised whenever a reader of the version before would misread a manifest.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _Item = TypeVar("_Item")
 # The first wrong item of a list ends its reading: a million wrong ones cost no million errors.
@@ -278,6 +292,9 @@ class ArtefactRecord(_Record):
         file: The file.
         precision: ``fp32`` or ``fp16``.
         quantization: Name of the quantization recipe, null for none.
+        quantized: How it was quantized, null where it was not.
+        simulated: The answers of the simulated quantized network, which parity is held against;
+            null where it is held against the model itself.
         inputs: The artefact's own face (int64 may have become int32, an image uint8).
         outputs: Likewise.
         conversion_seconds: Time the converter's process took; null when served from the cache.
@@ -291,6 +308,8 @@ class ArtefactRecord(_Record):
     file: FileRecord
     precision: Literal["fp32", "fp16"] = "fp32"
     quantization: str | None = None
+    quantized: QuantizationRecord | None = None
+    simulated: FileRecord | None = None
     inputs: _List[TensorSpec]
     outputs: _List[TensorSpec]
     conversion_seconds: float | None = None

@@ -136,6 +136,7 @@ class UnchangedExport:
 
 def _records(manifest: Manifest) -> list[FileRecord]:
     files = [manifest.reference.samples, *(artefact.file for artefact in manifest.artefacts)]
+    files += [artefact.simulated for artefact in manifest.artefacts if artefact.simulated]
     if manifest.reference.program is not None:
         files.append(manifest.reference.program)
     return files

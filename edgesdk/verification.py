@@ -20,8 +20,10 @@ from edgesdk.errors import (
     UsageError,
 )
 from edgesdk.gates import GateOptions
+from edgesdk.int8_face import float_run
 from edgesdk.manifest import (
     ArtefactRecord,
+    FaceScaleRecord,
     FailureRecord,
     GateRecord,
     Manifest,
@@ -80,6 +82,7 @@ def compare(
     gate: GateRecord,
     labels: str | Sequence[str] = "",
     free: bool = False,
+    faces: Sequence[FaceScaleRecord] = (),
 ) -> ParityRecord:
     """Run every sample through a session and compare with what the model answered.
 
@@ -91,6 +94,7 @@ def compare(
             samples.
         free: Whether the artefact has free dimensions; samples of other shapes are left out
             otherwise.
+        faces: Scales of int8 inputs and outputs.
 
     Raises:
         SessionError: The runtime failed on a sample.
@@ -102,13 +106,14 @@ def compare(
     comparisons: dict[str, OutputComparison] = {}
     classes: list[tuple[str, str, str]] = []
     shapes: list[str] = []
+    run = float_run(session.run, faces)
     usual = {name: array.shape for name, array in samples.inputs[0].items()}
     count = 0
     for index, (inputs, expected) in enumerate(zip(samples.inputs, samples.expected, strict=True)):
         other_shape = {name: array.shape for name, array in inputs.items()} != usual
         if other_shape and not free:
             continue
-        actual = session.run(inputs)
+        actual = run(inputs)
         count += 1
         if other_shape:
             shapes.append(samples.names[index])
@@ -153,6 +158,8 @@ def verify_artefact(
     gates: GateOptions,
     labels: str | Sequence[str] = "",
     threads: int = 1,
+    faces: Sequence[FaceScaleRecord] = (),
+    then: Callable[[Session], None] | None = None,
 ) -> ParityRecord:
     """Run one artefact in a process of its own and compare it with the model.
 
@@ -161,14 +168,16 @@ def verify_artefact(
     Args:
         path: The artefact.
         target: Target with variant.
-        precision: ``fp32`` or ``fp16``.
+        precision: ``fp32``, ``fp16`` or ``quantized``.
         inputs: The artefact's face.
         outputs: Likewise.
-        samples: Inputs and expected outputs.
+        samples: Inputs and expected outputs; of a quantized artefact, the simulated network's.
         samples_sha256: Their digest, for the record.
         gates: The user's bounds.
         labels: Name of the label set, or the class names themselves.
         threads: Threads of the runtime.
+        faces: Scales of int8 inputs and outputs.
+        then: Called with the session after the comparison, because loading one can take long.
 
     Raises:
         UsageError: An option out of range.
@@ -180,7 +189,9 @@ def verify_artefact(
         with open_isolated(
             path, threads=threads, inputs=inputs, outputs=outputs, timeout=TIMEOUT
         ) as session:
-            record = compare(session, samples, gate, labels, free)
+            record = compare(session, samples, gate, labels, free, faces)
+            if then is not None:
+                then(session)
     except MissingEnvironmentError:
         raise
     except EdgeSdkError as error:
@@ -271,15 +282,18 @@ def verify(
     tell = on_progress or (lambda target, step: None)
     for artefact in chosen:
         tell(artefact.target, "verifying")
+        simulated, quantized = artefact.simulated, artefact.quantized
         try:
             record = verify_artefact(
                 opened.path_of(artefact),
                 target=artefact.target,
-                precision=artefact.precision,
+                precision="quantized" if quantized else artefact.precision,
                 inputs=artefact.inputs,
                 outputs=artefact.outputs,
-                samples=samples,
-                samples_sha256=sha256,
+                # Of a quantized artefact the simulated network's answers are the truth.
+                samples=Samples.load(opened.path_of(simulated)) if simulated else samples,
+                samples_sha256=simulated.sha256 if simulated else sha256,
+                faces=quantized.faces if quantized else (),
                 gates=gates or GateOptions(),
                 labels=opened.manifest.classes or opened.manifest.labels,
                 threads=threads,

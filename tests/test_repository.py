@@ -32,6 +32,7 @@ FLOORS = (
     "edgesdk.processes",
     "edgesdk.environment",
     "edgesdk.manifest_cost",
+    "edgesdk.manifest_quantization",
     "edgesdk.manifest",
     "edgesdk.manifest_json",
     "edgesdk.digest",

@@ -1,0 +1,340 @@
+"""Inputs of a model in any form people have them: read, checked, and as many as it takes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgesdk.errors import DataError
+from edgesdk.samples import IMAGE_SUFFIXES
+from edgesdk.spec import ImageSpec, TensorSpec
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+__all__ = ["InputSet", "enough_samples", "picture_files", "read_inputs"]
+
+Arrays = dict[str, np.ndarray]
+
+_ARRAY_SUFFIXES = (".npz", ".npy", ".safetensors", ".pt", ".pth")
+#: The first number of samples tried, doubled until the ranges stand still.
+_FIRST = 16
+#: Mean relative change of all ranges below which more samples teach nothing.
+_STILL = 0.01
+
+
+@dataclass(frozen=True)
+class InputSet:
+    """Inputs of a model, one set of arrays a sample.
+
+    Attributes:
+        names: A name a sample, such as its file.
+        inputs: Arrays by input name, each of its spec's shape and dtype.
+        source: Where they come from, in words.
+        notes: What the user should know of them.
+    """
+
+    names: tuple[str, ...]
+    inputs: tuple[Arrays, ...]
+    source: str
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the arrays, in their order."""
+        sha = hashlib.sha256()
+        for arrays in self.inputs:
+            for name in sorted(arrays):
+                array = np.ascontiguousarray(arrays[name])
+                sha.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+                sha.update(array.tobytes())
+        return sha.hexdigest()
+
+    def first(self, count: int) -> InputSet:
+        """The first samples of the set."""
+        return InputSet(self.names[:count], self.inputs[:count], self.source, self.notes)
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """Photographs in a folder and below, sorted by path.
+
+    Raises:
+        DataError: There is none.
+    """
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    )
+    if not found:
+        raise DataError(
+            f"{folder} holds no photographs", remedy="put JPEG, PNG or WebP files there"
+        )
+    return found
+
+
+def read_inputs(
+    source: Any,
+    specs: Sequence[TensorSpec],
+    *,
+    image: ImageSpec | None = None,
+    background: Mapping[str, np.ndarray] | None = None,
+    limit: int = 512,
+    seed: int = 0,
+    apart_from: Iterable[str] = (),
+) -> InputSet:
+    """Read inputs.
+
+    Args:
+        source: A folder of photographs, a photograph, a file of arrays by input name (with a
+            leading axis of samples, or one sample), a ``DataLoader``, or an iterable of arrays,
+            tuples or dictionaries by input name; a label behind the inputs is left out.
+        specs: The model's inputs.
+        image: Preprocessing of photographs, for inputs that have none baked in.
+        background: What a photograph does not tell: arrays by input name.
+        limit: Largest number of samples; which ones, the seed decides.
+        seed: Same seed, same choice.
+        apart_from: Names of samples that must not be among them.
+
+    Raises:
+        DataError: Nothing to read, NaN or infinity, arrays that do not fit, or samples that are
+            all one value throughout.
+        InputSpecError: A photograph or file that cannot be read.
+        UnsafeFileError: A pickle that would run code.
+    """
+    taken = frozenset(apart_from)
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+            files = picture_files(path) if path.is_dir() else [path]
+            root = path if path.is_dir() else path.parent
+            return _of_pictures(files, root, specs, image, background or {}, limit, seed, taken)
+        if path.suffix.lower() not in _ARRAY_SUFFIXES or not path.is_file():
+            raise DataError(
+                f"no inputs in {path}",
+                remedy="give a folder of photographs, or .npz or .safetensors with an array an "
+                "input",
+            )
+        named = [(f"{path.name}[{row}]", arrays) for row, arrays in _rows_of(path, specs)]
+        words = path.name
+    else:
+        named = [(f"sample {row}", arrays) for row, arrays in enumerate(_rows(source, specs))]
+        words = "samples given in Python"
+    left = [(name, arrays) for name, arrays in named if name not in taken]
+    order = np.random.default_rng(seed).permutation(len(left))[:limit]
+    return _checked(
+        tuple(left[place][0] for place in order), tuple(left[place][1] for place in order), words
+    )
+
+
+def _of_pictures(
+    files: Sequence[Path],
+    root: Path,
+    specs: Sequence[TensorSpec],
+    image: ImageSpec | None,
+    background: Mapping[str, np.ndarray],
+    limit: int,
+    seed: int,
+    taken: frozenset[str],
+) -> InputSet:
+    from edgesdk.sample_files import read_sample
+
+    named = [(path.relative_to(root).as_posix(), path) for path in files]
+    order = np.random.default_rng(seed).permutation(len(named))
+    left = [named[place] for place in order if named[place][0] not in taken][:limit]
+    return _checked(
+        tuple(name for name, _ in left),
+        tuple(read_sample(path, specs, background, image) for _, path in left),
+        f"{len(left)} of {len(files)} photographs in {root.name}",
+    )
+
+
+def _rows_of(path: Path, specs: Sequence[TensorSpec]) -> list[tuple[int, Arrays]]:
+    from edgesdk.sample_files import read_example
+
+    found = read_example(path)
+    if not isinstance(found, Mapping):
+        found = {specs[0].name: found[0] if isinstance(found, (tuple, list)) else found}
+    arrays = {name: _array(value) for name, value in found.items()}
+    missing = [spec.name for spec in specs if spec.name not in arrays]
+    if missing:
+        raise DataError(
+            f"{path.name} has no array {missing[0]!r}", remedy=f"write {_listed(specs)}"
+        )
+    return list(enumerate(_split({spec.name: arrays[spec.name] for spec in specs}, specs)))
+
+
+def _listed(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(str(spec) for spec in specs)
+
+
+def _split(arrays: Arrays, specs: Sequence[TensorSpec]) -> list[Arrays]:
+    """Many samples behind one leading axis, one by one; or one sample as it is."""
+    if all(arrays[spec.name].shape == spec.shape for spec in specs):
+        return [_fitted(arrays, specs)]
+    stacked = {}
+    for spec in specs:
+        array = arrays[spec.name]
+        # The axis of samples stands in place of a batch of one, or before the whole shape.
+        in_place = spec.shape[:1] == (1,) and array.ndim == len(spec.shape)
+        stacked[spec.name] = array[:, None] if in_place else array
+    counts = {len(array) if array.ndim else 0 for array in stacked.values()}
+    if len(counts) != 1 or not max(counts):
+        raise DataError(
+            "the inputs have no common number of samples", remedy=f"give {_listed(specs)}"
+        )
+    return [
+        _fitted({name: array[row] for name, array in stacked.items()}, specs)
+        for row in range(max(counts))
+    ]
+
+
+def _rows(source: Any, specs: Sequence[TensorSpec]) -> list[Arrays]:
+    try:
+        items = iter(source)
+    except TypeError as error:
+        raise DataError(
+            f"a {type(source).__name__} holds no inputs",
+            remedy="give a folder, a file of arrays, a DataLoader or an iterable of inputs",
+        ) from error
+    found = [row for item in items for row in _split(_named(item, specs), specs)]
+    if not found:
+        raise DataError("there are no inputs to read", remedy="give at least one sample")
+    return found
+
+
+def _named(item: Any, specs: Sequence[TensorSpec]) -> Arrays:
+    if isinstance(item, Mapping):
+        values = {spec.name: item.get(spec.name) for spec in specs}
+    else:
+        # What follows the inputs in a tuple is a label.
+        parts = list(item) if isinstance(item, (tuple, list)) else [item]
+        values = dict(zip((spec.name for spec in specs), parts, strict=False))
+    missing = [spec.name for spec in specs if values.get(spec.name) is None]
+    if missing:
+        raise DataError(f"a sample has no input {missing[0]!r}", remedy=f"give {_listed(specs)}")
+    return {name: _array(value) for name, value in values.items()}
+
+
+def _array(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    return np.asarray(value)
+
+
+def _fitted(arrays: Arrays, specs: Sequence[TensorSpec]) -> Arrays:
+    fitted = {}
+    for spec in specs:
+        array = arrays[spec.name]
+        if array.shape != spec.shape:
+            raise DataError(
+                f"a sample of input {spec.name!r} is {tuple(array.shape)}, not {spec.shape}",
+                remedy=f"give {spec}",
+            )
+        if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
+            raise DataError(
+                f"a sample of input {spec.name!r} is {array.dtype}, not {spec.dtype}",
+                remedy=f"give {spec}",
+            )
+        fitted[spec.name] = np.ascontiguousarray(array.astype(spec.dtype))
+    return fitted
+
+
+def _checked(names: tuple[str, ...], inputs: tuple[Arrays, ...], source: str) -> InputSet:
+    if not inputs:
+        raise DataError(f"no sample is left of {source}", remedy="give more samples")
+    flat = 0
+    for name, arrays in zip(names, inputs, strict=True):
+        for input_name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise DataError(
+                    f"{name} holds NaN or infinity in {input_name!r}",
+                    remedy="leave it out: no range comes of it",
+                )
+        flat += all(array.size > 1 and array.min() == array.max() for array in arrays.values())
+    if flat == len(inputs):
+        raise DataError(
+            f"every sample of {source} is one value throughout, such as a black picture",
+            remedy="give inputs like those of the app: ranges of such are too narrow",
+        )
+    notes = []
+    if len(inputs) == 1:
+        notes.append("one sample alone: ranges of others are guessed from it")
+    if flat:
+        notes.append(f"{flat} of {len(inputs)} samples are one value throughout")
+    return InputSet(names, inputs, source, tuple(notes))
+
+
+def enough_samples(
+    program: ExportedProgram,
+    names: Sequence[str],
+    inputs: Sequence[Arrays],
+    on_sample: Callable[[int, int], None] | None = None,
+) -> tuple[int, float]:
+    """How many samples it takes until the ranges stand still.
+
+    The program runs on 16 samples, on twice as many, and so on, until the mean extremes of all its
+    tensors together change by less than 1 % of their widths. Mean extremes are what every method
+    of taking ranges rests on, and they cost no histogram.
+
+    Args:
+        program: The float program.
+        names: Names of its inputs, in order.
+        inputs: The samples, in the order in which they are to be used.
+        on_sample: Called with the number done and the number in all.
+
+    Returns:
+        The number, and the last mean change as a share; 1.0 where there were too few to tell.
+    """
+    import torch
+
+    sums: dict[str, list[float]] = {}
+
+    class Watch(torch.fx.Interpreter):
+        def run_node(self, n: torch.fx.Node) -> Any:
+            value = super().run_node(n)
+            if (
+                n.op == "call_function"
+                and isinstance(value, torch.Tensor)
+                and value.dtype == torch.float32
+                and value.numel() > 1
+            ):
+                total = sums.setdefault(n.name, [0.0, 0.0])
+                low, high = torch.aminmax(value)
+                total[0] += float(low)
+                total[1] += float(high)
+            return value
+
+    watch = Watch(program.module(check_guards=False))
+    before: dict[str, tuple[float, float]] = {}
+    mark, change = _FIRST, 1.0
+    for index, arrays in enumerate(inputs):
+        with torch.no_grad():
+            watch.run(*(torch.from_numpy(arrays[name]) for name in names))
+        count = index + 1
+        if on_sample:
+            on_sample(count, len(inputs))
+        if count < mark:
+            continue
+        now = {name: (low / count, high / count) for name, (low, high) in sums.items()}
+        if before:
+            change = float(np.mean([_moved(before[name], now[name]) for name in now]))
+            if change < _STILL:
+                return count, change
+        before, mark = now, 2 * mark
+    return len(inputs), change
+
+
+def _moved(old: tuple[float, float], new: tuple[float, float]) -> float:
+    width = new[1] - new[0]
+    if width <= 0:
+        return 0.0
+    return (abs(new[0] - old[0]) + abs(new[1] - old[1])) / width
