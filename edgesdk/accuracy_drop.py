@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgesdk.errors import DataError
-from edgesdk.manifest import DropRecord
+from edgesdk.errors import DataError, GateError
+from edgesdk.manifest import ArtefactRecord, DropRecord, Manifest
 from edgesdk.parity import classifies
 
-__all__ = ["EvaluationSet", "float_answers", "measure_drop"]
+__all__ = ["EvaluationSet", "float_answers", "measure_drop", "require_drop"]
 
 _TOP = 5
 
@@ -165,3 +165,33 @@ class _Counts:
                 "snr_db": snr,
             }
         )
+
+
+def require_drop(manifest: Manifest) -> None:
+    """Hold the quantized artefacts of a manifest against the drop they may have.
+
+    Raises:
+        GateError: One lost more, or could not be measured though a bound was given.
+    """
+    told = [
+        _missed(artefact, artefact.quantized.drop)
+        for artefact in manifest.artefacts
+        if artefact.quantized is not None
+        and artefact.quantized.drop is not None
+        and not artefact.quantized.drop.passed
+    ]
+    if told:
+        raise GateError(
+            f"{len(told)} quantized artefact{'s' * (len(told) > 1)} lost more than allowed\n  "
+            + "\n  ".join(told),
+            remedy="--repair keeps the worst layers float; or choose another recipe",
+        )
+
+
+def _missed(artefact: ArtefactRecord, drop: DropRecord) -> str:
+    worst = ", ".join(culprit.path for culprit in drop.culprits[:3])
+    return (
+        f"{artefact.target} {artefact.quantization}: {drop.drop:.2%} of {drop.metric} on "
+        f"{drop.samples} samples, {drop.bound or 0:.2%} allowed"
+        + (f"; worst layers: {worst}" if worst else "")
+    )

@@ -148,6 +148,18 @@ class ConversionJob:
         self._stopped = False
         self._lock = threading.Lock()
 
+    def with_spec(self, spec: QuantSpec) -> ConversionJob:
+        """A new job for the same target and file with another quantization."""
+        return ConversionJob(self.target, self._variant, self.needs, spec)
+
+    @property
+    def files(self) -> list[Path]:
+        """What the job writes; nothing before it was prepared."""
+        if self._request is None:
+            return []
+        quantization = self._request.quantization
+        return [self._request.output, *([quantization.simulated] if quantization else [])]
+
     def prepare(
         self,
         prepared: Prepared,

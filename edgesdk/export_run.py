@@ -17,7 +17,6 @@ from edgesdk.bundle_writer import BundleWriter
 from edgesdk.cache import package_versions
 from edgesdk.conversions import ConversionJob, ConvertedTarget, FailedTarget, write_program
 from edgesdk.cost_records import cost_record
-from edgesdk.digest import digest
 from edgesdk.errors import (
     ConversionError,
     ConverterCrashError,
@@ -38,7 +37,8 @@ from edgesdk.manifest import (
 from edgesdk.preparing import Prepared, Variant, make_samples
 from edgesdk.program import program_digest
 from edgesdk.quantization_inputs import QuantizationInputs
-from edgesdk.quantized_verification import PARITY_PRECISION, quantization_record, verify_quantized
+from edgesdk.quantized_export import QuantizedExport
+from edgesdk.quantized_verification import quantization_record
 from edgesdk.samples import Samples
 from edgesdk.side_by_side import run_side_by_side
 from edgesdk.spec import DynamicDim
@@ -108,7 +108,7 @@ class ExportRun:
             self._files,
             self._distributions(),
         )
-        self._inputs: QuantizationInputs | None = None
+        self._quantized: QuantizedExport | None = None
 
     def run(self, name: str) -> Bundle:
         """Convert, prove and write.
@@ -187,15 +187,8 @@ class ExportRun:
         self, samples: Samples, file: FileRecord
     ) -> list[ConvertedTarget | FailedTarget]:
         folder = self._writer.folder
-        data = None
-        if self._settings.quantize is not None:
-            self._inputs = QuantizationInputs.read(
-                self._settings.quantize,
-                self._prepared,
-                [job.spec for job in self._jobs if job.spec],
-                on_step=lambda step: self._tell("model", step),
-            )
-            data = self._inputs.write(folder, folder / file.path, file.sha256)
+        self._quantized = self._quantized_export(file)
+        data = self._quantized.data if self._quantized else None
         for job in self._jobs:
             job.prepare(self._prepared, folder, self._settings.cache, data)
         self._tell("model", "ready")
@@ -208,6 +201,28 @@ class ExportRun:
             for job in self._jobs:
                 job.stop()
 
+    def _quantized_export(self, samples: FileRecord) -> QuantizedExport | None:
+        settings, folder = self._settings, self._writer.folder
+        if settings.quantize is None:
+            return None
+        inputs = QuantizationInputs.read(
+            settings.quantize,
+            self._prepared,
+            [job.spec for job in self._jobs if job.spec],
+            on_step=lambda step: self._tell("model", step),
+        )
+        return QuantizedExport(
+            settings.quantize,
+            self._prepared,
+            inputs,
+            inputs.write(folder, folder / samples.path, samples.sha256),
+            folder,
+            settings.gates,
+            settings.limits,
+            settings.cache,
+            self._tell,
+        )
+
     def _one(
         self, job: ConversionJob, samples: Samples, file: FileRecord
     ) -> ConvertedTarget | FailedTarget:
@@ -219,8 +234,8 @@ class ExportRun:
             self._tell(job.name, "from the cache" if result.seconds is None else "converted")
             return result
         self._tell(job.name, "verifying")
-        if job.spec is not None:
-            return self._prove_quantized(job, result)
+        if self._quantized is not None and job.spec is not None:
+            return self._quantized.prove(job, result)
         conversion = result.conversion
         gate = self._settings.gates.gate(conversion.precision)
 
@@ -252,31 +267,6 @@ class ExportRun:
         self._tell(job.name, verdict(job.name, parity))
         return replace(result, parity=parity)
 
-    def _prove_quantized(self, job: ConversionJob, result: ConvertedTarget) -> ConvertedTarget:
-        """Parity with the simulation, and what was lost against the float model."""
-        options, inputs = self._settings.quantize, self._inputs
-        if options is None or inputs is None or result.simulated is None:
-            raise ConversionError(f"{job.name} was not quantized")
-        try:
-            parity, drop = verify_quantized(
-                result,
-                inputs.evaluation,
-                bound=options.max_drop,
-                gates=self._settings.gates,
-                simulated_sha256=digest(result.simulated),
-                labels=self._prepared.loaded.labels,
-                cache=self._settings.cache,
-                facts={
-                    "versions": package_versions(job.target.packages),
-                    "machine": [platform.system(), platform.machine()],
-                },
-            )
-        except MissingEnvironmentError as error:
-            gate = self._settings.gates.gate(PARITY_PRECISION)
-            parity, drop = not_run(job.qualified, gate, error), None
-        self._tell(job.name, verdict(job.qualified, parity))
-        return replace(result, parity=parity, drop=drop)
-
     def _manifest(
         self,
         name: str,
@@ -291,8 +281,9 @@ class ExportRun:
             if not path.exists():
                 write_program(base.program, path)
             program = self._writer.add(path, "program.pt2")
-        for leftover in self._writer.folder.glob("program-*.pt2"):
-            leftover.unlink()
+        for pattern in ("program-*.pt2", "calibration.safetensors"):
+            for leftover in self._writer.folder.glob(pattern):
+                leftover.unlink()
         loaded = prepared.loaded
         kind = type(loaded.model)
         return Manifest(
@@ -350,9 +341,9 @@ class ExportRun:
         )
 
     def _quantization_record(self, result: ConvertedTarget) -> QuantizationRecord | None:
-        if result.spec is None or self._inputs is None:
+        if result.spec is None or self._quantized is None:
             return None
-        return quantization_record(result, self._inputs.record(result.spec))
+        return quantization_record(result, self._quantized.inputs.record(result.spec))
 
 
 def _shipped_photographs(prepared: Prepared) -> Sequence[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,22 @@ from edgesdk.errors import UnknownNameError, UsageError
 from quant.recipes import parse_recipes
 from quant.spec import FACES, RANGE_METHODS, QuantSpec
 
-__all__ = ["QuantizeOptions"]
+__all__ = ["QuantizeOptions", "parse_drop"]
+
+_DROP = re.compile(r"(?P<number>\d{1,3}(?:\.\d{1,6})?|\.\d{1,6})(?P<percent>\s*%)?", re.ASCII)
+
+
+def parse_drop(text: str) -> float:
+    """Read ``1%``, ``0.5 %`` or ``0.01`` as a share.
+
+    Raises:
+        UsageError: Another form, or more than everything.
+    """
+    match = _DROP.fullmatch(text.strip())
+    value = float(match["number"]) / (100 if match["percent"] else 1) if match else math.inf
+    if value > 1:
+        raise UsageError(f"a drop of {text} is no share", remedy="give 1% or 0.01 for one point")
+    return value
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,22 @@ from edgesdk.cli.options import (
     MinCosineOption,
     QuietOption,
 )
+from edgesdk.cli.quantization import (
+    CalibrationOption,
+    CalibrationSamplesOption,
+    DataOption,
+    DropSamplesOption,
+    EvaluationOption,
+    FaceOption,
+    KeepFloatOption,
+    MaxDropOption,
+    QuantizeOption,
+    RangesOption,
+    RepairOption,
+    culprits_table,
+    drops_table,
+    quantize_options,
+)
 from edgesdk.errors import EdgeSdkError
 
 if TYPE_CHECKING:
@@ -65,6 +81,17 @@ def export(
         list[Path] | None,
         typer.Option("--samples", help="Photographs or .npz files, or a folder; repeatable."),
     ] = None,
+    quantize: QuantizeOption = None,
+    calibration: CalibrationOption = None,
+    evaluate: EvaluationOption = None,
+    data: DataOption = None,
+    max_drop: MaxDropOption = None,
+    repair: RepairOption = False,
+    ranges: RangesOption = "",
+    keep_float: KeepFloatOption = None,
+    face: FaceOption = "float",
+    calibration_samples: CalibrationSamplesOption = 0,
+    drop_samples: DropSamplesOption = 512,
     name: Annotated[str, typer.Option("--name", help="Name in the manifest.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle.")] = False,
     verify: Annotated[bool, typer.Option(help="Run each artefact and compare.")] = True,
@@ -95,6 +122,19 @@ def export(
     # What costs nothing to check is checked before torch is loaded.
     parse_targets(to)
     gates = GateOptions(min_cosine, max_error, min_agreement)
+    quantization = quantize_options(
+        quantize,
+        calibration=calibration,
+        evaluation=evaluate,
+        data=data,
+        max_drop=max_drop,
+        repair=repair,
+        ranges=ranges,
+        keep_float=keep_float,
+        face=face,
+        calibration_samples=calibration_samples,
+        drop_samples=drop_samples,
+    )
     for axis in dynamic or ():
         parse_dynamic(axis.rpartition(":")[2])
     if image is not None and image != "auto":
@@ -125,6 +165,7 @@ def export(
             jobs=jobs,
             limits=Limits(timeout, int(memory_limit * 2**30) or None),
             cache=Cache() if cache else None,
+            quantize=quantization,
             on_progress=progress.step,
         )
         progress.step("bundle", "written")
@@ -138,6 +179,10 @@ def export(
     out.table(targets_table(rows))
     for text in footnotes(rows):
         out.line(text)
+    for table in (drops_table(manifest), culprits_table(manifest)):
+        if table is not None:
+            out.line("")
+            out.table(table)
     classes = classes_table(manifest)
     if classes is not None and (manifest.labels or manifest.classes or problem is not None):
         out.line("")
@@ -157,11 +202,13 @@ def export(
 
 
 def _problem(manifest: Manifest, verified: bool) -> EdgeSdkError | None:
+    from edgesdk.accuracy_drop import require_drop
     from edgesdk.verification import require_parity
 
     judged = manifest if verified else manifest.model_copy(update={"artefacts": []})
     try:
         require_parity(judged)
+        require_drop(judged)
     except EdgeSdkError as error:
         return error
     return None

@@ -1,0 +1,171 @@
+"""The quantized part of an export: each artefact proven, measured and, on request, repaired."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from converters.isolation import Limits
+from edgesdk.cache import Cache, package_versions
+from edgesdk.conversions import ConversionJob, ConvertedTarget, QuantizationData
+from edgesdk.digest import digest
+from edgesdk.errors import ConversionError, MissingEnvironmentError
+from edgesdk.gates import GateOptions
+from edgesdk.manifest import DropRecord
+from edgesdk.preparing import Prepared
+from edgesdk.quantization_inputs import QuantizationInputs
+from edgesdk.quantization_repair import QuantizationDiagnosis
+from edgesdk.quantize_options import QuantizeOptions
+from edgesdk.quantized_verification import PARITY_PRECISION, verify_quantized
+from edgesdk.verification import not_run, verdict
+from quant.spec import QuantSpec
+
+__all__ = ["QuantizedExport"]
+
+#: Repairs of one artefact before the best is taken: each converts it anew.
+_MOST_REPAIRS = 4
+_CULPRITS = 10
+
+
+@dataclass
+class QuantizedExport:
+    """What the quantized artefacts of one export share.
+
+    Attributes:
+        options: How to quantize.
+        prepared: The model.
+        inputs: Calibration and evaluation sets.
+        data: The files made of them.
+        folder: Where artefacts go.
+        gates: The user's bounds on parity.
+        limits: What a converter may use.
+        cache: Where unchanged work is served from.
+        tell: Called with a job's name and step.
+    """
+
+    options: QuantizeOptions
+    prepared: Prepared
+    inputs: QuantizationInputs
+    data: QuantizationData
+    folder: Path
+    gates: GateOptions
+    limits: Limits
+    cache: Cache | None
+    tell: Callable[[str, str], None]
+
+    def __post_init__(self) -> None:
+        self._diagnosis = QuantizationDiagnosis(
+            self.prepared, self.inputs, lambda step: self.tell("model", step)
+        )
+
+    def prove(self, job: ConversionJob, result: ConvertedTarget) -> ConvertedTarget:
+        """Parity with the simulation, and the drop; repaired where that was asked for.
+
+        Args:
+            job: What made the artefact.
+            result: The artefact.
+
+        Returns:
+            The artefact with its records, or the best one that repair found.
+        """
+        proven = self._measured(job, result)
+        if proven.drop is None or proven.drop.passed or proven.spec is None:
+            return proven
+        if self.options.repair:
+            proven = self._repaired(job, proven)
+        if proven.drop is None or proven.drop.passed:
+            return proven
+        self.tell(job.name, "ranking layers")
+        culprits = self._diagnosis.harms(proven.spec or _spec_of(job))[:_CULPRITS]
+        drop = proven.drop.model_copy(update={"culprits": culprits})
+        return dataclasses.replace(proven, drop=drop)
+
+    def _measured(self, job: ConversionJob, result: ConvertedTarget) -> ConvertedTarget:
+        if result.simulated is None:
+            raise ConversionError(f"{job.name} was not quantized")
+        try:
+            parity, drop = verify_quantized(
+                result,
+                self.inputs.evaluation,
+                bound=self.options.max_drop,
+                gates=self.gates,
+                simulated_sha256=digest(result.simulated),
+                labels=self.prepared.loaded.labels,
+                cache=self.cache,
+                facts={
+                    "versions": package_versions(job.target.packages),
+                    "machine": [platform.system(), platform.machine()],
+                },
+            )
+        except MissingEnvironmentError as error:
+            parity = not_run(job.qualified, self.gates.gate(PARITY_PRECISION), error)
+            drop = None
+        self.tell(job.name, verdict(job.qualified, parity))
+        return dataclasses.replace(result, parity=parity, drop=drop)
+
+    def _repaired(self, job: ConversionJob, first: ConvertedTarget) -> ConvertedTarget:
+        """Keep layers float until the artefact itself loses little enough.
+
+        The layers are chosen by simulation. Where the artefact loses more than its simulation the
+        search is repeated with a bound that is lower by as much.
+        """
+        spec = _spec_of(job)
+        bound = self.options.max_drop or 0.0
+        best = latest = first
+        allowed = bound
+        tried: set[tuple[str, ...]] = {tuple(sorted(spec.float_layers))}
+        for _ in range(_MOST_REPAIRS):
+            self.tell(job.name, "choosing layers to keep float")
+            found = self._diagnosis.search(spec, max(allowed, 0.0))
+            layers = tuple(sorted({*spec.float_layers, *found.float_layers}))
+            if layers in tried:
+                break
+            tried.add(layers)
+            latest = self._converted(job, dataclasses.replace(spec, float_layers=layers))
+            if _lost(latest.drop) < _lost(best.drop):
+                best = latest
+            if latest.drop is not None and latest.drop.passed:
+                return latest
+            gap = _lost(latest.drop) - found.drop
+            # At least a sample less than before, or the same layers would come again.
+            allowed = min(allowed - 1 / max(len(self.inputs.evaluation or ()), 1), bound - gap)
+            if allowed < 0:
+                break
+        if best is not latest and best.spec is not None:
+            # The file of the best was overwritten by those after it.
+            best = self._converted(job, best.spec)
+        return best
+
+    def _converted(self, job: ConversionJob, spec: QuantSpec) -> ConvertedTarget:
+        again = job.with_spec(spec)
+        again.prepare(self.prepared, self.folder, self.cache, self.data)
+        for path in again.files:
+            _remove(path)
+        # What the cache served was among the files just removed.
+        again.prepare(self.prepared, self.folder, self.cache, self.data)
+        kept = f"{len(spec.float_layers)} layers float"
+        result = again.run(self.limits, lambda name, step: self.tell(job.name, f"{step}, {kept}"))
+        if not isinstance(result, ConvertedTarget):
+            raise result.error
+        return self._measured(again, result)
+
+
+def _spec_of(job: ConversionJob) -> QuantSpec:
+    if job.spec is None:
+        raise ConversionError(f"{job.name} does not quantize")
+    return job.spec
+
+
+def _lost(drop: DropRecord | None) -> float:
+    return 1.0 if drop is None else drop.drop
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
