@@ -13,16 +13,20 @@ if TYPE_CHECKING:
     from edgesdk.exporting import export
     from edgesdk.profiling import profile
     from edgesdk.pruning_run import PruneOptions, prune
+    from edgesdk.quantize_options import QuantizeOptions
+    from edgesdk.quantize_report import quantize_report
     from edgesdk.report import write_report
     from edgesdk.verification import verify
 
 __all__ = [
     "Bundle",
     "PruneOptions",
+    "QuantizeOptions",
     "__version__",
     "export",
     "profile",
     "prune",
+    "quantize_report",
     "verify",
     "write_report",
 ]
@@ -32,9 +36,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "Bundle": "edgesdk.bundle",
     "PruneOptions": "edgesdk.pruning_run",
+    "QuantizeOptions": "edgesdk.quantize_options",
     "export": "edgesdk.exporting",
     "profile": "edgesdk.profiling",
     "prune": "edgesdk.pruning_run",
+    "quantize_report": "edgesdk.quantize_report",
     "verify": "edgesdk.verification",
     "write_report": "edgesdk.report",
 }

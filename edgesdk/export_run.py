@@ -305,6 +305,9 @@ class ExportRun:
             classes=list(loaded.labels) if isinstance(loaded.labels, tuple) else [],
             notes=list(loaded.notes),
             cost=cost_record(prepared),
+            sensitivity=self._quantized.sensitivities([one.spec for one in converted if one.spec])
+            if self._quantized
+            else [],
             reference=ReferenceRecord(program=program, samples=samples),
             artefacts=[self._artefact(result) for result in converted],
             failures=[

@@ -18,6 +18,7 @@ from edgesdk.manifest_quantization import (
     LayerHarmRecord,
     QuantizationRecord,
     QuantizedLayerRecord,
+    SensitivityRecord,
 )
 from edgesdk.spec import TensorSpec
 
@@ -44,6 +45,7 @@ __all__ = [
     "QuantizationRecord",
     "QuantizedLayerRecord",
     "ReferenceRecord",
+    "SensitivityRecord",
     "SourceRecord",
 ]
 
@@ -365,6 +367,7 @@ class Manifest(_Record):
         classes: Names of the classes in the order of the logits, where the model brought its own.
         notes: What was done to the model that the user should know (switched to eval, ...).
         cost: What the model costs; null where it cannot be counted.
+        sensitivity: What recipes do to the outputs layer by layer, where that was asked for.
         reference: What proves the artefacts.
         artefacts: One record an artefact, in the order asked for.
         failures: Targets that gave none.
@@ -380,6 +383,7 @@ class Manifest(_Record):
     classes: _List[_Text] = []
     notes: _List[_Text] = []
     cost: CostRecord | None = None
+    sensitivity: _List[SensitivityRecord] = []
     reference: ReferenceRecord
     artefacts: Annotated[_List[ArtefactRecord], Field(max_length=1000)] = []
     failures: Annotated[_List[FailureRecord], Field(max_length=1000)] = []

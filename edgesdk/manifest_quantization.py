@@ -13,6 +13,7 @@ __all__ = [
     "LayerHarmRecord",
     "QuantizationRecord",
     "QuantizedLayerRecord",
+    "SensitivityRecord",
 ]
 
 _Count = Annotated[int, Field(ge=0)]
@@ -160,3 +161,17 @@ class QuantizationRecord(_Record):
     calibration: CalibrationRecord | None = None
     faces: Annotated[list[FaceScaleRecord], FailFast()] = []
     drop: DropRecord | None = None
+
+
+class SensitivityRecord(_Record):
+    """What a recipe does to the outputs, layer by layer, simulated.
+
+    Attributes:
+        recipe: Name of the recipe.
+        samples: Number of samples it was simulated on.
+        layers: Every layer, the most harmful first.
+    """
+
+    recipe: str
+    samples: _Count
+    layers: Annotated[list[LayerHarmRecord], FailFast()] = []

@@ -49,6 +49,11 @@ class QuantizationDiagnosis:
         self._simulated: dict[QuantSpec, SimulatedQuantization] = {}
         self._ranked: dict[QuantSpec, list[LayerSensitivity]] = {}
 
+    @property
+    def samples(self) -> int:
+        """How many samples layers are ranked on."""
+        return len(self._samples())
+
     def harms(self, spec: QuantSpec) -> list[LayerHarmRecord]:
         """What quantizing each layer alone does, the worst first.
 

@@ -53,6 +53,7 @@ class QuantizeOptions:
         face: One of :data:`quant.spec.FACES`.
         max_drop: Largest drop allowed, as a share: 0.01 is one point of top-1, or of agreement.
         repair: Whether to keep layers float until ``max_drop`` is met.
+        sensitivity: Whether to rank every layer by what quantizing it alone does.
         seed: Of the choice of samples.
 
     Raises:
@@ -71,6 +72,7 @@ class QuantizeOptions:
     face: str = "float"
     max_drop: float | None = None
     repair: bool = False
+    sensitivity: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

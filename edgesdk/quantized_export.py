@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from edgesdk.conversions import ConversionJob, ConvertedTarget, QuantizationData
 from edgesdk.digest import digest
 from edgesdk.errors import ConversionError, MissingEnvironmentError
 from edgesdk.gates import GateOptions
-from edgesdk.manifest import DropRecord
+from edgesdk.manifest import DropRecord, SensitivityRecord
 from edgesdk.preparing import Prepared
 from edgesdk.quantization_inputs import QuantizationInputs
 from edgesdk.quantization_repair import QuantizationDiagnosis
@@ -83,6 +83,22 @@ class QuantizedExport:
         culprits = self._diagnosis.harms(proven.spec or _spec_of(job))[:_CULPRITS]
         drop = proven.drop.model_copy(update={"culprits": culprits})
         return dataclasses.replace(proven, drop=drop)
+
+    def sensitivities(self, specs: Sequence[QuantSpec]) -> list[SensitivityRecord]:
+        """What each recipe does to the outputs layer by layer, where that was asked for.
+
+        Args:
+            specs: The recipes; one of each name is enough.
+        """
+        if not self.options.sensitivity:
+            return []
+        distinct = {spec.name: spec for spec in specs}
+        return [
+            SensitivityRecord(
+                recipe=name, samples=self._diagnosis.samples, layers=self._diagnosis.harms(spec)
+            )
+            for name, spec in distinct.items()
+        ]
 
     def _measured(self, job: ConversionJob, result: ConvertedTarget) -> ConvertedTarget:
         if result.simulated is None:

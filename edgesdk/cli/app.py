@@ -20,6 +20,7 @@ from edgesdk.cli.interruption import Interruption, ignore_ctrl_c, take_signals
 from edgesdk.cli.models import models
 from edgesdk.cli.profile import profile
 from edgesdk.cli.prune import prune
+from edgesdk.cli.quantize_report import quantize_report
 from edgesdk.cli.report import report
 from edgesdk.cli.train import train
 from edgesdk.cli.verify import verify
@@ -56,7 +57,7 @@ def _edgesdk(
         raise typer.Exit(UsageError.exit_code)
 
 
-for verb in (doctor, models, cost, prune, export, verify, profile, report):
+for verb in (doctor, models, cost, prune, export, verify, profile, report, quantize_report):
     app.command()(verb)
 app.add_typer(train, name="train")
 

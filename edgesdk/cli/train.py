@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from edgesdk.training import DataSplits, History, Recipe
     from edgesdk.training.classification import TrainedClassifier
+    from quant.spec import QuantSpec
 
 __all__ = ["train"]
 
@@ -82,6 +83,10 @@ def classify(
     weights: Annotated[
         Path | None, typer.Option("--weights", help="Begin from these weights.")
     ] = None,
+    qat: Annotated[
+        str | None,
+        typer.Option("--qat", help="Train for a quantization, such as w8a8_static."),
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option("--checkpoint", help="Folder of the checkpoint; a run goes on from it."),
@@ -111,6 +116,7 @@ def classify(
     try:
         # What costs nothing to check is checked before torch is loaded.
         chosen = _recipe(recipe, settings or [], epochs)
+        spec = None if qat is None else _quantization(qat)
         with contextlib.redirect_stdout(sys.stderr):
             splits, trained, path = _run(
                 out,
@@ -133,6 +139,7 @@ def classify(
                     "resume": resume,
                     "logs": logs,
                     "workers": workers,
+                    "qat": spec,
                 },
             )
     except (EdgeSdkError, Interruption) as error:
@@ -148,9 +155,10 @@ def classify(
     out.line("")
     if trained.test is not None:
         test = trained.test
+        rounded = f", computed as {trained.qat}" if trained.qat else ""
         out.line(
             f"test: top-1 {test.top1:.2%}, top-5 {test.top5:.2%}, loss {test.loss:.4f} "
-            f"on {test.samples} images"
+            f"on {test.samples} images{rounded}"
         )
     out.line(f"wrote {path}")
     for note in splits.notes:
@@ -163,6 +171,15 @@ def _recipe(name: str, settings: list[str], epochs: int | None) -> Recipe:
 
     more = [] if epochs is None else [f"epochs={epochs}"]
     return overridden(load_recipe(name), [*settings, *more])
+
+
+def _quantization(name: str) -> QuantSpec:
+    from quant.recipes import parse_recipe
+    from quant.trainable import require_trainable
+
+    spec = parse_recipe(name)
+    require_trainable(spec)
+    return spec
 
 
 def _run(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from edgesdk.report.page import render
 from edgesdk.report.photographs import Photograph
+from edgesdk.report.suggestions import Suggestion, suggestions
 from edgesdk.report.summary import COLUMNS, Status, SummaryRow, summary_rows
 from edgesdk.report.verdict import Fact, Verdict, verdict
 from edgesdk.report.writing import REPORT_NAME, write_report
@@ -19,9 +20,11 @@ __all__ = [
     "Fact",
     "Photograph",
     "Status",
+    "Suggestion",
     "SummaryRow",
     "Verdict",
     "render",
+    "suggestions",
     "summary_rows",
     "verdict",
     "write_report",

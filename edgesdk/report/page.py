@@ -35,6 +35,7 @@ from edgesdk.report.quantities import (
     milliseconds_text,
     share_text,
 )
+from edgesdk.report.quantization import quantization_view
 from edgesdk.report.summary import missed_bounds, summary_rows
 from edgesdk.report.verdict import verdict
 
@@ -140,6 +141,7 @@ def render(manifest: Manifest, photographs: Sequence[Photograph] = ()) -> str:
             operator_plots=operator_plots(manifest),
             seen=seen_classes(manifest, pictures),
             cost=cost_view(manifest),
+            quantization=quantization_view(manifest),
             faces=faces(manifest),
             protocols=protocols(manifest),
             commands=reproduction_commands(manifest),

@@ -1,0 +1,260 @@
+"""What each quantization saves, what it loses, and which layers the loss comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edgesdk.manifest import ArtefactRecord, LayerHarmRecord, Manifest
+from edgesdk.report.conditions import main_condition, profile_under
+from edgesdk.report.labels import artefact_labels, family
+from edgesdk.report.measurements import Plot
+from edgesdk.report.plots import Bar, bar_plot
+from edgesdk.report.quantities import (
+    MISSING,
+    bytes_text,
+    cosine_text,
+    count_text,
+    milliseconds_text,
+    plain_number,
+    share_text,
+)
+from edgesdk.report.scatter import Point, scatter_plot
+from edgesdk.report.suggestions import suggestions
+
+__all__ = ["HarmView", "QuantizationRow", "QuantizationView", "quantization_view"]
+
+_MOST_BARS = 20
+
+
+@dataclass(frozen=True)
+class QuantizationRow:
+    """One quantized artefact in words.
+
+    Attributes:
+        label: Short name, unique among the artefacts.
+        size: Size and share of the float artefact's.
+        small: Share of the weights in 8 bits or fewer.
+        latency: Median and how often it goes into the float artefact's.
+        top1: Right classes, with the float model's behind it.
+        agreement: Samples with the float model's class.
+        containment: Samples whose five likeliest classes hold it.
+        cosine: Mean cosine similarity with the float outputs.
+        drop: What is lost, and of what.
+        gate: Whether the bound is met.
+        missed: Whether it is missed.
+        kept_float: Layers that stayed float on request.
+        left_float: Operators and layers that stayed float for want of a kernel.
+        calibration: Where ranges come from.
+    """
+
+    label: str
+    size: str
+    small: str
+    latency: str
+    top1: str
+    agreement: str
+    containment: str
+    cosine: str
+    drop: str
+    gate: str
+    missed: bool
+    kept_float: Sequence[str]
+    left_float: Sequence[str]
+    calibration: str
+
+
+@dataclass(frozen=True)
+class HarmView:
+    """What the layers of one recipe do, one by one.
+
+    Attributes:
+        recipe: The recipe.
+        plot: The layers that harm most.
+        layers: Every layer, the worst first.
+    """
+
+    recipe: str
+    plot: Plot
+    layers: Sequence[LayerHarmRecord]
+
+
+@dataclass(frozen=True)
+class QuantizationView:
+    """The section as the page shows it.
+
+    Attributes:
+        suggestions: A sentence a target.
+        rows: One a quantized artefact.
+        latency_plot: Loss against latency.
+        size_plot: Loss against size.
+        harms: One a recipe that was looked into.
+        samples: What the drop was measured on.
+    """
+
+    suggestions: Sequence[str]
+    rows: Sequence[QuantizationRow]
+    latency_plot: Plot
+    size_plot: Plot
+    harms: Sequence[HarmView]
+    samples: str
+
+
+def quantization_view(manifest: Manifest) -> QuantizationView | None:
+    """The section of a manifest; None where nothing is quantized."""
+    labelled = list(zip(manifest.artefacts, artefact_labels(manifest.artefacts), strict=True))
+    if not any(artefact.quantized for artefact, _ in labelled):
+        return None
+    drops = [
+        artefact.quantized.drop
+        for artefact, _ in labelled
+        if artefact.quantized is not None and artefact.quantized.drop is not None
+    ]
+    return QuantizationView(
+        suggestions=[found.reason for found in suggestions(manifest)],
+        rows=[
+            _row(manifest, artefact, label) for artefact, label in labelled if artefact.quantized
+        ],
+        latency_plot=_plot(
+            manifest,
+            labelled,
+            "Loss against latency",
+            "Across: median latency.",
+            lambda artefact: _latency(manifest, artefact),
+            lambda value: milliseconds_text(value),
+        ),
+        size_plot=_plot(
+            manifest,
+            labelled,
+            "Loss against size",
+            "Across: size.",
+            lambda artefact: float(artefact.file.size),
+            lambda value: bytes_text(round(value)),
+        ),
+        harms=[_harms(record.recipe, record.layers) for record in manifest.sensitivity],
+        samples=f"{drops[0].samples} samples, {drops[0].source}" if drops else "",
+    )
+
+
+def _latency(manifest: Manifest, artefact: ArtefactRecord) -> float | None:
+    profile = profile_under(artefact, main_condition(manifest))
+    return None if profile is None or profile.evaluator else profile.latency.p50
+
+
+def _row(manifest: Manifest, artefact: ArtefactRecord, label: str) -> QuantizationRow:
+    quantized = artefact.quantized
+    if quantized is None:
+        raise ValueError(f"{label} is not quantized")
+    base = next(
+        (
+            other
+            for other in manifest.artefacts
+            if other.target == artefact.target and other.quantized is None
+        ),
+        None,
+    )
+    size = bytes_text(artefact.file.size)
+    if base is not None:
+        size += f" ({share_text(artefact.file.size / base.file.size)})"
+    own = _latency(manifest, artefact)
+    other_ms = None if base is None else _latency(manifest, base)
+    latency = milliseconds_text(own) if own is not None else MISSING
+    if own and other_ms:
+        latency += f" ({other_ms / own:.2f}×)"
+    total = sum(quantized.weights.values())
+    small = sum(count for bits, count in quantized.weights.items() if bits <= 8)
+    drop, calibration = quantized.drop, quantized.calibration
+    left = [f"{name} × {count_text(count)}" for name, count in quantized.float_operators.items()]
+    left += [
+        f"{layer.path}: {layer.reason}"
+        for layer in quantized.layers
+        if layer.bits > 8 and layer.reason
+    ]
+    return QuantizationRow(
+        label=label,
+        size=size,
+        small=share_text(small / total) if total else MISSING,
+        latency=latency,
+        top1=MISSING
+        if drop is None or drop.top1 is None
+        else f"{share_text(drop.top1)} (float {share_text(drop.float_top1)})",
+        agreement=share_text(None if drop is None else drop.agreement),
+        containment=share_text(None if drop is None else drop.containment),
+        cosine=cosine_text(None if drop is None else drop.cosine),
+        drop=MISSING if drop is None else f"{100 * drop.drop:.2f} % of {drop.metric}",
+        gate=MISSING
+        if drop is None or drop.bound is None
+        else f"{'met' if drop.passed else 'missed'}, {share_text(drop.bound)} allowed",
+        missed=drop is not None and not drop.passed,
+        kept_float=list(quantized.float_layers),
+        left_float=left,
+        calibration=""
+        if calibration is None
+        else f"{count_text(calibration.samples)} of {calibration.source}, {calibration.method}",
+    )
+
+
+def _plot(
+    manifest: Manifest,
+    labelled: Sequence[tuple[ArtefactRecord, str]],
+    title: str,
+    across: str,
+    value: Callable[[ArtefactRecord], float | None],
+    text: Callable[[float], str],
+) -> Plot:
+    del manifest
+    points = []
+    for artefact, label in labelled:
+        x, lost = value(artefact), _loss(artefact)
+        if x is None or lost is None:
+            continue
+        proven = artefact.parity is not None and artefact.parity.passed
+        points.append(
+            Point(
+                label,
+                x,
+                max(lost, 0.0),
+                f"{label}: {text(x)}, {100 * lost:.2f} % lost",
+                family(artefact.target),
+                eligible=proven,
+            )
+        )
+    return Plot(
+        title,
+        f"{across} Up: what is lost against the float model. Lower left is better. Filled: proven, "
+        "and no other such artefact is better in both.",
+        scatter_plot(points, text, lambda lost: f"{100 * lost:.1f} %", title),
+    )
+
+
+def _loss(artefact: ArtefactRecord) -> float | None:
+    if artefact.quantized is None:
+        # The float artefact is equal to the model, or it did not pass.
+        return 0.0 if artefact.parity is not None and artefact.parity.passed else None
+    return None if artefact.quantized.drop is None else artefact.quantized.drop.drop
+
+
+def _harms(recipe: str, layers: Sequence[LayerHarmRecord]) -> HarmView:
+    def noise(layer: LayerHarmRecord) -> float:
+        """Energy of the error as a share of the output's."""
+        return 0.0 if layer.snr_db is None else 10 ** (-plain_number(layer.snr_db) / 10)
+
+    bars = [
+        Bar(
+            layer.path or "(model)",
+            noise(layer),
+            f"{noise(layer):.2g} · {layer.snr_db:.1f} dB",
+            f"{layer.path} ({layer.operator}): {count_text(layer.weights)} weights",
+            hint=layer.where,
+        )
+        for layer in layers[:_MOST_BARS]
+        if layer.snr_db is not None
+    ]
+    caption = "Energy of the error at the outputs when this layer alone is quantized, simulated."
+    if len(layers) > len(bars):
+        caption += f" {count_text(len(layers) - len(bars))} more do less."
+    return HarmView(
+        recipe,
+        Plot(f"Layers of {recipe} that harm most", caption, bar_plot(bars, None, "Harm by layer")),
+        layers,
+    )
