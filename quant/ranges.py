@@ -15,6 +15,8 @@ __all__ = ["BINS", "RangeObserver", "scale_and_zero_point"]
 BINS = 2048
 
 _MOMENTUM = 0.1
+#: Bins of less than this, divided by their number, are no numbers of single precision any more.
+_SMALLEST_WIDTH = 1e-30
 #: Values left outside on either side by ``percentile``, as a share.
 _TAIL = 1e-4
 #: Shares of the full range that ``mse`` and ``entropy`` try.
@@ -98,9 +100,10 @@ class RangeObserver:
 
     def _count(self, values: np.ndarray, low: float, high: float) -> None:
         if self._low == self._high:
-            # A tensor that is one value throughout still needs a width to be counted in.
-            margin = max(abs(low), abs(high), 1e-12) * 1e-6 if low == high else 0.0
-            self._low, self._high = low - margin, high + margin
+            # Zero lies in every range; a tensor of zeros still needs a width to be counted in.
+            self._low, self._high = min(low, 0.0), max(high, 0.0)
+            if self._high - self._low < _SMALLEST_WIDTH:
+                self._low, self._high = -_SMALLEST_WIDTH, _SMALLEST_WIDTH
         while low < self._low or high > self._high:
             width = self._high - self._low
             merged = self._counts.reshape(-1, 2).sum(1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,15 @@ from edgesdk.model_file import ModelFace, read_model_file, save_model
 from edgesdk.source import load
 from edgesdk.spec import ImageSpec, TensorSpec
 from edgesdk.storage import storage_errors, write_atomically
+from edgesdk.training.batches import batches_of_epoch
 from edgesdk.training.data.splits import DataSplits
 from edgesdk.training.evaluation import Accuracy, evaluate, logits_of
 from edgesdk.training.history import History, Progress
 from edgesdk.training.loop import fit
 from edgesdk.training.recipes import Recipe
 from edgesdk.weights import load_weights
+from quant.qat import QatModel, finish_qat, prepare_qat
+from quant.spec import QuantSpec
 
 __all__ = [
     "TrainedClassifier",
@@ -36,6 +39,9 @@ __all__ = [
 ]
 
 _SUFFIXES = (".edgemodel", ".safetensors")
+#: Share of the steps after which normalisation uses the statistics it has, when a model is trained
+#: for integers: those are what the quantized network folds into its weights.
+_NORM_LEARNS = 0.5
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,13 @@ class TrainedClassifier:
         model: Trained, in evaluation mode.
         architecture: Its zoo name; None for a model of any other class.
         history: Row by row.
-        test: Accuracy on the test set; None without one, or where the run was stopped.
+        test: Accuracy on the test set; None without one, or where the run was stopped. Of a model
+            that was trained for integers, with weights and activations rounded.
         processes: How many trained it.
         device: Where, such as ``cpu``.
         is_main: Whether this is the process that writes and speaks.
+        qat: Name of the recipe that it was trained for; empty for none.
+        ranges: Ranges of its activations by tensor, as far as that recipe has some.
     """
 
     model: nn.Module
@@ -59,6 +68,8 @@ class TrainedClassifier:
     processes: int
     device: str
     is_main: bool
+    qat: str = ""
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """All but the model, as JSON values."""
@@ -68,6 +79,7 @@ class TrainedClassifier:
             "test": None if self.test is None else asdict(self.test),
             "processes": self.processes,
             "device": self.device,
+            "qat": {"recipe": self.qat, "ranges": dict(self.ranges)} if self.qat else None,
         }
 
 
@@ -187,6 +199,7 @@ def train_classifier(
     workers: int = 0,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    qat: QuantSpec | None = None,
 ) -> TrainedClassifier:
     """Build a classifier for the data, train it, and measure it on the test set.
 
@@ -201,13 +214,16 @@ def train_classifier(
         workers: Processes that read images.
         progress: Called in the main process.
         stop: Asked after every step.
+        qat: Quantization that the model is trained for: it computes as its quantized copy will.
 
     Raises:
-        EdgeSdkError: See :func:`build_classifier` and :func:`edgesdk.training.fit`.
+        EdgeSdkError: See :func:`build_classifier`, :func:`edgesdk.training.fit` and
+            :func:`quant.qat.prepare_qat`.
     """
     model, architecture = build_classifier(source, data, recipe.seed, weights)
+    learner = model if qat is None else _prepared(model, data, recipe, qat)
     history = fit(
-        model,
+        learner,
         data.train,
         recipe,
         validation=data.validation,
@@ -225,7 +241,8 @@ def train_classifier(
     state = PartialState()
     test = None
     if history.finished and data.test is not None and state.is_main_process:
-        test = evaluate(model, data.test, mean=data.mean, std=data.std)
+        test = evaluate(learner, data.test, mean=data.mean, std=data.std)
+    finished = finish_qat(learner) if isinstance(learner, QatModel) else None
     return TrainedClassifier(
         model.eval(),
         architecture,
@@ -234,6 +251,18 @@ def train_classifier(
         state.num_processes,
         str(state.device),
         state.is_main_process,
+        "" if qat is None else qat.name,
+        {} if finished is None else finished.ranges,
+    )
+
+
+def _prepared(model: nn.Module, data: DataSplits, recipe: Recipe, qat: QuantSpec) -> QatModel:
+    batches = batches_of_epoch(len(data.train), recipe.batch_size, recipe.seed, 0)
+    return prepare_qat(
+        model,
+        qat,
+        torch.zeros(2, *data.image_shape),
+        freeze_after=round(_NORM_LEARNS * recipe.epochs * len(batches)),
     )
 
 
