@@ -11,12 +11,11 @@ import numpy as np
 from edgesdk.errors import DataError, GateError
 from edgesdk.manifest import ArtefactRecord, DropRecord, Manifest
 from edgesdk.parity import classifies
+from quant.plan import Arrays
 
 __all__ = ["EvaluationSet", "float_answers", "measure_drop", "require_drop"]
 
 _TOP = 5
-
-Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)

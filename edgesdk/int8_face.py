@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from edgesdk.manifest import FaceScaleRecord
+from quant.plan import Arrays
 
 __all__ = ["float_run"]
-
-Arrays = dict[str, np.ndarray]
 
 
 def float_run(

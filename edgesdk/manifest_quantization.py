@@ -11,6 +11,7 @@ __all__ = [
     "DropRecord",
     "FaceScaleRecord",
     "LayerHarmRecord",
+    "OperatorGapRecord",
     "QuantizationRecord",
     "QuantizedLayerRecord",
     "SensitivityRecord",
@@ -163,6 +164,27 @@ class QuantizationRecord(_Record):
     drop: DropRecord | None = None
 
 
+class OperatorGapRecord(_Record):
+    """How far one operator's result is from the float model's when all before it is quantized.
+
+    Attributes:
+        name: The node's name in the program.
+        operator: Operator of the program.
+        path: Module path in the model.
+        where: File and line in the user's code.
+        snr_db: Signal to noise of its result; null where nothing differs.
+        lost_db: What it loses against the worst of the results it is made from; null where that
+            cannot be told.
+    """
+
+    name: _Text
+    operator: _Text
+    path: _Text = ""
+    where: _Text = ""
+    snr_db: float | None = None
+    lost_db: float | None = None
+
+
 class SensitivityRecord(_Record):
     """What a recipe does to the outputs, layer by layer, simulated.
 
@@ -170,8 +192,10 @@ class SensitivityRecord(_Record):
         recipe: Name of the recipe.
         samples: Number of samples it was simulated on.
         layers: Every layer, the most harmful first.
+        operators: Every operator with floating results, in the order of the program.
     """
 
     recipe: str
     samples: _Count
     layers: Annotated[list[LayerHarmRecord], FailFast()] = []
+    operators: Annotated[list[OperatorGapRecord], FailFast()] = []

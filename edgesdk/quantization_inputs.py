@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgesdk.accuracy_drop import Arrays, EvaluationSet, float_answers
+from edgesdk.accuracy_drop import EvaluationSet, float_answers
 from edgesdk.conversions import QuantizationData
 from edgesdk.digest import digest
 from edgesdk.errors import DataError, UsageError
@@ -23,6 +23,7 @@ from edgesdk.spec import TensorSpec
 from edgesdk.storage import storage_errors
 from quant.array_file import save_arrays
 from quant.input_sets import InputSet, enough_samples, read_inputs
+from quant.plan import Arrays
 from quant.spec import QuantSpec
 
 __all__ = ["QuantizationInputs"]

@@ -8,12 +8,14 @@ import threading
 from collections.abc import Callable, Sequence
 
 from converters.locations import where
-from edgesdk.accuracy_drop import Arrays, EvaluationSet, measure_drop
+from edgesdk.accuracy_drop import EvaluationSet, measure_drop
 from edgesdk.errors import DataError
-from edgesdk.manifest import LayerHarmRecord
+from edgesdk.manifest import LayerHarmRecord, OperatorGapRecord
+from edgesdk.operator_gaps import operator_gaps
 from edgesdk.preparing import Prepared, Variant
 from edgesdk.quantization_inputs import QuantizationInputs
 from quant.mixed_precision import MixedPrecision, keep_float
+from quant.plan import Arrays
 from quant.sensitivity import LayerSensitivity, rank_layers
 from quant.simulation import SimulatedQuantization
 from quant.spec import QuantSpec
@@ -23,6 +25,7 @@ __all__ = ["QuantizationDiagnosis"]
 #: Samples that layers are ranked on, and that a choice of layers is tried on.
 _RANKED_ON = 32
 _TRIED_ON = 128
+_GAPS_ON = 8
 
 
 class QuantizationDiagnosis:
@@ -78,6 +81,25 @@ class QuantizationDiagnosis:
             for layer in ranked
             if not spec.keeps_float(layer.path)
         ]
+
+    def gaps(self, spec: QuantSpec) -> list[OperatorGapRecord]:
+        """How far every operator's result is from the float model's, with all layers quantized.
+
+        Args:
+            spec: The recipe.
+
+        Raises:
+            DataError: There is no sample.
+        """
+        with self._lock:
+            whole = dataclasses.replace(spec, float_layers=(), face="float")
+            return operator_gaps(
+                self._simulation(whole),
+                self._samples()[:_GAPS_ON],
+                progress=lambda done, of: self._tell(
+                    f"comparing operators of {spec.name}: {done}/{of}"
+                ),
+            )
 
     def search(self, spec: QuantSpec, bound: float) -> MixedPrecision:
         """The fewest and smallest layers to keep float so that the simulated drop is at most this.

@@ -95,7 +95,10 @@ class QuantizedExport:
         distinct = {spec.name: spec for spec in specs}
         return [
             SensitivityRecord(
-                recipe=name, samples=self._diagnosis.samples, layers=self._diagnosis.harms(spec)
+                recipe=name,
+                samples=self._diagnosis.samples,
+                layers=self._diagnosis.harms(spec),
+                operators=self._diagnosis.gaps(spec),
             )
             for name, spec in distinct.items()
         ]

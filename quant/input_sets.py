@@ -13,13 +13,13 @@ import numpy as np
 from edgesdk.errors import DataError
 from edgesdk.samples import IMAGE_SUFFIXES
 from edgesdk.spec import ImageSpec, TensorSpec
+from quant.plan import Arrays
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 __all__ = ["InputSet", "enough_samples", "picture_files", "read_inputs"]
 
-Arrays = dict[str, np.ndarray]
 
 _ARRAY_SUFFIXES = (".npz", ".npy", ".safetensors", ".pt", ".pth")
 #: The first number of samples tried, doubled until the ranges stand still.

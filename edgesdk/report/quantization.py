@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgesdk.manifest import ArtefactRecord, LayerHarmRecord, Manifest
+from edgesdk.manifest import (
+    ArtefactRecord,
+    LayerHarmRecord,
+    Manifest,
+    OperatorGapRecord,
+    SensitivityRecord,
+)
 from edgesdk.report.conditions import main_condition, profile_under
 from edgesdk.report.labels import artefact_labels, family
 from edgesdk.report.measurements import Plot
@@ -72,11 +78,13 @@ class HarmView:
         recipe: The recipe.
         plot: The layers that harm most.
         layers: Every layer, the worst first.
+        operators: Every operator with what its result has lost, in the order of the program.
     """
 
     recipe: str
     plot: Plot
     layers: Sequence[LayerHarmRecord]
+    operators: Sequence[OperatorGapRecord]
 
 
 @dataclass(frozen=True)
@@ -131,7 +139,7 @@ def quantization_view(manifest: Manifest) -> QuantizationView | None:
             lambda artefact: float(artefact.file.size),
             lambda value: bytes_text(round(value)),
         ),
-        harms=[_harms(record.recipe, record.layers) for record in manifest.sensitivity],
+        harms=[_harms(record) for record in manifest.sensitivity],
         samples=f"{drops[0].samples} samples, {drops[0].source}" if drops else "",
     )
 
@@ -234,7 +242,9 @@ def _loss(artefact: ArtefactRecord) -> float | None:
     return None if artefact.quantized.drop is None else artefact.quantized.drop.drop
 
 
-def _harms(recipe: str, layers: Sequence[LayerHarmRecord]) -> HarmView:
+def _harms(record: SensitivityRecord) -> HarmView:
+    recipe, layers = record.recipe, record.layers
+
     def noise(layer: LayerHarmRecord) -> float:
         """Energy of the error as a share of the output's."""
         return 0.0 if layer.snr_db is None else 10 ** (-plain_number(layer.snr_db) / 10)
@@ -257,4 +267,5 @@ def _harms(recipe: str, layers: Sequence[LayerHarmRecord]) -> HarmView:
         recipe,
         Plot(f"Layers of {recipe} that harm most", caption, bar_plot(bars, None, "Harm by layer")),
         layers,
+        record.operators,
     )

@@ -1,0 +1,87 @@
+"""Operator by operator: how far a quantized network's results are from the float network's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from converters.locations import module_path, where
+from edgesdk.manifest import OperatorGapRecord
+from quant.plan import Arrays
+from quant.simulation import SimulatedQuantization
+
+__all__ = ["operator_gaps"]
+
+
+def operator_gaps(
+    simulated: SimulatedQuantization,
+    samples: Sequence[Arrays],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[OperatorGapRecord]:
+    """Run both networks on the same samples and compare every result.
+
+    Errors of what comes before are part of a result; ``lost_db`` tells what the operator itself
+    adds, which is where to look.
+
+    Args:
+        simulated: The network.
+        samples: Inputs by name; each is run by itself, so that few results are kept at a time.
+        progress: Is told how many of how many samples are done.
+
+    Returns:
+        One record an operator with floating results, in the order of the program.
+    """
+    signal: dict[Node, float] = {}
+    noise: dict[Node, float] = {}
+    for index, inputs in enumerate(samples):
+        expected: dict[Node, Tensor] = {}
+
+        def keep(node: Node, value: Tensor, kept: dict[Node, Tensor] = expected) -> None:
+            if _measurable(value):
+                kept[node] = value
+
+        def compare(node: Node, value: Tensor, kept: dict[Node, Tensor] = expected) -> None:
+            wanted = kept.pop(node, None)
+            if wanted is None or not _measurable(value) or value.shape != wanted.shape:
+                return
+            wide = wanted.double()
+            signal[node] = signal.get(node, 0.0) + float(wide.square().sum())
+            noise[node] = noise.get(node, 0.0) + float((wide - value.double()).square().sum())
+
+        simulated.run_float(inputs, watch=keep)
+        simulated.run(inputs, watch=compare)
+        if progress is not None:
+            progress(index + 1, len(samples))
+    ratios = {node: _decibel(signal[node], noise[node]) for node in signal}
+    return [
+        OperatorGapRecord(
+            name=node.name,
+            operator=str(node.target).removesuffix(".default"),
+            path=module_path(node.meta.get("nn_module_stack")),
+            where=where(node),
+            snr_db=ratio,
+            lost_db=_lost(node, ratios),
+        )
+        for node, ratio in ratios.items()
+    ]
+
+
+def _measurable(value: object) -> bool:
+    return isinstance(value, Tensor) and value.dtype == torch.float32 and value.numel() > 1
+
+
+def _decibel(signal: float, noise: float) -> float | None:
+    if noise <= 0 or signal <= 0 or not math.isfinite(signal) or not math.isfinite(noise):
+        return None
+    return 10 * math.log10(signal / noise)
+
+
+def _lost(node: Node, ratios: dict[Node, float | None]) -> float | None:
+    own = ratios[node]
+    before = [ratio for one in node.all_input_nodes if (ratio := ratios.get(one)) is not None]
+    return None if own is None or not before else min(before) - own
