@@ -9,11 +9,13 @@ from typing import Any
 from converters.conversion import (
     Conversion,
     ConversionRequest,
+    QuantizedConversion,
     check_free_dimensions,
     narrowed,
 )
 from converters.named_forward import named_forward
 from converters.origins import conversion_error, locate, unsupported_operator
+from converters.quantizing import int8_faces, keep_simulated, made_float, plan_for
 from edgesdk.errors import DynamicShapeError, UnsupportedOperatorError
 from edgesdk.program_file import load_program
 
@@ -37,13 +39,16 @@ def convert(request: ConversionRequest) -> Conversion:
     program = load_program(request.program)
     free = any(spec.dynamic for spec in request.inputs)
     names = [spec.name for spec in request.inputs]
+    floats = request.output
+    if request.quantization is not None:
+        floats = request.output.with_suffix(f".float{request.output.suffix}")
     args, kwargs = program.example_inputs
     tensors = dict(zip(names, (*args, *kwargs.values()), strict=True))
     shapes = {"dynamic_shapes": _dynamic_shapes(request)} if free else {}
     try:
         # By keyword, because the converter keeps the names of keyword arguments alone.
         edge_model = litert_torch.convert(_keyed(program, names), sample_kwargs=tensors, **shapes)
-        edge_model.export(str(request.output))
+        edge_model.export(str(floats))
     except Exception as error:
         told = conversion_error(program, "litert", error)
         if free and not isinstance(told, UnsupportedOperatorError):
@@ -54,12 +59,22 @@ def convert(request: ConversionRequest) -> Conversion:
                 "the other targets keep it free",
             ) from error
         raise told from error
-    facts = _read(request.output)
+    facts = _read(floats)
     stable = sorted(name for name in facts.operators if name.startswith(_PREFIX))
     if stable:
-        request.output.unlink()
+        floats.unlink()
         raise _left_in_stablehlo(program, stable)
     check_free_dimensions("litert", request.inputs, facts.sizes)
+    faces = (request.inputs, request.outputs)
+    quantized: QuantizedConversion | None = None
+    remarks: tuple[str, ...] = ()
+    if request.quantization is not None:
+        from quant.litert import quantize
+
+        with made_float(floats):
+            found = quantize(floats, request.output, plan_for(request, program))
+        quantized, remarks = keep_simulated(request, program, found), found.notes
+        faces = int8_faces(*faces, found.faces)
     coverage = None
     if request.coverage:
         from converters.coverage.litert import cover_litert
@@ -71,10 +86,11 @@ def convert(request: ConversionRequest) -> Conversion:
         if spec.dtype in _NARROW
     ]
     return Conversion(
-        tuple(narrowed(spec, _NARROW) for spec in request.inputs),
-        tuple(narrowed(spec, _NARROW) for spec in request.outputs),
-        notes=tuple(notes),
+        tuple(narrowed(spec, _NARROW) for spec in faces[0]),
+        tuple(narrowed(spec, _NARROW) for spec in faces[1]),
+        notes=(*notes, *remarks),
         coverage=coverage,
+        quantized=quantized,
     )
 
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from converters.conversion import Conversion, ConversionRequest, check_free_dimensions
+from converters.conversion import (
+    Conversion,
+    ConversionRequest,
+    QuantizedConversion,
+    check_free_dimensions,
+)
 from converters.onnx_names import name_outputs
 from converters.origins import conversion_error
+from converters.quantizing import int8_faces, keep_simulated, made_float, plan_for
 from edgesdk.program_file import load_program
 
 __all__ = ["convert"]
@@ -40,6 +46,19 @@ def convert(request: ConversionRequest) -> Conversion:
     model = exported.model_proto
     name_outputs(model.graph, [spec.name for spec in request.outputs])
     _name_free_dimensions(model, request)
+    faces = (request.inputs, request.outputs)
+    quantized: QuantizedConversion | None = None
+    remarks: tuple[str, ...] = ()
+    if request.quantization is not None:
+        from quant.onnx import quantize
+
+        floats = request.output.with_suffix(f".float{request.output.suffix}")
+        onnx.save(model, floats)
+        with made_float(floats):
+            found = quantize(floats, request.output, plan_for(request, program))
+        model = onnx.load(request.output)
+        quantized, remarks = keep_simulated(request, program, found), found.notes
+        faces = int8_faces(*faces, found.faces)
     coverage = None
     if request.coverage:
         from converters.coverage.onnx import cover_onnx
@@ -57,7 +76,7 @@ def convert(request: ConversionRequest) -> Conversion:
         for value in model.graph.input
     }
     check_free_dimensions("onnx", request.inputs, sizes)
-    return Conversion(request.inputs, request.outputs, coverage=coverage)
+    return Conversion(*faces, notes=remarks, coverage=coverage, quantized=quantized)
 
 
 def _name_free_dimensions(model: Any, request: ConversionRequest) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,14 @@ from converters.conversion import ConversionRequest, QuantizationRequest, Quanti
 from converters.locations import module_path, where
 from edgesdk.errors import QuantizationError
 from edgesdk.samples import Samples
+from edgesdk.spec import TensorSpec
 from quant.array_file import load_arrays
-from quant.plan import Arrays, Quantized, QuantizedLayer, QuantPlan
+from quant.plan import Arrays, FaceScale, Quantized, QuantizedLayer, QuantPlan
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-__all__ = ["keep_simulated", "plan_for"]
+__all__ = ["int8_faces", "keep_simulated", "made_float", "plan_for"]
 
 #: Operators of a program that have weights, without namespace and overload.
 _WEIGHTED = ("conv", "linear", "addmm", "mm", "matmul", "bmm")
@@ -88,6 +90,36 @@ def keep_simulated(
         dict(quantized.float_operators),
         quantized.faces,
     )
+
+
+def int8_faces(
+    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], faces: Sequence[FaceScale]
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """The face of an artefact some of whose inputs and outputs are int8.
+
+    Args:
+        inputs: The float face.
+        outputs: Likewise.
+        faces: The tensors that are int8.
+    """
+    names = {face.name for face in faces}
+
+    def face(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+        return tuple(
+            dataclasses.replace(spec, dtype="int8") if spec.name in names else spec
+            for spec in specs
+        )
+
+    return face(inputs), face(outputs)
+
+
+@contextmanager
+def made_float(path: Path) -> Iterator[None]:
+    """The float artefact that a quantizer begins from lasts as long as the block."""
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _required(request: ConversionRequest) -> QuantizationRequest:

@@ -46,8 +46,8 @@ class QuantizationData:
     Attributes:
         samples: What parity is measured on.
         samples_sha256: Its digest.
-        calibration: What ranges are taken from, as the model's face takes it; None where no
-            recipe needs any.
+        calibration: Inputs that ranges and the rounding of weights are taken from, as the model's
+            face takes them; None where there are none.
         calibration_sha256: Digest of ``calibration``.
     """
 
@@ -224,7 +224,7 @@ class ConversionJob:
             return None
         return QuantizationRequest(
             self.spec,
-            data.calibration if self.spec.static else None,
+            data.calibration if self.spec.weights else None,
             data.samples,
             artefact.with_name(f"{artefact.name}.simulated.safetensors"),
         )
@@ -239,7 +239,7 @@ class ConversionJob:
     ) -> dict[str, Any]:
         quantized: list[Any] = []
         if self.spec is not None and data is not None:
-            seen = data.calibration_sha256 if self.spec.static else ""
+            seen = data.calibration_sha256 if self.spec.weights else ""
             quantized = [repr(self.spec), data.samples_sha256, seen]
         return {
             "kind": "conversion",

@@ -38,7 +38,8 @@ _MAX_NUMBERS = 64
 _MAX_INTEGER = 2**63 - 1
 
 # The schema that brought a field; a manifest of an older one cannot have it.
-_SINCE = {"classes": 2, "cost": 2}
+_SINCE = {"classes": 2, "cost": 2, "sensitivity": 3}
+_SINCE_OF_ARTEFACTS = {"quantized": 3, "simulated": 3}
 
 _NUMBER_LIKE = re.compile(r"[\s+\-_.\d]+")
 _PLAIN_NUMBER = re.compile(r"0|[1-9][0-9]*")
@@ -197,6 +198,11 @@ def _check_version(data: dict[str, Any]) -> None:
     for field, since in _SINCE.items():
         if field in data and version < since:
             _refuse(f"manifest.json: {field} is not a field of schema {version}")
+    artefacts = data.get("artefacts")
+    for artefact in artefacts if isinstance(artefacts, list) else ():
+        for field, since in _SINCE_OF_ARTEFACTS.items():
+            if isinstance(artefact, dict) and field in artefact and version < since:
+                _refuse(f"manifest.json: {field} is not a field of schema {version}")
     if version > SCHEMA_VERSION:
         versions = data.get("versions")
         maker = versions.get("edgesdk") if isinstance(versions, dict) else None

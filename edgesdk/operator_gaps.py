@@ -12,7 +12,7 @@ from torch.fx import Node
 from converters.locations import module_path, where
 from edgesdk.manifest import OperatorGapRecord
 from quant.plan import Arrays
-from quant.simulation import SimulatedQuantization
+from quant.simulated_quantization import SimulatedQuantization
 
 __all__ = ["operator_gaps"]
 

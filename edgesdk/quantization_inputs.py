@@ -71,7 +71,9 @@ class QuantizationInputs:
         tell = on_step or (lambda step: None)
         reader = _Reader(options, prepared)
         calibration, available = None, 0
-        if any(spec.static for spec in specs):
+        # Without fixed ranges inputs are no must, but weights rounded in view of them lose less.
+        given = options.calibration is not None or options.data is not None
+        if any(spec.static for spec in specs) or (given and any(spec.weights for spec in specs)):
             tell("reading inputs for calibration")
             found = reader.calibration()
             available = len(found)
@@ -89,11 +91,11 @@ class QuantizationInputs:
         return cls(calibration, available, evaluation, prepared.face_specs(Variant()))
 
     def record(self, spec: QuantSpec) -> CalibrationRecord | None:
-        """What the manifest says of the ranges of a recipe; None where it needs none."""
-        if self.calibration is None or not spec.static:
+        """What the manifest says of a recipe's calibration; None where it had none."""
+        if self.calibration is None or spec.weights is None:
             return None
         return CalibrationRecord(
-            method=spec.ranges,
+            method=spec.ranges if spec.static else "rounding of weights",
             samples=len(self.calibration),
             available=self.available,
             sha256=self.calibration.sha256,

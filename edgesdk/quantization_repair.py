@@ -17,7 +17,7 @@ from edgesdk.quantization_inputs import QuantizationInputs
 from quant.mixed_precision import MixedPrecision, keep_float
 from quant.plan import Arrays
 from quant.sensitivity import LayerSensitivity, rank_layers
-from quant.simulation import SimulatedQuantization
+from quant.simulated_quantization import SimulatedQuantization
 from quant.spec import QuantSpec
 
 __all__ = ["QuantizationDiagnosis"]
