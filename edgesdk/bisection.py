@@ -58,9 +58,14 @@ def bisect(
         on_progress: Called with target and step.
 
     Raises:
-        UsageError: The bundle was written without its program.
+        UsageError: The bundle was written without its program, or the artefact is quantized.
         EdgeSdkError: The runtime or the converter fails altogether.
     """
+    if artefact.quantized is not None:
+        raise UsageError(
+            f"{artefact.target} {artefact.quantization} differs from the model at every operator",
+            remedy="`edgesdk quantize-report` tells what each operator and layer loses",
+        )
     path = bundle.program_path()
     if path is None:
         raise UsageError(

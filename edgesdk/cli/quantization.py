@@ -154,17 +154,9 @@ def drops_table(manifest: Manifest) -> Table | None:
     from rich.text import Text
 
     from edgesdk.cli.tables import plain_table
-    from edgesdk.report.labels import artefact_labels
 
-    labels = dict(
-        zip(
-            (record.file.path for record in manifest.artefacts),
-            artefact_labels(manifest.artefacts),
-            strict=True,
-        )
-    )
     found = [
-        (labels[record.file.path], record.quantized)
+        (f"{record.target} {record.quantization}", record.quantized)
         for record in manifest.artefacts
         if record.quantized is not None
     ]

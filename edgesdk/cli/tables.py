@@ -60,6 +60,9 @@ def targets_table(rows: Sequence[SummaryRow], columns: Sequence[str] = PARITY_CO
     # Names that are typed back into commands stay in one piece, and so do numbers.
     for index, column in enumerate(table.columns):
         column.no_wrap = index != 1
+    if rows:
+        # Else a long name beside it leaves a column of single letters.
+        table.columns[1].min_width = max(len(row.status.value.split()[0]) for row in rows) + 2
     for row, cell in zip(rows, cells, strict=True):
         table.add_row(
             *(
@@ -75,6 +78,8 @@ def _cells(row: SummaryRow, rows: Sequence[SummaryRow]) -> list[str]:
     # The name that the options take, where it names one row.
     if Counter(other.target for other in rows)[row.target] == 1:
         cells[0] = row.target
+    elif row.recipe or Counter((other.target, other.recipe) for other in rows)[row.target, ""] == 1:
+        cells[0] = f"{row.target} {row.recipe}".strip()
     mark = f" {_EVALUATED}" if row.parity_mark else ""
     cells[1] = f"{row.status.icon} {row.status.value}{mark}"
     timed = [COLUMNS.index(title) for title in ("p50", "peak memory")]
@@ -94,11 +99,15 @@ def footnotes(rows: Sequence[SummaryRow]) -> list[str]:
 def classes_table(manifest: Manifest) -> Table | None:
     """The class that the model and each artefact in its runtime see on each photograph.
 
-    None where the model does not classify.
+    None where the model does not classify. Quantized artefacts, which may be many, are left out
+    where there are others.
     """
+    shown = [record for record in manifest.artefacts if record.quantized is None]
     seen = {
-        record.target: {name: (eager, artefact) for name, eager, artefact in record.parity.classes}
-        for record in manifest.artefacts
+        f"{record.target} {record.quantization or ''}".strip(): {
+            name: (eager, artefact) for name, eager, artefact in record.parity.classes
+        }
+        for record in shown or manifest.artefacts
         if record.parity is not None and record.parity.classes
     }
     if not seen:

@@ -95,6 +95,7 @@ class SummaryRow:
     Attributes:
         label: Short name, unique among the artefacts.
         target: Target with variant, as in the manifest.
+        recipe: Name of its quantization; empty for none.
         family: Target without variant where known, else ``other``.
         status: What became of it.
         reason: Why, in words, where the status is not ``passed``.
@@ -124,6 +125,7 @@ class SummaryRow:
     target: str
     family: str
     status: Status
+    recipe: str = ""
     reason: str = ""
     file: str = ""
     precision: str = ""
@@ -269,6 +271,7 @@ def _artefact_row(
         target=artefact.target,
         family=family(artefact.target),
         status=status,
+        recipe=artefact.quantization or "",
         reason=reason,
         file=artefact.file.path,
         precision=precision_text(artefact),
