@@ -6,6 +6,7 @@ from typing import Any
 
 from converters.conversion import Conversion, ConversionRequest
 from converters.origins import conversion_error, unsupported_operator
+from converters.quantizing import int8_faces, keep_simulated, plan_for
 from edgesdk.errors import EdgeSdkError
 from edgesdk.program_file import load_program
 
@@ -39,6 +40,11 @@ def convert(request: ConversionRequest) -> Conversion:
     from executorch.exir import to_edge_transform_and_lower
 
     program = load_program(request.program)
+    given, found = program, None
+    if request.quantization is not None:
+        from quant.executorch import quantize_program
+
+        program, found = quantize_program(plan_for(request, given), request.variant)
     try:
         lowered = to_edge_transform_and_lower(program, partitioner=_partitioners(request.variant))
         coverage = None
@@ -59,7 +65,12 @@ def convert(request: ConversionRequest) -> Conversion:
     notes = []
     if request.variant in ("coreml", "vulkan"):
         notes.append(f"the {request.variant} backend runs on the phone only")
-    return Conversion(request.inputs, request.outputs, notes=tuple(notes), coverage=coverage)
+    quantized, faces = None, (request.inputs, request.outputs)
+    if found is not None:
+        quantized = keep_simulated(request, given, found)
+        faces = int8_faces(*faces, found.faces)
+        notes += found.notes
+    return Conversion(*faces, notes=tuple(notes), coverage=coverage, quantized=quantized)
 
 
 def _planned_bytes(manager: Any) -> int:
