@@ -9,7 +9,7 @@ __all__ = ["refusal", "require_support", "supported_recipes"]
 
 #: Recipes by target with variant.
 _SUPPORTED: dict[str, tuple[str, ...]] = {
-    "executorch:xnnpack": ("fp16", "w8a32_dynamic", "w8a8_static"),
+    "executorch:xnnpack": ("fp16", "w8a32_dynamic", "w4a32_dynamic", "w8a8_static"),
     "coreml": (
         "fp16",
         "w8_only",
@@ -30,6 +30,7 @@ _SUPPORTED: dict[str, tuple[str, ...]] = {
         "w4a32_dynamic",
         "w8a8_static",
         "w8a16_static",
+        "w4a8",
     ),
     "onnx": (
         "fp16",
@@ -37,8 +38,10 @@ _SUPPORTED: dict[str, tuple[str, ...]] = {
         "w4_only",
         "w4_only_block32",
         "w8a32_dynamic",
+        "w4a32_dynamic",
         "w8a8_static",
         "w8a16_static",
+        "w4a8",
     ),
 }
 
@@ -52,6 +55,12 @@ _REASONS: tuple[tuple[str, str, str], ...] = (
     ("coreml", "w8a32_dynamic", "Core ML has no ranges taken while it runs"),
     ("coreml", "w4a32_dynamic", "Core ML has no ranges taken while it runs"),
     ("litert", "palette", "LiteRT has no palettes"),
+    (
+        "litert",
+        "w4_only_block",
+        "its kernels take a scale a block in fully connected layers alone, and round what those "
+        "are given; w4_only has a scale an output channel",
+    ),
     ("onnx", "palette", "ONNX Runtime has no palettes"),
 )
 

@@ -130,7 +130,8 @@ def _text(value: Any) -> str:
 def _tensor(tensor: Any, model: Any, names: dict[int, str]) -> Tensor:
     # A shape with free sizes stands in the signature; the shape itself holds 1 for them.
     free = _listed(tensor.shapeSignature)
-    data = model.buffers[tensor.buffer].data
+    buffer = model.buffers[tensor.buffer]
+    data = buffer.data
     dtype = names[tensor.type]
     integers: tuple[int, ...] = ()
     if data is not None and dtype == "INT32" and len(data) <= _SHORT:
@@ -139,7 +140,8 @@ def _tensor(tensor: Any, model: Any, names: dict[int, str]) -> Tensor:
         _text(tensor.name),
         dtype,
         tuple(int(size) for size in (free or _listed(tensor.shape))),
-        data is not None,
+        # Large constants of a quantized model lie behind the flatbuffer, found by their offset.
+        data is not None or buffer.offset > 1,
         integers,
     )
 

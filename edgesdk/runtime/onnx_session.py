@@ -92,6 +92,9 @@ class OnnxSession(LoadedSession):
         # Severity 4 keeps warnings on unused initializers and the like off the terminal; errors
         # arrive as exceptions anyway.
         options.log_severity_level = 4
+        # Sums of 8-bit products must not saturate, as they do by default on x86 without VNNI; where
+        # they cannot, this changes nothing.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         return options
 
     def _load(self, options: Any) -> Any:

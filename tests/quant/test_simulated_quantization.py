@@ -29,7 +29,7 @@ from quant.fake_quantize import (
 )
 from quant.layer_names import layer_path, tensor_names
 from quant.module_program import program_of
-from quant.simulation import SimulatedQuantization
+from quant.simulated_quantization import SimulatedQuantization
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,327 @@
+"""Claim: 8-bit networks are as accurate as float ones, those trained for it more so than those that
+were only rounded.
+
+Fashion-MNIST, all 60,000 training images; top-1 on its 10,000 test images, of the artefact itself
+in its runtime (of Core ML, in the evaluator). Every network trains E epochs in float and F more: in
+float (``float``, and ``ptq``, which is that network quantized with ranges of 256 training images)
+or under quantization (``qat``, quantized in the same way). So all have had E + F epochs.
+
+The networks are narrow ones for 28x28 grey images, on which an epoch takes about one to two minutes
+on one core (under quantization up to three times that): ResNet-20 of half the width; MobileNetV2
+of 0.35 times the width and MobileNetV3 small of half the width, which halve the image at the stem
+and twice more.
+
+Results are kept row by row, so the script can be ended and called again.
+
+    python benchmarks/quantization_accuracy.py --data DIR --net resnet20 --epochs 8 --after 4
+    python benchmarks/quantization_accuracy.py --table      # print what is there
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results" / "quantization_accuracy.json"
+TARGETS = ("executorch:xnnpack", "coreml", "litert", "onnx")
+METHODS = ("float", "ptq", "qat")
+CALIBRATION = 256
+
+
+def scaled(widths: list[int], factor: float) -> list[int]:
+    from edgesdk.models.layers import make_divisible
+
+    return [make_divisible(width * factor) if width else 0 for width in widths]
+
+
+def network(name: str) -> Any:
+    """A narrow network of the zoo for 28x28 grey images, with fresh weights."""
+    from edgesdk import models
+
+    shape = {"num_classes": 10, "in_channels": 1}
+    if name == "resnet20":
+        return models.create("resnet20", stem_width=8, widths=[8, 16, 32], **shape)
+    full = models.create(name, **shape).config
+    factor = 0.35 if name == "mobilenet_v2" else 0.5
+    widths = scaled(full["widths"], factor)
+    stem = scaled([full["stem_width"]], factor)[0]
+    before = [stem, *widths[:-1]]
+    old_before = [full["stem_width"], *full["widths"][:-1]]
+    # Each block expands its own input as much as the published one does.
+    expanded = [
+        round(width / old * new) if width else 0
+        for width, old, new in zip(full["expanded_widths"], old_before, before, strict=True)
+    ]
+    # The stem halves already; of the later halvings two are left.
+    halvings = [index for index, stride in enumerate(full["strides"]) if stride == 2]
+    kept = halvings[1:3]
+    strides = [2 if index in kept else 1 for index in range(len(widths))]
+    options = {
+        "stem_width": stem,
+        "widths": widths,
+        "expanded_widths": scaled(expanded, 1.0),
+        "strides": strides,
+        "head_width": scaled([full["head_width"]], factor)[0],
+        **shape,
+    }
+    if name == "mobilenet_v3_small":
+        options["tail_width"] = scaled([full["tail_width"]], factor)[0]
+        options["squeezed_widths"] = scaled(full["squeezed_widths"], factor)
+    return models.create(name, **options)
+
+
+NETS = ("resnet20", "mobilenet_v2", "mobilenet_v3_small")
+
+
+def recipe(epochs: int, seed: int, rate: float) -> Any:
+    from edgesdk.training import recipe as named
+
+    return named("quick_sgd").changed(
+        epochs=epochs,
+        batch_size=128,
+        seed=seed,
+        learning_rate=rate,
+        warmup_epochs=min(1, epochs / 4),
+    )
+
+
+#: Learning rates of the E epochs and of the F that follow.
+FIRST_RATE, SECOND_RATE = 0.1, 0.02
+
+
+def artefact(model: Any, target: str, spec_name: str | None, inputs: list[Any], work: Path) -> Path:
+    """THE place that makes an artefact: of the float model, or quantized with a recipe."""
+    import torch
+
+    import edgesdk
+    from edgesdk.errors import ConversionError
+
+    work.mkdir(parents=True, exist_ok=True)
+    quantize = None
+    if spec_name is not None:
+        quantize = edgesdk.QuantizeOptions(
+            spec_name, calibration=inputs, calibration_samples=len(inputs)
+        )
+    bundle = edgesdk.export(
+        model.eval(),
+        torch.zeros(1, 1, 28, 28),
+        targets=target,
+        output=work / f"{target.replace(':', '-')}-{spec_name or 'fp32'}.edge",
+        quantize=quantize,
+        verify=False,
+        reference=False,
+        overwrite=True,
+    )
+    if not bundle.manifest.artefacts:
+        failure = bundle.manifest.failures[0]
+        raise ConversionError(f"{target}: {failure.error}: {failure.message}")
+    record = bundle.manifest.artefacts[0]
+    if record.quantization != spec_name:
+        raise ConversionError(f"{target} gave {record.quantization} in place of {spec_name}")
+    return bundle.path_of(record)
+
+
+def accuracy(path: Path, data: Any) -> float:
+    """Top-1 of an artefact in its runtime, image by image."""
+    import edgesdk.runtime
+
+    right = 0
+    with edgesdk.runtime.open(path) as session:
+        name = session.inputs[0].name
+        for index in range(len(data.test)):
+            image, label = normalised(data, data.test, index)
+            (scores,) = session.run({name: image}).values()
+            right += int(scores.argmax() == label)
+    return right / len(data.test)
+
+
+def normalised(data: Any, part: Any, index: int) -> tuple[Any, int]:
+    """One image ``float32 [1, 1, 28, 28]`` as the network takes it, and its class."""
+    import numpy as np
+
+    image, label = part[index]
+    array = (image.numpy()[None].astype(np.float32) / 255 - data.mean[0]) / data.std[0]
+    return array.astype(np.float32), int(label)
+
+
+def measure(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Train one network in both ways and measure every artefact that has no row yet."""
+    import torch
+
+    from edgesdk.errors import EdgeSdkError
+    from edgesdk.pruning.ucp import reinitialise
+    from edgesdk.training import evaluate, fit, open_data
+    from edgesdk.training.batches import batches_of_epoch
+    from quant import parse_recipe
+    from quant.qat import finish_qat, prepare_qat
+
+    torch.set_num_threads(1)
+    data = open_data(Path(job["data"]), validation=0)
+    if job["images"]:
+        data = data.subset(job["images"], job["seed"])
+    norm = {"mean": data.mean, "std": data.std}
+    place = "-".join(str(job[key]) for key in ("net", "seed", "epochs", "images"))
+    work = Path(job["work"]) / place
+    spec = parse_recipe(job["recipe"])
+    first = recipe(job["epochs"], job["seed"], FIRST_RATE)
+    second = recipe(job["after"], job["seed"] + 100, SECOND_RATE)
+
+    def begun() -> Any:
+        model = network(job["net"])
+        reinitialise(model, job["seed"])
+        fit(model, data.train, first, checkpoint=work / "first", **norm)
+        return model
+
+    count = min(CALIBRATION, len(data.train))
+    inputs = [normalised(data, data.train, index)[0] for index in range(count)]
+    plain = begun()
+    fit(plain, data.train, second, checkpoint=work / f"float-{job['after']}", **norm)
+    steps = len(batches_of_epoch(len(data.train), second.batch_size, second.seed, 0))
+    prepared = prepare_qat(
+        begun(), spec, torch.zeros(2, 1, 28, 28), freeze_after=second.epochs * steps // 2
+    )
+    checkpoint = work / f"{spec.name}-{job['after']}"
+    fit(prepared, data.train, second, checkpoint=checkpoint, **norm)
+    simulated = evaluate(prepared, data.test, **norm).top1
+    trained = finish_qat(prepared).model
+    rows = []
+    for method, target in job["todo"]:
+        row = {**{key: job[key] for key in KEYS if key in job}, "method": method, "target": target}
+        model = trained if method == "qat" else plain
+        if target == "torch":
+            found = simulated if method == "qat" else evaluate(plain, data.test, **norm).top1
+            size = sum(value.numel() for value in plain.parameters()) * 4
+        else:
+            try:
+                path = artefact(model, target, spec.name, inputs, work / method)
+                found = accuracy(path, data)
+            except EdgeSdkError as error:
+                # The others are worth having; this one is tried again by the next call.
+                print(f"{job['net']} {method} {target}: {error}", file=sys.stderr, flush=True)
+                continue
+            files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+            size = sum(one.stat().st_size for one in files)
+        rows.append({**row, "top1": found, "bytes": size})
+        keep(rows[-1], Path(job["results"]))
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+KEYS = ("net", "method", "target", "recipe", "seed", "epochs", "after", "images")
+
+
+def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[key] for key in KEYS)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def keep(row: dict[str, Any], path: Path) -> None:
+    """Write a row, in place of one with the same key; several processes take turns."""
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = [one for one in read(path) if key_of(one) != key_of(row)]
+        ordered = sorted([*rows, row], key=lambda one: str(key_of(one)))
+        text = ",\n".join(json.dumps(one) for one in ordered)
+        path.write_text(f"[\n{text}\n]\n")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    done = {key_of(row) for row in read(arguments.results)}
+    targets = arguments.targets.split(",") if arguments.targets else list(TARGETS)
+    wanted = [("float", "torch"), ("qat", "torch")]
+    wanted += [(method, target) for target in targets for method in ("ptq", "qat")]
+    jobs = []
+    for net in arguments.net.split(",") if arguments.net else NETS:
+        for seed in map(int, arguments.seeds.split(",")):
+            job = {
+                "net": net,
+                "seed": seed,
+                "recipe": arguments.recipe,
+                "epochs": arguments.epochs,
+                "after": arguments.after,
+                "images": arguments.images,
+                "data": arguments.data,
+                "work": str(Path(arguments.work).resolve()),
+                "results": str(arguments.results.resolve()),
+            }
+            todo = [
+                (method, target)
+                for method, target in wanted
+                if key_of({**job, "method": method, "target": target}) not in done
+            ]
+            if todo:
+                jobs.append({**job, "todo": todo})
+    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(measure, job) for job in jobs]):
+            future.result()
+
+
+def table(path: Path) -> None:
+    rows = read(path)
+    by: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by[(*(row[key] for key in SERIES), row["method"], row["target"])].append(row)
+    for series in sorted({tuple(row[key] for key in SERIES) for row in rows}, key=str):
+        net, name, epochs, after, images = series
+        of = f"{images} images" if images else "all images"
+        print(f"\n{net}, {name}, {epochs} + {after} epochs on {of}; top-1 in %, mean of seeds\n")
+        print("| | runtime | top-1 | to float | size kB | seeds |")
+        print("|---|---|---|---|---|---|")
+        base = by.get((*series, "float", "torch"))
+        reference = statistics.mean(row["top1"] for row in base) if base else float("nan")
+        for target in ("torch", *TARGETS):
+            for method in METHODS:
+                found = by.get((*series, method, target))
+                if not found:
+                    continue
+                top1 = statistics.mean(row["top1"] for row in found)
+                each = ", ".join(
+                    f"{100 * row['top1']:.2f}" for row in sorted(found, key=lambda one: one["seed"])
+                )
+                runtime = "torch, simulated" if (method, target) == ("qat", "torch") else target
+                print(
+                    f"| {method} | {runtime} | {100 * top1:.2f} | "
+                    f"{100 * (top1 - reference):+.2f} | {found[0]['bytes'] / 1000:.0f} | {each} |"
+                )
+
+
+SERIES = ("net", "recipe", "epochs", "after", "images")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", default="/usr/share/datasets/fashion-mnist")
+    parser.add_argument("--net", default="", help=f"of {', '.join(NETS)}; without it all")
+    parser.add_argument("--recipe", default="w8a8_static")
+    parser.add_argument("--epochs", type=int, default=8, help="E")
+    parser.add_argument("--after", type=int, default=4, help="F")
+    parser.add_argument("--seeds", default="0,1")
+    parser.add_argument("--targets", default="", help=f"of {', '.join(TARGETS)}; without it all")
+    parser.add_argument("--images", type=int, default=0, help="at most so many a set; 0 for all")
+    parser.add_argument("--jobs", type=int, default=2, help="networks trained at a time")
+    parser.add_argument("--work", default=".cache/quantization-accuracy")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="print the table, train nothing")
+    given = parser.parse_args()
+    if not given.table and not Path(given.data).is_dir():
+        print(
+            f"no Fashion-MNIST in {given.data}: name its folder with --data; what was measured is:"
+        )
+    elif not given.table:
+        run(given)
+    table(given.results)

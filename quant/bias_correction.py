@@ -1,0 +1,183 @@
+"""Bias correction: the shift that rounding gives to each channel's mean is taken from its bias.
+
+Nagel et al., "Data-free quantization through weight equalization and bias correction", ICCV 2019,
+section 4.2, with means measured on data (appendix D).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Node
+
+from edgesdk.errors import DataError, QuantizationError
+from quant.module_program import Example, as_arguments, program_of
+from quant.operator_groups import OperatorGroup
+from quant.operators import argument
+from quant.plan import Arrays
+from quant.simulated_quantization import SimulatedQuantization
+from quant.spec import QuantSpec
+
+__all__ = ["BiasCorrection", "correct_bias"]
+
+
+@dataclass(frozen=True)
+class BiasCorrection:
+    """What :func:`correct_bias` did.
+
+    Attributes:
+        model: A copy of the model with other biases, in its mode.
+        shifts: What was taken from each output channel, by module path, in order.
+        skipped: Why a layer was left as it was, by module path.
+    """
+
+    model: nn.Module
+    shifts: dict[str, Tensor]
+    skipped: dict[str, str]
+
+
+def correct_bias(
+    model: nn.Module,
+    spec: QuantSpec,
+    calibration: Sequence[Example],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> BiasCorrection:
+    """Correct the biases of a model that is going to be quantized.
+
+    Layer by layer, in order: the layers in front are quantized and corrected already when the mean
+    of a layer's output is compared with that of the float model. The bias is that of the layer, or
+    the shift of the batch normalisation behind it.
+
+    Args:
+        model: Left as it is.
+        spec: How it is going to be quantized.
+        calibration: Batches of what it takes; static ranges are taken from them too, sample by
+            sample.
+        progress: Is told how many of how many layers are done.
+
+    Raises:
+        CaptureError: ``torch.export`` cannot trace the model.
+        DataError: No calibration data, or NaN in them.
+        QuantizationError: Nothing to quantize, or a recipe that rounds no weights.
+    """
+    if spec.weights is None:
+        raise QuantizationError(
+            f"{spec.name} does not round weights to a grid",
+            remedy="choose a recipe with integer weights, such as w8a8_static",
+        )
+    if not calibration:
+        raise DataError("there is nothing to measure means on", remedy="give calibration data")
+    result = copy.deepcopy(model)
+    program = program_of(result, calibration[0])
+    names = [str(name) for name in program.graph_signature.user_inputs]
+    samples = [_arrays(names, batch) for batch in calibration]
+    single = (row for batch in samples for row in _rows(batch))
+    simulated = SimulatedQuantization(program, spec, calibration=single)
+    groups = [group for group in simulated.groups if group.weight is not None]
+    wanted = _float_means(simulated, samples, groups)
+    shifts: dict[str, Tensor] = {}
+    skipped: dict[str, str] = {}
+    parameters = dict(result.named_parameters(remove_duplicate=False))
+    for index, group in enumerate(groups):
+        bias = _bias_of(simulated, groups, group, parameters)
+        if isinstance(bias, str):
+            skipped[group.path] = bias
+        else:
+            shift = _quantized_mean(simulated, samples, group) - wanted[group]
+            folded = simulated.folded[group]
+            assert folded.bias is not None
+            folded.bias = folded.bias - shift
+            with torch.no_grad():
+                bias.sub_(shift.to(bias.dtype))
+            shifts[group.path] = shift
+        if progress is not None:
+            progress(index + 1, len(groups))
+    return BiasCorrection(result, shifts, skipped)
+
+
+def _arrays(names: Sequence[str], batch: Example) -> Arrays:
+    values = as_arguments(batch)
+    return {name: value.detach().cpu().numpy() for name, value in zip(names, values, strict=True)}
+
+
+def _rows(batch: Arrays) -> list[Arrays]:
+    """The samples of a batch, each as a batch of its own."""
+    counts = {len(value) if value.ndim else 0 for value in batch.values()}
+    if len(counts) != 1:
+        return [batch]
+    return [
+        {name: value[place : place + 1] for name, value in batch.items()}
+        for place in range(counts.pop())
+    ]
+
+
+def _bias_of(
+    simulated: SimulatedQuantization,
+    groups: Sequence[OperatorGroup],
+    group: OperatorGroup,
+    parameters: dict[str, nn.Parameter],
+) -> nn.Parameter | str:
+    """The parameter that the shift is taken from, or why there is none."""
+    if simulated.spec.keeps_float(group.path):
+        return "the recipe keeps it float"
+    if sum(group.weight is other.weight for other in groups) > 1:
+        return "its weights are used more than once"
+    node = group.bias if group.norm is None else argument(group.norm, "bias")
+    path = simulated.network.constants.get(node) if isinstance(node, Node) else None
+    if path is None or path not in parameters:
+        return "it has no bias"
+    return parameters[path]
+
+
+class _Mean:
+    """Mean of each channel over everything else, over batches."""
+
+    def __init__(self, axis: int) -> None:
+        self._axis = axis
+        self._sum: Tensor | None = None
+        self._count = 0
+
+    def add(self, value: Tensor) -> None:
+        rows = value.double().movedim(self._axis, -1).flatten(0, -2)
+        total = rows.sum(0)
+        self._sum = total if self._sum is None else self._sum + total
+        self._count += len(rows)
+
+    def value(self) -> Tensor:
+        assert self._sum is not None
+        return (self._sum / self._count).float()
+
+
+def _float_means(
+    simulated: SimulatedQuantization, samples: Sequence[Arrays], groups: Sequence[OperatorGroup]
+) -> dict[OperatorGroup, Tensor]:
+    means = {group.before_clamp: _Mean(group.channel_axis) for group in groups}
+
+    def watch(node: Node, value: Any) -> None:
+        if node in means:
+            means[node].add(value)
+
+    for sample in samples:
+        simulated.run_float(sample, watch=watch)
+    return {group: means[group.before_clamp].value() for group in groups}
+
+
+def _quantized_mean(
+    simulated: SimulatedQuantization, samples: Sequence[Arrays], group: OperatorGroup
+) -> Tensor:
+    mean = _Mean(group.channel_axis)
+
+    def watch(node: Node, value: Any) -> None:
+        # Before the result is rounded: that rounding is no fault of the weights.
+        if node is group.before_clamp:
+            mean.add(value)
+
+    for sample in samples:
+        simulated.run(sample, watch=watch, until=group.before_clamp)
+    return mean.value()

@@ -1,0 +1,76 @@
+"""Ranges of a program's tensors from what they are on samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from edgesdk.errors import DataError
+from quant.network import Network, plain, sample_errors
+from quant.ranges import RangeObserver
+from quant.spec import QuantSpec
+
+__all__ = ["observed_ranges"]
+
+
+def observed_ranges(
+    network: Network,
+    constants: Mapping[Node, Tensor],
+    samples: Iterable[Sequence[Tensor]],
+    tensors: Sequence[Node],
+    spec: QuantSpec,
+) -> dict[str, tuple[float, float]]:
+    """Take the ranges of tensors of a float program.
+
+    Args:
+        network: The program.
+        constants: See :meth:`quant.network.Network.compute`.
+        samples: One tensor an input each; one at a time, because a range that is averaged over
+            samples must see them apart.
+        tensors: Whose ranges are wanted.
+        spec: Says how a range is chosen.
+
+    Returns:
+        Ranges by tensor name; tensors that are no floats are left out.
+
+    Raises:
+        DataError: No samples, or one on which a tensor becomes NaN or infinite.
+        InputSpecError: A sample that the program does not take.
+    """
+    bits = spec.activations.bits if spec.activations is not None else 8
+    observers = {node: RangeObserver(spec.ranges, bits) for node in tensors}
+
+    def watch(node: Node, value: Any) -> None:
+        if node not in observers or not isinstance(value, Tensor):
+            return
+        if not value.is_floating_point():
+            return
+        try:
+            observers[node].add(value.float().numpy())
+        except DataError as error:
+            raise DataError(
+                f"{error.message}: {network.names[node]}", remedy=error.remedy
+            ) from error
+
+    def step(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        value = plain(node, args, kwargs)
+        watch(node, value)
+        return value
+
+    count = 0
+    with torch.inference_mode(), sample_errors():
+        for sample in samples:
+            count += 1
+            for node, value in zip(network.inputs, sample, strict=True):
+                watch(node, value)
+            network.compute(sample, constants, step)
+    if count == 0:
+        raise DataError(
+            f"{spec.name} takes ranges from samples, and there are none",
+            remedy="give calibration data",
+        )
+    return {network.names[node]: seen.range() for node, seen in observers.items() if seen.seen}

@@ -1,0 +1,324 @@
+"""A ``.tflite`` file with its numbers: operators, tensors, and what the integers stand for."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgesdk.errors import MissingBackendError, QuantizationError
+
+__all__ = ["LitertModel", "LitertOperator", "LitertTensor", "read_model"]
+
+#: NumPy's types by the schema's names; types of less than a byte are unpacked to int8.
+_DTYPES = {
+    "BOOL": np.bool_,
+    "FLOAT16": np.float16,
+    "FLOAT32": np.float32,
+    "FLOAT64": np.float64,
+    "INT16": np.int16,
+    "INT2": np.int8,
+    "INT32": np.int32,
+    "INT4": np.int8,
+    "INT64": np.int64,
+    "INT8": np.int8,
+    "UINT8": np.uint8,
+}
+_PACKED_BITS = {"INT2": 2, "INT4": 4}
+
+#: An operator input that was left out.
+ABSENT = -1
+
+
+@dataclass(frozen=True)
+class LitertTensor:
+    """One tensor.
+
+    Attributes:
+        index: Its place among the tensors.
+        name: Its name; unique in the graph.
+        dtype: Its type as the schema names it, such as ``FLOAT32`` or ``INT4``.
+        shape: Its shape; 1 where a size is free.
+        stored: The values of a constant as they are stored, unpacked; None for what is computed.
+        scales: Scales of a quantized tensor: one, one a slice along ``axis``, or for blocks one
+            by slice and block, ``(slices, blocks)``; empty for floats.
+        zero_points: Integers that stand for 0, one a scale; empty where there is no scale.
+        axis: Axis along which slices have their own scales.
+        block: Values along the last axis that share a scale; 0 where slices do.
+    """
+
+    index: int
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    stored: np.ndarray | None = None
+    scales: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    zero_points: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    axis: int = 0
+    block: int = 0
+
+    @property
+    def constant(self) -> bool:
+        """Whether the file holds its values."""
+        return self.stored is not None
+
+    @property
+    def quantized(self) -> bool:
+        """Whether its integers stand for floats."""
+        return self.scales.size > 0
+
+    @property
+    def bits(self) -> int:
+        """Bits of one value."""
+        return _PACKED_BITS.get(self.dtype, np.dtype(_DTYPES.get(self.dtype, np.int8)).itemsize * 8)
+
+    @property
+    def levels(self) -> tuple[int, int]:
+        """The smallest and the largest integer of its type."""
+        if self.dtype == "UINT8":
+            return 0, 255
+        return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
+
+    def values(self) -> np.ndarray:
+        """What a constant stands for: floats decoded to float32, other types as they are.
+
+        Raises:
+            QuantizationError: It is computed, or its scales do not fit its shape.
+        """
+        if self.stored is None:
+            raise QuantizationError(f"tensor {self.name!r} has no values: it is computed")
+        if not self.quantized:
+            floats = self.dtype in ("FLOAT16", "FLOAT64")
+            return self.stored.astype(np.float32) if floats else self.stored
+        scale, zero = self._spread()
+        return ((self.stored.astype(np.float32) - zero) * scale).astype(np.float32)
+
+    def _spread(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scales and zero points in a shape that goes with the values."""
+        try:
+            if self.block:
+                grid = self.scales.reshape(self.shape[0], -1)
+                spread = np.repeat(grid, self.block, axis=1).reshape(self.shape)
+                return spread, np.zeros_like(spread)
+            if self.scales.size == 1:
+                return self.scales.reshape(()), self.zero_points.astype(np.float32).reshape(())
+            shape = [1] * len(self.shape)
+            shape[self.axis] = self.shape[self.axis]
+            zeros = np.broadcast_to(self.zero_points, self.scales.shape)
+            return self.scales.reshape(shape), zeros.astype(np.float32).reshape(shape)
+        except (IndexError, ValueError) as error:
+            raise QuantizationError(
+                f"the {self.scales.size} scales of tensor {self.name!r} do not fit its shape "
+                f"{self.shape}"
+            ) from error
+
+
+@dataclass(frozen=True)
+class LitertOperator:
+    """One operator.
+
+    Attributes:
+        index: Its place in the order of execution.
+        name: Its name as the schema has it, such as ``CONV_2D``.
+        inputs: Indices of tensors; -1 for one that was left out.
+        outputs: Indices of tensors.
+        options: The schema's table of its parameters, None where it has none.
+    """
+
+    index: int
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Any
+
+    @property
+    def present(self) -> tuple[int, ...]:
+        """The inputs that were not left out."""
+        return tuple(index for index in self.inputs if index != ABSENT)
+
+
+@dataclass(frozen=True)
+class LitertModel:
+    """The main graph of a file.
+
+    Attributes:
+        operators: In the order of execution.
+        tensors: By index.
+        inputs: Index of each input's tensor by its name in the signature.
+        outputs: Likewise.
+        free: Sizes of the tensors with free ones, -1 for each of those, by index.
+    """
+
+    operators: tuple[LitertOperator, ...]
+    tensors: tuple[LitertTensor, ...]
+    inputs: dict[str, int]
+    outputs: dict[str, int]
+    free: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def producers(self) -> dict[int, LitertOperator]:
+        """From a tensor to the operator that computes it."""
+        return {tensor: operator for operator in self.operators for tensor in operator.outputs}
+
+    def consumers(self) -> dict[int, list[LitertOperator]]:
+        """From a tensor to the operators that read it."""
+        found: dict[int, list[LitertOperator]] = {}
+        for operator in self.operators:
+            for tensor in operator.present:
+                found.setdefault(tensor, []).append(operator)
+        return found
+
+
+def read_model(path: Path) -> LitertModel:
+    """Read the main graph of a model with all its constants.
+
+    Raises:
+        QuantizationError: It is no LiteRT model, or a damaged one.
+        MissingBackendError: ``ai_edge_litert`` is not installed.
+    """
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+    except ImportError as error:
+        raise MissingBackendError("ai_edge_litert", "litert") from error
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise QuantizationError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        if content[4:8] != b"TFL3":
+            raise ValueError("its identifier is not that of a model")
+        model = schema.ModelT.InitFromPackedBuf(content, 0)
+        return _Reader(model, content, schema).model()
+    except (
+        *(AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error),
+        NotImplementedError,
+    ) as error:
+        raise QuantizationError(
+            f"{path.name} is no LiteRT model: {error}",
+            remedy="give a .tflite file that was written completely",
+        ) from error
+
+
+class _Reader:
+    def __init__(self, model: Any, content: bytes, schema: Any) -> None:
+        self._model = model
+        self._content = content
+        self._types = _names(schema.TensorType)
+        self._codes = _names(schema.BuiltinOperator)
+        self._blockwise = schema.QuantizationDetails.BlockwiseQuantization
+        self._graph = model.subgraphs[0]
+
+    def model(self) -> LitertModel:
+        tensors = tuple(
+            self._tensor(place, entry) for place, entry in enumerate(self._graph.tensors)
+        )
+        operators = tuple(
+            self._operator(place, entry)
+            for place, entry in enumerate(_listed(self._graph.operators))
+        )
+        signature = next(
+            (entry for entry in _listed(self._model.signatureDefs) if entry.subgraphIndex == 0),
+            None,
+        )
+        faces = [
+            {_text(item.name): int(item.tensorIndex) for item in _listed(entries)}
+            if signature is not None
+            else {tensors[index].name: int(index) for index in _listed(indices)}
+            for entries, indices in (
+                (getattr(signature, "inputs", None), self._graph.inputs),
+                (getattr(signature, "outputs", None), self._graph.outputs),
+            )
+        ]
+        free = {
+            place: tuple(int(size) for size in entry.shapeSignature)
+            for place, entry in enumerate(self._graph.tensors)
+            if entry.shapeSignature is not None and -1 in entry.shapeSignature
+        }
+        return LitertModel(operators, tensors, faces[0], faces[1], free)
+
+    def _operator(self, place: int, entry: Any) -> LitertOperator:
+        code = self._model.operatorCodes[entry.opcodeIndex]
+        # Files of an older schema hold the code in the field of one byte.
+        name = self._codes[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        if name == "CUSTOM":
+            name = f"CUSTOM {_text(code.customCode)}"
+        return LitertOperator(
+            place,
+            name,
+            tuple(int(index) for index in _listed(entry.inputs)),
+            tuple(int(index) for index in _listed(entry.outputs)),
+            entry.builtinOptions if entry.builtinOptions is not None else entry.builtinOptions2,
+        )
+
+    def _tensor(self, place: int, entry: Any) -> LitertTensor:
+        dtype = self._types[entry.type]
+        shape = tuple(int(size) for size in _listed(entry.shape))
+        scales, zeros = np.zeros(0, np.float32), np.zeros(0, np.int64)
+        axis = block = 0
+        details = entry.quantization
+        if details is not None and details.detailsType == self._blockwise:
+            block = int(details.details.blockSize)
+            steps = self._stored(self._graph.tensors[details.details.scales])
+            scales = np.asarray(steps, np.float32).ravel()
+            zeros = np.zeros(scales.size, np.int64)
+        elif details is not None and details.scale is not None:
+            scales = np.asarray(details.scale, np.float32)
+            zeros = np.asarray(_listed(details.zeroPoint), np.int64)
+            if zeros.size != scales.size:
+                zeros = np.full(scales.size, zeros[0] if zeros.size else 0, np.int64)
+            axis = int(details.quantizedDimension)
+        return LitertTensor(
+            *(place, _text(entry.name), dtype, shape, self._stored(entry)),
+            *(scales, zeros, axis, block),
+        )
+
+    def _stored(self, entry: Any) -> np.ndarray | None:
+        data = self._bytes(self._model.buffers[entry.buffer])
+        dtype = self._types[entry.type]
+        if data is None or dtype not in _DTYPES:
+            return None
+        shape = tuple(int(size) for size in _listed(entry.shape))
+        bits = _PACKED_BITS.get(dtype)
+        if bits:
+            return _unpacked(data, bits, math.prod(shape)).reshape(shape)
+        return np.frombuffer(data, np.dtype(_DTYPES[dtype]).newbyteorder("<")).reshape(shape)
+
+    def _bytes(self, buffer: Any) -> bytes | None:
+        if buffer.data is not None:
+            return bytes(buffer.data)
+        # Large weights may lie behind the flatbuffer; an offset of 0 or 1 means that there is none.
+        if buffer.offset > 1 and buffer.size:
+            data = self._content[buffer.offset : buffer.offset + buffer.size]
+            if len(data) != buffer.size:
+                raise ValueError("weights end behind the end of the file")
+            return data
+        return None
+
+
+def _unpacked(data: bytes, bits: int, count: int) -> np.ndarray:
+    """Signed integers of less than a byte; the lowest bits of a byte come first."""
+    packed = np.frombuffer(data, np.uint8)
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    fields = (packed[:, None] >> shifts) & (2**bits - 1)
+    signed = fields.astype(np.int8).ravel()[:count]
+    return np.where(signed >= 2 ** (bits - 1), signed - 2**bits, signed).astype(np.int8)
+
+
+def _names(enumeration: type) -> dict[int, str]:
+    return {value: name for name, value in _constants(enumeration)}
+
+
+def _constants(enumeration: type) -> Iterator[tuple[str, int]]:
+    return ((name, value) for name, value in vars(enumeration).items() if not name.startswith("_"))
+
+
+def _listed(values: Any) -> list[Any]:
+    return [] if values is None else list(values)
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")

@@ -1,0 +1,115 @@
+"""A quantization in the words of ``ai_edge_quantizer``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from quant.spec import QuantSpec
+
+__all__ = ["vendor_recipe", "weight_bits"]
+
+#: Operators with kernels for 4-bit weights, by what becomes of what they take; the others with
+#: weights have 8-bit kernels.
+_FOUR_BITS = {
+    "weight_only": ("BATCH_MATMUL", "CONV_2D", "EMBEDDING_LOOKUP", "FULLY_CONNECTED"),
+    "dynamic": ("CONV_2D", "EMBEDDING_LOOKUP", "FULLY_CONNECTED"),
+    "static": ("CONV_2D", "FULLY_CONNECTED"),
+}
+#: The quantizer's names where they are not the schema's.
+_NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
+
+_ALL = "*"
+_EVERYWHERE = ".*"
+
+
+def weight_bits(spec: QuantSpec, operator: str) -> int:
+    """Bits of an operator's weights; 16 for half precision.
+
+    Args:
+        spec: The quantization.
+        operator: The schema's name, such as ``CONV_2D``.
+    """
+    if spec.weights is None:
+        return 16
+    fine = operator not in _FOUR_BITS[_when(spec)]
+    return 8 if fine else spec.weights.bits
+
+
+def _when(spec: QuantSpec) -> str:
+    if spec.activations is None:
+        return "weight_only"
+    return spec.activations.when
+
+
+def vendor_recipe(spec: QuantSpec, kept: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """The rules for the quantizer; of those that fit an operator the last one counts.
+
+    Args:
+        spec: The quantization.
+        kept: Names of the results of the operators that stay float.
+    """
+    bits = 16 if spec.weights is None else spec.weights.bits
+    rules = [_rule(_EVERYWHERE, _ALL, spec, 16 if bits == 16 else 8)]
+    if bits < 8:
+        rules += [_rule(_EVERYWHERE, operator, spec, bits) for operator in _FOUR_BITS[_when(spec)]]
+    if spec.face == "float":
+        rules += [_float(_EVERYWHERE, operator) for operator in ("INPUT", "OUTPUT")]
+    elif spec.activations is not None and spec.activations.bits != 8:
+        rules += [
+            _rule(_EVERYWHERE, operator, spec, 8, activation_bits=8)
+            for operator in ("INPUT", "OUTPUT")
+        ]
+    return [*rules, *(_float(_only(name), _ALL) for name in kept)]
+
+
+def _only(name: str) -> str:
+    # The quantizer calls an operator by the names of its results, each with a semicolon behind it.
+    return f"^{re.escape(name)};$"
+
+
+def _float(regex: str, operator: str) -> dict[str, Any]:
+    return {
+        "regex": regex,
+        "operation": _NAMES.get(operator, operator),
+        "algorithm_key": "no_quantize",
+        "op_config": {},
+    }
+
+
+def _rule(
+    regex: str,
+    operator: str,
+    spec: QuantSpec,
+    bits: int,
+    activation_bits: int = 0,
+) -> dict[str, Any]:
+    half = bits == 16
+    config: dict[str, Any] = {
+        "weight_tensor_config": {
+            "num_bits": bits,
+            "symmetric": True,
+            "granularity": "TENSORWISE" if half else "CHANNELWISE",
+            "dtype": "FLOAT" if half else "INT",
+        },
+        "compute_precision": "INTEGER" if spec.activations is not None else "FLOAT",
+        "explicit_dequantize": spec.activations is None,
+        "skip_checks": False,
+        "min_weight_elements": 0,
+    }
+    if spec.static and spec.activations is not None:
+        width = activation_bits or spec.activations.bits
+        config["activation_tensor_config"] = {
+            "num_bits": width,
+            # Kernels for 16 bits know no zero point.
+            "symmetric": width == 16,
+            "granularity": "TENSORWISE",
+            "dtype": "INT",
+        }
+    return {
+        "regex": regex,
+        "operation": _NAMES.get(operator, operator),
+        "algorithm_key": "float_casting" if half else "min_max_uniform_quantize",
+        "op_config": config,
+    }

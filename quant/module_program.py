@@ -1,0 +1,57 @@
+"""The program of a module, whose weights can be traced back to the module's own."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from edgesdk.errors import CaptureError
+
+__all__ = ["Example", "as_arguments", "program_of"]
+
+#: One tensor, or one for each argument of ``forward``.
+Example: TypeAlias = Tensor | tuple[Tensor, ...]
+
+
+def as_arguments(example: Example) -> tuple[Tensor, ...]:
+    """An example as positional arguments."""
+    return (example,) if isinstance(example, Tensor) else tuple(example)
+
+
+def program_of(model: nn.Module, example: Example) -> ExportedProgram:
+    """Capture a module in evaluation mode, operators of normalisation and dropout included.
+
+    Args:
+        model: Its mode is given back.
+        example: What it takes.
+
+    Raises:
+        CaptureError: ``torch.export`` cannot trace it.
+    """
+    try:
+        with _evaluated(model), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(model, as_arguments(example), strict=False)
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise CaptureError(
+            f"torch.export cannot trace the model: {(lines or [type(error).__name__])[0]}",
+            remedy="keep forward() to tensor operations",
+        ) from error
+
+
+@contextlib.contextmanager
+def _evaluated(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
