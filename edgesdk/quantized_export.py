@@ -134,26 +134,27 @@ class QuantizedExport:
         """
         spec = _spec_of(job)
         bound = self.options.max_drop or 0.0
+        one_sample = 1 / max(len(self.inputs.evaluation or ()), 1)
         best = latest = first
         allowed = bound
-        tried: set[tuple[str, ...]] = {tuple(sorted(spec.float_layers))}
-        for _ in range(_MOST_REPAIRS):
+        # What artefacts with these layers float really lose.
+        lost = {tuple(sorted(spec.float_layers)): _lost(first.drop)}
+        while len(lost) <= _MOST_REPAIRS and allowed >= 0:
             self.tell(job.name, "choosing layers to keep float")
-            found = self._diagnosis.search(spec, max(allowed, 0.0))
+            found = self._diagnosis.search(spec, allowed)
             layers = tuple(sorted({*spec.float_layers, *found.float_layers}))
-            if layers in tried:
+            if layers not in lost:
+                latest = self._converted(job, dataclasses.replace(spec, float_layers=layers))
+                lost[layers] = _lost(latest.drop)
+                if lost[layers] < _lost(best.drop):
+                    best = latest
+                if latest.drop is not None and latest.drop.passed:
+                    return latest
+            elif not found.met:
                 break
-            tried.add(layers)
-            latest = self._converted(job, dataclasses.replace(spec, float_layers=layers))
-            if _lost(latest.drop) < _lost(best.drop):
-                best = latest
-            if latest.drop is not None and latest.drop.passed:
-                return latest
-            gap = _lost(latest.drop) - found.drop
-            # At least a sample less than before, or the same layers would come again.
-            allowed = min(allowed - 1 / max(len(self.inputs.evaluation or ()), 1), bound - gap)
-            if allowed < 0:
-                break
+            # A sample less than before at least, or the same layers would come again.
+            gap = lost[layers] - found.drop
+            allowed = min(allowed, found.drop, bound - gap) - one_sample
         if best is not latest and best.spec is not None:
             # The file of the best was overwritten by those after it.
             best = self._converted(job, best.spec)

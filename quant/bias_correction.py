@@ -20,7 +20,7 @@ from quant.module_program import Example, as_arguments, program_of
 from quant.operator_groups import OperatorGroup
 from quant.operators import argument
 from quant.plan import Arrays
-from quant.simulated_quantization import SimulatedQuantization
+from quant.simulated_quantization import QuantizedWalk, SimulatedQuantization
 from quant.spec import QuantSpec
 
 __all__ = ["BiasCorrection", "correct_bias"]
@@ -84,12 +84,15 @@ def correct_bias(
     shifts: dict[str, Tensor] = {}
     skipped: dict[str, str] = {}
     parameters = dict(result.named_parameters(remove_duplicate=False))
+    walks = simulated.walks(samples)
     for index, group in enumerate(groups):
+        for walk in walks:
+            walk.advance(group.head)
         bias = _bias_of(simulated, groups, group, parameters)
         if isinstance(bias, str):
             skipped[group.path] = bias
         else:
-            shift = _quantized_mean(simulated, samples, group) - wanted[group]
+            shift = _mean_ahead(group, walks) - wanted[group]
             folded = simulated.folded[group]
             assert folded.bias is not None
             folded.bias = folded.bias - shift
@@ -168,16 +171,9 @@ def _float_means(
     return {group: means[group.before_clamp].value() for group in groups}
 
 
-def _quantized_mean(
-    simulated: SimulatedQuantization, samples: Sequence[Arrays], group: OperatorGroup
-) -> Tensor:
+def _mean_ahead(group: OperatorGroup, walks: Sequence[QuantizedWalk]) -> Tensor:
+    """Mean of what a layer is about to give, before it is rounded."""
     mean = _Mean(group.channel_axis)
-
-    def watch(node: Node, value: Any) -> None:
-        # Before the result is rounded: that rounding is no fault of the weights.
-        if node is group.before_clamp:
-            mean.add(value)
-
-    for sample in samples:
-        simulated.run(sample, watch=watch, until=group.before_clamp)
+    for walk in walks:
+        mean.add(walk.peek())
     return mean.value()

@@ -245,7 +245,7 @@ def _told(output: Path, floats: _Float, plan: QuantPlan) -> Quantized:
         for sample in checked_samples(floats.model, plan.samples, "sample")
     ]
     faces = _faces(model, plan)
-    layers = read_layers(model, floats.paths, _reasons(floats, spec))
+    layers = read_layers(model, floats.paths, _reasons(floats))
     simulation = Simulation(output) if samples else None
     return Quantized(
         layers,
@@ -256,12 +256,12 @@ def _told(output: Path, floats: _Float, plan: QuantPlan) -> Quantized:
     )
 
 
-def _reasons(floats: _Float, spec: QuantSpec) -> dict[str, str]:
+def _reasons(floats: _Float) -> dict[str, str]:
     """Why a layer stays float where it does, by path."""
     return {
         path: _KEPT
         if layer.operator.index in floats.kept
-        else f"{layer.operator.name} has no kernel for it"
+        else f"LiteRT has no integer kernel of {layer.operator.name} for it"
         for layer, path in zip(floats.layers, floats.paths, strict=True)
     }
 

@@ -27,6 +27,7 @@ _WEIGHTS: dict[str, tuple[tuple[int, int], ...]] = {
     "DEPTHWISE_CONV_2D": ((1, -1),),
     "EMBEDDING_LOOKUP": ((1, 0),),
     "FULLY_CONNECTED": ((1, 0),),
+    "GATHER": ((0, 0),),
     "TRANSPOSE_CONV": ((1, 0),),
 }
 _LABELS = {
@@ -36,6 +37,7 @@ _LABELS = {
     "DEPTHWISE_CONV_2D": "depthwise",
     "EMBEDDING_LOOKUP": "embedding",
     "FULLY_CONNECTED": "linear",
+    "GATHER": "embedding",
     "TRANSPOSE_CONV": "conv_transpose2d",
 }
 #: Input that is multiplied by the weights.
@@ -118,7 +120,8 @@ def _constant(
 ) -> LitertTensor | None:
     tensor = model.tensors[index]
     if tensor.constant:
-        return tensor if len(tensor.shape) > 1 else None
+        integers = not tensor.quantized and not tensor.dtype.startswith("FLOAT")
+        return tensor if len(tensor.shape) > 1 and not integers else None
     producer = producers.get(index)
     if producer is not None and producer.name == "DEQUANTIZE":
         return _constant(model, producers, producer.inputs[0])
@@ -306,7 +309,7 @@ def read_layers(
                 sum(layer.weights for layer in distinct.values()),
                 bits,
                 max(_activation_bits(model, layer) for layer in layers),
-                reason=reasons.get(path, "") if bits > 8 else "",
+                reason=reasons.get(path, "") if bits > 16 else "",
             )
         )
     return tuple(told)

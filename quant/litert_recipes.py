@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-from quant.spec import QuantSpec
+from quant.spec import ActivationQuant, QuantSpec
 
 __all__ = ["vendor_recipe", "weight_bits"]
 
@@ -19,6 +20,8 @@ _FOUR_BITS = {
 }
 #: The quantizer's names where they are not the schema's.
 _NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
+
+_MEASURED = ActivationQuant(8, "dynamic")
 
 _ALL = "*"
 _EVERYWHERE = ".*"
@@ -54,6 +57,10 @@ def vendor_recipe(spec: QuantSpec, kept: Iterable[str] = ()) -> list[dict[str, A
     rules = [_rule(_EVERYWHERE, _ALL, spec, 16 if bits == 16 else 8)]
     if bits < 8:
         rules += [_rule(_EVERYWHERE, operator, spec, bits) for operator in _FOUR_BITS[_when(spec)]]
+    if spec.static:
+        # A table has no arithmetic that fixed ranges could serve: it is stored small.
+        stored = replace(spec, activations=_MEASURED, face="float")
+        rules.append(_rule(_EVERYWHERE, "EMBEDDING_LOOKUP", stored, 8))
     if spec.face == "float":
         rules += [_float(_EVERYWHERE, operator) for operator in ("INPUT", "OUTPUT")]
     elif spec.activations is not None and spec.activations.bits != 8:

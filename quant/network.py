@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.fx import Graph, Node
 from edgesdk.errors import InputSpecError, QuantizationError
 from quant.layer_names import operator_name, tensor_names
 
-__all__ = ["Network", "Step", "plain", "sample_errors"]
+__all__ = ["Network", "Step", "Walk", "plain", "sample_errors"]
 
 #: Computes a node from its arguments.
 Step = Callable[[Node, tuple[Any, ...], dict[str, Any]], Any]
@@ -57,6 +58,10 @@ class Network:
         constants: Names of its parameters, buffers and constants by placeholder.
         outputs: Names of its outputs, in order.
         names: See :func:`quant.layer_names.tensor_names`.
+        nodes: All nodes, in order.
+        returned: The nodes that are returned.
+        last_use: What nobody reads any more, by the node after which that is so.
+        batch: How many samples it was captured with, where all inputs have the same fixed number.
 
     Raises:
         QuantizationError: It is quantized already.
@@ -76,15 +81,14 @@ class Network:
         self.constants = {placeholders[name]: path for name, path in constants.items()}
         self.inputs = tuple(placeholders[str(name)] for name in signature.user_inputs)
         self.names = tensor_names(self.graph.nodes)
-        self._output = next(node for node in self.graph.nodes if node.op == "output")
+        output = next(node for node in self.graph.nodes if node.op == "output")
         count = len(signature.user_outputs)
-        returned = list(self._output.args[0])[-count:] if count else []
-        self._returned: tuple[Node, ...] = tuple(
-            node for node in returned if isinstance(node, Node)
-        )
-        self.outputs = _output_names(program, len(self._returned))
-        self._batch = self._captured_batch()
-        self._last_use = _last_use(self.graph)
+        given = list(output.args[0])[-count:] if count else []
+        self.returned = tuple(node for node in given if isinstance(node, Node))
+        self.outputs = _output_names(program, len(self.returned))
+        self.nodes = tuple(self.graph.nodes)
+        self.last_use = _last_use(self.graph)
+        self.batch = self._captured_batch()
 
     def values(self) -> dict[Node, Tensor]:
         """The program's own parameters, buffers and constants by placeholder."""
@@ -118,30 +122,12 @@ class Network:
         Returns:
             The outputs; none with ``until``.
         """
-        environment: dict[Node, Any] = dict(zip(self.inputs, inputs, strict=True))
-        environment.update(constants)
-        batch = inputs[0].shape[0] if inputs and inputs[0].ndim else None
-        for node in self.graph.nodes:
-            if node.op == "placeholder":
-                # An argument that is no tensor was fixed when the program was captured.
-                environment.setdefault(node, node.meta.get("val"))
-            elif node.op == "get_attr":
-                environment[node] = self._attribute(str(node.target))
-            elif node.op == "call_function":
-                args = torch.fx.map_arg(node.args, environment.__getitem__)
-                kwargs = torch.fx.map_arg(node.kwargs, environment.__getitem__)
-                environment[node] = step(node, self._for_batch(node, args, batch), dict(kwargs))
-            for spent in self._last_use.get(node, ()):
-                del environment[spent]
-            if node is until:
-                return []
-        return [environment[node] for node in self._returned]
-
-    def _attribute(self, path: str) -> Any:
-        value: Any = self.program.graph_module
-        for name in path.split("."):
-            value = getattr(value, name)
-        return value
+        walk = Walk(self, inputs, constants, step)
+        if until is None:
+            return walk.finish()
+        walk.advance(until)
+        walk.step_over()
+        return []
 
     def _captured_batch(self) -> int | None:
         """The number of samples that all inputs were captured with, where it is a fixed one."""
@@ -152,13 +138,87 @@ class Network:
         batch = found.pop() if len(found) == 1 else None
         return batch if isinstance(batch, int) else None
 
-    def _for_batch(self, node: Node, args: tuple[Any, ...], batch: int | None) -> tuple[Any, ...]:
-        if batch is None or batch == self._batch or operator_name(node) not in _SIZED:
+
+class Walk:
+    """A network on its way through its operators, which can stop before any of them.
+
+    Args:
+        network: What is computed.
+        inputs: See :meth:`Network.compute`, as for the arguments below.
+        constants: A value for each of the network's constants.
+        step: Computes each operator.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        inputs: Sequence[Tensor],
+        constants: Mapping[Node, Tensor],
+        step: Step,
+    ) -> None:
+        self._network, self._step = network, step
+        self._values: dict[Node, Any] = dict(zip(network.inputs, inputs, strict=True))
+        self._values.update(constants)
+        self._size = inputs[0].shape[0] if inputs and inputs[0].ndim else None
+        self._place = 0
+
+    @property
+    def next(self) -> Node:
+        """The operator it stands before."""
+        return self._network.nodes[self._place]
+
+    def fork(self, step: Step) -> Walk:
+        """A walk that goes on from here in another way; this one stays where it is."""
+        other = copy.copy(self)
+        other._step, other._values = step, dict(self._values)
+        return other
+
+    def advance(self, to: Node) -> None:
+        """Compute everything in front of an operator."""
+        while self._network.nodes[self._place] is not to:
+            self.step_over()
+
+    def finish(self) -> list[Tensor]:
+        """Compute the rest; the outputs."""
+        while self._place < len(self._network.nodes):
+            self.step_over()
+        return [self._values[node] for node in self._network.returned]
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the next operator takes."""
+        node = self._network.nodes[self._place]
+        args = torch.fx.map_arg(node.args, self._values.__getitem__)
+        kwargs = torch.fx.map_arg(node.kwargs, self._values.__getitem__)
+        return self._for_batch(node, args), dict(kwargs)
+
+    def step_over(self) -> None:
+        """Compute the next operator, and forget what nobody reads any more."""
+        node = self._network.nodes[self._place]
+        if node.op == "placeholder":
+            # An argument that is no tensor was fixed when the program was captured.
+            self._values.setdefault(node, node.meta.get("val"))
+        elif node.op == "get_attr":
+            self._values[node] = self._attribute(str(node.target))
+        elif node.op == "call_function":
+            self._values[node] = self._step(node, *self.arguments())
+        for spent in self._network.last_use.get(node, ()):
+            del self._values[spent]
+        self._place += 1
+
+    def _attribute(self, path: str) -> Any:
+        value: Any = self._network.program.graph_module
+        for name in path.split("."):
+            value = getattr(value, name)
+        return value
+
+    def _for_batch(self, node: Node, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        captured = self._network.batch
+        if self._size is None or self._size == captured or operator_name(node) not in _SIZED:
             return args
         given = list(args)
         sizes = given[1] if len(given) > 1 else None
-        if isinstance(sizes, list | tuple) and sizes and sizes[0] == self._batch:
-            given[1] = [batch, *sizes[1:]]
+        if isinstance(sizes, list | tuple) and sizes and sizes[0] == captured:
+            given[1] = [self._size, *sizes[1:]]
         return tuple(given)
 
 

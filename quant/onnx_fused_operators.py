@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgesdk.errors import QuantizationError
 from quant.onnx_graph import OnnxGraph, attribute
 from quant.onnx_integer_operators import centred, convolve_exactly
 
@@ -41,15 +42,14 @@ class FusedOperator:
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of the values it is computed from."""
-        nodes = (*self.inputs, self.output)
         names = [name for node in self.inputs for name in node.input]
-        return tuple(dict.fromkeys([*names, *(name for node in nodes for name in node.input[1:])]))
+        return tuple(dict.fromkeys([*names, *self.output.input[1:]]))
 
     def compute(self, values: Values) -> Tensor | None:
         """The quantized result; None where the integers are no bytes."""
         parts = [_part(node, values) for node in self.inputs]
-        scale, zero_point = values[self.output.input[1]], values[self.output.input[2]]
-        if scale is None or zero_point is None or zero_point.dtype not in _BYTES:
+        scale, zero_point = (_value(values, name) for name in self.output.input[1:3])
+        if zero_point.dtype not in _BYTES:
             return None
         if any(part.integers.dtype not in _BYTES for part in parts[:2]):
             return None
@@ -86,10 +86,15 @@ def fused_operators(graph: OnnxGraph) -> dict[str, FusedOperator]:
 
 
 def _part(node: Any, values: Values) -> _Part:
-    integers, scale = values[node.input[0]], values[node.input[1]]
-    assert integers is not None and scale is not None
     zero_point = values[node.input[2]] if len(node.input) > 2 else None
-    return _Part(integers, scale.float(), zero_point)
+    return _Part(_value(values, node.input[0]), _value(values, node.input[1]).float(), zero_point)
+
+
+def _value(values: Values, name: str) -> Tensor:
+    tensor = values[name]
+    if tensor is None:
+        raise QuantizationError("an operator that quantizes lacks an input")
+    return tensor
 
 
 def _rounded(total: Tensor, factor: Tensor, zero_point: Tensor) -> Tensor:

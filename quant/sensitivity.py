@@ -111,8 +111,7 @@ def rank_layers(
         )
     total = sum(layer.weights for layer in simulated.layers)
     found = []
-    for index, layer in enumerate(simulated.layers):
-        alone = output_damage(expected, simulated.answers(samples, only=[layer.path]))
+    for layer, answers in simulated.alone(samples):
         without = (
             output_damage(expected, simulated.answers(samples, float_layers=[layer.path]))
             if spared
@@ -124,13 +123,13 @@ def rank_layers(
                 operator=layer.operator,
                 weights=layer.weights,
                 share=layer.weights / total,
-                alone=alone,
+                alone=output_damage(expected, answers),
                 spared=without,
                 where=locate(layer.nodes[0]) if locate is not None else "",
             )
         )
         if progress is not None:
-            progress(index + 1, len(simulated.layers))
+            progress(len(found), len(simulated.layers))
     return sorted(found, key=lambda one: one.alone.harm(metric), reverse=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,24 +12,18 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from edgesdk.errors import InputSpecError, QuantizationError, UnknownNameError, UsageError
+from edgesdk.errors import InputSpecError, QuantizationError, UnknownNameError
 from quant.calibration import observed_ranges
-from quant.fake_quantize import (
-    fake_quantize_dynamic,
-    fake_quantize_static,
-    fake_quantize_weight,
-)
-from quant.group_step import GroupStep, choose_groups, tensors_to_round, with_weights
+from quant.fake_quantize import fake_quantize_weight
+from quant.group_step import choose_groups, tensors_to_round
 from quant.layer_names import layer_path
-from quant.network import Network, plain, sample_errors
+from quant.network import Network, Walk, plain, sample_errors
 from quant.operator_groups import Folded, OperatorGroup, find_groups, fold_norm
 from quant.plan import Arrays
+from quant.simulated_step import Choice, Range, SimulatedStep, halved
 from quant.spec import QuantSpec
 
-__all__ = ["Range", "SimulatedLayer", "SimulatedQuantization"]
-
-#: The lowest and the highest value of a tensor.
-Range = tuple[float, float]
+__all__ = ["QuantizedWalk", "SimulatedLayer", "SimulatedQuantization"]
 
 #: Samples computed at a time.
 _BATCH = 16
@@ -50,6 +44,34 @@ class SimulatedLayer:
     operator: str
     weights: int
     nodes: tuple[Node, ...]
+
+
+class QuantizedWalk:
+    """A quantized network on its way through one batch.
+
+    Args:
+        walk: Where it is.
+        step: What computes its operators.
+    """
+
+    def __init__(self, walk: Walk, step: SimulatedStep) -> None:
+        self._walk, self._step = walk, step
+
+    def advance(self, to: Node) -> None:
+        """Compute everything in front of an operator."""
+        with torch.inference_mode(), sample_errors():
+            self._walk.advance(to)
+
+    def peek(self) -> Tensor:
+        """What the next operator is about to give, before it is rounded."""
+        shown: list[Tensor] = []
+        self._step.watch = lambda node, value: shown.append(value)
+        try:
+            with torch.inference_mode(), sample_errors():
+                self._step(self._walk.next, *self._walk.arguments())
+        finally:
+            self._step.watch = None
+        return shown[0]
 
 
 class SimulatedQuantization:
@@ -110,7 +132,7 @@ class SimulatedQuantization:
         self.ranges: dict[str, Range] = dict(ranges or {})
         if spec.static and ranges is None:
             self.ranges = self._calibrate(calibration)
-        self._choices: dict[tuple[Any, ...], _Choice] = {}
+        self._choices: dict[tuple[Any, ...], Choice] = {}
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -143,7 +165,7 @@ class SimulatedQuantization:
             UnknownNameError: A path is none of the program's.
         """
         chosen = self._chosen(tuple(float_layers), None if only is None else tuple(only))
-        return self._compute(inputs, _Simulation(self, chosen, watch), until)
+        return self._compute(inputs, self._step(chosen, watch), until)
 
     def run_float(
         self,
@@ -188,6 +210,46 @@ class SimulatedQuantization:
             )
             found += [answer] if len(batch) == 1 else _parted(answer, batch)
         return found
+
+    def alone(self, samples: Sequence[Arrays]) -> Iterator[tuple[SimulatedLayer, list[Arrays]]]:
+        """Outputs with each layer by itself quantized, layer by layer.
+
+        What lies in front of a layer is computed once for all that lie behind.
+
+        Args:
+            samples: Each as :meth:`run` takes it.
+        """
+        batches = self.batches(samples)
+        choices = {layer: self._chosen((), (layer.path,)) for layer in self.layers}
+        place = {node: index for index, node in enumerate(self.network.nodes)}
+
+        def start(layer: SimulatedLayer) -> Node:
+            rounded = {group.head for group in choices[layer].groups} | choices[layer].halved
+            return min((*rounded, layer.nodes[0]), key=place.__getitem__)
+
+        with torch.inference_mode(), sample_errors():
+            tensors = [self._tensors(_joined(batch)) for batch in batches]
+            walks = [Walk(self.network, given, self._values, plain) for given in tensors]
+        for layer in sorted(self.layers, key=lambda one: place[start(one)]):
+            found: list[Arrays] = []
+            with torch.inference_mode(), sample_errors():
+                for walk, batch in zip(walks, batches, strict=True):
+                    walk.advance(start(layer))
+                    results = walk.fork(self._step(choices[layer])).finish()
+                    answer = self._named(results)
+                    found += [answer] if len(batch) == 1 else _parted(answer, batch)
+            yield layer, found
+
+    def walks(self, batches: Sequence[Arrays]) -> list[QuantizedWalk]:
+        """Walks through the quantized network, one a batch, that stop where they are told to.
+
+        Biases in :attr:`folded` that are changed meanwhile count from then on.
+        """
+        step = [self._step(self._chosen((), None)) for _ in batches]
+        return [
+            QuantizedWalk(Walk(self.network, self._tensors(batch), self._values, one), one)
+            for batch, one in zip(batches, step, strict=True)
+        ]
 
     def batches(self, samples: Sequence[Arrays]) -> list[list[Arrays]]:
         """Samples put together as far as the program computes several at once rightly."""
@@ -240,7 +302,7 @@ class SimulatedQuantization:
                 folded.weight, quant, transposed=group.transposed, groups=group.groups
             )
         elif self.spec.precision == "fp16":
-            folded.weight = _halved(folded.weight)
+            folded.weight = halved(folded.weight)
         return folded
 
     def _calibrate(self, samples: Iterable[Arrays]) -> dict[str, Range]:
@@ -248,14 +310,14 @@ class SimulatedQuantization:
         wanted = tensors_to_round(self.groups)
         return observed_ranges(self.network, self._values, tensors, wanted, self.spec)
 
-    def _chosen(self, float_layers: tuple[str, ...], only: tuple[str, ...] | None) -> _Choice:
+    def _chosen(self, float_layers: tuple[str, ...], only: tuple[str, ...] | None) -> Choice:
         key = (frozenset(float_layers), None if only is None else frozenset(only))
         if key not in self._choices:
             self._check_paths((*float_layers, *(only or ())))
             self._choices[key] = self._choose(float_layers, only)
         return self._choices[key]
 
-    def _choose(self, float_layers: tuple[str, ...], only: tuple[str, ...] | None) -> _Choice:
+    def _choose(self, float_layers: tuple[str, ...], only: tuple[str, ...] | None) -> Choice:
         def wanted(path: str) -> bool:
             if self.spec.keeps_float(path) or _below(path, float_layers):
                 return False
@@ -267,11 +329,10 @@ class SimulatedQuantization:
             static=self.spec.static,
             wanted=lambda group: wanted(group.path),
         )
-        halved: frozenset[Node] = frozenset()
-        if self.spec.precision == "fp16":
-            nodes = self.network.graph.nodes
-            halved = frozenset(node for node in nodes if wanted(layer_path(node)))
-        return _Choice(groups, halved)
+        if self.spec.precision != "fp16":
+            return Choice(groups)
+        nodes = self.network.nodes
+        return Choice(groups, frozenset(node for node in nodes if wanted(layer_path(node))))
 
     def _check_paths(self, paths: Iterable[str]) -> None:
         known = [group.path for group in self.groups]
@@ -283,9 +344,15 @@ class SimulatedQuantization:
         tensors = self._tensors(inputs)
         with torch.inference_mode(), sample_errors():
             found = self.network.compute(tensors, self._values, step, until=until)
-        if until is not None:
-            return {}
-        return {name: value.numpy() for name, value in zip(self.outputs, found, strict=True)}
+        return {} if until is not None else self._named(found)
+
+    def _named(self, outputs: Sequence[Tensor]) -> Arrays:
+        return {name: value.numpy() for name, value in zip(self.outputs, outputs, strict=True)}
+
+    def _step(
+        self, choice: Choice, watch: Callable[[Node, Any], None] | None = None
+    ) -> SimulatedStep:
+        return SimulatedStep(self.network, self.spec, choice, self.folded, self.ranges, watch)
 
     def _tensors(self, inputs: Arrays) -> list[Tensor]:
         missing = [name for name in self.inputs if name not in inputs]
@@ -295,76 +362,6 @@ class SimulatedQuantization:
                 remedy=f"the program takes {', '.join(self.inputs)}",
             )
         return [torch.from_numpy(np.asarray(inputs[name], order="C")) for name in self.inputs]
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """What a run computes in integers, and what in half precision."""
-
-    groups: tuple[OperatorGroup, ...]
-    halved: frozenset[Node]
-
-
-class _Simulation(GroupStep):
-    """A run with some groups quantized."""
-
-    def __init__(
-        self,
-        simulated: SimulatedQuantization,
-        choice: _Choice,
-        watch: Callable[[Node, Tensor], None] | None,
-    ) -> None:
-        spec = simulated.spec
-        super().__init__(simulated.network, choice.groups, static=spec.static)
-        self._simulated = simulated
-        self._bits = spec.activations.bits if spec.activations is not None else 0
-        self._halved = choice.halved
-        self._watch = watch
-
-    def __call__(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        half = node in self._halved
-        if half:
-            args = tuple(_halved(value) for value in args)
-        value = super().__call__(node, args, kwargs)
-        return _halved(value) if half else value
-
-    def seen(self, node: Node, value: Any) -> None:
-        if self._watch is not None:
-            self._watch(node, value)
-
-    def head(self, group: OperatorGroup, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if group.weight is None:
-            return plain(group.head, args, kwargs)
-        folded = self._simulated.folded[group]
-        given, named = with_weights(args, kwargs, folded.weight, folded.bias)
-        return plain(group.head, given, named)
-
-    def norm(
-        self, group: OperatorGroup, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        # Its factor is in the weights.
-        return args[0]
-
-    def round_static(self, node: Node, value: Tensor) -> Tensor:
-        name = self._simulated.network.names[node]
-        if name not in self._simulated.ranges:
-            raise UsageError(
-                f"there is no range for {name}", remedy="calibrate, or give a range for it"
-            )
-        low, high = self._simulated.ranges[name]
-        # Runtimes with 16-bit activations have them symmetric.
-        return fake_quantize_static(value, low, high, bits=self._bits, symmetric=self._bits > 8)
-
-    def round_input(self, group: OperatorGroup, node: Node, value: Tensor) -> Tensor:
-        if not self._simulated.spec.dynamic or group.weight is None:
-            return value
-        return fake_quantize_dynamic(value, bits=self._bits)
-
-
-def _halved(value: Any) -> Any:
-    if isinstance(value, Tensor) and value.dtype == torch.float32:
-        return value.half().float()
-    return value
 
 
 def _below(path: str, kept: Iterable[str]) -> bool:

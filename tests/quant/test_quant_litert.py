@@ -89,6 +89,19 @@ class Normed(nn.Module):
         return torch.exp(0.1 * x).mean((2, 3))
 
 
+class Tokens(nn.Module):
+    """A table, and a product of two activations; int64 in, two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(40, 32)
+        self.inner = nn.Linear(32, 48, bias=False)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.inner(self.table(tokens))
+        return x, torch.softmax(x @ x.transpose(1, 2) * 0.1, -1)
+
+
 class Single(nn.Module):
     """One layer whose numbers can be reckoned by hand."""
 
@@ -148,6 +161,7 @@ class Converted:
 
     path: Path
     program: torch.export.ExportedProgram
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     calibration: Sequence[Arrays]
     samples: Sequence[Arrays]
@@ -156,7 +170,7 @@ class Converted:
         chosen = parse_recipe(spec) if isinstance(spec, str) else spec
         given = self.calibration if chosen.static else ()
         plan = QuantPlan(
-            *(chosen, self.program, ("image",), self.outputs, given, self.samples),
+            *(chosen, self.program, self.inputs, self.outputs, given, self.samples),
         )
         return replace(plan, **changes)  # type: ignore[arg-type]
 
@@ -175,16 +189,17 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
         model: nn.Module, calibration: Sequence[Arrays], samples: Sequence[Arrays]
     ) -> Converted:
         folder = tmp_path_factory.mktemp("float")
-        spec = TensorSpec("image", samples[0]["image"].shape, "float32")
-        captured = capture(settle(model), [spec], [torch.from_numpy(samples[0]["image"])])
+        [(name, array)] = samples[0].items()
+        spec = TensorSpec(name, array.shape, array.dtype.name)
+        captured = capture(settle(model), [spec], [torch.from_numpy(array)])
         torch.export.save(captured.program, folder / "program.pt2")
         path = folder / "float.tflite"
         faces = (captured.inputs, captured.outputs, captured.inputs)
         convert(
             ConversionRequest("litert", "", folder / "program.pt2", path, *faces, coverage=False)
         )
-        names = tuple(output.name for output in captured.outputs)
-        return Converted(path, captured.program, names, calibration, samples)
+        names = (tuple(spec.name for spec in part) for part in (captured.inputs, captured.outputs))
+        return Converted(path, captured.program, *names, calibration, samples)
 
     return build
 
@@ -193,6 +208,14 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
 def everything(make: Make) -> Converted:
     torch.manual_seed(0)
     return make(Everything(), images(8, 1), images(3, 2))
+
+
+@pytest.fixture(scope="module")
+def language(make: Make) -> Converted:
+    torch.manual_seed(1)
+    generator = np.random.default_rng(4)
+    tokens = [{"tokens": generator.integers(0, 40, (1, 6))} for _ in range(8)]
+    return make(Tokens(), tokens[:6], tokens[6:])
 
 
 @pytest.fixture(scope="module")
@@ -356,6 +379,18 @@ def test_operators_that_8_bits_cannot_hold_stay_float(make: Make, tmp_path: Path
     answers = run(path, converted.samples)
     assert likeness(answers, quantized.simulated) > 0.9999
     assert likeness(answers, run(converted.path, converted.samples)) > 0.999
+
+
+@pytest.mark.parametrize("recipe", ["w8a8_static", "w4_only", "w8a32_dynamic"])
+def test_a_table_of_tokens(language: Converted, tmp_path: Path, recipe: str) -> None:
+    path, quantized = language.quantize(tmp_path / "q.tflite", recipe)
+    layers = {layer.path: layer for layer in quantized.layers}
+    assert layers.keys() == {"table", "inner"}
+    assert layers["table"].bits <= 8
+    assert layers["table"].activation_bits == 32
+    # The artefact takes int32.
+    given = [{"tokens": sample["tokens"].astype(np.int32)} for sample in language.samples]
+    assert likeness(run(path, given), quantized.simulated) > 0.9999
 
 
 def test_numbers_of_one_layer_with_stored_weights(single: Converted, tmp_path: Path) -> None:

@@ -280,6 +280,20 @@ def test_layers_are_told_as_the_file_has_them(everything: Converted, tmp_path: P
     assert not {"Conv", "Gemm", "Add", "Concat"} & static.float_operators.keys()
 
 
+def test_dynamic_layers_without_a_good_kernel_compute_in_floats(
+    everything: Converted, tmp_path: Path
+) -> None:
+    path, quantized = everything.quantize(tmp_path / "q.onnx", "w8a32_dynamic")
+    floats = {layer.path: layer for layer in quantized.layers if layer.activation_bits == 32}
+    assert set(floats) == {"depthwise.0", "up"}
+    assert all(layer.bits == 8 and layer.reason for layer in floats.values())
+    operators = [node.op_type for node in onnx.load(str(path)).graph.node]
+    assert operators.count("ConvInteger") == 5
+    assert operators.count("MatMulInteger") == 1
+    # The two layers that take the output of the stem measure it once.
+    assert operators.count("DynamicQuantizeLinear") == 6
+
+
 def test_few_bits_leave_short_rows_wide(everything: Converted, tmp_path: Path) -> None:
     _, quantized = everything.quantize(tmp_path / "q.onnx", "w4_only")
     bits = {path: bits for path, (_, bits, _) in bits_by_path(quantized).items()}

@@ -301,6 +301,19 @@ def test_each_layer_can_be_switched_without_a_new_capture():
     np.testing.assert_array_equal(found.run(sample, only=found.paths[:1])["output"], answers[0])
 
 
+@pytest.mark.parametrize("recipe", ["w4a8", "w4_only", "w4a32_dynamic", "fp16"])
+def test_layers_alone_are_what_running_them_alone_gives(recipe):
+    spec = parse_recipe(recipe)
+    found = simulated(spec, calibration=images(4) if spec.static else ())
+    samples = images(3, seed=3)
+    alone = dict(found.alone(samples))
+    assert [layer.path for layer in alone] == list(found.paths)
+    for layer, answers in alone.items():
+        wanted = found.answers(samples, only=[layer.path])
+        for answer, expected in zip(answers, wanted, strict=True):
+            np.testing.assert_array_equal(answer["output"], expected["output"])
+
+
 def test_a_path_stands_for_all_below_it():
     found = simulated(parse_recipe("w4a8"), calibration=images(4))
     sample = images(1)[0]
