@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 PYTHON_VENV := .venv/bin/python
 # What tests use beyond Python packages: PACKAGE:COMMAND,... (a browser opens the HTML report).
-TEST_PACKAGES := chromium:chromium,chromium-browser,google-chrome
+TEST_PACKAGES := chromium:chromium,chromium-browser,google-chrome g++:c++,g++,clang++ \
+    g++-aarch64-linux-gnu:aarch64-linux-gnu-g++ qemu-user-static:qemu-aarch64-static
 ARGS ?=
 
 # Caches need a home that can be written to; build machines do not always have one. The set-up

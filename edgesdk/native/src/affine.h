@@ -1,0 +1,34 @@
+// The locally affine colour map from an original to its painting, channel by channel: the guided
+// filter's coefficients.
+#pragma once
+
+#include "buffer.h"
+#include "kernels.h"
+#include "thread_pool.h"
+
+namespace edgesdk {
+
+// Fits maps of one size.
+class AffineFitter {
+ public:
+  AffineFitter(int width, int height, int radius, float epsilon);
+  // Values from row to row of the maps' planes.
+  ptrdiff_t stride() const { return stride_; }
+  size_t plane_size() const;
+  // Least-squares gain and bias of every window, then the mean over the windows that hold a pixel.
+  void fit(const Picture& original, const Picture& painted, ThreadPool& pool,
+           const AffineMap& map) const;
+
+ private:
+  void fit_channel(const Picture& original, const Picture& painted, int channel, int16_t* gain,
+                   int16_t* bias) const;
+
+  int width_, height_, radius_;
+  float epsilon_;
+  ptrdiff_t stride_;
+  Buffer memory_;
+  int32_t* sums_;   // of columns, four a channel
+  int32_t* fitted_; // gain and bias of every window, for each channel
+};
+
+}  // namespace edgesdk

@@ -1,0 +1,100 @@
+#include "flow.h"
+
+#include <algorithm>
+
+#include "edgesdk.h"
+
+namespace edgesdk {
+namespace {
+
+int patches_along(int size, int step) {
+  return size > kPatch ? (size - kPatch + step - 1) / step + 1 : 1;
+}
+
+// Split rows: even columns, odd columns, each with room for vectors that run over either end.
+ptrdiff_t half_row(int width) { return ((width + 1) / 2 + 7) / 8 * 8 + 16; }
+
+}  // namespace
+
+FlowEffort effort_of(int32_t quality, size_t levels) {
+  FlowEffort effort = {1, 6, 6, 3, 3, 8.0f};
+  if (quality == EDGESDK_QUALITY_PRECISE) effort = {0, 5, 8, 3, 5, 8.0f};
+  effort.finest = std::min(effort.finest, static_cast<int>(levels) - 1);
+  // A pyramid this flat belongs to a picture so small that its finest level costs nothing.
+  if (levels <= 3) effort.finest = 0;
+  return effort;
+}
+
+FlowEstimator::FlowEstimator(const std::vector<std::array<int, 2>>& sizes, const FlowEffort& effort)
+    : effort_(effort) {
+  const auto& largest = sizes[static_cast<size_t>(effort.finest)];
+  const ptrdiff_t row = 2 * half_row(largest[0]);
+  const size_t field_size = static_cast<size_t>(row) * static_cast<size_t>(largest[1] + 2) + 32;
+  size_t floats = 12 * field_size;
+  for (const auto& size : sizes)
+    for (int i = 0; i < 2; ++i) lay_plane(nullptr, &floats, size[0], size[1]);
+  for (int i = 0; i < 5; ++i) lay_plane(nullptr, &floats, largest[0], largest[1]);
+  for (const auto& size : sizes) {
+    grids_.push_back({patches_along(size[0], effort.patch_step),
+                      patches_along(size[1], effort.patch_step), effort.patch_step, nullptr, nullptr});
+    floats += 2 * static_cast<size_t>(grids_.back().columns) * static_cast<size_t>(grids_.back().rows);
+  }
+  float* cursor = memory_.reserve<float>(floats);
+  for (const auto& size : sizes) {
+    Flow flow;
+    flow.u = lay_plane(&cursor, nullptr, size[0], size[1]);
+    flow.v = lay_plane(&cursor, nullptr, size[0], size[1]);
+    flows_.push_back(flow);
+  }
+  for (float*& sums : sums_) sums = lay_plane(&cursor, nullptr, largest[0], largest[1]).data;
+  for (Plane& plane : planes_) plane = lay_plane(&cursor, nullptr, largest[0], largest[1]);
+  for (float*& field : field_) {
+    field = cursor;
+    cursor += field_size;
+  }
+  for (PatchGrid& grid : grids_) {
+    const size_t patches = static_cast<size_t>(grid.columns) * static_cast<size_t>(grid.rows);
+    grid.u = cursor;
+    grid.v = cursor + patches;
+    cursor += 2 * patches;
+  }
+}
+
+void FlowEstimator::estimate(const Frame& from, const Frame& to, const Kernels& kernels) {
+  const int coarsest = static_cast<int>(from.levels.size()) - 1;
+  for (int i = coarsest; i >= effort_.finest; --i) {
+    const size_t at = static_cast<size_t>(i);
+    SearchTask search;
+    search.from = from.levels[at];
+    search.to = to.levels[at].grey;
+    search.coarse = i < coarsest ? flows_[at + 1] : Flow{};
+    search.grid = grids_[at];
+    search.iterations = effort_.descents;
+    search.flow = flows_[at];
+    std::copy_n(sums_, 3, search.sums);
+    kernels.search(search);
+    if (effort_.outer == 0) continue;
+
+    const Plane& shape = search.to;
+    RefineTask refine;
+    refine.from = search.from.grey;
+    refine.to = search.to;
+    refine.flow = search.flow;
+    refine.scratch.half = half_row(shape.width);
+    refine.scratch.row = 2 * refine.scratch.half;
+    for (int k = 0; k < 12; ++k)
+      refine.scratch.field[k] = field_[k] + refine.scratch.row + 8;
+    // The scratch planes take the level's layout, which is never larger than their own.
+    refine.scratch.warped = {planes_[0].data, shape.width, shape.height, shape.stride};
+    refine.scratch.mean = {planes_[1].data, shape.width, shape.height, shape.stride};
+    // Coarse levels cost little and what they miss no finer one finds.
+    refine.outer = effort_.outer + (i > effort_.finest ? 2 : 0);
+    refine.inner = effort_.inner;
+    refine.smoothness = effort_.smoothness;
+    kernels.refine(refine);
+  }
+  for (int i = effort_.finest; i > 0; --i)
+    kernels.double_flow(flows_[static_cast<size_t>(i)], flows_[static_cast<size_t>(i - 1)]);
+}
+
+}  // namespace edgesdk

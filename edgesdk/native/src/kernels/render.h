@@ -1,0 +1,142 @@
+// One pass over the output: interpolate flow and weights, sample the painted key frames, blend, and
+// fill what neither shows from the frame itself through the locally affine colour map.
+//
+// All integers, so every instruction set gives the same bytes. A fraction of kFull returns the
+// second operand exactly for the differences that occur here (at most 2^14), so weights of nought
+// and one leave pictures untouched.
+#pragma once
+
+enum RowField { kShiftAx, kShiftAy, kShiftBx, kShiftBy, kSecond, kCovered, kGain, kBias = kGain + 3, kRowFields = kBias + 3 };
+
+static inline void blend_rows(const int16_t* upper, ptrdiff_t below, int16_t fraction, int width,
+                              int16_t* out) {
+  const S8 f = s8(fraction);
+  for (int x = 0; x <= width; x += 8) {
+    const S8 a = load(upper + x), b = load(upper + below + x);
+    store(out + x, a + multiply_rounded(b - a, f));
+  }
+}
+
+template <bool narrow>
+static inline S8 across(const ColumnBlock& block, const int16_t* row) {
+  S8 near, far;
+  if (narrow) {
+    const S8 columns = load(row + block.index[0]);
+    near = pick(columns, load_bytes(block.near));
+    far = pick(columns, load_bytes(block.far));
+  } else {
+    int16_t left[8], right[8];
+    for (int i = 0; i < 8; ++i) {
+      left[i] = row[block.index[i]];
+      right[i] = row[block.index[i] + 1];
+    }
+    near = load(left);
+    far = load(right);
+  }
+  return near + multiply_rounded(far - near, load(block.fraction));
+}
+
+static inline Spots place(const RenderTask& task, S8 x, S8 y, S8 shift_x, S8 shift_y) {
+  // One pixel of border lies round the picture, so the fractions beyond an edge do not matter.
+  return spots_of(min(max(x + shift_right<kFractionBits>(shift_x), s8(-1)),
+                      s8(static_cast<int16_t>(task.width - 1))),
+                  min(max(y + shift_right<kFractionBits>(shift_y), s8(-1)),
+                      s8(static_cast<int16_t>(task.height - 1))),
+                  shift_x, shift_y);
+}
+
+// Mix the affine colours of the frame into eight blended pixels, `covered` saying how little.
+template <bool narrow>
+static inline Block fill_holes(const RenderTask& task, const ColumnBlock& block, int16_t* const* rows,
+                              int x, int y, S8 covered, const Block& blended) {
+  int16_t pixels[32], cover[8], gain[3][8], bias[3][8];
+  store(pixels, blended);
+  store(cover, covered);
+  for (int c = 0; c < 3; ++c) {
+    store(gain[c], across<narrow>(block, rows[kGain + c]));
+    store(bias[c], across<narrow>(block, rows[kBias + c]));
+  }
+  const uint8_t* row = task.original + y * task.original_stride;
+  const int channels = task.original_channels;
+  for (int i = 0; i < 8 && x + i < task.width; ++i) {
+    const uint8_t* colour = row + static_cast<ptrdiff_t>(x + i) * channels;
+    const int share = kFull - cover[i];
+    for (int c = 0; c < 4; ++c) {
+      int value = 255 << kFractionBits;
+      if (c < 3) value = clamped(((gain[c][i] * colour[channels == 1 ? 0 : c]) >> 7) + bias[c][i], 0, value);
+      int16_t& out = pixels[4 * i + c];
+      out = static_cast<int16_t>(out + (((value - out) * share + 0x4000) >> 15));
+    }
+  }
+  return load_block(pixels);
+}
+
+template <int channels>
+static inline void store_block(const RenderTask& task, int x, uint8_t* row, const Block& pixels) {
+  uint8_t bytes[32];
+  const int count = task.width - x < 8 ? task.width - x : 8;
+  uint8_t* out = count == 8 ? row + static_cast<ptrdiff_t>(channels) * x : bytes;
+  if (channels == 4) store_rgba(out, pixels);
+  else store_rgb(out, pixels);
+  if (count < 8)
+    std::memcpy(row + static_cast<ptrdiff_t>(channels) * x, bytes,
+                static_cast<size_t>(channels * count));
+}
+
+template <bool narrow, int channels>
+static inline void render_row(const RenderTask& task, int y, int16_t* const* rows, bool holes) {
+  uint8_t* out = task.output + y * task.output_stride;
+  const bool has_a = task.a.data != nullptr, has_b = task.b.data != nullptr;
+  const S8 down = s8(static_cast<int16_t>(y));
+  for (int x = 0; x < task.width; x += 8) {
+    const ColumnBlock& block = task.columns[x / 8];
+    const S8 right = iota16() + s8(static_cast<int16_t>(x));
+    const S8 share = has_a && has_b ? across<narrow>(block, rows[kSecond]) : s8(has_a ? 0 : kFull);
+    const bool use_a = !all_equal(share, kFull), use_b = !all_equal(share, 0);
+    Block pixels = {};
+    if (use_a)
+      pixels = sample_at(task.a, place(task, right, down, across<narrow>(block, rows[kShiftAx]),
+                                       across<narrow>(block, rows[kShiftAy])));
+    if (use_b) {
+      const Block other = sample_at(
+          task.b, place(task, right, down, across<narrow>(block, rows[kShiftBx]),
+                        across<narrow>(block, rows[kShiftBy])));
+      pixels = use_a ? mix(pixels, other, share) : other;
+    }
+    if (holes) {
+      const S8 covered = across<narrow>(block, rows[kCovered]);
+      if (!all_equal(covered, kFull)) pixels = fill_holes<narrow>(task, block, rows, x, y, covered, pixels);
+    }
+    store_block<channels>(task, x, out, pixels);
+  }
+}
+
+template <bool narrow, int channels>
+static void render_rows(const RenderTask& shared) {
+  // A copy of our own: the output's bytes might otherwise be the task's, as far as one can tell.
+  const RenderTask task = shared;
+  const Fields& fields = task.fields;
+  int16_t* rows[kRowFields];
+  for (int i = 0; i < kRowFields; ++i) rows[i] = task.scratch + i * fields.stride;
+  const int16_t* sources[kRowFields] = {
+      fields.shift[0], fields.shift[1], fields.shift[2], fields.shift[3], fields.second,
+      fields.covered,  task.affine.gain[0], task.affine.gain[1], task.affine.gain[2],
+      task.affine.bias[0], task.affine.bias[1], task.affine.bias[2]};
+  for (int y = task.row_begin; y < task.row_end; ++y) {
+    const int upper = task.row_index[y];
+    const int lower = upper + 1 < fields.height ? upper + 1 : upper;
+    const bool holes = (fields.row_holes[upper] | fields.row_holes[lower]) != 0;
+    const ptrdiff_t below = (lower - upper) * fields.stride;
+    for (int i = 0; i < (holes ? kRowFields : kCovered); ++i)
+      blend_rows(sources[i] + upper * fields.stride, below, task.row_fraction[y], fields.width,
+                 rows[i]);
+    render_row<narrow, channels>(task, y, rows, holes);
+  }
+}
+
+static void render(const RenderTask& task) {
+  if (task.narrow && task.output_channels == 4) render_rows<true, 4>(task);
+  else if (task.narrow) render_rows<true, 3>(task);
+  else if (task.output_channels == 4) render_rows<false, 4>(task);
+  else render_rows<false, 3>(task);
+}

@@ -1,0 +1,20 @@
+// Bilinear samples of RGBA pictures at places in 1/32 pixel.
+#pragma once
+
+// Spots at whole places `x`, `y`, with the fractions that the lower bits of the other two hold.
+static inline Spots spots_of(S8 x, S8 y, S8 fraction_x, S8 fraction_y) {
+  const S8 right = fraction_x & s8(kOne - 1);
+  // 32 - right in the lower byte, right in the upper one.
+  return {x, y, shift_left<8>(right) - right + s8(kOne),
+          shift_left<10>(fraction_y & s8(kOne - 1))};
+}
+
+static inline Block sample_at(const Picture& picture, const Spots& spots) {
+  const int x = first(spots.x), y = first(spots.y);
+  // Where motion is smooth most blocks stay blocks.
+  if (all_equal(spots.x - iota16(), static_cast<int16_t>(x)) &&
+      all_equal(spots.y, static_cast<int16_t>(y)))
+    return sample_run(row_of(picture, y) + 4 * static_cast<ptrdiff_t>(x), picture.stride,
+                      spots.across, spots.down);
+  return sample_each(picture.data, picture.stride, spots);
+}

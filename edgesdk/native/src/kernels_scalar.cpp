@@ -1,0 +1,30 @@
+// The kernels in portable C++.
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels.h"
+#include "simd_scalar.h"
+
+namespace edgesdk {
+namespace scalar {
+namespace {
+#include "kernels/scaling.h"
+#include "kernels/interpolation.h"
+#include "kernels/sampling.h"
+#include "kernels/search.h"
+#include "kernels/refine.h"
+#include "kernels/validity.h"
+#include "kernels/render.h"
+}  // namespace
+}  // namespace scalar
+
+const Kernels& kernels_scalar() {
+  static const Kernels kernels = {
+      "scalar",         scalar::downscale, scalar::extend,      scalar::halve,
+      scalar::differentiate, scalar::search,    scalar::refine,      scalar::double_flow,
+      scalar::judge,         scalar::make_fields, scalar::render};
+  return kernels;
+}
+
+}  // namespace edgesdk

@@ -1,0 +1,243 @@
+#include "video.h"
+
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "processor.h"
+
+namespace edgesdk {
+namespace {
+
+// Read as a displacement that no pixel can have made.
+constexpr float kNowhere = 1e6f;
+
+const float* pairs(const float* flow, int64_t stride, int y) {
+  return reinterpret_cast<const float*>(reinterpret_cast<const char*>(flow) + y * static_cast<ptrdiff_t>(stride));
+}
+
+void import_flow(const float* pairs_in, int64_t stride, const Flow& flow, const Kernels& kernels) {
+  for (int y = 0; y < flow.u.height; ++y) {
+    const float* in = pairs(pairs_in, stride, y);
+    float *u = row_of(flow.u, y), *v = row_of(flow.v, y);
+    for (int x = 0; x < flow.u.width; ++x) {
+      const bool finite = std::isfinite(in[2 * x]) && std::isfinite(in[2 * x + 1]);
+      u[x] = finite ? clamped(in[2 * x], -kNowhere, kNowhere) : kNowhere;
+      v[x] = finite ? clamped(in[2 * x + 1], -kNowhere, kNowhere) : kNowhere;
+    }
+  }
+  kernels.extend(flow.u);
+  kernels.extend(flow.v);
+}
+
+}  // namespace
+
+Video::Video(const edgesdk_video_config& config)
+    : config_(config), kernels_(*kernels_of(config.path)),
+      effort_(effort_of(config.quality,
+                        FrameReader::pyramid(config.flow_width, config.flow_height).size())),
+      pool_(config.threads),
+      reader_(config.width, config.height, config.flow_width, config.flow_height, config.threads,
+              effort_.finest),
+      renderer_(config, config.threads),
+      fitter_(config.flow_width, config.flow_height, config.affine_radius, config.affine_epsilon),
+      upscaler_(config.width, config.height, config.threads) {
+  reader_.allocate(frame_);
+  const size_t plane = fitter_.plane_size();
+  for (Slot& slot : slots_) {
+    reader_.allocate(slot.original);
+    size_t bytes = 0;
+    lay_picture(nullptr, &bytes, config.width, config.height);
+    int16_t* maps = slot.memory.reserve<int16_t>(6 * plane + bytes / sizeof(int16_t) + 64);
+    for (int c = 0; c < 3; ++c) {
+      slot.affine.gain[c] = maps + static_cast<size_t>(2 * c) * plane;
+      slot.affine.bias[c] = slot.affine.gain[c] + plane;
+    }
+    uint8_t* place = reinterpret_cast<uint8_t*>(maps + 6 * plane);
+    slot.painted = lay_picture(&place, nullptr, config.width, config.height);
+  }
+  for (auto& estimator : estimators_)
+    estimator = std::make_unique<FlowEstimator>(reader_.sizes(), effort_);
+
+  const size_t link_bytes = static_cast<size_t>(renderer_.link_stride()) * static_cast<size_t>(config.flow_height) + 64;
+  size_t floats = 0, bytes = 0;
+  lay_plane(nullptr, &floats, config.flow_width, config.flow_height);
+  lay_picture(nullptr, &bytes, config.flow_width, config.flow_height);
+  float* cursor = memory_.reserve<float>(floats + (4 * link_bytes + bytes) / sizeof(float) + 16);
+  unused_grey_ = lay_plane(&cursor, nullptr, config.flow_width, config.flow_height);
+  uint8_t* place = reinterpret_cast<uint8_t*>(cursor);
+  small_painted_ = lay_picture(&place, nullptr, config.flow_width, config.flow_height);
+  for (int slot = 0; slot < 2; ++slot) {
+    links_[slot].to_key = estimators_[2 * slot]->flow();
+    links_[slot].from_key = estimators_[2 * slot + 1]->flow();
+    links_[slot].valid = place;
+    links_[slot].residual = place + link_bytes;
+    place += 2 * link_bytes;
+  }
+}
+
+void Video::forget_links() { links_[0].set = links_[1].set = false; }
+
+bool Video::ready(int use, bool linked) const {
+  if (!frame_.set) return false;
+  for (int slot = 0; slot < 2; ++slot)
+    if (use & (1 << slot))
+      if (!slots_[slot].original.set || (linked && !links_[slot].set)) return false;
+  return true;
+}
+
+void Video::set_key(int slot, const edgesdk_image& original) {
+  reader_.read(original, kernels_, pool_, slots_[slot].original);
+  slots_[slot].has_painted = false;
+  links_[slot].set = false;
+}
+
+edgesdk_status Video::set_key_from_frame(int slot) {
+  if (!frame_.set) return EDGESDK_ERROR_STATE;
+  // Both are laid out alike, so the pyramid is one block of memory.
+  Frame& key = slots_[slot].original;
+  const Level& last = frame_.levels.front();
+  const float* from = row_of(last.grey, -kPad) - kPad;
+  const uint8_t* end = row_of(frame_.small, frame_.small.height) + frame_.small.stride;
+  std::memcpy(row_of(key.levels.front().grey, -kPad) - kPad, from,
+              static_cast<size_t>(end - reinterpret_cast<const uint8_t*>(from)));
+  key.set = true;
+  slots_[slot].has_painted = false;
+  links_[slot].set = false;
+  return EDGESDK_OK;
+}
+
+edgesdk_status Video::set_painted(int slot, const edgesdk_image& painted) {
+  Slot& key = slots_[slot];
+  if (!key.original.set) return EDGESDK_ERROR_STATE;
+  import_picture(painted, key.painted, pool_);
+  reader_.shrink(painted, kernels_, pool_, small_painted_, unused_grey_);
+  fitter_.fit(key.original.small, small_painted_, pool_, key.affine);
+  key.has_painted = true;
+  return EDGESDK_OK;
+}
+
+edgesdk_status Video::promote() {
+  if (!slots_[1].original.set) return EDGESDK_ERROR_STATE;
+  std::swap(slots_[0], slots_[1]);
+  slots_[1].original.set = false;
+  slots_[1].has_painted = false;
+  forget_links();
+  return EDGESDK_OK;
+}
+
+void Video::set_frame(const edgesdk_image& original) {
+  reader_.read(original, kernels_, pool_, frame_);
+  forget_links();
+}
+
+edgesdk_status Video::estimate(int use) {
+  if (!ready(use, false)) return EDGESDK_ERROR_STATE;
+  // Whole flows are the tasks: nothing inside one waits, and their number suits a phone's cores.
+  int tasks[4], count = 0;
+  for (int direction = 0; direction < 4; ++direction)
+    if (use & (1 << (direction / 2))) tasks[count++] = direction;
+  pool_.run(count, [&](int task, int) {
+    const int direction = tasks[task];
+    const Frame& key = slots_[direction / 2].original;
+    const bool from_key = direction & 1;
+    estimators_[direction]->estimate(from_key ? key : frame_, from_key ? frame_ : key, kernels_);
+  });
+  for (int slot = 0; slot < 2; ++slot) {
+    if (!(use & (1 << slot))) continue;
+    renderer_.judge(frame_, slots_[slot].original, links_[slot], kernels_, pool_);
+    links_[slot].set = true;
+  }
+  return EDGESDK_OK;
+}
+
+edgesdk_status Video::set_flow(int slot, const float* to_key, int64_t to_stride,
+                               const float* from_key, int64_t from_stride) {
+  if (!ready(1 << slot, false)) return EDGESDK_ERROR_STATE;
+  const Link& link = links_[slot];
+  import_flow(to_key, to_stride, link.to_key, kernels_);
+  import_flow(from_key, from_stride, link.from_key, kernels_);
+  renderer_.judge(frame_, slots_[slot].original, link, kernels_, pool_);
+  links_[slot].set = true;
+  return EDGESDK_OK;
+}
+
+edgesdk_status Video::get_flow(int slot, int direction, float* flow, int64_t stride) const {
+  const Link& link = links_[slot];
+  if (!link.set) return EDGESDK_ERROR_STATE;
+  const Flow& from = direction == EDGESDK_FLOW_TO_KEY ? link.to_key : link.from_key;
+  for (int y = 0; y < from.u.height; ++y) {
+    float* out = const_cast<float*>(pairs(flow, stride, y));
+    for (int x = 0; x < from.u.width; ++x) {
+      out[2 * x] = row_of(from.u, y)[x];
+      out[2 * x + 1] = row_of(from.v, y)[x];
+    }
+  }
+  return EDGESDK_OK;
+}
+
+edgesdk_status Video::get_validity(int slot, uint8_t* valid, uint8_t* residual,
+                                   int64_t stride) const {
+  const Link& link = links_[slot];
+  if (!link.set) return EDGESDK_ERROR_STATE;
+  for (int y = 0; y < config_.flow_height; ++y) {
+    const ptrdiff_t in = y * renderer_.link_stride(), out = y * static_cast<ptrdiff_t>(stride);
+    const size_t bytes = static_cast<size_t>(config_.flow_width);
+    if (valid) std::memcpy(valid + out, link.valid + in, bytes);
+    if (residual) std::memcpy(residual + out, link.residual + in, bytes);
+  }
+  return EDGESDK_OK;
+}
+
+edgesdk_status Video::measure(int distance, edgesdk_measures& measures) {
+  if (!ready(EDGESDK_USE_A, true)) return EDGESDK_ERROR_STATE;
+  int64_t visible = 0, total = 0;
+  for (int y = 0; y < config_.flow_height; ++y) {
+    const uint8_t* valid = links_[0].valid + y * renderer_.link_stride();
+    const uint8_t* residual = links_[0].residual + y * renderer_.link_stride();
+    for (int x = 0; x < config_.flow_width; ++x) {
+      visible += valid[x];
+      total += valid[x] * residual[x];
+    }
+  }
+  const int64_t pixels = static_cast<int64_t>(config_.flow_width) * config_.flow_height;
+  correlate(0, measures.correlation);
+  measures.occluded_fraction = static_cast<float>(static_cast<double>(pixels - visible) / static_cast<double>(pixels));
+  measures.mean_residual = visible ? static_cast<float>(static_cast<double>(total) / (255.0 * static_cast<double>(visible))) : 0.0f;
+  measures.reasons = 0;
+  if (measures.correlation < config_.cut_correlation) measures.reasons |= EDGESDK_KEY_CUT;
+  if (measures.occluded_fraction > config_.occluded_fraction) measures.reasons |= EDGESDK_KEY_OCCLUDED;
+  if (measures.mean_residual > config_.mean_residual) measures.reasons |= EDGESDK_KEY_RESIDUAL;
+  if (distance >= config_.longest_interval) measures.reasons |= EDGESDK_KEY_INTERVAL;
+  return EDGESDK_OK;
+}
+
+edgesdk_status Video::correlate(int slot, float& value) {
+  if (!ready(1 << slot, false)) return EDGESDK_ERROR_STATE;
+  count_colours(frame_.small, histograms_[0]);
+  count_colours(slots_[slot].original.small, histograms_[1]);
+  value = correlation(histograms_[0], histograms_[1]);
+  return EDGESDK_OK;
+}
+
+edgesdk_status Video::render(int use, float tau, const edgesdk_image& original,
+                             const edgesdk_image& output) {
+  const bool a = use & EDGESDK_USE_A, b = use & EDGESDK_USE_B;
+  for (int slot = 0; slot < 2; ++slot)
+    if ((use & (1 << slot)) && !slots_[slot].has_painted) return EDGESDK_ERROR_STATE;
+  if ((a && tau == 0) || (b && tau == 1)) {
+    export_picture(slots_[a && tau == 0 ? 0 : 1].painted, output, pool_);
+    return EDGESDK_OK;
+  }
+  if (!ready(use, true)) return EDGESDK_ERROR_STATE;
+  renderer_.render(a ? &slots_[0] : nullptr, links_[0], b ? &slots_[1] : nullptr, links_[1], tau,
+                   original, output, kernels_, pool_);
+  return EDGESDK_OK;
+}
+
+void Video::upscale(const edgesdk_image& painted, const edgesdk_image& original,
+                    const edgesdk_image& output) {
+  upscaler_.upscale(painted, original, output, kernels_, pool_);
+}
+
+}  // namespace edgesdk

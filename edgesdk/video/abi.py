@@ -1,0 +1,177 @@
+"""The C header of the native core for ctypes: codes, structures and prototypes.
+
+Everything here restates ``native/include/edgesdk.h``; :data:`edgesdk.video.library.ABI_VERSION`
+guards the two against drifting apart.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from edgesdk.errors import EdgeSdkError, MissingEnvironmentError, UsageError
+from edgesdk.video.library import load
+
+__all__ = [
+    "DIRECTIONS",
+    "FORMATS",
+    "INTEGER_SETTINGS",
+    "PATHS",
+    "QUALITIES",
+    "REASONS",
+    "SETTINGS",
+    "SLOTS",
+    "USES",
+    "ConfigStruct",
+    "ImageStruct",
+    "MeasuresStruct",
+    "call",
+    "core_paths",
+    "native",
+]
+
+#: Instruction sets; ``auto`` is the fastest this processor has. All give the same bytes.
+PATHS = {"auto": 0, "scalar": 1, "avx2": 2, "neon": 3}
+#: ``fast`` searches at half the flow size, ``precise`` at the flow size.
+QUALITIES = {"fast": 0, "precise": 1}
+#: Flow of the frame to the key frame, and back.
+DIRECTIONS = {"to_key": 0, "from_key": 1}
+#: Why a frame must be a key frame.
+REASONS = {"cut": 1, "occluded": 2, "residual": 4, "interval": 8}
+#: The two key frames a core holds.
+SLOTS = {"a": 0, "b": 1}
+#: Which of them a call looks at.
+USES = {"a": 1, "b": 2, "both": 3}
+#: Pixel formats by their number of channels.
+FORMATS = {4: 1, 3: 2, 1: 3}
+_STATE = 5
+_ENVIRONMENT = (6, 7, 8)
+_INTERNAL = 9
+
+
+class ImageStruct(ctypes.Structure):
+    """``edgesdk_image``."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("width", ctypes.c_int32),
+        ("height", ctypes.c_int32),
+        ("stride", ctypes.c_int64),
+        ("format", ctypes.c_int32),
+    )
+
+
+class ConfigStruct(ctypes.Structure):
+    """``edgesdk_video_config``."""
+
+    _fields_ = (
+        ("struct_size", ctypes.c_uint32),
+        ("width", ctypes.c_int32),
+        ("height", ctypes.c_int32),
+        ("flow_width", ctypes.c_int32),
+        ("flow_height", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
+        ("path", ctypes.c_int32),
+        ("quality", ctypes.c_int32),
+        ("occlusion_slope", ctypes.c_float),
+        ("occlusion_offset", ctypes.c_float),
+        ("residual_sigma", ctypes.c_float),
+        ("affine_radius", ctypes.c_int32),
+        ("affine_epsilon", ctypes.c_float),
+        ("cut_correlation", ctypes.c_float),
+        ("occluded_fraction", ctypes.c_float),
+        ("mean_residual", ctypes.c_float),
+        ("longest_interval", ctypes.c_int32),
+    )
+
+
+#: Settings of a configuration that are whole numbers, and all of them.
+INTEGER_SETTINGS = frozenset({"affine_radius", "longest_interval"})
+SETTINGS = frozenset(name for name, _ in ConfigStruct._fields_[8:])
+
+
+class MeasuresStruct(ctypes.Structure):
+    """``edgesdk_measures``."""
+
+    _fields_ = (
+        ("correlation", ctypes.c_float),
+        ("occluded_fraction", ctypes.c_float),
+        ("mean_residual", ctypes.c_float),
+        ("reasons", ctypes.c_int32),
+    )
+
+
+_PROTOTYPES: dict[str, tuple[Any, ...]] = {
+    "config_default": (ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p),
+    "create": (ctypes.c_void_p, ctypes.c_void_p),
+    "config_get": (ctypes.c_void_p, ctypes.c_void_p),
+    "set_key": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p),
+    "set_key_from_frame": (ctypes.c_void_p, ctypes.c_int32),
+    "set_painted": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p),
+    "promote": (ctypes.c_void_p,),
+    "set_frame": (ctypes.c_void_p, ctypes.c_void_p),
+    "estimate": (ctypes.c_void_p, ctypes.c_int32),
+    "set_flow": (
+        ctypes.c_void_p,
+        ctypes.c_int32,
+        *(ctypes.c_void_p, ctypes.c_int64),
+        *(ctypes.c_void_p, ctypes.c_int64),
+    ),
+    "get_flow": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64),
+    "get_validity": (
+        *(ctypes.c_void_p, ctypes.c_int32),
+        *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64),
+    ),
+    "measure": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p),
+    "correlation": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p),
+    "render": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_float, ctypes.c_void_p, ctypes.c_void_p),
+    "upscale": (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
+}
+
+
+@cache
+def native(path: Path | None = None) -> ctypes.CDLL:
+    """The library with typed functions; ``path`` as :func:`edgesdk.video.library.load` takes it."""
+    library = load(path)
+    for name, types in _PROTOTYPES.items():
+        function = getattr(library, f"edgesdk_video_{name}")
+        function.argtypes, function.restype = types, ctypes.c_int32
+    library.edgesdk_video_destroy.argtypes = (ctypes.c_void_p,)
+    library.edgesdk_video_destroy.restype = None
+    library.edgesdk_error_text.argtypes = (ctypes.c_int32,)
+    library.edgesdk_error_text.restype = ctypes.c_char_p
+    library.edgesdk_path_available.argtypes = (ctypes.c_int32,)
+    library.edgesdk_allocation_count.restype = ctypes.c_int64
+    return library
+
+
+def core_paths() -> tuple[str, ...]:
+    """The instruction sets this processor can run, ``auto`` left out."""
+    library = native()
+    return tuple(
+        name for name, code in PATHS.items() if code and library.edgesdk_path_available(code)
+    )
+
+
+def call(library: ctypes.CDLL, name: str, *arguments: Any) -> None:
+    """Call ``edgesdk_video_NAME``.
+
+    Raises:
+        UsageError: An argument is wrong, or something the call needs is not set yet.
+        MissingEnvironmentError: Memory or threads are exhausted, or the processor lacks the path.
+    """
+    status = getattr(library, f"edgesdk_video_{name}")(*arguments)
+    if status == 0:
+        return
+    text = library.edgesdk_error_text(status).decode("ascii")
+    if status == _STATE:
+        raise UsageError(
+            f"{name}: {text}", remedy="call set_key, set_painted, set_frame, estimate in order"
+        )
+    if status in _ENVIRONMENT:
+        raise MissingEnvironmentError(f"{name}: {text}", remedy="use fewer threads or pixels")
+    if status == _INTERNAL:
+        raise EdgeSdkError(f"{name}: {text}", remedy="report this with what you called")
+    raise UsageError(f"{name}: {text}")

@@ -1,0 +1,370 @@
+"""The native video core in Python: NumPy arrays in and out, over the C header the apps use.
+
+>>> core = VideoCore(1920, 1080)                                    # doctest: +SKIP
+>>> core.set_key("a", first); core.set_painted("a", first_painted)  # doctest: +SKIP
+>>> core.set_frame(frame); core.estimate("a")                       # doctest: +SKIP
+>>> picture = core.render(frame, use="a")                           # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesdk.errors import UnknownNameError, UsageError
+from edgesdk.video.abi import (
+    DIRECTIONS,
+    INTEGER_SETTINGS,
+    PATHS,
+    QUALITIES,
+    REASONS,
+    SETTINGS,
+    SLOTS,
+    USES,
+    ConfigStruct,
+    MeasuresStruct,
+    call,
+    native,
+)
+from edgesdk.video.pictures import Bytes, checked_picture, has_plain_rows, image_view
+
+__all__ = ["Measures", "VideoCore"]
+
+Floats = NDArray[np.float32]
+
+_LARGEST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Measures:
+    """How the present frame relates to the last key frame.
+
+    Attributes:
+        correlation: Of the HSV histograms, -1..1.
+        occluded_fraction: Share of the frame that the key frame does not show, 0..1.
+        mean_residual: Mean absolute difference of frame and warped key frame where visible, 0..1.
+        reasons: Which of :data:`REASONS` make the frame a key frame; empty where none does.
+    """
+
+    correlation: float
+    occluded_fraction: float
+    mean_residual: float
+    reasons: tuple[str, ...]
+
+
+def _code(kind: str, name: str, known: Mapping[str, int]) -> int:
+    if name not in known:
+        raise UnknownNameError(kind, str(name), known)
+    return known[name]
+
+
+def _whole(name: str, value: object, low: int, high: int = _LARGEST) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise UsageError(f"{name} must be a whole number, not {value!r}")
+    if not low <= value <= high:
+        raise UsageError(f"{name} must be {low} to {high}, not {value}")
+    return int(value)
+
+
+def _real(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise UsageError(f"{name} must be a number, not {value!r}")
+    if not math.isfinite(value):
+        raise UsageError(f"{name} must be finite, not {value}")
+    return float(value)
+
+
+class VideoCore:
+    """Flow, occlusion, key-frame measures and in-between frames for frames of one size.
+
+    Key frames have two slots: ``a``, the earlier, and ``b``, the later. Not safe for calls from
+    several threads at a time; different cores are independent.
+
+    Args:
+        width: Of every frame, pixels, 1..8192.
+        height: Likewise.
+        flow_size: Width and height flow is computed at, at most 1024 and at most the frame's; by
+            default the frame's shape within 480 x 270 (or 270 x 480).
+        threads: 1..64; 0 takes one a processor, at most 4. Results do not depend on it.
+        path: One of :data:`PATHS`; results do not depend on it.
+        quality: One of :data:`QUALITIES`.
+        library: A library built elsewhere; by default the package's own.
+        settings: Further fields of ``edgesdk_video_config``: ``occlusion_slope``,
+            ``occlusion_offset``, ``residual_sigma``, ``affine_radius``, ``affine_epsilon``,
+            ``cut_correlation``, ``occluded_fraction``, ``mean_residual``, ``longest_interval``.
+
+    Raises:
+        UsageError: An argument is out of its range.
+        MissingEnvironmentError: The core cannot be built or loaded, the processor lacks the path,
+            memory or threads are exhausted.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        *,
+        flow_size: tuple[int, int] | None = None,
+        threads: int = 0,
+        path: str = "auto",
+        quality: str = "fast",
+        library: Path | None = None,
+        **settings: float,
+    ) -> None:
+        self._handle = ctypes.c_void_p()
+        self._library = native(library)
+        config = ConfigStruct()
+        call(
+            self._library,
+            "config_default",
+            _whole("width", width, 1, 8192),
+            _whole("height", height, 1, 8192),
+            ctypes.byref(config),
+        )
+        if flow_size is not None:
+            config.flow_width = _whole("the flow's width", flow_size[0], 1, min(width, 1024))
+            config.flow_height = _whole("the flow's height", flow_size[1], 1, min(height, 1024))
+        config.threads = _whole("threads", threads, 0, 64)
+        config.path = _code("path", path, PATHS)
+        config.quality = _code("quality", quality, QUALITIES)
+        for name, value in settings.items():
+            if name not in SETTINGS:
+                raise UnknownNameError("setting of the video core", name, SETTINGS)
+            setattr(
+                config,
+                name,
+                _whole(name, value, 0) if name in INTEGER_SETTINGS else _real(name, value),
+            )
+        call(self._library, "create", ctypes.byref(config), ctypes.byref(self._handle))
+        call(self._library, "config_get", self._handle, ctypes.byref(config))
+        self.size = (int(config.width), int(config.height))
+        self.flow_size = (int(config.flow_width), int(config.flow_height))
+        self.threads = int(config.threads)
+        self.path = next(name for name, code in PATHS.items() if code == config.path)
+
+    def _open(self) -> ctypes.c_void_p:
+        if not self._handle:
+            raise UsageError("this video core is closed")
+        return self._handle
+
+    def close(self) -> None:
+        """Free the core's memory and threads; a second call does nothing."""
+        handle, self._handle = self._handle, ctypes.c_void_p()
+        if handle:
+            self._library.edgesdk_video_destroy(handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # A constructor that raised may have left no handle.
+        if getattr(self, "_handle", None):
+            self.close()
+
+    def _send(self, name: str, *arguments: Any, **pictures: tuple[object, bool]) -> None:
+        """Call with pictures of the core's size as the last arguments."""
+        handle = self._open()
+        kept = []
+        for label, (array, grey) in pictures.items():
+            picture = checked_picture(label, array, self.size, grey)
+            kept.append(picture if has_plain_rows(picture) else np.ascontiguousarray(picture))
+        views = [image_view(array) for array in kept]
+        call(self._library, name, handle, *arguments, *(ctypes.byref(view) for view in views))
+
+    def set_key(self, slot: str, original: Bytes) -> None:
+        """Set a slot's original; its painting and flows are forgotten.
+
+        Args:
+            slot: ``a`` or ``b``.
+            original: uint8, H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA); any strides.
+        """
+        self._send("set_key", _code("slot", slot, SLOTS), original=(original, True))
+
+    def set_key_from_frame(self, slot: str) -> None:
+        """Make the present frame the original of a slot, without computing it anew."""
+        call(self._library, "set_key_from_frame", self._open(), _code("slot", slot, SLOTS))
+
+    def set_painted(self, slot: str, painted: Bytes) -> None:
+        """Set the painting of a slot whose original is set: uint8, H x W x 3 or H x W x 4."""
+        self._send("set_painted", _code("slot", slot, SLOTS), painted=(painted, False))
+
+    def promote(self) -> None:
+        """Make slot ``b`` slot ``a``; ``b`` and the flows are forgotten."""
+        call(self._library, "promote", self._open())
+
+    def set_frame(self, original: Bytes) -> None:
+        """Set the present frame, as :meth:`set_key` takes it; flows are forgotten."""
+        self._send("set_frame", original=(original, True))
+
+    def estimate(self, use: str = "both") -> None:
+        """Estimate flow in both directions, occlusion and residual against ``a``, ``b`` or both."""
+        call(self._library, "estimate", self._open(), _code("slot", use, USES))
+
+    def set_flow(self, slot: str, to_key: Floats, from_key: Floats) -> None:
+        """Give flows of one's own instead of :meth:`estimate`.
+
+        Args:
+            slot: ``a`` or ``b``.
+            to_key: float32, flow height x flow width x 2 (dx, dy), in pixels of the flow size;
+                what is not finite counts as occluded.
+            from_key: Likewise, the opposite direction.
+        """
+        handle, code = self._open(), _code("slot", slot, SLOTS)
+        shape = (self.flow_size[1], self.flow_size[0], 2)
+        flows = []
+        for name, flow in (("to_key", to_key), ("from_key", from_key)):
+            if not isinstance(flow, np.ndarray) or flow.dtype != np.float32 or flow.shape != shape:
+                told = (
+                    f"{flow.dtype} {flow.shape}"
+                    if isinstance(flow, np.ndarray)
+                    else type(flow).__name__
+                )
+                raise UsageError(f"{name} must be float32 {shape}, not {told}")
+            flows.append(np.ascontiguousarray(flow))
+        call(
+            self._library,
+            "set_flow",
+            handle,
+            code,
+            flows[0].ctypes.data,
+            flows[0].strides[0],
+            flows[1].ctypes.data,
+            flows[1].strides[0],
+        )
+
+    def flow(self, slot: str, direction: str = "to_key") -> Floats:
+        """A flow, float32, flow height x flow width x 2 (dx, dy), in pixels of the flow size."""
+        flow = np.empty((self.flow_size[1], self.flow_size[0], 2), np.float32)
+        call(
+            self._library,
+            "get_flow",
+            self._open(),
+            _code("slot", slot, SLOTS),
+            _code("direction", direction, DIRECTIONS),
+            flow.ctypes.data,
+            8 * self.flow_size[0],
+        )
+        return flow
+
+    def validity(self, slot: str) -> tuple[NDArray[np.bool_], Bytes]:
+        """Which pixels of the frame a key frame shows, and how far from it they are.
+
+        Returns:
+            Flow height x flow width: a mask, and the mean absolute difference over the channels of
+            the frame and the warped key frame, uint8.
+        """
+        valid = np.empty((self.flow_size[1], self.flow_size[0]), np.uint8)
+        residual = np.empty_like(valid)
+        call(
+            self._library,
+            "get_validity",
+            self._open(),
+            _code("slot", slot, SLOTS),
+            valid.ctypes.data,
+            residual.ctypes.data,
+            self.flow_size[0],
+        )
+        return valid.astype(np.bool_), residual
+
+    def measure(self, distance: int) -> Measures:
+        """Judge the present frame against slot ``a``, ``distance`` frames later (at least 1)."""
+        found = MeasuresStruct()
+        call(
+            self._library,
+            "measure",
+            self._open(),
+            _whole("distance", distance, 1),
+            ctypes.byref(found),
+        )
+        return Measures(
+            correlation=float(found.correlation),
+            occluded_fraction=float(found.occluded_fraction),
+            mean_residual=float(found.mean_residual),
+            reasons=tuple(name for name, bit in REASONS.items() if found.reasons & bit),
+        )
+
+    def correlation(self, slot: str = "a") -> float:
+        """Correlation of the HSV histograms of the present frame and a key frame, -1..1."""
+        value = ctypes.c_float()
+        call(
+            self._library,
+            "correlation",
+            self._open(),
+            _code("slot", slot, SLOTS),
+            ctypes.byref(value),
+        )
+        return float(value.value)
+
+    def _output(self, out: Bytes | None) -> Bytes:
+        if out is None:
+            return np.empty((self.size[1], self.size[0], 3), np.uint8)
+        checked_picture("out", out, self.size, grey=False)
+        if not out.flags.writeable or not has_plain_rows(out):
+            raise UsageError("out must be writeable, its pixels side by side in rows from the top")
+        return out
+
+    def render(
+        self, original: Bytes, tau: float = 0.5, *, use: str = "both", out: Bytes | None = None
+    ) -> Bytes:
+        """Paint the present frame.
+
+        Args:
+            original: The frame given to :meth:`set_frame`.
+            tau: Place in time between slot ``a`` (0) and ``b`` (1). At 0 and 1 the output is that
+                slot's painting, bit for bit.
+            use: ``a``, ``b`` or ``both``.
+            out: uint8, H x W x 3 or H x W x 4, to write into; by default a new H x W x 3.
+
+        Returns:
+            ``out``.
+        """
+        code, place = _code("slot", use, USES), _real("tau", tau)
+        if not 0 <= place <= 1:
+            raise UsageError(f"tau must be 0 to 1, not {place}")
+        target = self._output(out)
+        # An output that overlaps the frame would be read after it is written.
+        if isinstance(original, np.ndarray) and np.may_share_memory(target, original):
+            original = original.copy()
+        self._send("render", code, place, original=(original, True), out=(target, False))
+        return target
+
+    def upscale(self, painted: Bytes, original: Bytes, out: Bytes | None = None) -> Bytes:
+        """Enlarge a painting to the core's size along the edges of its full-size original.
+
+        Args:
+            painted: uint8, h x w x 3 or h x w x 4, at most the core's size.
+            original: The full-size picture that was shrunk and painted.
+            out: As in :meth:`render`.
+        """
+        small = checked_picture("painted", painted, None, grey=False)
+        if small.shape[0] > self.size[1] or small.shape[1] > self.size[0]:
+            raise UsageError(f"painted is larger than {self.size[0]} x {self.size[1]}")
+        small = small if has_plain_rows(small) else np.ascontiguousarray(small)
+        target = self._output(out)
+        if isinstance(original, np.ndarray) and np.may_share_memory(target, original):
+            original = original.copy()
+        if np.may_share_memory(target, small):
+            small = small.copy()
+        view = image_view(small)
+        self._send("upscale", ctypes.byref(view), original=(original, True), out=(target, False))
+        return target
+
+    def allocations(self) -> int:
+        """Allocations of the native library since it was loaded, all cores together."""
+        return int(self._library.edgesdk_allocation_count())

@@ -1,0 +1,188 @@
+"""Finding the native core, and building it with the machine's C++ compiler where there is none.
+
+A wheel may bring the library. Where it does not, or where the sources have changed since, the core
+is compiled once into the SDK's cache, under a name that depends on the sources, the compiler and
+the options; a second process finds it there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from edgesdk.cache import cache_folder, key_of
+from edgesdk.errors import MissingEnvironmentError, MissingToolError
+from edgesdk.storage import storage_errors
+
+__all__ = [
+    "ABI_VERSION",
+    "NATIVE",
+    "build",
+    "compiler",
+    "library_path",
+    "load",
+    "sources_digest",
+]
+
+#: Sources of the core, and the library of a wheel in ``lib/``.
+NATIVE = Path(__file__).resolve().parents[1] / "native"
+#: EDGESDK_ABI_VERSION of the header this binding was written for.
+ABI_VERSION = 1
+
+_LIBRARY = "libedgesdk.dylib" if sys.platform == "darwin" else "libedgesdk.so"
+_STAMP = "sources.sha256"
+_COMPILERS = ("c++", "g++", "clang++")
+# The same as in native/CMakeLists.txt. Fused multiply-adds would make instruction sets differ.
+_OPTIONS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-pthread")
+_AVX2 = ("-mavx2", "-fno-tree-slp-vectorize")
+_SECONDS_A_FILE = 600
+
+
+def sources_digest() -> str:
+    """SHA-256 over names and contents of everything the library is made of."""
+    total = hashlib.sha256()
+    with storage_errors("cannot read", NATIVE):
+        for path in sorted([*NATIVE.glob("include/*.h"), *NATIVE.glob("src/**/*.[hc]*")]):
+            content = path.read_bytes()
+            total.update(f"{path.relative_to(NATIVE).as_posix()} {len(content)}\n".encode())
+            total.update(content)
+    return total.hexdigest()
+
+
+def compiler() -> list[str]:
+    """The command of the C++ compiler: ``$CXX``, else the first of c++, g++ and clang++.
+
+    Raises:
+        MissingToolError: There is none.
+    """
+    chosen = os.environ.get("CXX", "").strip()
+    for candidate in [shlex.split(chosen)] if chosen else [[name] for name in _COMPILERS]:
+        found = shutil.which(candidate[0])
+        if found:
+            return [found, *candidate[1:]]
+    raise MissingToolError(
+        f"no C++ compiler found ({chosen or ', '.join(_COMPILERS)}), and the video core is not "
+        "built yet",
+        remedy="install one (Debian, Ubuntu: apt-get install g++; macOS: xcode-select --install), "
+        "or name it: CXX=/path/to/g++",
+    )
+
+
+def _run(command: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=_SECONDS_A_FILE,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MissingToolError(
+            f"the C++ compiler {command[0]} does not run: {error}",
+            remedy="name one that does: CXX=/path/to/g++",
+        ) from error
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise MissingToolError(
+            f"the C++ compiler {command[0]} cannot build the video core: "
+            + (lines[0] if lines else f"exit code {done.returncode}"),
+            where=shlex.join(command),
+            remedy="use a compiler for C++17 (g++ 9, clang 10 or later): CXX=/path/to/g++",
+        )
+    return done.stdout
+
+
+def build(target: Path, options: Sequence[str] = (), machine: str | None = None) -> Path:
+    """Compile the core into one shared library, which appears at ``target`` when it is whole.
+
+    Args:
+        target: File to write; its folder is made. An old one is replaced.
+        options: Further options of the compiler and linker, such as ``-fsanitize=address``.
+        machine: What a cross compiler builds for, such as ``aarch64``; this machine where None.
+
+    Returns:
+        ``target``.
+
+    Raises:
+        MissingToolError: No compiler, or one that cannot compile the core.
+        StorageError: The folder cannot be written.
+    """
+    command = compiler()
+    x86 = (machine or platform.machine()).lower() in ("x86_64", "amd64")
+    with storage_errors("cannot write", target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=target.parent) as folder:
+            objects = []
+            for source in sorted(NATIVE.glob("src/*.cpp")):
+                objects.append(str(Path(folder, source.stem + ".o")))
+                # That file alone: the others must run on every processor.
+                special = [*_AVX2] if x86 and source.stem.endswith("_avx2") else []
+                flags = [*_OPTIONS, *special, *options, f"-I{NATIVE / 'include'}"]
+                _run([*command, *flags, "-c", str(source), "-o", objects[-1]])
+            whole = Path(folder, _LIBRARY)
+            _run([*command, "-shared", "-pthread", *options, *objects, "-o", str(whole)])
+            whole.replace(target)
+    return target
+
+
+def library_path() -> Path:
+    """The library for the present sources: a wheel's, the cache's, or one built now.
+
+    Building takes about 15 s of one core, once.
+
+    Raises:
+        MissingToolError: It must be built, and there is no compiler that can.
+        StorageError: The cache cannot be written.
+    """
+    digest = sources_digest()
+    packaged = NATIVE / "lib" / _LIBRARY
+    stamp = packaged.with_name(_STAMP)
+    if packaged.is_file() and stamp.is_file() and stamp.read_text("ascii").strip() == digest:
+        return packaged
+    facts = {
+        "sources": digest,
+        "options": [*_OPTIONS, *_AVX2],
+        "machine": [platform.system(), platform.machine(), *platform.libc_ver()],
+    }
+    cached = cache_folder() / "native" / key_of(facts) / _LIBRARY
+    return cached if cached.is_file() else build(cached)
+
+
+@cache
+def load(path: Path | None = None) -> ctypes.CDLL:
+    """Load the library; functions keep the types ctypes guesses until the caller sets them.
+
+    Args:
+        path: A library built elsewhere; :func:`library_path` where None.
+
+    Raises:
+        MissingEnvironmentError: It cannot be loaded, or has another ABI version.
+        MissingToolError: It must be built, and there is no compiler that can.
+    """
+    found = path or library_path()
+    try:
+        library = ctypes.CDLL(str(found))
+        version = int(library.edgesdk_abi_version())
+    except (OSError, AttributeError) as error:
+        raise MissingEnvironmentError(
+            f"the video core {found} cannot be loaded: {error}",
+            remedy=f"remove {found.parent} and run again, so that it is built anew",
+        ) from error
+    if version != ABI_VERSION:
+        raise MissingEnvironmentError(
+            f"the video core {found} has ABI version {version}, and {ABI_VERSION} is needed",
+            remedy=f"remove {found.parent} and run again, so that it is built anew",
+        )
+    return library
