@@ -209,7 +209,7 @@ def measure(job: dict[str, Any]) -> list[dict[str, Any]]:
             files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
             size = sum(one.stat().st_size for one in files)
         rows.append({**row, "top1": found, "bytes": size})
-        keep(rows[-1], Path(job["results"]))
+        keep(rows[-1], Path(job["results"]), Path(job["work"]) / "rows.lock")
         print(json.dumps(rows[-1]), flush=True)
     return rows
 
@@ -225,12 +225,12 @@ def read(path: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text()) if path.exists() else []
 
 
-def keep(row: dict[str, Any], path: Path) -> None:
+def keep(row: dict[str, Any], path: Path, turn: Path) -> None:
     """Write a row, in place of one with the same key; several processes take turns."""
     import fcntl
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
+    with turn.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         rows = [one for one in read(path) if key_of(one) != key_of(row)]
         ordered = sorted([*rows, row], key=lambda one: str(key_of(one)))

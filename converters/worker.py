@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from converters.conversion import Conversion, ConversionRequest
 from converters.registry import TARGETS
-from edgesdk.errors import StorageError
+from edgesdk.errors import QuantizationError, StorageError
 from edgesdk.processes import Progress, serve
 
 __all__ = ["main"]
@@ -37,6 +37,11 @@ def _convert(
         conversion: Conversion = module.convert(request)
     except Exception as error:
         raise _of_the_disk(error, request.output) or error from error
+    if request.quantization is not None and conversion.quantized is None:
+        raise QuantizationError(
+            f"{request.target}'s converter does not quantize",
+            remedy="export this target without --quantize",
+        )
     seconds = time.perf_counter() - started
     reply = TypeAdapter(Conversion).dump_python(conversion, mode="json")
     return {"conversion": reply, "seconds": seconds}, {}

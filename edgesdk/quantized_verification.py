@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from edgesdk.accuracy_drop import EvaluationSet, measure_drop
 from edgesdk.cache import Cache, code_digest, key_of
 from edgesdk.conversions import ConvertedTarget
+from edgesdk.errors import QuantizationError
 from edgesdk.gates import GateOptions
 from edgesdk.int8_face import float_run
 from edgesdk.manifest import (
@@ -46,10 +47,13 @@ def quantization_record(
     Args:
         result: The artefact.
         calibration: Where its ranges come from; None where it needed none.
+
+    Raises:
+        QuantizationError: It was not quantized.
     """
     quantized, spec = result.conversion.quantized, result.spec
     if quantized is None or spec is None:
-        raise ValueError(f"{result.target} was not quantized")
+        raise QuantizationError(f"{result.target} was not quantized")
     weights: dict[int, int] = {}
     for layer in quantized.layers:
         weights[layer.bits] = weights.get(layer.bits, 0) + layer.weights
@@ -98,6 +102,7 @@ def verify_quantized(
     Raises:
         MissingEnvironmentError: The runtime is not installed.
         BundleDamagedError: The simulated answers cannot be read.
+        QuantizationError: The artefact was not quantized.
     """
     key = key_of(
         {
@@ -123,7 +128,7 @@ def verify_quantized(
             measured.append(measure_drop(float_run(session.run, faces), evaluation))
 
     if result.simulated is None:
-        raise ValueError(f"{result.target} was not quantized")
+        raise QuantizationError(f"{result.target} was not quantized")
     parity = verify_artefact(
         result.path,
         target=result.target,

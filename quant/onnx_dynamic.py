@@ -60,7 +60,9 @@ def _float_reason(layer: OnnxLayer, node: Any) -> str:
         return f"ONNX Runtime has no integer {layer.kind}; weights are stored in few bits"
     if layer.operator == "depthwise":
         # Measured: its integer form is a product of matrices a channel, several times slower.
-        return "ONNX Runtime computes depthwise layers faster in floats; weights are stored in few bits"
+        return (
+            "ONNX Runtime's depthwise layers are faster in floats; weights are stored in few bits"
+        )
     if layer.slot != 1 or len(layer.shape) < 2 or attribute(node, "transA", 0):
         return "constant left factors have no integer form; weights are stored in few bits"
     if layer.kind == "MatMul" and len(layer.shape) != 2:

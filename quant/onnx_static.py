@@ -81,7 +81,7 @@ def make_static(
     """
     stored = [layer for layer in layers if not _has_kernel(layer)]
     overrides = _our_integers(graph, [layer for layer in layers if _has_kernel(layer)], rounded)
-    excluded = [*kept, *(layer.node for layer in stored)]
+    excluded = [*kept, *(layer.node for layer in stored), *_clamped_outputs(graph)]
     try:
         import onnx
         from onnxruntime.quantization import QuantType
@@ -136,6 +136,20 @@ def make_static(
         for layer in stored
     }
     return quantized, reasons
+
+
+def _clamped_outputs(graph: OnnxGraph) -> list[str]:
+    """Clamps of what is an output of the model too.
+
+    The quantizer gives what goes into a clamp the range of what comes out, and would cut off the
+    output with it.
+    """
+    outputs = {value.name for value in graph.graph.output}
+    return [
+        node.name
+        for node in graph.graph.node
+        if node.op_type in ("Clip", "Relu") and node.input[0] in outputs
+    ]
 
 
 def _has_kernel(layer: OnnxLayer) -> bool:

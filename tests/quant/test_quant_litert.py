@@ -198,8 +198,10 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
         convert(
             ConversionRequest("litert", "", folder / "program.pt2", path, *faces, coverage=False)
         )
-        names = (tuple(spec.name for spec in part) for part in (captured.inputs, captured.outputs))
-        return Converted(path, captured.program, *names, calibration, samples)
+        inputs, outputs = (
+            tuple(spec.name for spec in part) for part in (captured.inputs, captured.outputs)
+        )
+        return Converted(path, captured.program, inputs, outputs, calibration, samples)
 
     return build
 

@@ -113,6 +113,18 @@ class Huge(nn.Module):
         return self.last(torch.relu(self.first(x)))
 
 
+class Embedding(nn.Module):
+    """Answers a layer's output and what comes of it behind a rectifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 4, 1)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        inner = self.first(image)
+        return inner, self.second(torch.relu(inner))
+
+
 def settle(model: nn.Module) -> nn.Module:
     """Statistics of norms that are not those of a fresh network."""
     for module in model.modules():
@@ -446,6 +458,19 @@ def test_a_huge_channel_does_not_drown_the_others(make: Make, tmp_path: Path) ->
             for channel in range(8):
                 left, right = answer["output"][:, channel], exact["output"][:, channel]
                 assert cosine(left - left.mean(), right - right.mean()) > 0.999
+
+
+def test_an_output_in_front_of_a_rectifier_keeps_its_negative_values(
+    make: Make, tmp_path: Path
+) -> None:
+    torch.manual_seed(4)
+    converted = make(Embedding(), images(4, 1, 8), images(2, 2, 8))
+    spec = replace(RECIPES["w8a8_static"], ranges="min_max")
+    path, _ = converted.quantize(tmp_path / "q.onnx", spec)
+    floats = run(converted.path, converted.samples)
+    for answer, exact in zip(run(path, converted.samples), floats, strict=True):
+        for name in converted.outputs:
+            assert cosine(answer[name], exact[name]) > 0.999
 
 
 def test_black_calibration_gives_a_model_that_runs(everything: Converted, tmp_path: Path) -> None:
