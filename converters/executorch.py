@@ -67,6 +67,9 @@ def convert(request: ConversionRequest) -> Conversion:
         notes.append(f"the {request.variant} backend runs on the phone only")
     quantized, faces = None, (request.inputs, request.outputs)
     if found is not None:
+        from quant.executorch_artefact import read_back
+
+        found = read_back(found, request.output)
         quantized = keep_simulated(request, given, found)
         faces = int8_faces(*faces, found.faces)
         notes += found.notes
