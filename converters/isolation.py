@@ -71,7 +71,8 @@ class Converter:
             WORKER,
             memory_limit=limits.memory_bytes,
             # The converters walk through sets: a seed of each run's own would show in the artefact.
-            environment={"PYTHONHASHSEED": "0"},
+            # Quantizers solve many small systems, which more threads only make wait.
+            environment={"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"},
             name=f"the {request.target} converter",
         )
 

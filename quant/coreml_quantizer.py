@@ -102,7 +102,10 @@ class CoremlQuantizer(Quantizer):
 
     def _annotate(self, node: Node) -> None:
         if node.target in _LAYERS:
-            inputs = {node.args[0]: self._activation, node.args[1]: self._weights(node)}
+            inputs = {node.args[0]: self._activation}
+            if self._spec.weights is not None and self._spec.weights.bits == 8:
+                # Fewer bits are made in the converted model.
+                inputs[node.args[1]] = self._weights(node)
             self._settle_with_activation(node, inputs)
         elif node.target in _BINARY and len(node.all_input_nodes) and _all_float(node):
             tensors = [item for item in node.args[:2] if isinstance(item, Node)]

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
-from quant.folding import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS, constant_of
+from quant.folding import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS, constant_of, store_constant
 from quant.plan import QuantizedLayer
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "is_depthwise",
     "layer_path",
     "quantized_layers",
+    "replace_weight",
+    "weight_names",
     "weighted_nodes",
 ]
 
@@ -107,7 +111,7 @@ def _stored(module: GraphModule, node: Any) -> tuple[Tensor | None, int]:
         if _DEQUANTIZED in name:
             limits = _limits(node)
             bits = math.ceil(math.log2(limits[1] - limits[0] + 1))
-        elif not any(word in name for word in ("permute", "view", "transpose", "_to", "to.")):
+        elif not _moves(node):
             return None, 0
         node = node.args[0]
     value = constant_of(module, node)
@@ -143,6 +147,53 @@ def weighted_nodes(module: GraphModule) -> Iterator[WeightedNode]:
             bits=bits,
             activation_bits=8 if quantized else (bits if bits >= 16 else _float_bits(value)),
         )
+
+
+def weight_names(program: ExportedProgram) -> list[str]:
+    """Names of the inputs of a program that hold weights, in the order of :func:`weighted_nodes`.
+
+    Args:
+        program: Exported from the graph module whose layers are wanted.
+    """
+    stored = {**program.graph_signature.inputs_to_parameters}
+    stored.update(program.graph_signature.inputs_to_buffers)
+    stored.update(program.graph_signature.inputs_to_lifted_tensor_constants)
+    names = []
+    for node in program.graph.nodes:
+        place = _WEIGHT.get(node.target) if node.op == "call_function" else None
+        if place is None or len(node.args) <= place:
+            continue
+        source: Any = node.args[place]
+        quantized = False
+        while isinstance(source, Node) and source.op == "call_function" and source.args:
+            quantized |= _DEQUANTIZED in str(source.target)
+            if not (quantized or _moves(source)):
+                break
+            source = source.args[0]
+        if not isinstance(source, Node) or source.name not in stored:
+            continue
+        value = source.meta["val"]
+        if value.dim() >= 2 and (quantized or value.is_floating_point()):
+            names.append(source.name)
+    return names
+
+
+def replace_weight(module: GraphModule, layer: WeightedNode, values: np.ndarray) -> None:
+    """Give a layer other weights, as floats.
+
+    Args:
+        module: The graph the layer is in; to be recompiled afterwards.
+        layer: The layer.
+        values: Of the layer's shape.
+    """
+    place = _WEIGHT[layer.node.target]
+    like: Any = layer.node.args[place]
+    value = torch.from_numpy(np.array(values, np.float32))
+    layer.node.update_arg(place, store_constant(module, layer.node, "decoded", value, like))
+
+
+def _moves(node: Node) -> bool:
+    return any(word in str(node.target) for word in ("permute", "view", "transpose", "_to", "to."))
 
 
 def _name(node: Node) -> str:

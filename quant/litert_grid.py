@@ -16,6 +16,8 @@ __all__ = ["on_grid", "put_result", "rounded_rows"]
 
 #: Fraction of the factor with which XNNPACK brings 8-bit integers to another scale.
 _FACTOR = 256.0
+#: Operators whose sums of products get another scale; one for each channel, the last axis.
+_PRODUCTS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 #: Parts of a step that floats of single precision tell apart.
 _FINE = 65536.0
 
@@ -50,10 +52,14 @@ def put_result(
         scale, zero = _scale(tensor)
         exact = (value.to(torch.float64) / scale * _FINE).round() / _FINE
         return _decoded(tensor, _half_away(exact + zero))
-    if operator.name == "CONV_2D":
-        weight, source = (model.tensors[operator.inputs[slot]] for slot in (1, 0))
-        if source.quantized and (weight.bits < 8 or source.bits == 16):
+    if operator.name in _PRODUCTS:
+        source, weight = (model.tensors[operator.inputs[slot]] for slot in (0, 1))
+        if not (source.quantized and weight.quantized):
+            return on_grid(tensor, value)
+        if operator.name == "CONV_2D" and (weight.bits < 8 or source.bits == 16):
             return _rounded_twice(source, weight, tensor, value)
+        if source.bits == 8:
+            return _scaled_sum(source, weight, tensor, value)
     return on_grid(tensor, value)
 
 
@@ -76,6 +82,16 @@ def _rescaled(source: LitertTensor, tensor: LitertTensor, value: Tensor) -> Tens
     factor = round(_FACTOR * old / new)
     steps = (value.to(torch.float64) / old).round()
     return _decoded(tensor, (steps * (factor / _FACTOR) + 0.5).floor() + zero)
+
+
+def _scaled_sum(
+    source: LitertTensor, weight: LitertTensor, tensor: LitertTensor, value: Tensor
+) -> Tensor:
+    """XNNPACK's way from a sum of products to its scale: one product in single precision."""
+    scale, zero = _scale(tensor)
+    steps = torch.tensor(weight.scales) * torch.tensor(_scale(source)[0])
+    sums = (value.to(torch.float64) / steps.double()).round().to(torch.float32)
+    return _decoded(tensor, (sums * (steps / torch.tensor(scale))).round().double() + zero)
 
 
 def _rounded_twice(

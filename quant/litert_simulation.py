@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Simulation", "simulate"]
 
 #: Operators that compute on integers with integer weights and round what floats they are given.
-_DYNAMIC = frozenset(
+_PRODUCTS = frozenset(
     {"BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
 )
 #: Place of what is rounded, and of the weight.
@@ -107,8 +107,11 @@ class Simulation:
 
     def _step(self, operator: LitertOperator, values: dict[int, Tensor]) -> None:
         taken = [values[index] if index != ABSENT else None for index in operator.inputs]
-        if operator.name in _DYNAMIC:
+        if operator.name in _PRODUCTS:
             self._round_dynamically(operator, taken)
+            if self.model.tensors[operator.outputs[0]].quantized:
+                # Sums of products of integers come out exact, as those of the kernels are.
+                taken = [_exact(value) for value in taken]
         function: Callable[..., Tensor | list[Tensor]] = self._functions[operator.name]
         try:
             results = function(operator.options, *taken)
@@ -130,6 +133,10 @@ class Simulation:
             width = value.shape[-1] if _by_row(operator, tensors[1]) else value[0].numel()
             rows = self._grid.rounded_rows(value.reshape(-1, width))
             taken[place] = rows.reshape(value.shape)
+
+
+def _exact(value: Tensor | None) -> Tensor | None:
+    return value.double() if value is not None and value.is_floating_point() else value
 
 
 def _by_row(operator: LitertOperator, weight: LitertTensor) -> bool:

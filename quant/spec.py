@@ -103,7 +103,7 @@ class QuantSpec:
     weights: WeightQuant | None = None
     activations: ActivationQuant | None = None
     precision: str = "fp32"
-    ranges: str = "moving_average"
+    ranges: str = "min_max"
     float_layers: tuple[str, ...] = field(default=())
     face: str = "float"
 

@@ -16,6 +16,7 @@ _SUPPORTED: dict[str, tuple[str, ...]] = {
         "w4_only",
         "w4_only_block32",
         "w8a8_static",
+        "w4a8",
         "palette8",
         "palette6",
         "palette4",
