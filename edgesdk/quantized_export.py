@@ -85,14 +85,18 @@ class QuantizedExport:
         return dataclasses.replace(proven, drop=drop)
 
     def sensitivities(self, specs: Sequence[QuantSpec]) -> list[SensitivityRecord]:
-        """What each recipe does to the outputs layer by layer, where that was asked for.
+        """What recipes do to the outputs layer by layer, where that was asked for.
 
         Args:
-            specs: The recipes; one of each name is enough.
+            specs: The recipes; those with fixed ranges are looked into, the first one where there
+                is none.
         """
         if not self.options.sensitivity:
             return []
-        distinct = {spec.name: spec for spec in specs}
+        rounded = {spec.name: spec for spec in specs if spec.weights is not None}
+        # Recipes that fix ranges do the most harm, and looking into one takes minutes.
+        fixed = {name: spec for name, spec in rounded.items() if spec.static}
+        distinct = fixed or dict(list(rounded.items())[:1])
         return [
             SensitivityRecord(
                 recipe=name,

@@ -126,7 +126,9 @@ def compress_model(plan: QuantPlan, work: CoremlQuantization, model: Any) -> Any
         return model
     config = optimize.OptimizationConfig(op_name_configs=configs)
     make = (
-        optimize.palettize_weights if weights.form == "palette" else optimize.linear_quantize_weights
+        optimize.palettize_weights
+        if weights.form == "palette"
+        else optimize.linear_quantize_weights
     )
     with vendor_errors("coremltools cannot compress the weights", "choose another recipe"):
         return make(model, config)

@@ -211,7 +211,9 @@ def _unpacked(data: bytes, bits: int, count: int, *, signed: bool) -> np.ndarray
     stream = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
     digits = stream[: count * bits].reshape(count, bits).astype(np.int64)
     numbers: np.ndarray = digits @ (1 << np.arange(bits))
-    return np.where(numbers >= 1 << (bits - 1), numbers - (1 << bits), numbers) if signed else numbers
+    return (
+        np.where(numbers >= 1 << (bits - 1), numbers - (1 << bits), numbers) if signed else numbers
+    )
 
 
 def _spread(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

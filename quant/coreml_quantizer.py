@@ -143,9 +143,7 @@ class CoremlQuantizer(Quantizer):
         self._settle(node, inputs)
         self._settle(last, output=self._activation)
 
-    def _settle(
-        self, node: Node, inputs: dict[Any, Any] | None = None, output: Any = None
-    ) -> None:
+    def _settle(self, node: Node, inputs: dict[Any, Any] | None = None, output: Any = None) -> None:
         node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
             input_qspec_map=inputs or {}, output_qspec=output, _annotated=True
         )

@@ -13,7 +13,10 @@ from torch.fx import GraphModule, Node
 from edgesdk.errors import QuantizationError
 
 __all__ = [
-    "CONVOLUTIONS", "TRANSPOSED_CONVOLUTIONS", "constant_of", "folded_module",
+    "CONVOLUTIONS",
+    "TRANSPOSED_CONVOLUTIONS",
+    "constant_of",
+    "folded_module",
     "store_constant",
 ]
 
@@ -117,16 +120,12 @@ def _spell_out_padding(module: GraphModule, node: Node) -> None:
     rank = len(sizes)
     dilation = _repeated(arguments["dilation"], rank)
     same = arguments["padding"] == "same"
-    totals = [
-        step * (size - 1) if same else 0 for size, step in zip(sizes, dilation, strict=True)
-    ]
+    totals = [step * (size - 1) if same else 0 for size, step in zip(sizes, dilation, strict=True)]
     if any(total % 2 for total in totals):
         # torch puts the odd one behind.
         ends = [end for total in reversed(totals) for end in (total // 2, total - total // 2)]
         with module.graph.inserting_before(node):
-            padded = module.graph.call_function(
-                _aten.constant_pad_nd.default, (source, ends, 0.0)
-            )
+            padded = module.graph.call_function(_aten.constant_pad_nd.default, (source, ends, 0.0))
         _describe(padded, node)
         source, totals = padded, [0] * rank
     node.target = _NAMED_PADDING[node.target]  # type: ignore[index]
@@ -197,7 +196,9 @@ def _fold(module: GraphModule, norm: Node) -> None:
     name = str(layer["weight"].target)
     stored = [
         store_constant(module, source, f"{name}_folded", scaled.to(weight.dtype), layer["weight"]),
-        store_constant(module, source, f"{name}_folded_bias", moved.to(weight.dtype), layer["weight"]),
+        store_constant(
+            module, source, f"{name}_folded_bias", moved.to(weight.dtype), layer["weight"]
+        ),
     ]
     source.args = (source.args[0], *stored, *source.args[3:])
     source.kwargs = {k: v for k, v in source.kwargs.items() if k not in ("weight", "bias")}
@@ -209,7 +210,9 @@ def _fold(module: GraphModule, norm: Node) -> None:
             user.replace_all_uses_with(source)
 
 
-def _over_outputs(factor: Tensor, weight: Tensor, layer: dict[str, Any], transposed: bool) -> Tensor:
+def _over_outputs(
+    factor: Tensor, weight: Tensor, layer: dict[str, Any], transposed: bool
+) -> Tensor:
     """One factor an output channel in the shape of the weight."""
     ones = [1] * (weight.dim() - 2)
     if not transposed:

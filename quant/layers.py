@@ -100,7 +100,9 @@ def is_depthwise(node: Node, shape: Sequence[int]) -> bool:
 
 
 def _float_bits(value: Any) -> int:
-    return 16 if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16) else 32
+    return (
+        16 if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16) else 32
+    )
 
 
 def _stored(module: GraphModule, node: Any) -> tuple[Tensor | None, int]:
@@ -200,9 +202,7 @@ def _name(node: Node) -> str:
     return str(node.target).removeprefix("aten.").split(".")[0]
 
 
-def quantized_layers(
-    module: GraphModule, reasons: Mapping[str, str]
-) -> tuple[QuantizedLayer, ...]:
+def quantized_layers(module: GraphModule, reasons: Mapping[str, str]) -> tuple[QuantizedLayer, ...]:
     """The layers of a graph as a report tells them.
 
     Args:

@@ -74,9 +74,7 @@ class ActivationObserver(UniformQuantizationObserverBase):
             low, high = low * self._floor / scale, high * self._floor / scale
             if low == high:
                 return self._floor, 0
-            _, zero = scale_and_zero_point(
-                low, high, bits=self._bits, symmetric=self._symmetric
-            )
+            _, zero = scale_and_zero_point(low, high, bits=self._bits, symmetric=self._symmetric)
             scale = self._floor
         # A kernel computes with single precision, in which a narrower range would be no number.
         return max(scale, _SMALLEST), zero

@@ -191,9 +191,7 @@ def _no_int8(name: str, kind: str) -> QuantizationError:
     )
 
 
-def export_again(
-    plan: QuantPlan, module: GraphModule, int8: Sequence[str] = ()
-) -> ExportedProgram:
+def export_again(plan: QuantPlan, module: GraphModule, int8: Sequence[str] = ()) -> ExportedProgram:
     """Export a changed graph of the plan's program; operators keep their origins.
 
     Args:

@@ -151,15 +151,18 @@ class RangeObserver:
     def _divergence(self, centers: np.ndarray, low: float, high: float) -> float:
         """Of the clipped histogram from the one with a level for each group of bins."""
         inside = (centers >= low) & (centers <= high)
-        if not inside.any():
+        # Zeros are exact in every range; the many behind a ReLU would drown out all else.
+        counts = self._counts.copy()
+        counts[min(int(np.searchsorted(self._edges(), 0.0, side="right")) - 1, BINS - 1)] = 0
+        if not counts[inside].any():
             return math.inf
-        reference = self._counts[inside].copy()
+        reference = counts[inside]
         # What is clipped lands on the outermost values that are left.
-        reference[0] += self._counts[centers < low].sum()
-        reference[-1] += self._counts[centers > high].sum()
+        reference[0] += counts[centers < low].sum()
+        reference[-1] += counts[centers > high].sum()
         step = (high - low) / self._levels
         level = np.round((centers[inside] - low) / step).astype(np.int64)
-        kept = self._counts[inside]
+        kept = counts[inside]
         filled = kept > 0
         total = np.bincount(level, kept, self._levels + 1)
         count = np.bincount(level, filled, self._levels + 1)
