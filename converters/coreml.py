@@ -12,11 +12,13 @@ from typing import Any
 from converters.conversion import (
     Conversion,
     ConversionRequest,
+    QuantizedConversion,
     check_free_dimensions,
     narrowed,
 )
 from converters.locations import where
 from converters.origins import conversion_error
+from converters.quantizing import keep_simulated, plan_for
 from edgesdk.errors import ConversionError, DynamicShapeError, EdgeSdkError
 from edgesdk.program_file import load_program
 from edgesdk.spec import ImageSpec, TensorSpec
@@ -46,18 +48,31 @@ def convert(request: ConversionRequest) -> Conversion:
     import coremltools as ct
 
     program = load_program(request.program)
-    precision = ct.precision.FLOAT16 if request.variant == "fp16" else ct.precision.FLOAT32
+    given, plan, work = program, None, None
+    halved = request.variant == "fp16"
+    if request.quantization is not None:
+        from quant.coreml import quantize_program
+
+        plan = plan_for(request, given)
+        work = quantize_program(plan)
+        program = work.program
+        halved |= plan.spec.precision == "fp16"
+    precision = ct.precision.FLOAT16 if halved else ct.precision.FLOAT32
     try:
         decomposed = program.run_decompositions({})
         model = ct.convert(
             decomposed,
             convert_to="mlprogram",
             compute_precision=precision,
-            minimum_deployment_target=ct.target.iOS16,
+            minimum_deployment_target=getattr(ct.target, work.system if work else "iOS16"),
             skip_model_load=True,
             # Weights and arithmetic are halved, the face stays what the app of fp32 knows.
             outputs=[ct.TensorType(dtype=_face_dtype(spec)) for spec in request.outputs],
         )
+        if plan is not None and work is not None:
+            from quant.coreml import compress_model
+
+            model = compress_model(plan, work, model)
         specification = model.get_spec()
         weights = model.weights_dir
         faces = _name_face(specification, request)
@@ -70,14 +85,21 @@ def convert(request: ConversionRequest) -> Conversion:
         raise conversion_error(program, "coreml", error) from error
     _make_reproducible(request.output, specification)
     _let_others_read(request.output)
+    quantized: QuantizedConversion | None = None
+    notes: list[str] = []
+    if plan is not None and work is not None:
+        from quant.coreml import read_back
+
+        found = read_back(plan, work, request.output)
+        quantized = keep_simulated(request, given, found)
+        notes += found.notes
     coverage = None
     if request.coverage:
         from converters.coverage.coreml import cover_coreml
 
         places = {node.name: where(node) for node in decomposed.graph.nodes}
         coverage = cover_coreml(request.output, places)
-    notes = []
-    if request.variant == "fp32":
+    if not halved:
         notes.append(
             "float32 runs on CPU and GPU; the Neural Engine computes in float16: "
             "export coreml:fp16 for it"
@@ -85,9 +107,10 @@ def convert(request: ConversionRequest) -> Conversion:
     return Conversion(
         faces,
         tuple(narrowed(spec, _NARROW) for spec in request.outputs),
-        precision=request.variant,
+        precision="fp16" if halved else "fp32",
         notes=tuple(notes),
         coverage=coverage,
+        quantized=quantized,
     )
 
 
