@@ -100,7 +100,7 @@ def _layers(block: Any, reader: _Reader) -> Iterator[PackedWeights]:
 
 
 def _source(op: Any, argument: str) -> str:
-    bound = op.inputs[argument].arguments if argument in op.inputs else ()
+    bound: list[Any] = list(op.inputs[argument].arguments) if argument in op.inputs else []
     return bound[0].name if len(bound) == 1 and bound[0].WhichOneof("binding") == "name" else ""
 
 

@@ -113,10 +113,10 @@ class CoremlQuantizer(Quantizer):
         elif node.target is _aten.cat.default and _all_float(node):
             parts = node.all_input_nodes
             shared = SharedQuantizationSpec((parts[0], node))
-            inputs = {part: shared for part in parts[1:]}
+            inputs = dict.fromkeys(parts[1:], shared)
             self._settle(node, {parts[0]: self._activation, **inputs}, shared)
         elif node.target in _SHARING and self._is_quantized(node.args[0]):
-            shared = SharedQuantizationSpec(node.args[0])  # type: ignore[arg-type]
+            shared = SharedQuantizationSpec(node.args[0])
             self._settle(node, {node.args[0]: shared}, shared)
 
     def _weights(self, layer: Node) -> QuantizationSpec:

@@ -128,7 +128,7 @@ def _spell_out_padding(module: GraphModule, node: Node) -> None:
             padded = module.graph.call_function(_aten.constant_pad_nd.default, (source, ends, 0.0))
         _describe(padded, node)
         source, totals = padded, [0] * rank
-    node.target = _NAMED_PADDING[node.target]  # type: ignore[index]
+    node.target = _NAMED_PADDING[node.target]
     node.args = (
         source,
         weight,
@@ -148,7 +148,7 @@ def _describe(node: Node, origin: Node) -> None:
             node.meta[key] = origin.meta[key]
     arguments = [item.meta["val"] if isinstance(item, Node) else item for item in node.args]
     with next(item for item in arguments if isinstance(item, Tensor)).fake_mode:
-        node.meta["val"] = node.target(*arguments)  # type: ignore[operator]
+        node.meta["val"] = node.target(*arguments)
 
 
 def _repeated(values: Any, rank: int) -> list[int]:
@@ -158,7 +158,7 @@ def _repeated(values: Any, rank: int) -> list[int]:
 
 def _arguments(node: Node) -> dict[str, Any]:
     """Every argument of an operator by name, defaults included."""
-    schema = node.target._schema.arguments  # type: ignore[union-attr]
+    schema = node.target._schema.arguments
     found = {item.name: item.default_value for item in schema if item.has_default_value()}
     for item, value in zip(schema, node.args, strict=False):
         found[item.name] = value

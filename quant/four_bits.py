@@ -101,9 +101,9 @@ def _rewrite(module: GraphModule, node: Node, weight: Tensor) -> str:
     spatial = node.target is not _aten.linear.default
     missing = -weight.shape[1] % BLOCK
     integers, scales = quantize_blocks(torch.nn.functional.pad(weight, (0, missing)))
-    name = str(node.args[1].target)  # type: ignore[union-attr]
+    name = str(node.args[1].target)
     stored = [
-        store_constant(module, node, f"{name}_{part}", value, node.args[1])  # type: ignore[arg-type]
+        store_constant(module, node, f"{name}_{part}", value, node.args[1])
         for part, value in (
             ("int4", integers),
             ("scale", scales),

@@ -124,9 +124,9 @@ def _stored(module: GraphModule, node: Any) -> tuple[Tensor | None, int]:
 
 def _limits(node: Node) -> tuple[int, int]:
     """The smallest and the largest integer that a dequantizing operator takes."""
-    named = {item.name: place for place, item in enumerate(node.target._schema.arguments)}  # type: ignore[union-attr]
+    named = {item.name: place for place, item in enumerate(node.target._schema.arguments)}
     low, high = (node.args[named[name]] for name in ("quant_min", "quant_max"))
-    return int(low), int(high)  # type: ignore[arg-type]
+    return int(low), int(high)
 
 
 def weighted_nodes(module: GraphModule) -> Iterator[WeightedNode]:

@@ -145,9 +145,7 @@ def _any_sample(plan: QuantPlan) -> Sequence[Arrays]:
         return [(plan.calibration or plan.samples)[0]]
     example = plan.program.example_inputs
     given = example[0] if example else [_zeros(node) for node in _placeholders(plan.program)]
-    return [
-        {name: t.numpy() for name, t in zip(plan.inputs, given, strict=True)}  # type: ignore[union-attr]
-    ]
+    return [{name: t.numpy() for name, t in zip(plan.inputs, given, strict=True)}]
 
 
 def _zeros(node: Node) -> torch.Tensor:

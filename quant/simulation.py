@@ -6,6 +6,7 @@ operator is torch's own. What the runtime answers is held against that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -203,7 +204,7 @@ def _dequantized_blocks(
     return wide.reshape(value.shape)
 
 
-_RULES = {
+_RULES: dict[Any, Callable[..., Any]] = {
     _ao.choose_qparams_affine.default: _measured_blocks,
     _ao.quantize_affine.default: _quantized_blocks,
     _ao.dequantize_affine.default: _dequantized_blocks,

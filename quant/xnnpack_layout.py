@@ -29,10 +29,30 @@ _CHANNELS_LAST = frozenset(
 )
 #: Names of operators that keep the layout of what they take.
 _KEEPING = frozenset(
-    """
-    _native_batch_norm_legit_no_training add cat clamp clone constant_pad_nd div dropout elu gelu
-    getitem hardsigmoid hardswish hardtanh leaky_relu mul prelu relu sigmoid silu sub tanh
-    """.split()
+    [
+        "_native_batch_norm_legit_no_training",
+        "add",
+        "cat",
+        "clamp",
+        "clone",
+        "constant_pad_nd",
+        "div",
+        "dropout",
+        "elu",
+        "gelu",
+        "getitem",
+        "hardsigmoid",
+        "hardswish",
+        "hardtanh",
+        "leaky_relu",
+        "mul",
+        "prelu",
+        "relu",
+        "sigmoid",
+        "silu",
+        "sub",
+        "tanh",
+    ]
 )
 
 

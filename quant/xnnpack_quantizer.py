@@ -104,7 +104,7 @@ class PlanQuantizer(XNNPACKQuantizer):
             if self._spec.dynamic and not layout_is_safe(node):
                 return _MISLAID
         if node.target in CONVOLUTIONS:
-            shape = node.args[1].meta["val"].shape  # type: ignore[union-attr]
+            shape = node.args[1].meta["val"].shape
             if len(shape) == 5:
                 return "XNNPACK has no convolution in three dimensions"
             if self._spec.dynamic and is_depthwise(node, shape):
@@ -172,9 +172,9 @@ class PlanQuantizer(XNNPACKQuantizer):
         while changed:
             changed = False
             for node in prepared.graph.nodes:
-                if node.op == "call_function" and node.target in _BINARY:
-                    changed |= _fit_binary(node, modules)
-                elif node.op == "call_function" and node.target is _aten.mean.dim:
+                if (node.op == "call_function" and node.target in _BINARY) or (
+                    node.op == "call_function" and node.target is _aten.mean.dim
+                ):
                     changed |= _fit_binary(node, modules)
         for node in prepared.graph.nodes:
             if node.op == "call_function" and node.target in _LAYERS:
@@ -189,13 +189,13 @@ def _is_float(item: Any) -> bool:
 
 def _is_zero_padding(node: Node) -> bool:
     fill = node.args[2] if len(node.args) > 2 else 0
-    return fill == 0 and all(end >= 0 for end in node.args[1])  # type: ignore[union-attr]
+    return fill == 0 and all(end >= 0 for end in node.args[1])
 
 
 def _is_global_pool(node: Node) -> bool:
     if node.target is not _aten.adaptive_avg_pool2d.default:
         return False
-    return all(size == 1 for size in node.args[1])  # type: ignore[union-attr]
+    return all(size == 1 for size in node.args[1])
 
 
 def _observer(node: Any, modules: dict[str, Any]) -> Any:

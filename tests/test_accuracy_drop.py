@@ -90,9 +90,7 @@ def test_bad_sets():
     with pytest.raises(DataError, match="labels fit no output"):
         EvaluationSet(_inputs(1), pictures, labels=(3,))
     with pytest.raises(DataError, match="sample 2 with NaN"):
-        float_answers(
-            lambda arrays: {"y": np.where(arrays["x"] > 0, np.nan, 1.0)}, _inputs(2)
-        )
+        float_answers(lambda arrays: {"y": np.where(arrays["x"] > 0, np.nan, 1.0)}, _inputs(2))
 
 
 def test_int8_at_the_face():
