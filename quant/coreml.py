@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from quant.coreml_package import PackedWeights
     from quant.layers import WeightedNode
+    from quant.rounded_module import Fineness
+    from quant.spec import WeightQuant
 
 __all__ = ["CoremlQuantization", "compress_model", "quantize_program", "read_back"]
 
@@ -72,7 +74,7 @@ def quantize_program(plan: QuantPlan) -> CoremlQuantization:
     if plan.spec.static:
         from quant.coreml_quantizer import CoremlQuantizer
 
-        quantizer = CoremlQuantizer(plan.spec)
+        quantizer = CoremlQuantizer(plan.spec, lambda module: _round(plan, module))
         reference = quantize_pt2e(plan, quantizer)
         return CoremlQuantization(
             reference.program,
@@ -82,6 +84,7 @@ def quantize_program(plan: QuantPlan) -> CoremlQuantization:
             quantizer.float_operators,
         )
     module = folded_module(plan.program)
+    _round(plan, module)
     return CoremlQuantization(export_again(plan, module), system, module)
 
 
@@ -121,7 +124,7 @@ def compress_model(plan: QuantPlan, work: CoremlQuantization, model: Any) -> Any
         if layer is None or plan.spec.keeps_float(layer.path):
             continue
         if any(child.op_type in _CHILDREN for child in data.child_ops):
-            configs[name] = _config(plan, layer)
+            configs[name] = _config(weights, layer)
     if not configs:
         return model
     config = optimize.OptimizationConfig(op_name_configs=configs)
@@ -141,22 +144,46 @@ def _by_weight(work: CoremlQuantization) -> dict[str, WeightedNode]:
     return dict(zip(weight_names(work.program), weighted_nodes(work.module), strict=True))
 
 
-def _config(plan: QuantPlan, layer: WeightedNode) -> Any:
-    import coremltools.optimize.coreml as optimize
+def _round(plan: QuantPlan, module: GraphModule) -> None:
+    """Round weights before coremltools does, which rounds each alone."""
+    from quant.layers import weighted_nodes
+    from quant.rounded_module import round_module, rounds
 
     weights = plan.spec.weights
-    assert weights is not None
+    if weights is None or weights.form == "palette":
+        return
+    finenesses = {}
+    for layer in weighted_nodes(module):
+        fine = _fineness(weights, layer)
+        # Alone, 8 bits are rounded just as well by coremltools.
+        gains = fine.bits < 8 or plan.calibration
+        if gains and rounds(layer) and not plan.spec.keeps_float(layer.path):
+            finenesses[layer.node.name] = fine
+    round_module(plan, module, finenesses)
+
+
+def _fineness(weights: WeightQuant, layer: WeightedNode) -> Fineness:
+    """Bits and block of one layer's weights."""
+    from quant.rounded_module import Fineness
+
+    by_block = weights.granularity == "block"
+    block = _block(weights.block, layer) if by_block else 0
+    # Nine weights of a channel cannot be told apart in 4 bits, and are few in all.
+    small = layer.operator == "depthwise" or (by_block and not block)
+    return Fineness(8) if small else Fineness(weights.bits, block)
+
+
+def _config(weights: WeightQuant, layer: WeightedNode) -> Any:
+    import coremltools.optimize.coreml as optimize
+
     if weights.form == "palette":
         return optimize.OpPalettizerConfig(mode="kmeans", nbits=weights.bits, weight_threshold=0)
-    block = _block(weights.block, layer) if weights.granularity == "block" else 0
-    # Nine weights of a channel cannot be told apart in 4 bits, and are few in all.
-    small = layer.operator == "depthwise" or (weights.granularity == "block" and not block)
-    bits = 8 if small and weights.bits < 8 else weights.bits
+    fine = _fineness(weights, layer)
     return optimize.OpLinearQuantizerConfig(
         mode="linear_symmetric",
-        dtype=f"int{bits}",
-        granularity="per_block" if block and bits == weights.bits else "per_channel",
-        block_size=block or 32,
+        dtype=f"int{fine.bits}",
+        granularity="per_block" if fine.block else "per_channel",
+        block_size=fine.block or 32,
         weight_threshold=0,
     )
 
@@ -193,7 +220,8 @@ def read_back(plan: QuantPlan, work: CoremlQuantization, package: Path) -> Quant
         bits, taken = layer.bits, layer.activation_bits
         if packed is not None:
             left.remove(packed)
-            bits, taken = packed.bits, packed.input_bits
+            bits = packed.bits
+            taken = bits if bits >= 16 else packed.input_bits
             replace_weight(module, layer, packed.values)
         layers.append(
             QuantizedLayer(

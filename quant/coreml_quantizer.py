@@ -6,6 +6,7 @@ transposed convolution, and takes another package; these rules are the same, nod
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -57,17 +58,19 @@ class CoremlQuantizer(Quantizer):
 
     Args:
         spec: The quantization.
+        rewrite: Changes the float graph before it is annotated.
 
     Attributes:
         reasons: Why an operator stays float, by node.
         float_operators: Operators that get no integers, by name with count.
     """
 
-    def __init__(self, spec: QuantSpec) -> None:
+    def __init__(self, spec: QuantSpec, rewrite: Callable[[GraphModule], object]) -> None:
         super().__init__()
         self._spec = spec
         self.reasons: dict[str, str] = {}
         self.float_operators: dict[str, int] = {}
+        self.rewrite: Callable[[GraphModule], object] = rewrite
         self._activation = QuantizationSpec(
             dtype=torch.int8,
             quant_min=-128,

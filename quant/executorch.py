@@ -44,7 +44,7 @@ def quantize_program(plan: QuantPlan, variant: str) -> tuple[ExportedProgram, Qu
     from quant.pt2e import quantize_pt2e
     from quant.xnnpack_quantizer import PlanQuantizer
 
-    quantizer = PlanQuantizer(plan.spec)
+    quantizer = PlanQuantizer(plan)
     reference = quantize_pt2e(plan, quantizer)
     return reference.program, Quantized(
         layers=quantized_layers(reference.module, quantizer.reasons),

@@ -12,42 +12,43 @@ from typing import Any
 
 import torch
 import torchao.quantization  # noqa: F401 - registers its operators
-from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from quant.folding import constant_of, store_constant
-from quant.layers import layer_path
-from quant.spec import QuantSpec
+from quant.layers import weighted_nodes
+from quant.plan import QuantPlan
+from quant.rounded_module import Fineness, round_module
+from quant.rounding import RoundedRows
 
-__all__ = ["BLOCK", "quantize_blocks", "rewrite_linear"]
+__all__ = ["BLOCK", "rewrite_linear"]
 
 _aten, _ao = torch.ops.aten, torch.ops.torchao
 
 #: Inputs that share a scale: the only size kernels have at their best.
 BLOCK = 32
 _LOWEST, _HIGHEST = -8, 7
-#: Shares of a block's reach that its scale is tried at.
-_SHARES = torch.linspace(0.7, 1.15, 24)
 
 
-def rewrite_linear(module: GraphModule, spec: QuantSpec) -> set[str]:
+def rewrite_linear(plan: QuantPlan, module: GraphModule) -> set[str]:
     """Give linear layers of a folded graph 4-bit weights, and let them measure their input.
 
     Args:
+        plan: Says what stays float; its calibration samples, if any, help the rounding.
         module: Changed in place.
-        spec: Says what stays float.
 
     Returns:
         Names of the new linear operators.
     """
-    changed = set()
-    for node in list(module.graph.nodes):
-        if node.op != "call_function" or spec.keeps_float(layer_path(node)):
-            continue
-        if node.target is _aten.linear.default or _is_pointwise(module, node):
-            weight = constant_of(module, node.args[1])
-            if weight is not None and node.meta["val"].dtype is torch.float32:
-                changed.add(_rewrite(module, node, weight.reshape(weight.shape[0], -1)))
+    chosen = [
+        layer.node
+        for layer in weighted_nodes(module)
+        if not plan.spec.keeps_float(layer.path)
+        and layer.bits == 32
+        and (layer.node.target is _aten.linear.default or _is_pointwise(module, layer.node))
+    ]
+    fine = Fineness(4, BLOCK)
+    rounded = round_module(plan, module, {node.name: fine for node in chosen})
+    changed = {_rewrite(module, node, rounded[node.name]) for node in chosen}
     module.graph.eliminate_dead_code()
     module.graph.lint()
     module.recompile()
@@ -70,37 +71,15 @@ def _listed(value: Any) -> list[int]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def quantize_blocks(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Integers and scales of a weight ``[outputs, inputs]``, inputs a multiple of :data:`BLOCK`.
-
-    Of several scales each block gets the one with the smallest squared error; kernels hold scales
-    as bfloat16, so they are rounded to that first.
-
-    Returns:
-        ``int8 [outputs, inputs]`` in -8..7, and ``float32 [outputs, inputs / BLOCK]``.
-    """
-    blocks = weight.reshape(weight.shape[0], -1, BLOCK)
-    reach = blocks.abs().amax(2)
-    best = torch.full_like(reach, torch.inf)
-    scales = torch.ones_like(reach)
-    for share in _SHARES:
-        scale = (reach * share / _HIGHEST).bfloat16().float()
-        scale = torch.where(scale > 1e-30, scale, torch.ones_like(scale))
-        steps = (blocks / scale[..., None]).round().clamp(_LOWEST, _HIGHEST)
-        error = ((steps * scale[..., None] - blocks) ** 2).sum(2)
-        better = error < best
-        scales = torch.where(better, scale, scales)
-        best = torch.where(better, error, best)
-    steps = (blocks / scales[..., None]).round().clamp(_LOWEST, _HIGHEST)
-    return steps.reshape(weight.shape).to(torch.int8), scales
-
-
-def _rewrite(module: GraphModule, node: Node, weight: Tensor) -> str:
+def _rewrite(module: GraphModule, node: Node, rows: RoundedRows) -> str:
     graph = module.graph
     origin = {key: node.meta[key] for key in ("nn_module_stack", "stack_trace") if key in node.meta}
     spatial = node.target is not _aten.linear.default
-    missing = -weight.shape[1] % BLOCK
-    integers, scales = quantize_blocks(torch.nn.functional.pad(weight, (0, missing)))
+    inputs = rows.integers.shape[1]
+    missing = -inputs % BLOCK
+    integers = torch.nn.functional.pad(torch.from_numpy(rows.integers), (0, missing))
+    # Kernels hold them so.
+    scales = torch.from_numpy(rows.scales).bfloat16().float()
     name = str(node.args[1].target)
     stored = [
         store_constant(module, node, f"{name}_{part}", value, node.args[1])
@@ -127,7 +106,7 @@ def _rewrite(module: GraphModule, node: Node, weight: Tensor) -> str:
         if missing:
             source = call(_aten.constant_pad_nd.default, source, [0, missing], 0.0)
         rank = 3 if spatial else len(taken)
-        row = [*[1] * (rank - 1), weight.shape[1] + missing]
+        row = [*[1] * (rank - 1), inputs + missing]
         limits = (torch.int8, -128, 127)
         measured = call(
             _ao.choose_qparams_affine.default,

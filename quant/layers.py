@@ -139,7 +139,7 @@ def weighted_nodes(module: GraphModule) -> Iterator[WeightedNode]:
         if weight is None or weight.dim() < 2:
             continue
         source = node.args[1 if place == 0 else (1 if place == 2 else 0)]
-        quantized = isinstance(source, Node) and _DEQUANTIZED in str(source.target)
+        quantized = bits < 16 and isinstance(source, Node) and _DEQUANTIZED in str(source.target)
         value = source.meta.get("val") if isinstance(source, Node) else None
         yield WeightedNode(
             node=node,

@@ -18,8 +18,10 @@ from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from quant.folding import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS, constant_of, store_constant
 from quant.four_bits import rewrite_linear
-from quant.layers import float_operators, is_depthwise, layer_path
+from quant.layers import float_operators, is_depthwise, layer_path, weighted_nodes
 from quant.observers import ActivationObserver, PerChannelWeightObserver
+from quant.plan import QuantPlan
+from quant.rounded_module import Fineness, round_module, rounds
 from quant.spec import QuantSpec, WeightQuant
 from quant.xnnpack_layout import layout_is_safe
 
@@ -38,10 +40,10 @@ _LARGEST_BIAS = 2.0**30
 
 
 class PlanQuantizer(XNNPACKQuantizer):
-    """Annotates a graph for XNNPACK as a spec says.
+    """Annotates a graph for XNNPACK as a plan says.
 
     Args:
-        spec: The quantization.
+        plan: What to do.
 
     Attributes:
         reasons: Why an operator stays float, by node.
@@ -49,14 +51,14 @@ class PlanQuantizer(XNNPACKQuantizer):
         notes: What the user should know.
     """
 
-    def __init__(self, spec: QuantSpec) -> None:
+    def __init__(self, plan: QuantPlan) -> None:
         super().__init__()
-        self._spec = spec
+        self._plan, self._spec = plan, plan.spec
         self._settled: set[str] = set()
         self.notes: list[str] = []
         self.reasons: dict[str, str] = {}
         self.float_operators: dict[str, int] = {}
-        self._config = _config(spec)
+        self._config = _config(plan.spec)
         self.set_global(self._config)
 
     def transform_for_annotation(self, model: GraphModule) -> GraphModule:
@@ -64,12 +66,22 @@ class PlanQuantizer(XNNPACKQuantizer):
         return super().transform_for_annotation(model) if self._spec.static else model
 
     def rewrite(self, module: GraphModule) -> None:
-        """Make 4-bit linear layers of what can be one."""
+        """Round weights, and make 4-bit linear layers of what can be one."""
         if self._spec.weights is not None and self._spec.weights.bits == 4:
-            self._settled = rewrite_linear(module, self._spec)
+            self._settled = rewrite_linear(self._plan, module)
             self.notes.append(
                 "4-bit weights have a scale for every 32 inputs and are in linear layers and 1x1 "
                 "convolutions; other convolutions have 8 bits or stay float"
+            )
+        if self._plan.calibration:
+            round_module(
+                self._plan,
+                module,
+                {
+                    layer.node.name: Fineness(8)
+                    for layer in weighted_nodes(module)
+                    if layer.bits == 32 and rounds(layer) and not self._why_float(layer.node)
+                },
             )
 
     def annotate(self, model: GraphModule) -> GraphModule:
