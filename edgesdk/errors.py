@@ -32,7 +32,9 @@
     │   └── BudgetError                2  no choice of channels meets the budget; says the nearest
     ├── QuantizationError              2  the model cannot be quantized as asked
     │   └── UnsupportedRecipeError     2  the target has no such quantization; lists what it has
+    ├── MediaError                     2  a video or picture that cannot be read or written
     ├── GateError                      1  everything ran, and a gate was missed
+    ├── PaintingError                  1  all is written, but the painter failed on key frames
     ├── MissingEnvironmentError        3  something the machine should have is absent
     │   ├── MissingBackendError        3  a Python extra is not installed
     │   ├── MissingToolError           3  a program is not installed
@@ -68,11 +70,13 @@ __all__ = [
     "FactoryError",
     "GateError",
     "InputSpecError",
+    "MediaError",
     "MissingBackendError",
     "MissingEnvironmentError",
     "MissingToolError",
     "ModelOutputError",
     "OutputExistsError",
+    "PaintingError",
     "PruningError",
     "QuantizationError",
     "SessionCrashError",
@@ -309,8 +313,20 @@ class UnsupportedRecipeError(QuantizationError):
         )
 
 
+class MediaError(EdgeSdkError):
+    """A video or picture that cannot be read or written; says the time where it stops."""
+
+    exit_code = 2
+
+
 class GateError(EdgeSdkError):
     """Everything ran, and a gate was missed."""
+
+    exit_code = 1
+
+
+class PaintingError(EdgeSdkError):
+    """The output is written, but on some key frames the painter failed and an earlier one stands."""
 
     exit_code = 1
 

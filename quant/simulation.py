@@ -15,7 +15,7 @@ import torchao.quantization  # noqa: F401 - registers its operators
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
-from quant.folding import constant_of
+from quant.folding import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS, constant_of
 from quant.plan import Arrays, QuantPlan
 
 __all__ = ["simulate"]
@@ -23,6 +23,8 @@ __all__ = ["simulate"]
 _aten = torch.ops.aten
 _ops = torch.ops.quantized_decomposed
 _ao = torch.ops.torchao
+_CLAMPS = (_aten.hardtanh.default, _aten.relu.default)
+_LAYERS = (_aten.linear.default, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS)
 _WIDE = {torch.float32: torch.float64, torch.float16: torch.float64}
 
 
@@ -91,6 +93,10 @@ class _Exact(Interpreter):
             args, _ = self.fetch_args_kwargs_from_env(n)
             if n.target is _ops.choose_qparams.tensor:
                 return _measured(args[0], _shared_axes(self.module, n, args[0].dim()))
+            if n.target is _ops.quantize_per_tensor.default:
+                step = _integer_step(self.module, n, args[0].dim())
+                if step is not None:
+                    return _requantized(*args, step)
             return _RULES[n.target](*args)
         return super().run_node(n)
 
@@ -142,6 +148,34 @@ def _quantized(
     # integers goes to the same side.
     inverse = 1.0 / torch.as_tensor(scale, dtype=torch.float32)
     steps = (value.float() * inverse).round() + torch.as_tensor(zero_point).float()
+    return steps.clamp(low, high).to(dtype)
+
+
+def _integer_step(module: GraphModule, node: Node, rank: int) -> Tensor | None:
+    """What one of the integers stands for that a layer in front sums up, per output channel."""
+    layer: Any = node.args[0]
+    if layer.target in _CLAMPS:
+        layer = layer.args[0]
+    if layer.target not in _LAYERS:
+        return None
+    taken, weight = layer.args[0], layer.args[1]
+    if (
+        taken.target is not _ops.dequantize_per_tensor.default
+        or weight.target is not _ops.dequantize_per_channel.default
+    ):
+        return None
+    scales = constant_of(module, weight.args[1])
+    shape = [1] * rank
+    shape[rank - 1 if layer.target is _aten.linear.default else 1] = -1
+    return None if scales is None else scales.float().reshape(shape) * np.float32(taken.args[1])
+
+
+def _requantized(
+    value: Tensor, scale: Any, zero_point: Any, low: int, high: int, dtype: torch.dtype, step: Tensor
+) -> Tensor:
+    """Sums of integers to integers, by one factor in single precision as runtimes have it."""
+    sums = (value / step.double()).round().float()
+    steps = (sums * (step / np.float32(scale))).round() + float(zero_point)
     return steps.clamp(low, high).to(dtype)
 
 

@@ -208,7 +208,7 @@ def test_weights_of_program_and_graph_are_the_same(
         quantize_pt2e(plan, PlanQuantizer(plan)).module,
     ):
         names = weight_names(export_again(plan, module))
-        assert len(set(names)) == len(names) == len(list(weighted_nodes(module))) == 8
+        assert len(set(names)) == len(names) == len(list(weighted_nodes(module))) == 9
 
 
 def test_scales_of_an_int8_face_are_told(plan_of: PlanOf) -> None:
