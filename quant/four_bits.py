@@ -49,6 +49,10 @@ def rewrite_linear(plan: QuantPlan, module: GraphModule) -> set[str]:
     fine = Fineness(4, BLOCK)
     rounded = round_module(plan, module, {node.name: fine for node in chosen})
     changed = {_rewrite(module, node, rounded[node.name]) for node in chosen}
+    for node in module.graph.nodes:
+        # What a convolution lays out plainly comes out of the linear layer with channels last.
+        if node.target is _aten.view.default:
+            node.target = _aten.reshape.default
     module.graph.eliminate_dead_code()
     module.graph.lint()
     module.recompile()

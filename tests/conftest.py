@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 NETWORKS = Path(__file__).parent / "user_project"
 TARGETS = ("executorch:xnnpack", "coreml:fp32", "litert:fp32", "onnx:fp32")
 COMMAND = "import sys; sys.argv[0] = 'edgesdk'; from edgesdk.cli import main; main()"
+
+# A shell's background jobs begin with Ctrl-C ignored, and so would every command tested here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
