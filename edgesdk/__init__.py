@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgesdk.profiling import profile
     from edgesdk.pruning_run import PruneOptions, prune
     from edgesdk.quantize_options import QuantizeOptions
-    from edgesdk.quantize_report import quantize_report
+    from edgesdk.recipe_comparison import quantize_report
     from edgesdk.report import write_report
     from edgesdk.verification import verify
 
@@ -40,7 +40,7 @@ _HOMES = {
     "export": "edgesdk.exporting",
     "profile": "edgesdk.profiling",
     "prune": "edgesdk.pruning_run",
-    "quantize_report": "edgesdk.quantize_report",
+    "quantize_report": "edgesdk.recipe_comparison",
     "verify": "edgesdk.verification",
     "write_report": "edgesdk.report",
 }

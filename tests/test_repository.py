@@ -89,7 +89,7 @@ FLOORS = (
     "edgesdk.quantized_export",
     "edgesdk.export_run",
     "edgesdk.exporting",
-    "edgesdk.quantize_report",
+    "edgesdk.recipe_comparison",
     "edgesdk.latency",
     "edgesdk.pruning_latency",
     "edgesdk.pruning_source",
