@@ -107,7 +107,16 @@ def test_weights_in_the_file_are_small_and_the_file_is_the_same_again(
     assert {item.bits for item in stored} == {8}
 
 
-@pytest.mark.parametrize("recipe", ["w8a8_static", "w8a32_dynamic", "w4a32_dynamic", "fp16"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "w8a8_static",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("w8a32_dynamic", "w4a32_dynamic", "fp16")
+        ),
+    ],
+)
 def test_layers_that_are_kept_float_are_float_in_the_file(
     plan_of: PlanOf, every_layer: nn.Module, closeness: Closeness, tmp_path: Path, recipe: str
 ) -> None:
