@@ -171,7 +171,13 @@ def _integer_step(module: GraphModule, node: Node, rank: int) -> Tensor | None:
 
 
 def _requantized(
-    value: Tensor, scale: Any, zero_point: Any, low: int, high: int, dtype: torch.dtype, step: Tensor
+    value: Tensor,
+    scale: Any,
+    zero_point: Any,
+    low: int,
+    high: int,
+    dtype: torch.dtype,
+    step: Tensor,
 ) -> Tensor:
     """Sums of integers to integers, by one factor in single precision as runtimes have it."""
     sums = (value / step.double()).round().float()
