@@ -326,7 +326,7 @@ class GateError(EdgeSdkError):
 
 
 class PaintingError(EdgeSdkError):
-    """The output is written, but on some key frames the painter failed and an earlier one stands."""
+    """All is written, but the painter failed on some key frames and an earlier one stands."""
 
     exit_code = 1
 

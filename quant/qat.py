@@ -18,14 +18,24 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from edgesdk.errors import DataError, InputSpecError, QuantizationError, UnknownNameError
-from quant.fake_quantize import fake_quantize_dynamic, fake_quantize_weight
-from quant.group_step import GroupStep, choose_groups, tensors_to_round, with_weights
+from quant.fake_quantization.fake_quantize import fake_quantize_dynamic, fake_quantize_weight
+from quant.fake_quantization.group_step import (
+    GroupStep,
+    choose_groups,
+    tensors_to_round,
+    with_weights,
+)
+from quant.fake_quantization.module_program import Example, program_of
+from quant.fake_quantization.network import Network, plain
+from quant.fake_quantization.operator_groups import (
+    OperatorGroup,
+    find_groups,
+    norm_factor,
+    over_outputs,
+)
+from quant.fake_quantization.operators import NORMS, arguments
 from quant.layer_names import operator_name
 from quant.learned_ranges import LearnedRanges
-from quant.module_program import Example, program_of
-from quant.network import Network, plain
-from quant.operator_groups import OperatorGroup, find_groups, norm_factor, over_outputs
-from quant.operators import NORMS, arguments
 from quant.spec import QuantSpec
 from quant.trainable import require_trainable
 

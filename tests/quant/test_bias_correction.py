@@ -11,9 +11,9 @@ from torch import nn
 from edgesdk.errors import DataError, QuantizationError
 from quant import QuantSpec, WeightQuant, parse_recipe
 from quant.bias_correction import correct_bias
-from quant.module_program import program_of
+from quant.fake_quantization.module_program import program_of
+from quant.fake_quantization.simulated import SimulatedQuantization
 from quant.sensitivity import output_damage
-from quant.simulated_quantization import SimulatedQuantization
 
 
 @pytest.fixture(autouse=True)

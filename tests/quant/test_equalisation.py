@@ -13,9 +13,9 @@ from edgesdk import models
 from edgesdk.errors import CaptureError, QuantizationError, UnknownNameError
 from quant import QuantSpec, WeightQuant
 from quant.equalisation import equalise
-from quant.module_program import program_of
+from quant.fake_quantization.module_program import program_of
+from quant.fake_quantization.simulated import SimulatedQuantization
 from quant.sensitivity import output_damage
-from quant.simulated_quantization import SimulatedQuantization
 
 
 @pytest.fixture(autouse=True)

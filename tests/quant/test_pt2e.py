@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from edgesdk.errors import DataError, QuantizationError
 from edgesdk.program import capture
 from edgesdk.spec import DynamicDim, TensorSpec
-from quant.executorch import quantize_program
-from quant.folding import folded_module
-from quant.layers import layer_path, weight_names, weighted_nodes
-from quant.observers import ActivationObserver, PerChannelWeightObserver
+from quant.executorch.annotation import PlanQuantizer
+from quant.executorch.program import quantize_program
 from quant.plan import QuantPlan
-from quant.pt2e import export_again, quantize_pt2e
+from quant.pt2e.conversion import export_again, quantize_pt2e
+from quant.pt2e.folding import folded_module
+from quant.pt2e.layers import layer_path, weight_names, weighted_nodes
+from quant.pt2e.observers import ActivationObserver, PerChannelWeightObserver
+from quant.pt2e.rounded_module import Fineness, round_module
+from quant.pt2e.simulation import simulate
 from quant.recipes import RECIPES
-from quant.rounded_module import Fineness, round_module
-from quant.simulation import simulate
-from quant.xnnpack_quantizer import PlanQuantizer
 
 PlanOf = Callable[..., QuantPlan]
 
@@ -199,9 +199,7 @@ def test_a_free_dimension_stays_free() -> None:
     assert int(limits.upper) == 5
 
 
-def test_weights_of_program_and_graph_are_the_same(
-    plan_of: PlanOf, every_layer: nn.Module
-) -> None:
+def test_weights_of_program_and_graph_are_the_same(plan_of: PlanOf, every_layer: nn.Module) -> None:
     plan = plan_of(every_layer, "w8a8_static")
     for module in (
         folded_module(plan.program),

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import edgesdk.runtime as runtime
 from edgesdk.errors import DataError, QuantizationError, UnsupportedRecipeError
-from quant.coreml import compress_model, quantize_program, read_back
-from quant.coreml_package import packed_weights
+from quant.coreml.package import packed_weights
+from quant.coreml.program import compress_model, quantize_program, read_back
 from quant.plan import Arrays, Quantized, QuantPlan
 from quant.recipes import RECIPES
 from quant.support import supported_recipes

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import edgesdk.runtime as runtime
 from edgesdk.errors import QuantizationError, UnsupportedRecipeError
-from quant.executorch import quantize_program
-from quant.executorch_artefact import read_back, stored_weights
+from quant.executorch.artefact import read_back, stored_weights
+from quant.executorch.program import quantize_program
 from quant.plan import Arrays, Quantized, QuantPlan
 from quant.recipes import RECIPES
 from quant.support import supported_recipes

@@ -22,9 +22,9 @@ from edgesdk.errors import (
 )
 from edgesdk.program import capture
 from edgesdk.spec import TensorSpec
-from quant.litert import quantize
-from quant.litert_file import read_model
-from quant.litert_layers import layer_paths
+from quant.litert.file import read_model
+from quant.litert.layers import layer_paths
+from quant.litert.quantizer import quantize
 from quant.plan import Arrays, FaceScale, Quantized, QuantPlan
 from quant.recipes import parse_recipe
 from quant.spec import RANGE_METHODS, QuantSpec

@@ -23,7 +23,7 @@ from edgesdk.errors import (
 )
 from edgesdk.program import capture
 from edgesdk.spec import TensorSpec
-from quant.onnx import quantize
+from quant.onnx.quantizer import quantize
 from quant.plan import Arrays, FaceScale, Quantized, QuantPlan
 from quant.recipes import RECIPES, parse_recipe
 from quant.spec import QuantSpec

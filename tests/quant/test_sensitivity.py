@@ -13,9 +13,9 @@ from torch import nn
 from converters.locations import where
 from edgesdk.errors import DataError, ModelOutputError, UnknownNameError
 from quant import QuantSpec, WeightQuant, parse_recipe
-from quant.module_program import program_of
+from quant.fake_quantization.module_program import program_of
+from quant.fake_quantization.simulated import SimulatedQuantization
 from quant.sensitivity import METRICS, output_damage, rank_layers
-from quant.simulated_quantization import SimulatedQuantization
 
 
 class Two(nn.Module):

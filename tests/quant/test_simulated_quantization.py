@@ -21,15 +21,15 @@ from edgesdk.errors import (
 from edgesdk.program import capture
 from edgesdk.spec import TensorSpec
 from quant import RECIPES, ActivationQuant, QuantSpec, WeightQuant, parse_recipe
-from quant.fake_quantize import (
+from quant.fake_quantization.fake_quantize import (
     fake_quantize_dynamic,
     fake_quantize_static,
     fake_quantize_weight,
     palettized,
 )
+from quant.fake_quantization.module_program import program_of
+from quant.fake_quantization.simulated import SimulatedQuantization
 from quant.layer_names import layer_path, tensor_names
-from quant.module_program import program_of
-from quant.simulated_quantization import SimulatedQuantization
 
 
 @pytest.fixture(autouse=True)

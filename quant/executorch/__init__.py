@@ -1,0 +1,5 @@
+"""ExecuTorch: PT2E for XNNPACK."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,86 @@
+"""Where XNNPACK's converter surely has channels last, and where it would mislay the layout.
+
+ExecuTorch 1.5 turns the input of a convolution that measures its input to channels last as early as
+the first tensor it comes from, whatever lies between. A pad or a sum on the way keeps its old
+layout and computes wrongly or not at all. Where what the convolution takes is in channels last
+already, or is an input that goes nowhere else, nothing is turned.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.fx import Node
+
+from quant.pt2e.folding import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+
+__all__ = ["layout_is_safe"]
+
+_aten = torch.ops.aten
+
+_CHANNELS_LAST = frozenset(
+    {
+        *CONVOLUTIONS,
+        *TRANSPOSED_CONVOLUTIONS,
+        _aten.adaptive_avg_pool2d.default,
+        _aten.avg_pool2d.default,
+        _aten.max_pool2d.default,
+        _aten.upsample_bilinear2d.vec,
+    }
+)
+#: Names of operators that keep the layout of what they take.
+_KEEPING = frozenset(
+    [
+        "_native_batch_norm_legit_no_training",
+        "add",
+        "cat",
+        "clamp",
+        "clone",
+        "constant_pad_nd",
+        "div",
+        "dropout",
+        "elu",
+        "gelu",
+        "getitem",
+        "hardsigmoid",
+        "hardswish",
+        "hardtanh",
+        "leaky_relu",
+        "mul",
+        "prelu",
+        "relu",
+        "sigmoid",
+        "silu",
+        "sub",
+        "tanh",
+    ]
+)
+
+
+def layout_is_safe(convolution: Node) -> bool:
+    """Whether a convolution that measures its input is converted rightly."""
+    source = convolution.args[0]
+    if not isinstance(source, Node):
+        return False
+    if source.op == "placeholder":
+        return all(user.target in CONVOLUTIONS for user in source.users)
+    return _is_channels_last(source)
+
+
+def _is_channels_last(node: Node) -> bool:
+    pending, seen = [node], set()
+    while pending:
+        at = pending.pop()
+        if at in seen or at.op == "get_attr":
+            continue
+        seen.add(at)
+        if at.op != "call_function":
+            return False
+        if at.target in _CHANNELS_LAST:
+            continue
+        if at.target is _aten.mean.dim and len(at.args) > 2 and at.args[2]:
+            continue
+        name = getattr(at.target, "__name__", "").split(".")[0]
+        if name not in _KEEPING:
+            return False
+        pending.extend(at.all_input_nodes)
+    return True

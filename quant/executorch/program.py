@@ -1,0 +1,68 @@
+"""ExecuTorch: programs whose quantization XNNPACK's delegate has kernels for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgesdk.errors import MissingBackendError
+from quant.plan import Quantized, QuantPlan
+from quant.support import require_support
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+__all__ = ["quantize_program"]
+
+
+def quantize_program(plan: QuantPlan, variant: str) -> tuple[ExportedProgram, Quantized]:
+    """Quantize a program before it is lowered.
+
+    Args:
+        plan: What to do.
+        variant: Backend of ExecuTorch.
+
+    Returns:
+        The program to lower in place of the plan's, and what was done. Bits are those of the
+        program; :func:`quant.executorch.artefact.read_back` looks them up in the lowered file.
+
+    Raises:
+        DataError: Calibration data are missing, do not fit the program or hold NaN.
+        MissingBackendError: ExecuTorch is not installed.
+        QuantizationError: The program cannot be quantized as asked.
+        UnsupportedRecipeError: XNNPACK has no such quantization.
+    """
+    require_support(f"executorch:{variant}", plan.spec)
+    try:
+        import executorch.exir  # noqa: F401 - the quantizer's own module is imported below
+    except ModuleNotFoundError as error:
+        raise MissingBackendError("executorch", "executorch") from error
+    from quant.pt2e.layers import quantized_layers
+    from quant.pt2e.simulation import simulate
+
+    if plan.spec.precision == "fp16":
+        return _half(plan)
+    from quant.executorch.annotation import PlanQuantizer
+    from quant.pt2e.conversion import quantize_pt2e
+
+    quantizer = PlanQuantizer(plan)
+    reference = quantize_pt2e(plan, quantizer)
+    return reference.program, Quantized(
+        layers=quantized_layers(reference.module, quantizer.reasons),
+        float_operators=quantizer.float_operators,
+        simulated=simulate(plan, reference.module),
+        faces=reference.faces,
+        notes=tuple(quantizer.notes),
+    )
+
+
+def _half(plan: QuantPlan) -> tuple[ExportedProgram, Quantized]:
+    from quant.executorch.half import half_module
+    from quant.pt2e.conversion import export_again, vendor_errors
+    from quant.pt2e.layers import quantized_layers
+    from quant.pt2e.simulation import simulate
+
+    module = half_module(plan)
+    with vendor_errors("the program cannot be halved", "export it without a recipe"):
+        program = export_again(plan, module)
+        simulated = simulate(plan, module)
+    return program, Quantized(layers=quantized_layers(module, {}), simulated=simulated)

@@ -1,0 +1,159 @@
+"""One step through a network some of whose operators are quantized: where what is rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.fx import Node
+
+from quant.fake_quantization.network import Network, plain
+from quant.fake_quantization.operator_groups import OperatorGroup
+from quant.fake_quantization.operators import CARRIERS
+from quant.layer_names import operator_name
+
+__all__ = ["GroupStep", "choose_groups", "tensors_to_round", "with_weights"]
+
+
+def choose_groups(
+    network: Network,
+    groups: Sequence[OperatorGroup],
+    *,
+    static: bool,
+    wanted: Callable[[OperatorGroup], bool],
+) -> tuple[OperatorGroup, ...]:
+    """The groups that compute in integers.
+
+    An operator without weights does where everything it takes comes from such, as runtimes do not
+    round a float for its sake.
+
+    Args:
+        network: Whose groups they are.
+        groups: In order.
+        static: Whether activations have ranges; without, weights alone are quantized.
+        wanted: Whether a group may be quantized.
+    """
+    heads = {group.head: group for group in groups}
+    chosen: dict[Node, OperatorGroup] = {}
+    tails: set[Node] = set()
+    on_grid: set[Node] = set()
+    for node in network.graph.nodes:
+        group = heads.get(node)
+        if group is not None and wanted(group):
+            given = all(source in on_grid for source in group.activations)
+            if group.weight is not None or (static and given):
+                chosen[node] = group
+                tails.add(group.tail)
+        if node in tails or _carries(network, node, on_grid):
+            on_grid.add(node)
+    return tuple(chosen.values())
+
+
+def _carries(network: Network, node: Node, on_grid: set[Node]) -> bool:
+    given = [source for source in node.all_input_nodes if source not in network.constants]
+    carrier = operator_name(node).rstrip("_") in CARRIERS
+    return carrier and bool(given) and all(source in on_grid for source in given)
+
+
+def tensors_to_round(groups: Sequence[OperatorGroup]) -> tuple[Node, ...]:
+    """Every tensor that may need a range, whichever of the groups are quantized."""
+    found: dict[Node, None] = {}
+    for group in groups:
+        found.update(dict.fromkeys(group.activations))
+        found[group.tail] = None
+    return tuple(found)
+
+
+class GroupStep:
+    """Computes operators, some of them quantized; one instance a run.
+
+    Args:
+        network: What is computed.
+        chosen: The quantized groups.
+        static: Whether results are rounded in calibrated ranges.
+    """
+
+    def __init__(self, network: Network, chosen: Sequence[OperatorGroup], *, static: bool) -> None:
+        self._network = network
+        self._static = static
+        self._heads = {group.head: group for group in chosen}
+        self._norms = {group.norm: group for group in chosen if group.norm is not None}
+        self._tails = {group.tail for group in chosen}
+        self._on_grid: set[Node] = set()
+
+    def __call__(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """See :data:`quant.fake_quantization.network.Step`."""
+        group = self._heads.get(node)
+        if group is not None:
+            rounded = tuple(
+                self._rounded(group, given, value)
+                for given, value in zip(node.args, args, strict=True)
+            )
+            named = {
+                key: self._rounded(group, node.kwargs[key], value) for key, value in kwargs.items()
+            }
+            value = self.head(group, rounded, named)
+        elif node in self._norms:
+            value = self.norm(self._norms[node], node, args, kwargs)
+        else:
+            value = self.other(node, args, kwargs)
+        self.seen(node, value)
+        if self._static:
+            if node in self._tails:
+                value = self.round_static(node, value)
+                self._on_grid.add(node)
+            elif _carries(self._network, node, self._on_grid):
+                self._on_grid.add(node)
+        return value
+
+    def head(self, group: OperatorGroup, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The first operator of a quantized group; its inputs are rounded already."""
+        return plain(group.head, args, kwargs)
+
+    def norm(
+        self, group: OperatorGroup, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """The normalisation of a quantized group."""
+        del group
+        return self.other(node, args, kwargs)
+
+    def other(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An operator that no quantized group begins with."""
+        return plain(node, args, kwargs)
+
+    def seen(self, node: Node, value: Any) -> None:
+        """Is told what an operator gives, before it is rounded."""
+
+    def round_static(self, node: Node, value: Tensor) -> Tensor:
+        """A tensor in its calibrated range."""
+        del node
+        return value
+
+    def round_input(self, group: OperatorGroup, node: Node, value: Tensor) -> Tensor:
+        """A float that a quantized group takes, where there are no calibrated ranges."""
+        del group, node
+        return value
+
+    def _rounded(self, group: OperatorGroup, given: Any, value: Any) -> Any:
+        if isinstance(given, Node):
+            if given not in group.activations or given in self._on_grid:
+                return value
+            return (
+                self.round_static(given, value)
+                if self._static
+                else self.round_input(group, given, value)
+            )
+        if isinstance(given, (list, tuple)):
+            return [
+                self._rounded(group, inner, item) for inner, item in zip(given, value, strict=True)
+            ]
+        return value
+
+
+def with_weights(
+    args: tuple[Any, ...], kwargs: dict[str, Any], weight: Tensor, bias: Tensor | None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments of a convolution or linear operator with other weights."""
+    kept = {key: value for key, value in kwargs.items() if key not in ("weight", "bias")}
+    return (args[0], weight, bias, *args[3:]), kept

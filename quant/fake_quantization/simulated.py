@@ -1,0 +1,385 @@
+"""A quantized network simulated in floats, every layer of which can be switched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.fx import Node
+
+from edgesdk.errors import InputSpecError, QuantizationError, UnknownNameError
+from quant.calibration import observed_ranges
+from quant.fake_quantization.fake_quantize import fake_quantize_weight
+from quant.fake_quantization.group_step import choose_groups, tensors_to_round
+from quant.fake_quantization.network import Network, Walk, plain, sample_errors
+from quant.fake_quantization.operator_groups import Folded, OperatorGroup, find_groups, fold_norm
+from quant.fake_quantization.step import Choice, Range, SimulatedStep, halved
+from quant.layer_names import layer_path
+from quant.plan import Arrays
+from quant.spec import QuantSpec
+
+__all__ = ["QuantizedWalk", "SimulatedLayer", "SimulatedQuantization"]
+
+#: Samples computed at a time.
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class SimulatedLayer:
+    """A layer that can be switched.
+
+    Attributes:
+        path: Its module's path; see :func:`quant.layer_names.layer_path`.
+        operator: Operator of the program, such as ``conv2d``.
+        weights: Number of weights.
+        nodes: Its operators; several where a module is called again or calls functions itself.
+    """
+
+    path: str
+    operator: str
+    weights: int
+    nodes: tuple[Node, ...]
+
+
+class QuantizedWalk:
+    """A quantized network on its way through one batch.
+
+    Args:
+        walk: Where it is.
+        step: What computes its operators.
+    """
+
+    def __init__(self, walk: Walk, step: SimulatedStep) -> None:
+        self._walk, self._step = walk, step
+
+    def advance(self, to: Node) -> None:
+        """Compute everything in front of an operator."""
+        with torch.inference_mode(), sample_errors():
+            self._walk.advance(to)
+
+    def peek(self) -> Tensor:
+        """What the next operator is about to give, before it is rounded."""
+        shown: list[Tensor] = []
+        self._step.watch = lambda node, value: shown.append(value)
+        try:
+            with torch.inference_mode(), sample_errors():
+                self._step(self._walk.next, *self._walk.arguments())
+        finally:
+            self._step.watch = None
+        return shown[0]
+
+
+class SimulatedQuantization:
+    """A program with weights and activations rounded as a recipe says.
+
+    Weights of convolutions and linear layers are rounded once, with the batch normalisation behind
+    them folded in. With a static recipe every tensor between operators that have an integer form is
+    rounded in its calibrated range, after a clamp that follows; with a dynamic one each such layer
+    measures its input, sample by sample. What a target does beyond that (which operators it leaves
+    in floats, which tensors share a scale) is not simulated.
+
+    Args:
+        program: The float program.
+        spec: The recipe; layers in its ``float_layers`` are never quantized.
+        calibration: Samples by input name that ranges are taken from, for a static recipe.
+        ranges: Ranges by tensor name (:func:`quant.layer_names.tensor_names`) in place of
+            calibration, such as training learnt.
+        inputs: Names of the inputs; None for the program's own.
+        outputs: Likewise of the outputs.
+
+    Attributes:
+        layers: Layers with weights, in order.
+        ranges: Ranges by tensor name.
+        folded: Rounded weights and float biases by group.
+
+    Raises:
+        DataError: A static recipe without calibration, or samples with NaN.
+        InputSpecError: Samples that lack an input, or that the program does not take.
+        QuantizationError: Nothing to quantize, or quantized already.
+        UnknownNameError: ``float_layers`` names no layer.
+    """
+
+    def __init__(
+        self,
+        program: ExportedProgram,
+        spec: QuantSpec,
+        *,
+        calibration: Iterable[Arrays] = (),
+        ranges: Mapping[str, Range] | None = None,
+        inputs: Sequence[str] | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.network = Network(program)
+        self.inputs = tuple(inputs or (node.name for node in self.network.inputs))
+        self.outputs = tuple(outputs or self.network.outputs)
+        self.groups = find_groups(self.network)
+        self._values = self.network.values()
+        self.layers = self._layers()
+        if not self.layers:
+            raise QuantizationError(
+                "the program has no convolution and no linear layer with constant weights",
+                remedy="there is nothing to quantize: export it as it is",
+            )
+        self._check_paths(spec.float_layers)
+        self._batched: bool | None = None
+        self.folded = {group: self._fold(group) for group in self.groups if group.weight}
+        self.ranges: dict[str, Range] = dict(ranges or {})
+        if spec.static and ranges is None:
+            self.ranges = self._calibrate(calibration)
+        self._choices: dict[tuple[Any, ...], Choice] = {}
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Paths of all layers with weights, in order."""
+        return tuple(layer.path for layer in self.layers)
+
+    def run(
+        self,
+        inputs: Arrays,
+        *,
+        float_layers: Collection[str] = (),
+        only: Collection[str] | None = None,
+        watch: Callable[[Node, Tensor], None] | None = None,
+        until: Node | None = None,
+    ) -> Arrays:
+        """Compute one batch.
+
+        Args:
+            inputs: By name.
+            float_layers: Module paths that stay float; a path stands for all below it.
+            only: The only layers that are quantized; None for all.
+            watch: Is shown what every operator gives, before it is rounded.
+            until: The last operator that is computed.
+
+        Returns:
+            Outputs by name; none with ``until``.
+
+        Raises:
+            InputSpecError: An input is missing or the program does not take it.
+            UnknownNameError: A path is none of the program's.
+        """
+        chosen = self._chosen(tuple(float_layers), None if only is None else tuple(only))
+        return self._compute(inputs, self._step(chosen, watch), until)
+
+    def run_float(
+        self,
+        inputs: Arrays,
+        *,
+        watch: Callable[[Node, Tensor], None] | None = None,
+        until: Node | None = None,
+    ) -> Arrays:
+        """Compute one batch as the float program does; see :meth:`run`."""
+
+        def step(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            value = plain(node, args, kwargs)
+            if watch is not None:
+                watch(node, value)
+            return value
+
+        return self._compute(inputs, step, until)
+
+    def answers(
+        self,
+        samples: Sequence[Arrays],
+        *,
+        float_layers: Collection[str] = (),
+        only: Collection[str] | None = None,
+        quantized: bool = True,
+    ) -> list[Arrays]:
+        """Outputs for each of several samples, computed in batches where the program allows.
+
+        Args:
+            samples: Each as :meth:`run` takes it.
+            float_layers: See :meth:`run`.
+            only: See :meth:`run`.
+            quantized: False for the float program's answers.
+        """
+        found: list[Arrays] = []
+        for batch in self.batches(samples):
+            joined = _joined(batch)
+            answer = (
+                self.run(joined, float_layers=float_layers, only=only)
+                if quantized
+                else self.run_float(joined)
+            )
+            found += [answer] if len(batch) == 1 else _parted(answer, batch)
+        return found
+
+    def alone(self, samples: Sequence[Arrays]) -> Iterator[tuple[SimulatedLayer, list[Arrays]]]:
+        """Outputs with each layer by itself quantized, layer by layer.
+
+        What lies in front of a layer is computed once for all that lie behind.
+
+        Args:
+            samples: Each as :meth:`run` takes it.
+        """
+        batches = self.batches(samples)
+        choices = {layer: self._chosen((), (layer.path,)) for layer in self.layers}
+        place = {node: index for index, node in enumerate(self.network.nodes)}
+
+        def start(layer: SimulatedLayer) -> Node:
+            rounded = {group.head for group in choices[layer].groups} | choices[layer].halved
+            return min((*rounded, layer.nodes[0]), key=place.__getitem__)
+
+        with torch.inference_mode(), sample_errors():
+            tensors = [self._tensors(_joined(batch)) for batch in batches]
+            walks = [Walk(self.network, given, self._values, plain) for given in tensors]
+        for layer in sorted(self.layers, key=lambda one: place[start(one)]):
+            found: list[Arrays] = []
+            with torch.inference_mode(), sample_errors():
+                for walk, batch in zip(walks, batches, strict=True):
+                    walk.advance(start(layer))
+                    results = walk.fork(self._step(choices[layer])).finish()
+                    answer = self._named(results)
+                    found += [answer] if len(batch) == 1 else _parted(answer, batch)
+            yield layer, found
+
+    def walks(self, batches: Sequence[Arrays]) -> list[QuantizedWalk]:
+        """Walks through the quantized network, one a batch, that stop where they are told to.
+
+        Biases in :attr:`folded` that are changed meanwhile count from then on.
+        """
+        step = [self._step(self._chosen((), None)) for _ in batches]
+        return [
+            QuantizedWalk(Walk(self.network, self._tensors(batch), self._values, one), one)
+            for batch, one in zip(batches, step, strict=True)
+        ]
+
+    def batches(self, samples: Sequence[Arrays]) -> list[list[Arrays]]:
+        """Samples put together as far as the program computes several at once rightly."""
+        alike = len({_shapes(sample) for sample in samples}) == 1
+        size = _BATCH if alike and len(samples) > 1 and self._takes_batches(samples) else 1
+        return [list(samples[start : start + size]) for start in range(0, len(samples), size)]
+
+    def _takes_batches(self, samples: Sequence[Arrays]) -> bool:
+        if self._batched is None:
+            self._batched = self._batches_agree(samples[:2])
+        return self._batched
+
+    def _batches_agree(self, pair: Sequence[Arrays]) -> bool:
+        sizes = {len(value) if value.ndim else 0 for value in pair[0].values()}
+        if len(sizes) != 1 or 0 in sizes:
+            return False
+        apart = [self.run_float(sample) for sample in pair]
+        try:
+            together = self.run_float(_joined(pair))
+        except InputSpecError:
+            return False
+        for name, value in together.items():
+            expected = np.concatenate([np.atleast_1d(answer[name]) for answer in apart])
+            if value.shape != expected.shape:
+                return False
+            reach = float(np.abs(expected).max(initial=0))
+            if not np.allclose(value, expected, rtol=1e-3, atol=1e-4 * reach):
+                return False
+        return True
+
+    def _layers(self) -> tuple[SimulatedLayer, ...]:
+        by_path: dict[str, list[OperatorGroup]] = {}
+        for group in self.groups:
+            if group.weight is not None:
+                by_path.setdefault(group.path, []).append(group)
+        layers = []
+        for path, groups in by_path.items():
+            # A module that is called twice holds its weights once.
+            weights = {group.weight for group in groups if group.weight is not None}
+            count = sum(self._values[weight].numel() for weight in weights)
+            nodes = tuple(group.head for group in groups)
+            layers.append(SimulatedLayer(path, groups[0].operator, count, nodes))
+        return tuple(layers)
+
+    def _fold(self, group: OperatorGroup) -> Folded:
+        folded = fold_norm(group, self._values)
+        quant = self.spec.weights
+        if quant is not None:
+            folded.weight = fake_quantize_weight(
+                folded.weight, quant, transposed=group.transposed, groups=group.groups
+            )
+        elif self.spec.precision == "fp16":
+            folded.weight = halved(folded.weight)
+        return folded
+
+    def _calibrate(self, samples: Iterable[Arrays]) -> dict[str, Range]:
+        tensors = (self._tensors(sample) for sample in samples)
+        wanted = tensors_to_round(self.groups)
+        return observed_ranges(self.network, self._values, tensors, wanted, self.spec)
+
+    def _chosen(self, float_layers: tuple[str, ...], only: tuple[str, ...] | None) -> Choice:
+        key = (frozenset(float_layers), None if only is None else frozenset(only))
+        if key not in self._choices:
+            self._check_paths((*float_layers, *(only or ())))
+            self._choices[key] = self._choose(float_layers, only)
+        return self._choices[key]
+
+    def _choose(self, float_layers: tuple[str, ...], only: tuple[str, ...] | None) -> Choice:
+        def wanted(path: str) -> bool:
+            if self.spec.keeps_float(path) or _below(path, float_layers):
+                return False
+            return only is None or _below(path, only)
+
+        groups = choose_groups(
+            self.network,
+            self.groups,
+            static=self.spec.static,
+            wanted=lambda group: wanted(group.path),
+        )
+        if self.spec.precision != "fp16":
+            return Choice(groups)
+        nodes = self.network.nodes
+        return Choice(groups, frozenset(node for node in nodes if wanted(layer_path(node))))
+
+    def _check_paths(self, paths: Iterable[str]) -> None:
+        known = [group.path for group in self.groups]
+        for path in paths:
+            if not any(_below(other, (path,)) for other in known):
+                raise UnknownNameError("layer", path, known)
+
+    def _compute(self, inputs: Arrays, step: Any, until: Node | None) -> Arrays:
+        tensors = self._tensors(inputs)
+        with torch.inference_mode(), sample_errors():
+            found = self.network.compute(tensors, self._values, step, until=until)
+        return {} if until is not None else self._named(found)
+
+    def _named(self, outputs: Sequence[Tensor]) -> Arrays:
+        return {name: value.numpy() for name, value in zip(self.outputs, outputs, strict=True)}
+
+    def _step(
+        self, choice: Choice, watch: Callable[[Node, Any], None] | None = None
+    ) -> SimulatedStep:
+        return SimulatedStep(self.network, self.spec, choice, self.folded, self.ranges, watch)
+
+    def _tensors(self, inputs: Arrays) -> list[Tensor]:
+        missing = [name for name in self.inputs if name not in inputs]
+        if missing:
+            raise InputSpecError(
+                f"a sample has no input {missing[0]!r}",
+                remedy=f"the program takes {', '.join(self.inputs)}",
+            )
+        return [torch.from_numpy(np.asarray(inputs[name], order="C")) for name in self.inputs]
+
+
+def _below(path: str, kept: Iterable[str]) -> bool:
+    return any(path == other or path.startswith(f"{other}.") for other in kept)
+
+
+def _shapes(sample: Arrays) -> tuple[Any, ...]:
+    return tuple(sorted((name, value.shape, str(value.dtype)) for name, value in sample.items()))
+
+
+def _joined(samples: Sequence[Arrays]) -> Arrays:
+    if len(samples) == 1:
+        return samples[0]
+    return {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
+
+
+def _parted(answer: Arrays, batch: Sequence[Arrays]) -> list[Arrays]:
+    """The outputs of a batch, sample by sample."""
+    ends = np.cumsum([len(next(iter(sample.values()))) for sample in batch])[:-1]
+    parts = {name: np.split(value, ends) for name, value in answer.items()}
+    return [{name: pieces[place] for name, pieces in parts.items()} for place in range(len(batch))]

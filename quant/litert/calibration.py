@@ -1,0 +1,213 @@
+"""What the tensors of a float ``.tflite`` are on samples: ranges, and moments of vectors."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgesdk.errors import DataError, MissingBackendError, QuantizationError
+from quant.litert.file import LitertModel
+from quant.litert.layers import LitertLayer
+from quant.litert.windows import input_vectors
+from quant.plan import Arrays
+from quant.ranges import RangeObserver
+from quant.rounding import InputMoments
+
+__all__ = ["Calibration", "calibrate", "checked_samples", "float_runs", "measurable"]
+
+#: Padding that must lose against every value is written as the smallest float.
+_PADDING = 3e38
+#: Inputs of one output channel up to which their second moments are worth their memory.
+_MOST_INPUTS = 2304
+#: What stands in for a range that is one point: integers need some width to stand for zero.
+_WIDTH = 1.0
+#: NumPy's types of a face.
+_FACE = {"FLOAT32": np.float32, "FLOAT16": np.float16, "INT32": np.int32, "INT64": np.int64}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was seen.
+
+    Attributes:
+        ranges: Lowest and highest value to represent, by index of the tensor.
+        moments: Of what the rows of a layer's weights are multiplied by, by index of its operator.
+    """
+
+    ranges: dict[int, tuple[float, float]] = field(default_factory=dict)
+    moments: dict[int, InputMoments] = field(default_factory=dict)
+
+
+def checked_samples(model: LitertModel, samples: Sequence[Arrays], where: str) -> list[Arrays]:
+    """Samples in the types of a model's inputs.
+
+    Args:
+        model: The float model.
+        samples: Arrays by input name.
+        where: What the samples are, for messages.
+
+    Raises:
+        DataError: One lacks an input, has another shape, or holds NaN or infinity.
+    """
+    found = []
+    for number, sample in enumerate(samples):
+        arrays: Arrays = {}
+        for name, index in model.inputs.items():
+            place = f"{where} {number}"
+            if name not in sample:
+                raise DataError(
+                    f"{place} has no {name!r}", remedy=f"give {', '.join(model.inputs)}"
+                )
+            tensor, array = model.tensors[index], np.asarray(sample[name])
+            sizes = model.free.get(index, tensor.shape)
+            if len(sizes) != array.ndim or any(
+                size not in (-1, given) for size, given in zip(sizes, array.shape, strict=True)
+            ):
+                raise DataError(
+                    f"{name!r} of {place} is {list(array.shape)}, not {list(sizes)}",
+                    remedy="prepare it as for the float model",
+                )
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise DataError(
+                    f"{name!r} of {place} holds NaN or infinity", remedy="leave that sample out"
+                )
+            arrays[name] = np.ascontiguousarray(array, _FACE.get(tensor.dtype, array.dtype))
+        found.append(arrays)
+    return found
+
+
+def float_runs(
+    path: Path, model: LitertModel, samples: Sequence[Arrays]
+) -> Iterator[Callable[[int], np.ndarray]]:
+    """Run a float model, with all its tensors kept.
+
+    Args:
+        path: The ``.tflite`` file.
+        model: What it holds.
+        samples: See :func:`checked_samples`.
+
+    Yields:
+        After each sample, what gives the values of a tensor by its index.
+
+    Raises:
+        MissingBackendError: ``ai_edge_litert`` is not installed.
+        QuantizationError: The interpreter refuses the model.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise MissingBackendError("ai_edge_litert", "litert") from error
+    try:
+        with warnings.catch_warnings():
+            # Keeping all tensors costs memory, says the interpreter: that is what they are for.
+            warnings.simplefilter("ignore")
+            interpreter: Any = Interpreter(
+                model_content=path.read_bytes(),
+                num_threads=1,
+                experimental_preserve_all_tensors=True,
+            )
+            interpreter.allocate_tensors()
+        shapes = {name: model.tensors[index].shape for name, index in model.inputs.items()}
+        for sample in samples:
+            given = {name: array.shape for name, array in sample.items()}
+            if given != shapes:
+                for name, shape in given.items():
+                    interpreter.resize_tensor_input(model.inputs[name], shape)
+                interpreter.allocate_tensors()
+                shapes = given
+            for name, array in sample.items():
+                interpreter.set_tensor(model.inputs[name], array)
+            interpreter.invoke()
+            yield interpreter.get_tensor
+    except (OSError, RuntimeError, ValueError) as error:
+        raise QuantizationError(
+            f"LiteRT cannot run {path.name}: {(str(error).splitlines() or ['no reason'])[0]}",
+            remedy="the float artefact must run before it can be quantized",
+        ) from error
+
+
+def measurable(model: LitertModel) -> list[int]:
+    """Tensors that have ranges: the floats that a model takes or computes."""
+    used = {
+        index for operator in model.operators for index in (*operator.present, *operator.outputs)
+    }
+    used |= {*model.inputs.values(), *model.outputs.values()}
+    return [
+        tensor.index
+        for tensor in model.tensors
+        if tensor.dtype == "FLOAT32" and not tensor.constant and tensor.index in used
+    ]
+
+
+def calibrate(
+    path: Path,
+    model: LitertModel,
+    samples: Sequence[Arrays],
+    *,
+    tensors: Collection[int] = (),
+    layers: Sequence[LitertLayer] = (),
+    method: str = "min_max",
+    bits: int = 8,
+) -> Calibration:
+    """Take ranges of tensors, and moments of what the weights of layers are multiplied by.
+
+    Args:
+        path: The float ``.tflite`` file.
+        model: What it holds.
+        samples: See :func:`checked_samples`.
+        tensors: Those to take ranges of.
+        layers: Those to take moments for; one with very many inputs gets none.
+        method: One of :data:`quant.spec.RANGE_METHODS`.
+        bits: Bits of the integers that a range is for.
+
+    Raises:
+        DataError: A tensor held NaN or infinity.
+        MissingBackendError: See :func:`float_runs`.
+        QuantizationError: See :func:`float_runs`.
+    """
+    observers = {index: RangeObserver(method, bits) for index in tensors}
+    wanted = [
+        layer
+        for layer in layers
+        if layer.kind in ("conv2d", "depthwise", "linear") and _inputs(layer) <= _MOST_INPUTS
+    ]
+    moments: dict[int, InputMoments] = {}
+    for values in float_runs(path, model, samples):
+        for index, observer in observers.items():
+            observer.add(_counted(values(index), model.tensors[index].name))
+        for layer in wanted:
+            vectors = input_vectors(layer, values(layer.activation))
+            if vectors is None:
+                continue
+            groups, count, inputs = vectors.shape
+            own = moments.setdefault(layer.operator.index, InputMoments.empty(groups, inputs))
+            own.second += np.swapaxes(vectors, 1, 2) @ vectors
+            own.total += vectors.sum(axis=1, dtype=np.float64)
+            own.count += count
+    ranges = {index: _widened(*observer.range()) for index, observer in observers.items()}
+    return Calibration(ranges, moments)
+
+
+def _inputs(layer: LitertLayer) -> int:
+    return layer.weights // layer.weight.shape[layer.axis]
+
+
+def _counted(values: np.ndarray, name: str) -> np.ndarray:
+    if np.isnan(values).any():
+        raise DataError(
+            f"tensor {name.split(';')[-1]!r} held NaN while ranges were taken",
+            remedy="look for samples the model cannot compute on",
+        )
+    if np.abs(values).max(initial=0.0) < _PADDING:
+        return values
+    kept = values[np.abs(values) < _PADDING]
+    return kept if kept.size else np.zeros(1, np.float32)
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    return (low, high) if high > low else (low, low + _WIDTH)

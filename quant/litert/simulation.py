@@ -1,0 +1,176 @@
+"""A quantized ``.tflite`` computed a second time: its integers decoded, its arithmetic in floats.
+
+Nothing here calls the interpreter. Every operator takes decoded floats, is computed by torch, and
+its result is rounded to the scale the file gives for it. A kernel that computes wrongly, or a scale
+that was lost on the way, shows as a difference between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgesdk.errors import DataError, QuantizationError
+from quant.litert.file import ABSENT, LitertModel, LitertOperator, LitertTensor, read_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from quant.plan import Arrays
+
+__all__ = ["Simulation", "simulate"]
+
+#: Operators that compute on integers with integer weights and round what floats they are given.
+_PRODUCTS = frozenset(
+    {"BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
+)
+#: Place of what is rounded, and of the weight.
+_PLACES = {"TRANSPOSE_CONV": (2, 1)}
+#: Operators that multiply matrices.
+_BY_ROW = frozenset({"BATCH_MATMUL", "FULLY_CONNECTED"})
+
+
+class Simulation:
+    """A quantized model ready to be computed.
+
+    Args:
+        path: The ``.tflite`` file.
+
+    Raises:
+        MissingBackendError: ``ai_edge_litert`` is not installed.
+        QuantizationError: It is no LiteRT model, or holds an operator that is not known here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import torch
+
+        from quant.litert import grid
+        from quant.litert.convolutions import CONVOLUTIONS
+        from quant.litert.operators import OPERATORS
+
+        self._grid = grid
+        self._functions = {**OPERATORS, **CONVOLUTIONS}
+        self.model = read_model(path)
+        missing = sorted(
+            {operator.name for operator in self.model.operators} - self._functions.keys()
+        )
+        if missing:
+            raise QuantizationError(
+                f"{path.name} holds {', '.join(missing)}, which cannot be simulated",
+                remedy="keep the layers around it float, or rewrite it in the model",
+            )
+        self._constants = {
+            tensor.index: torch.from_numpy(np.array(tensor.values()))
+            for tensor in self.model.tensors
+            if tensor.constant
+        }
+        self._last_use = _last_use(self.model)
+
+    def run(self, inputs: Mapping[str, np.ndarray], *, keep_all: bool = False) -> Arrays:
+        """Compute one sample.
+
+        Args:
+            inputs: Arrays by input name, as the float model takes them; what an int8 input takes is
+                rounded to its scale.
+            keep_all: Whether to give every computed tensor by its name, not only the outputs.
+
+        Returns:
+            Outputs by their names in the signature; integers that stand for floats are decoded.
+
+        Raises:
+            DataError: An input is missing.
+            QuantizationError: An operator is used in a form that is not known here.
+        """
+        import torch
+
+        values: dict[int, Tensor] = dict(self._constants)
+        for name, index in self.model.inputs.items():
+            if name not in inputs:
+                raise DataError(f"there is no {name!r}", remedy="give every input of the model")
+            given = torch.from_numpy(np.ascontiguousarray(inputs[name]))
+            values[index] = self._grid.on_grid(self.model.tensors[index], given)
+        kept: Arrays | None = {} if keep_all else None
+        with torch.inference_mode():
+            for operator in self.model.operators:
+                self._step(operator, values)
+                if kept is not None:
+                    for index in operator.outputs:
+                        kept[self.model.tensors[index].name] = values[index].numpy()
+                for spent in self._last_use[operator.index]:
+                    values.pop(spent, None)
+        if kept is not None:
+            return kept
+        return {name: values[index].numpy() for name, index in self.model.outputs.items()}
+
+    def _step(self, operator: LitertOperator, values: dict[int, Tensor]) -> None:
+        taken = [values[index] if index != ABSENT else None for index in operator.inputs]
+        if operator.name in _PRODUCTS:
+            self._round_dynamically(operator, taken)
+            if self.model.tensors[operator.outputs[0]].quantized:
+                # Sums of products of integers come out exact, as those of the kernels are.
+                taken = [_exact(value) for value in taken]
+        function: Callable[..., Tensor | list[Tensor]] = self._functions[operator.name]
+        try:
+            results = function(operator.options, *taken)
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise QuantizationError(
+                f"{operator.name} {operator.index} cannot be simulated: "
+                f"{(str(error).splitlines() or [type(error).__name__])[0][:200]}"
+            ) from error
+        listed = results if isinstance(results, list) else [results]
+        for index, result in zip(operator.outputs, listed, strict=True):
+            tensor = self.model.tensors[index]
+            values[index] = self._grid.put_result(self.model, operator, tensor, result)
+
+    def _round_dynamically(self, operator: LitertOperator, taken: list[Tensor | None]) -> None:
+        place, weight = _PLACES.get(operator.name, (0, 1))
+        tensors = [self.model.tensors[operator.inputs[slot]] for slot in (place, weight)]
+        value = taken[place]
+        if value is not None and tensors[0].dtype == "FLOAT32" and tensors[1].quantized:
+            width = value.shape[-1] if _by_row(operator, tensors[1]) else value[0].numel()
+            rows = self._grid.rounded_rows(value.reshape(-1, width))
+            taken[place] = rows.reshape(value.shape)
+
+
+def _exact(value: Tensor | None) -> Tensor | None:
+    return value.double() if value is not None and value.is_floating_point() else value
+
+
+def _by_row(operator: LitertOperator, weight: LitertTensor) -> bool:
+    """Whether each row of what an operator takes has a range of its own, or only each sample."""
+    if operator.name != "CONV_2D":
+        return operator.name in _BY_ROW
+    # XNNPACK computes a window of one value that visits every place as a product of matrices; what
+    # has 4-bit weights it leaves to the interpreter's own kernel, which does not.
+    options = operator.options
+    whole = weight.shape[1:3] == (1, 1) and (options.strideH, options.strideW) == (1, 1)
+    return whole and weight.bits == 8
+
+
+def simulate(path: Path, inputs: Mapping[str, np.ndarray], *, keep_all: bool = False) -> Arrays:
+    """Compute one sample with a quantized model; see :meth:`Simulation.run`.
+
+    Args:
+        path: The ``.tflite`` file.
+        inputs: Arrays by input name.
+        keep_all: Whether to give every computed tensor by its name, not only the outputs.
+    """
+    return Simulation(path).run(inputs, keep_all=keep_all)
+
+
+def _last_use(model: LitertModel) -> list[list[int]]:
+    """For each operator the tensors that nobody needs behind it."""
+    last = {
+        tensor: operator.index
+        for operator in model.operators
+        for tensor in (*operator.present, *operator.outputs)
+    }
+    spent: list[list[int]] = [[] for _ in model.operators]
+    kept = set(model.outputs.values())
+    for tensor, operator in last.items():
+        if tensor not in kept:
+            spent[operator].append(tensor)
+    return spent

@@ -1,0 +1,112 @@
+"""Inputs and outputs of a quantized ONNX model as int8 numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from quant.onnx.graph import OnnxGraph
+from quant.plan import FaceScale
+from quant.ranges import scale_and_zero_point
+
+__all__ = ["face_floats", "face_integers", "make_int8_faces"]
+
+#: ``TensorProto.FLOAT`` and ``TensorProto.INT8``.
+_FLOAT, _INT8 = 1, 3
+
+
+def face_integers(array: np.ndarray, face: FaceScale) -> np.ndarray:
+    """Floats as the int8 numbers that an input takes."""
+    numbers = np.rint(array / np.float32(face.scale)) + face.zero_point
+    return np.clip(numbers, -128, 127).astype(np.int8)
+
+
+def face_floats(array: np.ndarray, face: FaceScale) -> np.ndarray:
+    """What the int8 numbers of an output stand for."""
+    return (array.astype(np.float32) - face.zero_point) * np.float32(face.scale)
+
+
+def make_int8_faces(
+    graph: OnnxGraph, ranges: Mapping[str, tuple[float, float]]
+) -> tuple[FaceScale, ...]:
+    """Have a model take and give int8 numbers in place of floats.
+
+    Inside, the bytes have no sign, and where a float operator comes first or last there are none:
+    a pair of operators at each face turns the face's numbers into the model's. Its scale is the one
+    the model uses there itself, so that nothing is rounded twice.
+
+    Args:
+        graph: Changed in place; its activations are quantized.
+        ranges: Ranges of its inputs and outputs.
+
+    Returns:
+        The scales, inputs first; tensors that are no floats stay as they are.
+    """
+    faces = []
+    for value in graph.inputs:
+        if value.type.tensor_type.elem_type == _FLOAT:
+            faces.append(_input(graph, value, ranges[value.name]))
+    for value in graph.graph.output:
+        if value.type.tensor_type.elem_type == _FLOAT:
+            faces.append(_output(graph, value, ranges[value.name]))
+    return tuple(faces)
+
+
+def _constants(graph: OnnxGraph, face: FaceScale) -> list[str]:
+    name = face.name
+    return [
+        graph.constant(f"{name}_face_scale", np.asarray(face.scale, np.float32)),
+        graph.constant(f"{name}_face_zero_point", np.asarray(face.zero_point, np.int8)),
+    ]
+
+
+def _face(graph: OnnxGraph, name: str, nodes: list[Any], limits: tuple[float, float]) -> FaceScale:
+    """The scale of the bytes that the model has at a face inside, else that of its range."""
+    for node in nodes:
+        if node is None or node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        array = graph.array(node.input[2])
+        # Bytes without sign are the same numbers, moved by half their range.
+        moved = {np.dtype(np.int8): 0, np.dtype(np.uint8): 128}.get(array.dtype)
+        if moved is not None and array.size == 1:
+            return FaceScale(name, float(graph.array(node.input[1])), int(array) - moved)
+    scale, zero_point = scale_and_zero_point(*limits)
+    return FaceScale(name, float(np.float32(scale)), zero_point)
+
+
+def _input(graph: OnnxGraph, value: Any, limits: tuple[float, float]) -> FaceScale:
+    name = value.name
+    users = graph.consumers().get(name, [])
+    face = _face(graph, name, users, limits)
+    value.type.tensor_type.elem_type = _INT8
+    floats = graph.fresh(f"{name}_floats")
+    if users:
+        inputs = [name, *_constants(graph, face)]
+        decode = graph.node("DequantizeLinear", inputs, floats, name=f"{name}_face")
+        graph.put_before(users[0], [decode])
+        _rewire(name, floats, users)
+        graph.replace({})
+    return face
+
+
+def _output(graph: OnnxGraph, value: Any, limits: tuple[float, float]) -> FaceScale:
+    name = value.name
+    source = graph.producers().get(name)
+    users = graph.consumers().get(name, [])
+    face = _face(graph, name, [source], limits)
+    value.type.tensor_type.elem_type = _INT8
+    floats = graph.fresh(f"{name}_floats")
+    _rewire(name, floats, users)
+    if source is not None:
+        source.output[list(source.output).index(name)] = floats
+    inputs = [floats, *_constants(graph, face)]
+    graph.graph.node.append(graph.node("QuantizeLinear", inputs, name, name=f"{name}_face"))
+    graph.drop_unused()
+    return face
+
+
+def _rewire(old: str, new: str, nodes: list[Any]) -> None:
+    for node in nodes:
+        node.input[:] = [new if name == old else name for name in node.input]

@@ -1,0 +1,86 @@
+"""An ONNX model in half precision behind float faces, by ONNX Runtime's own converter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from edgesdk.errors import MissingBackendError, QuantizationError
+from quant.onnx.calibration import first_line
+from quant.onnx.graph import OnnxGraph
+
+__all__ = ["in_half_precision"]
+
+#: How the converter's names of casts end.
+_TO_HALF, _TO_SINGLE = "_cast_to_fp16_node", "_cast_to_fp32_node"
+
+
+def in_half_precision(graph: OnnxGraph, kept: Iterable[str]) -> OnnxGraph:
+    """Convert weights and arithmetic to half precision.
+
+    Args:
+        graph: The float model; used up.
+        kept: Names of nodes that stay in single precision.
+
+    Raises:
+        MissingBackendError: ONNX Runtime is not installed.
+        QuantizationError: Its converter failed.
+    """
+    try:
+        from onnxruntime.quantization.onnx_model import ONNXModel
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+    except ImportError as error:
+        raise MissingBackendError("onnxruntime", "onnx") from error
+    # With a note on its type, a weight of a kept node would be rounded all the same.
+    noted = [value for value in graph.graph.value_info if not graph.is_constant(value.name)]
+    del graph.graph.value_info[:]
+    graph.graph.value_info.extend(noted)
+    try:
+        model = convert_float_to_float16(
+            graph.model, keep_io_types=True, node_block_list=sorted(kept)
+        )
+    except Exception as error:
+        raise QuantizationError(
+            f"ONNX Runtime's half precision failed: {first_line(error)}",
+            remedy="use another recipe for onnx",
+        ) from error
+    _drop_repeated(model.graph)
+    # Its casts at the faces stand behind everything else.
+    sorted_model = ONNXModel(model)
+    sorted_model.topological_sort()
+    half = OnnxGraph(sorted_model.model)
+    _skip_round_trips(half)
+    return half
+
+
+def _drop_repeated(graph: Any) -> None:
+    """Drop casts that were written once for each of several kept users."""
+    seen: set[str] = set()
+    kept = []
+    for node in graph.node:
+        if node.output[0] not in seen:
+            kept.append(node)
+        seen.update(node.output)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _skip_round_trips(graph: OnnxGraph) -> None:
+    """Let kept nodes hand each other single precision, not halves of it."""
+    producers = graph.producers()
+    straight: dict[str, str] = {}
+    for node in graph.graph.node:
+        before = producers.get(node.input[0]) if node.op_type == "Cast" else None
+        # The converter's own casts alone: the model's may start from integers.
+        if before is not None and before.name.endswith(_TO_HALF) and node.name.endswith(_TO_SINGLE):
+            straight[node.output[0]] = before.input[0]
+    for node in graph.graph.node:
+        node.input[:] = [straight.get(name, name) for name in node.input]
+    needed = {name for node in graph.graph.node for name in node.input}
+    needed.update(value.name for value in graph.graph.output)
+    unused = [
+        node.name
+        for node in graph.graph.node
+        if node.op_type == "Cast" and node.output[0] not in needed
+    ]
+    graph.replace({name: [] for name in unused})

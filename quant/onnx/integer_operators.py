@@ -1,0 +1,166 @@
+"""ONNX operators on integers, by the letter of the standard, in torch.
+
+Products of integers are summed up in double precision, which is exact for every sum that 32 bits
+can hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from edgesdk.errors import QuantizationError
+from quant.onnx.graph import attribute
+from quant.onnx.windows import window_of
+
+__all__ = ["INTEGER_ARITHMETIC", "Operator", "centred", "convolve_exactly", "given"]
+
+#: Takes a node and its inputs (None where one is left out), gives its outputs.
+Operator = Callable[[Any, list[Tensor | None]], list[Tensor]]
+
+_CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {
+    1: functional.conv1d,
+    2: functional.conv2d,
+    3: functional.conv3d,
+}
+
+
+def given(inputs: list[Tensor | None], place: int) -> Tensor:
+    """An input that the operator cannot do without."""
+    tensor = inputs[place] if place < len(inputs) else None
+    if tensor is None:
+        raise QuantizationError(f"an operator lacks its input {place}")
+    return tensor
+
+
+def _optional(inputs: list[Tensor | None], place: int) -> Tensor | None:
+    return inputs[place] if place < len(inputs) else None
+
+
+def _spread(node: Any, numbers: Tensor, like: Tensor) -> Tensor:
+    """Scales or zero points in a shape that spreads over a tensor."""
+    if numbers.dim() == 0 or numbers.numel() == 1:
+        return numbers.reshape([1] * like.dim())
+    axis = int(attribute(node, "axis", 1))
+    block = int(attribute(node, "block_size", 0))
+    if block:
+        spread = numbers.repeat_interleave(block, dim=axis)
+        return spread.narrow(axis, 0, like.shape[axis])
+    shape = [1] * like.dim()
+    shape[axis] = -1
+    return numbers.reshape(shape)
+
+
+def _quantize(node: Any, inputs: list[Tensor | None]) -> list[Tensor]:
+    x, scale = given(inputs, 0), given(inputs, 1)
+    zero_point = _optional(inputs, 2)
+    kind = zero_point.dtype if zero_point is not None else torch.uint8
+    limits = torch.iinfo(kind)
+    steps = torch.round(x.float() / _spread(node, scale.float(), x))
+    if zero_point is not None:
+        steps = steps + _spread(node, zero_point.float(), x)
+    return [steps.clamp(limits.min, limits.max).to(kind)]
+
+
+def _dequantize(node: Any, inputs: list[Tensor | None]) -> list[Tensor]:
+    x, scale = given(inputs, 0), given(inputs, 1)
+    zero_point = _optional(inputs, 2)
+    # Biases have 32 bits, more than a float holds.
+    numbers = x.double()
+    if zero_point is not None:
+        numbers = numbers - _spread(node, zero_point.double(), x)
+    return [(numbers * _spread(node, scale.double(), x)).to(scale.dtype)]
+
+
+def _dynamic_quantize(node: Any, inputs: list[Tensor | None]) -> list[Tensor]:
+    x = given(inputs, 0).float()
+    low, high = x.amin().clamp(max=0), x.amax().clamp(min=0)
+    scale = (high - low) / 255
+    if float(scale) == 0:
+        scale = torch.ones_like(scale)
+    zero_point = torch.round((-low / scale).clamp(0, 255))
+    numbers = (torch.round(x / scale) + zero_point).clamp(0, 255)
+    return [numbers.to(torch.uint8), scale, zero_point.to(torch.uint8)]
+
+
+def centred(x: Tensor, zero_point: Tensor | None, axis: int) -> Tensor:
+    """Integers less their zero point, which may be one for each place of an axis."""
+    if zero_point is None:
+        return x.double()
+    if zero_point.numel() > 1:
+        shape = [1] * x.dim()
+        shape[axis] = -1
+        return x.double() - zero_point.double().reshape(shape)
+    return x.double() - zero_point.double().reshape(())
+
+
+def convolve_exactly(node: Any, x: Tensor, weight: Tensor) -> Tensor:
+    """A convolution of whole numbers, in double precision.
+
+    Args:
+        node: Tells how the kernel moves.
+        x: The image; it is padded with zeros.
+        weight: The kernel.
+    """
+    window = window_of(node, weight.shape[2:], x.shape[2:])
+    return _CONVOLUTIONS[x.dim() - 2](
+        functional.pad(x, window.torch_padding),
+        weight,
+        None,
+        window.strides,
+        0,
+        window.dilations,
+        int(attribute(node, "group", 1)),
+    )
+
+
+def _convolve(node: Any, inputs: list[Tensor | None]) -> list[Tensor]:
+    # What is padded stands for zero, so the padding comes after the zero point is taken off.
+    x = centred(given(inputs, 0), _optional(inputs, 2), 0)
+    weight = centred(given(inputs, 1), _optional(inputs, 3), 0)
+    return [convolve_exactly(node, x, weight).to(torch.int32)]
+
+
+def _multiply(node: Any, inputs: list[Tensor | None]) -> list[Tensor]:
+    left = centred(given(inputs, 0), _optional(inputs, 2), -2)
+    right = centred(given(inputs, 1), _optional(inputs, 3), -1)
+    return [(left @ right).to(torch.int32)]
+
+
+def _multiply_blocks(node: Any, inputs: list[Tensor | None]) -> list[Tensor]:
+    """``MatMulNBits``: weights of ``bits`` bits in blocks, low bits first, around their middle."""
+    x, packed, scales = given(inputs, 0), given(inputs, 1), given(inputs, 2)
+    bits, block = int(attribute(node, "bits", 4)), int(attribute(node, "block_size"))
+    rows, depth = int(attribute(node, "N")), int(attribute(node, "K"))
+    if bits not in (4, 8):
+        raise QuantizationError(f"the simulation has no MatMulNBits of {bits} bits")
+    numbers = packed.reshape(rows, -1)
+    if bits == 4:
+        numbers = torch.stack((numbers & 15, numbers >> 4), dim=-1).reshape(rows, -1)
+    blocks = numbers.reshape(rows, -1, block).float()
+    zero_points = _optional(inputs, 3)
+    middle: Tensor | float = float(2 ** (bits - 1))
+    if zero_points is not None:
+        points = zero_points.reshape(rows, -1)
+        if bits == 4:
+            points = torch.stack((points & 15, points >> 4), dim=-1).reshape(rows, -1)
+        middle = points[:, : blocks.shape[1], None].float()
+    weight = (blocks - middle) * scales.reshape(rows, -1, 1)
+    result = x @ weight.reshape(rows, -1)[:, :depth].T
+    bias = _optional(inputs, 5)
+    return [result if bias is None else result + bias]
+
+
+#: Operators by name.
+INTEGER_ARITHMETIC: dict[str, Operator] = {
+    "ConvInteger": _convolve,
+    "DequantizeLinear": _dequantize,
+    "DynamicQuantizeLinear": _dynamic_quantize,
+    "MatMulInteger": _multiply,
+    "MatMulNBits": _multiply_blocks,
+    "QuantizeLinear": _quantize,
+}

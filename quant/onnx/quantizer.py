@@ -1,0 +1,153 @@
+"""Quantized ONNX models, for ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgesdk.errors import QuantizationError, UnknownNameError
+from quant.onnx.calibration import observe_ranges
+from quant.onnx.dynamic import make_dynamic
+from quant.onnx.faces import face_floats, face_integers, make_int8_faces
+from quant.onnx.graph import OnnxGraph, is_quantized, read_model
+from quant.onnx.half import in_half_precision
+from quant.onnx.kernels import float_operators
+from quant.onnx.layers import OnnxLayer, find_layers, node_paths, read_layers
+from quant.onnx.simulation import simulate
+from quant.onnx.static import make_static, ranged_tensors
+from quant.onnx.weights import SHORT_ROW, WeightStore, round_weights, shift_biases
+from quant.plan import Arrays, FaceScale, Quantized, QuantPlan
+from quant.spec import QuantSpec
+from quant.support import require_support
+
+__all__ = ["quantize"]
+
+_ASKED = "kept float as asked"
+
+
+def quantize(artefact: Path, output: Path, plan: QuantPlan) -> Quantized:
+    """Quantize an ONNX model.
+
+    Weights are rounded one by one; where the plan has calibration samples, those of a row make good
+    each other's errors, for weight-only and dynamic recipes too.
+
+    Args:
+        artefact: The float model, converted from the plan's program.
+        output: Where the quantized one goes.
+        plan: What to do.
+
+    Raises:
+        DataError: Calibration samples that ranges cannot be taken from.
+        MissingBackendError: ``onnx`` or ``onnxruntime`` is not installed.
+        QuantizationError: The model is quantized already, or cannot be.
+        UnknownNameError: A layer that is to stay float does not exist.
+        UnsupportedRecipeError: ONNX Runtime has no such quantization.
+    """
+    spec = plan.spec
+    require_support("onnx", spec)
+    model = read_model(artefact)
+    if is_quantized(model):
+        raise QuantizationError(
+            f"{artefact.name} is quantized already", remedy="quantize the float model"
+        )
+    graph = OnnxGraph(model)
+    layers = find_layers(graph, plan.program)
+    if not layers:
+        raise QuantizationError(
+            "the model has no operator with constant weights", remedy="leave it float"
+        )
+    kept = _kept_nodes(graph, layers, spec)
+    quantized = [layer for layer in layers if layer.node not in kept]
+    reasons = dict.fromkeys(kept & {layer.node for layer in layers}, _ASKED)
+    faces: tuple[FaceScale, ...] = ()
+    if spec.precision == "fp16":
+        graph = in_half_precision(graph, kept)
+    else:
+        graph, faces, more = _with_integers(graph, quantized, kept, plan)
+        reasons |= more
+    graph.save(output)
+    found = read_layers(graph, layers, reasons)
+    return Quantized(
+        layers=found,
+        float_operators=float_operators(graph, kept) if spec.static else {},
+        simulated=tuple(_simulated(graph.model, sample, faces, plan) for sample in plan.samples),
+        faces=faces,
+        notes=tuple(_notes(found, spec)),
+    )
+
+
+def _kept_nodes(graph: OnnxGraph, layers: Sequence[OnnxLayer], spec: QuantSpec) -> set[str]:
+    paths = node_paths(graph) | {layer.node: layer.path for layer in layers}
+    for asked in spec.float_layers:
+        if not any(path == asked or path.startswith(f"{asked}.") for path in paths.values()):
+            raise UnknownNameError("layer", asked, {layer.path for layer in layers})
+    return {name for name, path in paths.items() if path and spec.keeps_float(path)}
+
+
+def _with_integers(
+    graph: OnnxGraph, layers: list[OnnxLayer], kept: set[str], plan: QuantPlan
+) -> tuple[OnnxGraph, tuple[FaceScale, ...], dict[str, str]]:
+    spec = plan.spec
+    if spec.weights is None:
+        raise QuantizationError(
+            f"{spec.name} stores no weights as integers", remedy="use a named recipe"
+        )
+    if spec.static and spec.weights.block:
+        raise QuantizationError(
+            "ONNX Runtime's integer kernels take one scale for each output channel, no blocks",
+            remedy="use granularity='channel'",
+        )
+    ranges: dict[str, tuple[float, float]] = {}
+    if spec.static and spec.activations is not None:
+        ranges = observe_ranges(
+            graph, ranged_tensors(graph), plan.calibration, spec.ranges, spec.activations.bits
+        )
+    rounded = round_weights(graph, layers, spec.weights, plan.calibration)
+    shift_biases(graph, layers, rounded.shifts)
+    if spec.static and spec.activations is not None:
+        graph, reasons = make_static(
+            graph, layers, rounded, ranges, spec.activations.bits, sorted(kept)
+        )
+        faces = make_int8_faces(graph, ranges) if spec.face == "int8" else ()
+        return graph, faces, reasons
+    if spec.dynamic:
+        return graph, (), make_dynamic(graph, layers, rounded)
+    store = WeightStore(graph)
+    for layer in layers:
+        store.put(layer, rounded.rows[layer.node], rounded.bits[layer.node])
+    graph.replace({})
+    return graph, (), {}
+
+
+def _simulated(model: Any, sample: Arrays, faces: tuple[FaceScale, ...], plan: QuantPlan) -> Arrays:
+    """Answers in floats, through int8 faces where there are some."""
+    scales = {face.name: face for face in faces}
+    inputs = {
+        name: face_integers(array, scales[name]) if name in scales else array
+        for name, array in sample.items()
+        if name in plan.inputs
+    }
+    answers = simulate(model, inputs)
+    return {
+        name: face_floats(answers[name], scales[name]) if name in scales else answers[name]
+        for name in plan.outputs
+    }
+
+
+def _notes(layers: Sequence[Any], spec: QuantSpec) -> list[str]:
+    notes = []
+    bits = spec.weights.bits if spec.weights else 8
+    wide = [layer for layer in layers if layer.bits == 8 and bits < 8]
+    if wide:
+        notes.append(
+            f"{len(wide)} layers with rows of fewer than {SHORT_ROW} weights are stored in 8 bits"
+        )
+    if spec.activations is not None and spec.activations.bits == 16:
+        notes.append("ONNX Runtime computes 16-bit activations in floats that are rounded to them")
+    elif spec.static:
+        notes.append(
+            "on x86 processors without VNNI set session.x64quantprecision=1 in ONNX Runtime: "
+            "its default kernels saturate sums of 8-bit products there"
+        )
+    return notes

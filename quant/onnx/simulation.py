@@ -1,0 +1,117 @@
+"""A quantized ONNX model computed in torch: integers as written, everything else in floats.
+
+Nothing of ONNX Runtime takes part, so a kernel that computes wrongly, or a file that says something
+else than was meant, shows as a difference between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgesdk.errors import QuantizationError
+from quant.onnx.float_operators import FLOAT_OPERATORS
+from quant.onnx.fused_operators import FusedOperator, fused_operators
+from quant.onnx.graph import OnnxGraph, read_model
+from quant.onnx.integer_operators import INTEGER_ARITHMETIC
+from quant.plan import Arrays
+
+__all__ = ["simulate"]
+
+_OPERATORS = {**FLOAT_OPERATORS, **INTEGER_ARITHMETIC}
+
+
+def simulate(
+    model: Path | Any, inputs: Mapping[str, np.ndarray], *, keep_all: bool = False
+) -> Arrays:
+    """Compute a model.
+
+    Args:
+        model: An ONNX file, or a model in memory; it is left as it is.
+        inputs: Arrays by input name.
+        keep_all: Whether to answer every tensor inside too, by its name.
+
+    Returns:
+        Outputs by name.
+
+    Raises:
+        MissingBackendError: ``onnx`` is not installed.
+        QuantizationError: The model has an operator that is not known here, or an input is
+            missing.
+    """
+    if isinstance(model, Path):
+        model = read_model(model)
+    import onnx
+
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    graph = OnnxGraph(copied)
+    values: dict[str, Tensor | None] = {"": None}
+    for weight in graph.graph.initializer:
+        # A copy, because torch cannot hold read-only memory.
+        values[weight.name] = torch.from_numpy(np.array(graph.array(weight.name)))
+    for value in graph.inputs:
+        if value.name not in inputs:
+            raise QuantizationError(f"the simulation was given no input {value.name!r}")
+        values[value.name] = torch.from_numpy(np.array(inputs[value.name]))
+    results = [value.name for value in graph.graph.output]
+    fused = fused_operators(graph)
+    last_use = _last_use(graph, results, fused)
+    computed: list[str] = []
+    with torch.inference_mode():
+        for place, node in enumerate(graph.graph.node):
+            result = fused[node.name].compute(values) if node.name in fused else None
+            if result is not None:
+                values[fused[node.name].output.output[0]] = result
+                computed.append(fused[node.name].output.output[0])
+            if keep_all or result is None:
+                computed += _compute(node, values)
+            if not keep_all:
+                for name in last_use.get(place, ()):
+                    values.pop(name, None)
+    names = dict.fromkeys((*results, *computed) if keep_all else results)
+    answers: Arrays = {}
+    for name in names:
+        tensor = values.get(name)
+        if tensor is not None:
+            answers[name] = tensor.numpy()
+    return answers
+
+
+def _last_use(
+    graph: OnnxGraph, results: list[str], fused: Mapping[str, FusedOperator]
+) -> dict[int, list[str]]:
+    """Values that nothing needs any more after a node, by the node's place."""
+    last = {}
+    for place, node in enumerate(graph.graph.node):
+        inner = fused[node.name].needs if node.name in fused else ()
+        last.update({name: place for name in (*node.input, *inner) if name})
+    freed: dict[int, list[str]] = {}
+    for name, place in last.items():
+        if name not in results:
+            freed.setdefault(place, []).append(name)
+    return freed
+
+
+def _compute(node: Any, values: dict[str, Tensor | None]) -> list[str]:
+    if node.op_type == "QuantizeLinear" and node.output[0] in values:
+        # The operator in front was computed together with it.
+        return []
+    operator = _OPERATORS.get(node.op_type)
+    if operator is None:
+        raise QuantizationError(
+            f"the simulation has no operator {node.op_type} (node {node.name!r})",
+            remedy="keep that part out of the model, or check the artefact in its runtime alone",
+        )
+    results = operator(node, [values[name] for name in node.input])
+    names = []
+    for name, result in zip(node.output, results, strict=False):
+        if name:
+            values[name] = result
+            names.append(name)
+    return names

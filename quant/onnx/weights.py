@@ -1,0 +1,208 @@
+"""Constant weights of an ONNX model in few bits, decoded to floats when the model is loaded.
+
+A small integer goes through ``Cast``, ``Mul`` and ``Reshape``, not through ``DequantizeLinear``:
+ONNX Runtime folds the former into plain floats once, at load, and keeps its fastest float kernels;
+a ``DequantizeLinear`` it leaves in the graph for integer kernels to match, and without such a
+kernel decodes the weights anew in every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from quant.onnx.calibration import input_moments
+from quant.onnx.graph import OnnxGraph, attribute
+from quant.onnx.layers import OnnxLayer
+from quant.onnx.rows import from_rows, row_scales, to_rows
+from quant.plan import Arrays
+from quant.rounding import InputMoments, RoundedRows, mean_shift, round_rows
+from quant.spec import WeightQuant
+
+__all__ = ["RoundedWeights", "WeightStore", "round_weights", "shift_biases"]
+
+#: Rows of fewer weights stay in 8 bits: a scale of their own weighs as much as they would save,
+#: and these layers, depthwise ones above all, lose most by 4 bits.
+SHORT_ROW = 32
+
+
+@dataclass(frozen=True)
+class RoundedWeights:
+    """Weights of the layers of a model as integers.
+
+    Attributes:
+        rows: By node name.
+        bits: Bits of an integer, by node name.
+        shifts: What rounding takes from the mean of each output channel, by node name; only where
+            samples told.
+    """
+
+    rows: dict[str, RoundedRows] = field(default_factory=dict)
+    bits: dict[str, int] = field(default_factory=dict)
+    shifts: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def round_weights(
+    graph: OnnxGraph,
+    layers: Sequence[OnnxLayer],
+    weights: WeightQuant,
+    samples: Sequence[Arrays] = (),
+) -> RoundedWeights:
+    """Round the weights of layers to integers.
+
+    Args:
+        graph: The float model.
+        layers: Those that are to be quantized.
+        weights: How finely.
+        samples: Inputs of the model by name; with some, roundings make good each other's errors.
+    """
+    moments = input_moments(graph, layers, samples) if samples else {}
+    rounded = RoundedWeights()
+    shared: dict[tuple[str, int], RoundedRows] = {}
+    for layer in layers:
+        rows = to_rows(graph.array(layer.weight), layer)
+        bits = 8 if weights.bits < 8 and layer.fan_in < SHORT_ROW else weights.bits
+        block = weights.block if bits == weights.bits else 0
+        known: InputMoments | None = moments.get(layer.node)
+        # Layers that share weights share the integers too, those that fit the first.
+        key = (layer.weight, layer.axis)
+        if key not in shared:
+            shared[key] = round_rows(rows, bits, block, known)
+        rounded.rows[layer.node] = shared[key]
+        rounded.bits[layer.node] = bits
+        if known is not None:
+            rounded.shifts[layer.node] = mean_shift(rows, shared[key], known)
+    return rounded
+
+
+def shift_biases(
+    graph: OnnxGraph, layers: Sequence[OnnxLayer], shifts: Mapping[str, np.ndarray]
+) -> None:
+    """Give the mean that rounding took from output channels back through the biases.
+
+    Args:
+        graph: Changed in place.
+        layers: The layers.
+        shifts: One number an output channel, by node name.
+    """
+    nodes = {node.name: node for node in graph.graph.node}
+    for layer in layers:
+        node = nodes[layer.node]
+        shift = shifts.get(layer.node)
+        if shift is None or layer.kind not in ("Conv", "Gemm"):
+            continue
+        bias = node.input[2] if len(node.input) > 2 else ""
+        if layer.kind == "Gemm":
+            shift = shift * float(attribute(node, "alpha", 1.0))
+            if float(attribute(node, "beta", 1.0)) != 1.0:
+                continue
+        if bias and not graph.is_constant(bias):
+            continue
+        old = graph.array(bias) if bias else np.float32(0)
+        name = graph.constant(f"{layer.weight}_shifted_bias", (old + shift).astype(np.float32))
+        if bias:
+            node.input[2] = name
+        else:
+            node.input.append(name)
+
+
+class WeightStore:
+    """Puts rounded weights into a graph, decoded in front of the layers that use them.
+
+    Args:
+        graph: Changed in place; :meth:`OnnxGraph.replace` puts the decoding nodes there.
+    """
+
+    def __init__(self, graph: OnnxGraph) -> None:
+        self._graph = graph
+        self._nodes = {node.name: node for node in graph.graph.node}
+        self._decoded: dict[tuple[str, int], str] = {}
+
+    def put(self, layer: OnnxLayer, rows: RoundedRows, bits: int) -> None:
+        """Have a layer use its weights rounded.
+
+        Args:
+            layer: The layer.
+            rows: Its weights.
+            bits: 8, or 4 to store two in a byte.
+        """
+        node = self._nodes[layer.node]
+        key = (layer.weight, layer.axis)
+        if key not in self._decoded:
+            whole = rows.scales.shape[1] == 1
+            decode = self._decode_whole if whole else self._decode_blocks
+            name, added = decode(layer, rows, bits)
+            self._graph.put_before(node, added)
+            self._decoded[key] = name
+        node.input[layer.slot] = self._decoded[key]
+
+    def _decode_whole(
+        self, layer: OnnxLayer, rows: RoundedRows, bits: int
+    ) -> tuple[str, list[Any]]:
+        graph, base = self._graph, layer.weight
+        integers = graph.constant(f"{base}_quantized", from_rows(rows.integers, layer), bits=bits)
+        scales = graph.constant(f"{base}_scale", row_scales(rows.scales[:, 0], layer))
+        return self._scaled(base, integers, scales)
+
+    def _scaled(self, base: str, integers: str, scales: str) -> tuple[str, list[Any]]:
+        graph = self._graph
+        floats, decoded = graph.fresh(f"{base}_floats"), graph.fresh(f"{base}_decoded")
+        return decoded, [
+            graph.node("Cast", [integers], floats, name=f"{base}_cast", to=1),
+            graph.node("Mul", [floats, scales], decoded, name=f"{base}_scaling"),
+        ]
+
+    def _decode_blocks(
+        self, layer: OnnxLayer, rows: RoundedRows, bits: int
+    ) -> tuple[str, list[Any]]:
+        graph, base = self._graph, layer.weight
+        count, inputs = rows.integers.shape
+        blocks = rows.scales.shape[1]
+        missing = blocks * rows.block - inputs
+        padded = np.pad(rows.integers, ((0, 0), (0, missing)))
+        integers = graph.constant(
+            f"{base}_quantized", padded.reshape(count, blocks, rows.block), bits=bits
+        )
+        scales = graph.constant(f"{base}_scale", rows.scales[:, :, None])
+        name, added = self._scaled(base, integers, scales)
+
+        def step(operator: str, inputs: list[str], **attributes: Any) -> None:
+            nonlocal name
+            result = graph.fresh(f"{base}_{operator.lower()}")
+            added.append(
+                graph.node(
+                    operator, [name, *inputs], result, name=f"{base}_{operator}", **attributes
+                )
+            )
+            name = result
+
+        def numbers(values: Sequence[int]) -> str:
+            return graph.constant(f"{base}_shape", np.asarray(values, np.int64))
+
+        if missing:
+            step("Reshape", [numbers([count, blocks * rows.block])])
+            step("Slice", [numbers([0]), numbers([inputs]), numbers([1])])
+        front, order = _row_layout(layer)
+        step("Reshape", [numbers(front)])
+        if order != sorted(order):
+            step("Transpose", [], perm=order)
+            if layer.kind == "ConvTranspose":
+                step("Reshape", [numbers(layer.shape)])
+        return name, added
+
+
+def _row_layout(layer: OnnxLayer) -> tuple[list[int], list[int]]:
+    """The shape of the rows' weights before axes are put in order, and that order."""
+    shape = layer.shape
+    if layer.kind == "ConvTranspose":
+        front = [layer.groups, shape[1], shape[0] // layer.groups, *shape[2:]]
+        return front, [0, 2, 1, *range(3, len(front))]
+    axis = layer.axis % len(shape)
+    others = [place for place in range(len(shape)) if place != axis]
+    order = [0] * len(shape)
+    for place, source in enumerate([axis, *others]):
+        order[source] = place
+    return [shape[axis], *(shape[place] for place in others)], order

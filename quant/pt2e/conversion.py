@@ -1,0 +1,262 @@
+"""torchao's flow on an exported program: observe, calibrate, convert, export again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+from edgesdk.errors import DataError, EdgeSdkError, QuantizationError
+from quant.plan import Arrays, FaceScale, QuantPlan
+from quant.pt2e.folding import folded_module
+from quant.pt2e.observers import ActivationObserver
+
+__all__ = ["Reference", "export_again", "quantize_pt2e", "vendor_errors"]
+
+_ops = torch.ops.quantized_decomposed
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A program with its quantization written out as operators.
+
+    Attributes:
+        module: As a graph module, weights as integers; floats at its face always.
+        program: The same, exported: inputs, outputs and origins are those of the float program.
+        faces: Scales of int8 inputs and outputs.
+    """
+
+    module: GraphModule
+    program: ExportedProgram
+    faces: tuple[FaceScale, ...] = ()
+
+
+@contextmanager
+def vendor_errors(what: str, remedy: str) -> Iterator[None]:
+    """Turn whatever a vendor's package raises into our error, with its first line."""
+    try:
+        yield
+    except EdgeSdkError:
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        first = (lines or [type(error).__name__])[0][:300]
+        raise QuantizationError(f"{what}: {first}", remedy=remedy) from error
+
+
+def quantize_pt2e(plan: QuantPlan, quantizer: Any) -> Reference:
+    """Quantize the program of a plan with a quantizer of torchao's kind.
+
+    Args:
+        plan: What to do.
+        quantizer: Annotates the graph. Its ``rewrite(module)``, where it has one, is called before;
+            its ``fit(prepared)`` after calibration, to widen ranges to what the kernels take.
+
+    Raises:
+        DataError: Calibration data are missing, do not fit the program or hold NaN.
+        QuantizationError: The program is quantized already, or torchao failed on it.
+    """
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    check_calibration(plan)
+    module = folded_module(plan.program)
+    remedy = "keep the layer it names float, or choose another recipe"
+    with torch.no_grad(), vendor_errors("torchao cannot quantize the program", remedy):
+        if hasattr(quantizer, "rewrite"):
+            quantizer.rewrite(module)
+        prepared = prepare_pt2e(module, quantizer)
+        _calibrate(plan, prepared)
+        if hasattr(quantizer, "fit"):
+            quantizer.fit(prepared)
+        converted = convert_pt2e(prepared)
+        faced = converted
+        faces: tuple[FaceScale, ...] = ()
+        if plan.spec.face == "int8":
+            faced = copy.deepcopy(converted)
+            faces = _int8_faces(plan, faced)
+        program = export_again(plan, faced, [face.name for face in faces])
+    return Reference(converted, program, faces)
+
+
+def check_calibration(plan: QuantPlan) -> None:
+    """Make sure that there is something to calibrate on and that it fits the program.
+
+    Raises:
+        DataError: It does not.
+    """
+    if not plan.spec.static:
+        return
+    if not plan.calibration:
+        raise DataError(
+            f"{plan.spec.name} takes ranges from data, and there are none",
+            remedy="give calibration samples",
+        )
+    wanted = dict(zip(plan.inputs, _placeholders(plan.program), strict=True))
+    for number, sample in enumerate(plan.calibration):
+        for name, node in wanted.items():
+            where = f"calibration sample {number}"
+            if name not in sample:
+                raise DataError(f"{where} has no {name!r}", remedy=f"give {', '.join(wanted)}")
+            array, value = sample[name], node.meta["val"]
+            sizes = [size if isinstance(size, int) else None for size in value.shape]
+            fits = len(sizes) == array.ndim and all(
+                size in (None, given) for size, given in zip(sizes, array.shape, strict=True)
+            )
+            if not fits:
+                raise DataError(
+                    f"{name!r} of {where} is {list(array.shape)}, not {list(value.shape)}",
+                    remedy="prepare it as for the float model",
+                )
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise DataError(
+                    f"{name!r} of {where} holds NaN or infinity", remedy="leave that sample out"
+                )
+
+
+def _placeholders(program: ExportedProgram) -> list[Node]:
+    named = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    return [named[str(name)] for name in program.graph_signature.user_inputs]
+
+
+def _calibrate(plan: QuantPlan, prepared: GraphModule) -> None:
+    watching = [m for m in prepared.modules() if isinstance(m, ActivationObserver)]
+    samples = plan.calibration if plan.spec.static else _any_sample(plan)
+    for sample in samples:
+        prepared(*tensors(plan, sample))
+        for observer in watching:
+            observer.end_sample()
+
+
+def tensors(plan: QuantPlan, sample: Mapping[str, np.ndarray]) -> list[torch.Tensor]:
+    """One sample as the program's arguments."""
+    return [torch.from_numpy(np.array(sample[name], order="C")) for name in plan.inputs]
+
+
+def _any_sample(plan: QuantPlan) -> Sequence[Arrays]:
+    """Something to run once on: weights are looked at when the graph runs."""
+    if plan.calibration or plan.samples:
+        return [(plan.calibration or plan.samples)[0]]
+    example = plan.program.example_inputs
+    given = example[0] if example else [_zeros(node) for node in _placeholders(plan.program)]
+    return [{name: t.numpy() for name, t in zip(plan.inputs, given, strict=True)}]
+
+
+def _zeros(node: Node) -> torch.Tensor:
+    value = node.meta["val"]
+    shape = [size if isinstance(size, int) else size.node.hint for size in value.shape]
+    return torch.zeros(shape, dtype=value.dtype)
+
+
+def _int8_faces(plan: QuantPlan, module: GraphModule) -> tuple[FaceScale, ...]:
+    """Take the quantization at the edges out of the graph and leave it to the app."""
+    quantize, dequantize = _ops.quantize_per_tensor.default, _ops.dequantize_per_tensor.default
+    faces = []
+    inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
+    for name, node in zip(plan.inputs, inputs, strict=True):
+        users = list(node.users)
+        scales = {user.args[1:] for user in users}
+        if not users or any(user.target is not quantize for user in users) or len(scales) != 1:
+            raise _no_int8(name, "input")
+        for user in users:
+            user.replace_all_uses_with(node)
+            module.graph.erase_node(user)
+        (scale,) = scales
+        faces.append(FaceScale(name, float(scale[0]), int(scale[1])))
+    (output,) = (node for node in module.graph.nodes if node.op == "output")
+    results = list(output.args[0])
+    for place, (name, node) in enumerate(zip(plan.outputs, results, strict=True)):
+        if not isinstance(node, Node) or node.target is not dequantize:
+            raise _no_int8(name, "output")
+        results[place] = node.args[0]
+        faces.append(FaceScale(name, float(node.args[1]), int(node.args[2])))
+    output.args = (tuple(results),)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return tuple(faces)
+
+
+def _no_int8(name: str, kind: str) -> QuantizationError:
+    return QuantizationError(
+        f"the {kind} {name!r} cannot be int8: an operator that stays float is next to it",
+        remedy="leave the face float, or quantize the layer there",
+    )
+
+
+def export_again(plan: QuantPlan, module: GraphModule, int8: Sequence[str] = ()) -> ExportedProgram:
+    """Export a changed graph of the plan's program; operators keep their origins.
+
+    Args:
+        plan: Where it comes from.
+        module: Takes and gives what the plan's program does.
+        int8: Names of inputs that are int8 now.
+    """
+    (sample,) = _any_sample(plan)
+    given = [
+        tensor.to(torch.int8) if name in int8 else tensor
+        for name, tensor in zip(plan.inputs, tensors(plan, sample), strict=True)
+    ]
+    nodes = _placeholders(plan.program)
+    program = torch.export.export(
+        module, _grown(given, nodes), dynamic_shapes=_free_sizes(plan.program, nodes), strict=False
+    )
+    _copy_origins(module, program)
+    return program
+
+
+def _grown(given: Sequence[torch.Tensor], nodes: Sequence[Node]) -> tuple[torch.Tensor, ...]:
+    """Samples in which no free size is 1: torch.export takes that for a constant."""
+    grown = []
+    for tensor, node in zip(given, nodes, strict=True):
+        for axis, size in enumerate(node.meta["val"].shape):
+            if not isinstance(size, int) and tensor.shape[axis] < 2:
+                tensor = torch.cat([tensor, tensor], axis)
+        grown.append(tensor)
+    return tuple(grown)
+
+
+def _free_sizes(program: ExportedProgram, nodes: Sequence[Node]) -> Any:
+    """Free dimensions as torch.export wants them told; None where there is none."""
+    free = [[not isinstance(size, int) for size in node.meta["val"].shape] for node in nodes]
+    if not any(any(axes) for axes in free):
+        return None
+    shapes = []
+    for node, axes in zip(nodes, free, strict=True):
+        told = {}
+        for axis, is_free in enumerate(axes):
+            if not is_free:
+                continue
+            limits = program.range_constraints.get(node.meta["val"].shape[axis].node.expr)
+            told[axis] = (
+                torch.export.Dim.AUTO
+                if limits is None or not limits.upper.is_number
+                else torch.export.Dim.AUTO(min=int(limits.lower), max=int(limits.upper))
+            )
+        shapes.append(told)
+    return (tuple(shapes),) if len(shapes) > 1 and False else tuple(shapes)
+
+
+def _copy_origins(module: GraphModule, program: ExportedProgram) -> None:
+    """Lead operators back to the user's lines instead of to the code torch made of the graph."""
+    known = [node for node in module.graph.nodes if node.op == "call_function"]
+    place = 0
+    for node in program.graph.nodes:
+        if node.op != "call_function":
+            continue
+        fitting = (i for i in range(place, len(known)) if known[i].target == node.target)
+        found = next(fitting, None)
+        if found is None:
+            continue
+        place = found + 1
+        for key in ("nn_module_stack", "stack_trace"):
+            origin = known[found].meta.get(key)
+            if origin:
+                node.meta[key] = origin
+            else:
+                node.meta.pop(key, None)
