@@ -51,7 +51,7 @@ def convert(request: ConversionRequest) -> Conversion:
     given, plan, work = program, None, None
     halved = request.variant == "fp16"
     if request.quantization is not None:
-        from quant.coreml import quantize_program
+        from quant.coreml.program import quantize_program
 
         plan = plan_for(request, given)
         work = quantize_program(plan)
@@ -70,7 +70,7 @@ def convert(request: ConversionRequest) -> Conversion:
             outputs=[ct.TensorType(dtype=_face_dtype(spec)) for spec in request.outputs],
         )
         if plan is not None and work is not None:
-            from quant.coreml import compress_model
+            from quant.coreml.program import compress_model
 
             model = compress_model(plan, work, model)
         specification = model.get_spec()
@@ -88,7 +88,7 @@ def convert(request: ConversionRequest) -> Conversion:
     quantized: QuantizedConversion | None = None
     notes: list[str] = []
     if plan is not None and work is not None:
-        from quant.coreml import read_back
+        from quant.coreml.program import read_back
 
         found = read_back(plan, work, request.output)
         quantized = keep_simulated(request, given, found)

@@ -42,7 +42,7 @@ def convert(request: ConversionRequest) -> Conversion:
     program = load_program(request.program)
     given, found = program, None
     if request.quantization is not None:
-        from quant.executorch import quantize_program
+        from quant.executorch.program import quantize_program
 
         program, found = quantize_program(plan_for(request, given), request.variant)
     try:
@@ -67,7 +67,7 @@ def convert(request: ConversionRequest) -> Conversion:
         notes.append(f"the {request.variant} backend runs on the phone only")
     quantized, faces = None, (request.inputs, request.outputs)
     if found is not None:
-        from quant.executorch_artefact import read_back
+        from quant.executorch.artefact import read_back
 
         found = read_back(found, request.output)
         quantized = keep_simulated(request, given, found)

@@ -69,7 +69,7 @@ def convert(request: ConversionRequest) -> Conversion:
     quantized: QuantizedConversion | None = None
     remarks: tuple[str, ...] = ()
     if request.quantization is not None:
-        from quant.litert import quantize
+        from quant.litert.quantizer import quantize
 
         with made_float(floats):
             found = quantize(floats, request.output, plan_for(request, program))

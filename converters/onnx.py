@@ -50,7 +50,7 @@ def convert(request: ConversionRequest) -> Conversion:
     quantized: QuantizedConversion | None = None
     remarks: tuple[str, ...] = ()
     if request.quantization is not None:
-        from quant.onnx import quantize
+        from quant.onnx.quantizer import quantize
 
         floats = request.output.with_suffix(f".float{request.output.suffix}")
         onnx.save(model, floats)

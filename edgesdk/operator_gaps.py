@@ -11,8 +11,8 @@ from torch.fx import Node
 
 from converters.locations import module_path, where
 from edgesdk.manifest import OperatorGapRecord
+from quant.fake_quantization.simulated import SimulatedQuantization
 from quant.plan import Arrays
-from quant.simulated_quantization import SimulatedQuantization
 
 __all__ = ["operator_gaps"]
 

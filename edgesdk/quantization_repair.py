@@ -14,10 +14,10 @@ from edgesdk.manifest import LayerHarmRecord, OperatorGapRecord
 from edgesdk.operator_gaps import operator_gaps
 from edgesdk.preparing import Prepared, Variant
 from edgesdk.quantization_inputs import QuantizationInputs
+from quant.fake_quantization.simulated import SimulatedQuantization
 from quant.mixed_precision import MixedPrecision, keep_float
 from quant.plan import Arrays
 from quant.sensitivity import LayerSensitivity, rank_layers
-from quant.simulated_quantization import SimulatedQuantization
 from quant.spec import QuantSpec
 
 __all__ = ["QuantizationDiagnosis"]
