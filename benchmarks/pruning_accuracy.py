@@ -57,6 +57,8 @@ def learn(job: dict[str, Any]) -> dict[str, Any]:
     name, config = NETS[job["net"]]
     model = models.create(name, num_classes=10, in_channels=1, **config)
     reinitialise(model, job["seed"])
+    # A quarter less time on a processor than planes.
+    model = model.to(memory_format=torch.channels_last)
     work = Path(job["work"])
     for turn in (1, 2):
         fit(
@@ -94,6 +96,7 @@ def cut(job: dict[str, Any]) -> dict[str, Any]:
     held = open_data(Path(job["data"]), validation=0.1)
     name, config = NETS[job["net"]]
     model = models.create(name, num_classes=10, in_channels=1, **config)
+    model = model.to(memory_format=torch.channels_last)
     kind = method.split()[0]
     work = Path(job["work"])
     if kind == "ucp":
@@ -131,6 +134,7 @@ def cut(job: dict[str, Any]) -> dict[str, Any]:
     before = evaluate(lean, everything.test, mean=everything.mean, std=everything.std).top1
     if method == "ucp":
         anew(lean, seed + 1)
+    lean = lean.to(memory_format=torch.channels_last)
     parts = (method.replace(" ", "-"), job["net"], seed, epochs, job["after"], job["cut"])
     fit(
         lean,

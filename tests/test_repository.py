@@ -65,6 +65,8 @@ FLOORS = (
     "edgesdk.video",
     "edgesdk.devices",
     "edgesdk.bundle",
+    "edgesdk.bundle_painter",
+    "edgesdk.stylizing",
     "edgesdk.bundle_writer",
     "edgesdk.preparing",
     "edgesdk.cost_records",

@@ -22,6 +22,7 @@ from edgesdk.cli.profile import profile
 from edgesdk.cli.prune import prune
 from edgesdk.cli.quantize_report import quantize_report
 from edgesdk.cli.report import report
+from edgesdk.cli.stylize import stylize
 from edgesdk.cli.train import train
 from edgesdk.cli.verify import verify
 from edgesdk.errors import EdgeSdkError, StorageError, UsageError, nearest
@@ -57,7 +58,18 @@ def _edgesdk(
         raise typer.Exit(UsageError.exit_code)
 
 
-for verb in (doctor, models, cost, prune, export, verify, profile, report, quantize_report):
+for verb in (
+    doctor,
+    models,
+    cost,
+    prune,
+    export,
+    verify,
+    profile,
+    stylize,
+    report,
+    quantize_report,
+):
     app.command()(verb)
 app.add_typer(train, name="train")
 

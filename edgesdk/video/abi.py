@@ -119,6 +119,13 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
         *(ctypes.c_void_p, ctypes.c_int64),
         *(ctypes.c_void_p, ctypes.c_int64),
     ),
+    "refine": (ctypes.c_void_p, ctypes.c_int32),
+    "join_flows": (
+        ctypes.c_void_p,
+        *(ctypes.c_void_p, ctypes.c_int64),
+        *(ctypes.c_void_p, ctypes.c_int64),
+        *(ctypes.c_void_p, ctypes.c_int64),
+    ),
     "get_flow": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64),
     "get_validity": (
         *(ctypes.c_void_p, ctypes.c_int32),

@@ -33,6 +33,10 @@ def everything(core: Any, texture: Make, seed: int, use: str) -> list[np.ndarray
     core.set_flow("a", wild[0], wild[1])
     core.set_flow("b", wild[0] * 0.1, wild[0] * -0.1)
     found += [*core.validity("a"), core.render(frames[1], 0.6, use=use)]
+    found.append(core.join_flows(wild[0], wild[1]))
+    core.refine("both")
+    found += [core.flow("a"), core.flow("b", "from_key"), *core.validity("a")]
+    found.append(core.render(frames[1], 0.3, use=use))
     low = noise.integers(0, 256, (height // 2 + 1, width // 3 + 1, 3), dtype=np.uint8)
     found.append(core.upscale(low[:height, :width], frames[0]))
     return found

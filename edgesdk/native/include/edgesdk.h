@@ -39,7 +39,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a declaration below changes in a way that a caller would notice. */
-#define EDGESDK_ABI_VERSION 1
+#define EDGESDK_ABI_VERSION 2
 
 /* Largest width and height of a frame, and of the flow. */
 #define EDGESDK_MAX_SIZE 8192
@@ -177,6 +177,16 @@ EDGESDK_API edgesdk_status edgesdk_video_estimate(edgesdk_video* video, int32_t 
 EDGESDK_API edgesdk_status edgesdk_video_set_flow(edgesdk_video* video, int32_t slot,
                                                   const float* to_key, int64_t to_key_stride,
                                                   const float* from_key, int64_t from_key_stride);
+/* Improve the flows of the slots of `use`, set by edgesdk_video_set_flow and nearly right: what is
+ * more than a few pixels off stays so. Cheaper than edgesdk_video_estimate, and steadier in time. */
+EDGESDK_API edgesdk_status edgesdk_video_refine(edgesdk_video* video, int32_t use);
+/* Join two flows of the handle's flow size: `first` leads from frame t to frame s, `second` from s
+ * to r, and `joined` from t to r. It may be one of the two only where that is `first`. Layout as
+ * for edgesdk_video_set_flow. */
+EDGESDK_API edgesdk_status edgesdk_video_join_flows(edgesdk_video* video, const float* first,
+                                                    int64_t first_stride, const float* second,
+                                                    int64_t second_stride, float* joined,
+                                                    int64_t joined_stride);
 /* Copy a flow out: (dx, dy) float pairs at flow size, rows `stride` bytes apart. */
 EDGESDK_API edgesdk_status edgesdk_video_get_flow(const edgesdk_video* video, int32_t slot,
                                                   int32_t direction, float* flow, int64_t stride);

@@ -170,6 +170,26 @@ edgesdk_status edgesdk_video_set_flow(edgesdk_video* video, int32_t slot, const 
   });
 }
 
+edgesdk_status edgesdk_video_refine(edgesdk_video* video, int32_t use) {
+  if (!video) return EDGESDK_ERROR_NULL;
+  if (!is_use(use)) return EDGESDK_ERROR_VALUE;
+  return guarded([&] { return video->core.refine(use); });
+}
+
+edgesdk_status edgesdk_video_join_flows(edgesdk_video* video, const float* first,
+                                        int64_t first_stride, const float* second,
+                                        int64_t second_stride, float* joined,
+                                        int64_t joined_stride) {
+  if (!video || !first || !second || !joined) return EDGESDK_ERROR_NULL;
+  for (const int64_t stride : {first_stride, second_stride, joined_stride})
+    if (!is_flow_stride(video, stride)) return EDGESDK_ERROR_SIZE;
+  if (joined == second) return EDGESDK_ERROR_VALUE;
+  return guarded([&]() -> edgesdk_status {
+    video->core.join_flows(first, first_stride, second, second_stride, joined, joined_stride);
+    return EDGESDK_OK;
+  });
+}
+
 edgesdk_status edgesdk_video_get_flow(const edgesdk_video* video, int32_t slot, int32_t direction,
                                       float* flow, int64_t stride) {
   if (!video || !flow) return EDGESDK_ERROR_NULL;

@@ -1,11 +1,14 @@
 #include "flow.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "edgesdk.h"
 
 namespace edgesdk {
 namespace {
+
+constexpr float kCorrection = 0.5f; // part of what improving a flow finds that is taken
 
 int patches_along(int size, int step) {
   return size > kPatch ? (size - kPatch + step - 1) / step + 1 : 1;
@@ -13,6 +16,46 @@ int patches_along(int size, int step) {
 
 // Split rows: even columns, odd columns, each with room for vectors that run over either end.
 ptrdiff_t half_row(int width) { return ((width + 1) / 2 + 7) / 8 * 8 + 16; }
+
+// Half the size and half the length.
+void halve_flow(const Plane& from, const Plane& to, const Kernels& kernels) {
+  for (int y = 0; y < to.height; ++y) {
+    // The border is repeated around a plane, so an odd last row or column counts twice.
+    const float *upper = row_of(from, 2 * y), *lower = row_of(from, 2 * y + 1);
+    float* out = row_of(to, y);
+    for (int x = 0; x < to.width; ++x)
+      out[x] = ((upper[2 * x] + upper[2 * x + 1]) + (lower[2 * x] + lower[2 * x + 1])) * 0.125f;
+  }
+  kernels.extend(to);
+}
+
+// A plane of another's size in scratch memory that is at least as large.
+Plane like(const Plane& shape, const Plane& scratch) {
+  return {scratch.data, shape.width, shape.height, shape.stride};
+}
+
+void copy(const Plane& from, const Plane& to) {
+  for (int y = 0; y < from.height; ++y)
+    std::copy_n(row_of(from, y), from.width, row_of(to, y));
+}
+
+// Adds a part of `found` - `given`, both `halvings` times smaller, to `flow`.
+void correct(const Plane& given, const Plane& found, const Plane& flow, int halvings,
+             const Kernels& kernels) {
+  const float gain = kCorrection * static_cast<float>(1 << halvings);
+  for (int y = 0; y < flow.height; ++y) {
+    const int at = y >> halvings;
+    const float *before = row_of(given, at), *after = row_of(found, at);
+    float* out = row_of(flow, y);
+    for (int x = 0; x < flow.width; ++x) {
+      const int i = x >> halvings;
+      // Without halvings `found` lies in the memory of `flow`.
+      const float value = (halvings ? out[x] : before[i]) + gain * (after[i] - before[i]);
+      out[x] = std::fabs(value) < kNowhere ? value : kNowhere;
+    }
+  }
+  kernels.extend(flow);
+}
 
 }  // namespace
 
@@ -33,7 +76,7 @@ FlowEstimator::FlowEstimator(const std::vector<std::array<int, 2>>& sizes, const
   size_t floats = 12 * field_size;
   for (const auto& size : sizes)
     for (int i = 0; i < 2; ++i) lay_plane(nullptr, &floats, size[0], size[1]);
-  for (int i = 0; i < 5; ++i) lay_plane(nullptr, &floats, largest[0], largest[1]);
+  for (int i = 0; i < 7; ++i) lay_plane(nullptr, &floats, largest[0], largest[1]);
   for (const auto& size : sizes) {
     grids_.push_back({patches_along(size[0], effort.patch_step),
                       patches_along(size[1], effort.patch_step), effort.patch_step, nullptr, nullptr});
@@ -73,28 +116,48 @@ void FlowEstimator::estimate(const Frame& from, const Frame& to, const Kernels& 
     search.flow = flows_[at];
     std::copy_n(sums_, 3, search.sums);
     kernels.search(search);
-    if (effort_.outer == 0) continue;
-
-    const Plane& shape = search.to;
-    RefineTask refine;
-    refine.from = search.from.grey;
-    refine.to = search.to;
-    refine.flow = search.flow;
-    refine.scratch.half = half_row(shape.width);
-    refine.scratch.row = 2 * refine.scratch.half;
-    for (int k = 0; k < 12; ++k)
-      refine.scratch.field[k] = field_[k] + refine.scratch.row + 8;
-    // The scratch planes take the level's layout, which is never larger than their own.
-    refine.scratch.warped = {planes_[0].data, shape.width, shape.height, shape.stride};
-    refine.scratch.mean = {planes_[1].data, shape.width, shape.height, shape.stride};
     // Coarse levels cost little and what they miss no finer one finds.
-    refine.outer = effort_.outer + (i > effort_.finest ? 2 : 0);
-    refine.inner = effort_.inner;
-    refine.smoothness = effort_.smoothness;
-    kernels.refine(refine);
+    refine(from, to, i, effort_.outer + (i > effort_.finest ? 2 : 0), kernels);
   }
   for (int i = effort_.finest; i > 0; --i)
     kernels.double_flow(flows_[static_cast<size_t>(i)], flows_[static_cast<size_t>(i - 1)]);
+}
+
+void FlowEstimator::improve(const Frame& from, const Frame& to, const Kernels& kernels) {
+  const size_t finest = static_cast<size_t>(effort_.finest);
+  for (size_t i = 0; i < finest; ++i) {
+    halve_flow(flows_[i].u, flows_[i + 1].u, kernels);
+    halve_flow(flows_[i].v, flows_[i + 1].v, kernels);
+  }
+  const Flow& found = flows_[finest];
+  const Plane given[2] = {like(found.u, planes_[2]), like(found.v, planes_[3])};
+  copy(found.u, given[0]);
+  copy(found.v, given[1]);
+  refine(from, to, effort_.finest, effort_.outer, kernels);
+  // What the given flow knows beyond the finest level stays, and only a part of the correction is
+  // taken: in a chain of flows the rest follows in the next frames, and its noise averages out.
+  correct(given[0], found.u, flows_[0].u, static_cast<int>(finest), kernels);
+  correct(given[1], found.v, flows_[0].v, static_cast<int>(finest), kernels);
+}
+
+void FlowEstimator::refine(const Frame& from, const Frame& to, int level, int outer,
+                           const Kernels& kernels) {
+  const size_t at = static_cast<size_t>(level);
+  const Plane& shape = to.levels[at].grey;
+  RefineTask task;
+  task.from = from.levels[at].grey;
+  task.to = shape;
+  task.flow = flows_[at];
+  task.scratch.half = half_row(shape.width);
+  task.scratch.row = 2 * task.scratch.half;
+  for (int k = 0; k < 12; ++k) task.scratch.field[k] = field_[k] + task.scratch.row + 8;
+  // The scratch planes take the level's layout, which is never larger than their own.
+  task.scratch.warped = {planes_[0].data, shape.width, shape.height, shape.stride};
+  task.scratch.mean = {planes_[1].data, shape.width, shape.height, shape.stride};
+  task.outer = outer;
+  task.inner = effort_.inner;
+  task.smoothness = effort_.smoothness;
+  kernels.refine(task);
 }
 
 }  // namespace edgesdk

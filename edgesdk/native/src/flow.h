@@ -26,16 +26,20 @@ class FlowEstimator {
   // Displacements, in pixels of the finest level, from the pixels of `from` to where they lie in
   // `to`.
   void estimate(const Frame& from, const Frame& to, const Kernels& kernels);
+  // The same from a nearly right flow in flow(), by the finest level's refinement alone.
+  void improve(const Frame& from, const Frame& to, const Kernels& kernels);
   const Flow& flow() const { return flows_[0]; }
 
  private:
+  void refine(const Frame& from, const Frame& to, int level, int outer, const Kernels& kernels);
+
   FlowEffort effort_;
   std::vector<Flow> flows_; // of every level
   std::vector<PatchGrid> grids_;
   RefineScratch scratch_{};
   float* field_[12];
   float* sums_[3];
-  Plane planes_[2];
+  Plane planes_[4];
   Buffer memory_;
 };
 

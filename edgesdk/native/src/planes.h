@@ -18,6 +18,8 @@ constexpr int kFractionBits = 5;
 constexpr int kOne = 1 << kFractionBits;
 // Largest displacement the renderer follows, full-size pixels: the difference of two fits 16 bits.
 constexpr float kLargestShift = 511.0f;
+// Read as a displacement that no pixel can have made.
+constexpr float kNowhere = 1e6f;
 // A fraction that multiplies as one; see multiply_rounded.
 constexpr int16_t kFull = 32767;
 

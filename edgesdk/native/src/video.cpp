@@ -1,5 +1,6 @@
 #include "video.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -9,8 +10,7 @@
 namespace edgesdk {
 namespace {
 
-// Read as a displacement that no pixel can have made.
-constexpr float kNowhere = 1e6f;
+constexpr int kJoinedRows = 16;
 
 const float* pairs(const float* flow, int64_t stride, int y) {
   return reinterpret_cast<const float*>(reinterpret_cast<const char*>(flow) + y * static_cast<ptrdiff_t>(stride));
@@ -21,9 +21,10 @@ void import_flow(const float* pairs_in, int64_t stride, const Flow& flow, const 
     const float* in = pairs(pairs_in, stride, y);
     float *u = row_of(flow.u, y), *v = row_of(flow.v, y);
     for (int x = 0; x < flow.u.width; ++x) {
-      const bool finite = std::isfinite(in[2 * x]) && std::isfinite(in[2 * x + 1]);
-      u[x] = finite ? clamped(in[2 * x], -kNowhere, kNowhere) : kNowhere;
-      v[x] = finite ? clamped(in[2 * x + 1], -kNowhere, kNowhere) : kNowhere;
+      // False for what is not a number, too.
+      const bool sound = std::fabs(in[2 * x]) < kNowhere && std::fabs(in[2 * x + 1]) < kNowhere;
+      u[x] = sound ? in[2 * x] : kNowhere;
+      v[x] = sound ? in[2 * x + 1] : kNowhere;
     }
   }
   kernels.extend(flow.u);
@@ -131,8 +132,8 @@ void Video::set_frame(const edgesdk_image& original) {
   forget_links();
 }
 
-edgesdk_status Video::estimate(int use) {
-  if (!ready(use, false)) return EDGESDK_ERROR_STATE;
+template <typename Work>
+void Video::find_flows(int use, const Work& work) {
   // Whole flows are the tasks: nothing inside one waits, and their number suits a phone's cores.
   int tasks[4], count = 0;
   for (int direction = 0; direction < 4; ++direction)
@@ -141,14 +142,62 @@ edgesdk_status Video::estimate(int use) {
     const int direction = tasks[task];
     const Frame& key = slots_[direction / 2].original;
     const bool from_key = direction & 1;
-    estimators_[direction]->estimate(from_key ? key : frame_, from_key ? frame_ : key, kernels_);
+    work(*estimators_[direction], from_key ? key : frame_, from_key ? frame_ : key);
   });
   for (int slot = 0; slot < 2; ++slot) {
     if (!(use & (1 << slot))) continue;
     renderer_.judge(frame_, slots_[slot].original, links_[slot], kernels_, pool_);
     links_[slot].set = true;
   }
+}
+
+edgesdk_status Video::estimate(int use) {
+  if (!ready(use, false)) return EDGESDK_ERROR_STATE;
+  find_flows(use, [&](FlowEstimator& estimator, const Frame& from, const Frame& to) {
+    estimator.estimate(from, to, kernels_);
+  });
   return EDGESDK_OK;
+}
+
+edgesdk_status Video::refine(int use) {
+  if (!ready(use, true)) return EDGESDK_ERROR_STATE;
+  find_flows(use, [&](FlowEstimator& estimator, const Frame& from, const Frame& to) {
+    estimator.improve(from, to, kernels_);
+  });
+  return EDGESDK_OK;
+}
+
+void Video::join_flows(const float* first, int64_t first_stride, const float* second,
+                       int64_t second_stride, float* joined, int64_t joined_stride) {
+  const int width = config_.flow_width, height = config_.flow_height;
+  const float last_x = static_cast<float>(width - 1), last_y = static_cast<float>(height - 1);
+  pool_.run((height + kJoinedRows - 1) / kJoinedRows, [&](int task, int) {
+    for (int y = task * kJoinedRows; y < std::min(height, (task + 1) * kJoinedRows); ++y) {
+      const float* in = pairs(first, first_stride, y);
+      float* out = const_cast<float*>(pairs(joined, joined_stride, y));
+      for (int x = 0; x < width; ++x) {
+        const float u = in[2 * x], v = in[2 * x + 1];
+        if (!(std::fabs(u) < kNowhere && std::fabs(v) < kNowhere)) {
+          out[2 * x] = out[2 * x + 1] = kNowhere;
+          continue;
+        }
+        // What has left the picture goes on like the border it left through.
+        const float px = clamped(static_cast<float>(x) + u, 0.0f, last_x);
+        const float py = clamped(static_cast<float>(y) + v, 0.0f, last_y);
+        const int left = static_cast<int>(px), top = static_cast<int>(py);
+        const float fx = px - static_cast<float>(left), fy = py - static_cast<float>(top);
+        const int right = 2 * std::min(left + 1, width - 1);
+        const float *upper = pairs(second, second_stride, top),
+                    *lower = pairs(second, second_stride, std::min(top + 1, height - 1));
+        for (int c = 0; c < 2; ++c) {
+          const float a = upper[2 * left + c] + (upper[right + c] - upper[2 * left + c]) * fx;
+          const float b = lower[2 * left + c] + (lower[right + c] - lower[2 * left + c]) * fx;
+          const float total = in[2 * x + c] + (a + (b - a) * fy);
+          out[2 * x + c] = std::fabs(total) < kNowhere ? total : kNowhere;
+        }
+      }
+    }
+  });
 }
 
 edgesdk_status Video::set_flow(int slot, const float* to_key, int64_t to_stride,

@@ -157,6 +157,9 @@ void random_round(Random& random) {
     const std::vector<float> to = random_flow(random, flow_width, flow_height);
     const std::vector<float> from = random_flow(random, flow_width, flow_height);
     must(edgesdk_video_set_flow(video, slot, to.data(), 8 * flow_width, from.data(), 8 * flow_width), "set_flow");
+    std::vector<float> joined(to.size());
+    must(edgesdk_video_join_flows(video, to.data(), 8 * flow_width, from.data(), 8 * flow_width, joined.data(), 8 * flow_width), "join_flows");
+    refused(edgesdk_video_join_flows(video, to.data(), 8 * flow_width, from.data(), 8 * flow_width, nullptr, 8), "no joined flow");
     std::vector<float> flow(to.size());
     std::vector<uint8_t> valid(static_cast<size_t>(flow_width * flow_height)), residual(valid.size());
     must(edgesdk_video_get_flow(video, slot, 0, flow.data(), 8 * flow_width), "get_flow");
@@ -169,6 +172,9 @@ void random_round(Random& random) {
   }
   for (int use = 1; use <= 3; ++use)
     must(edgesdk_video_render(video, use, random.real(), &frame.image, &output.image), "render");
+  must(edgesdk_video_refine(video, EDGESDK_USE_BOTH), "refine");
+  refused(edgesdk_video_refine(video, 0), "no slot");
+  must(edgesdk_video_render(video, EDGESDK_USE_BOTH, random.real(), &frame.image, &output.image), "render");
   edgesdk_measures measures;
   must(edgesdk_video_measure(video, random.between(1, 12), &measures), "measure");
   Picture low(random.between(1, width), random.between(1, height), random.between(1, 2), random.between(0, 3));

@@ -1,0 +1,110 @@
+"""Every frame painted by itself: what the engine is compared with."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesdk.video.core import VideoCore
+from edgesdk.video.frames import Painter
+from edgesdk.video.painting_ahead import PaintingAhead
+from edgesdk.video.strength import StrengthBlend
+
+__all__ = ["EveryFrame", "TakingTurns"]
+
+Picture = NDArray[np.uint8]
+
+
+class TakingTurns:
+    """A painter whose callers take turns, so that its time is taken while nobody else paints.
+
+    Args:
+        painter: The stylizer.
+        lock: Shared by all who may not paint at once.
+
+    Attributes:
+        seconds: In the painter so far, without waiting for the turn.
+    """
+
+    def __init__(self, painter: Painter, lock: threading.Lock) -> None:
+        self.seconds = 0.0
+        self._painter = painter
+        self._lock = lock
+
+    def __call__(self, pixels: Picture) -> Picture:
+        """Paint when it is this caller's turn."""
+        with self._lock:
+            started = time.perf_counter()
+            try:
+                return self._painter(pixels)
+            finally:
+                self.seconds += time.perf_counter() - started
+
+
+class EveryFrame:
+    """Paints each frame alone, at the size the engine shows key frames, and enlarges it alike.
+
+    Args:
+        painter: The stylizer; where it fails, the painting before stands.
+        width: Of the frames, pixels.
+        height: Likewise.
+        max_size: Longest side the painter sees; None: full size.
+        strength: Of the paint over the original, 0..1.
+        threads: Of the native core.
+
+    Attributes:
+        seconds: Enlarging and mixing so far; the painter's own time is not in it.
+    """
+
+    def __init__(
+        self,
+        painter: Painter,
+        width: int,
+        height: int,
+        *,
+        max_size: int | None = 512,
+        strength: float = 1.0,
+        threads: int = 0,
+    ) -> None:
+        self.seconds = 0.0
+        self._before: Picture | None = None
+        with ExitStack() as stack:
+            self._core = stack.enter_context(VideoCore(width, height, threads=threads))
+            self._painting = stack.enter_context(PaintingAhead(painter, max_size, 1))
+            self._blend = StrengthBlend(strength, width, height)
+            self._resources = stack.pop_all()
+
+    def paint(self, pixels: Picture) -> Picture:
+        """Paint a frame, uint8, H x W x 3; the answer is not written to again."""
+        answer = self._painting.paint(pixels).result().pixels
+        started = time.perf_counter()
+        if answer is None:
+            answer = pixels if self._before is None else self._before
+        elif answer.shape != pixels.shape:
+            answer = self._core.upscale(answer, pixels)
+        self._before = answer
+        if not self._blend.whole:
+            answer = self._blend.blend(pixels, answer, np.empty_like(pixels))
+        self.seconds += time.perf_counter() - started
+        return answer
+
+    def close(self) -> None:
+        """Free memory and threads."""
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

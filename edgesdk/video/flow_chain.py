@@ -1,0 +1,75 @@
+"""Flow to a key frame that is many frames away, put together from frame to frame.
+
+Flow found directly between distant frames is off by a little, each time differently, and painting
+that is carried along it trembles. The motion from one frame to the next is small and found well;
+joined, such steps lead to the key frame without trembling. What the joints lose is made good by a
+small correction against the key frame itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesdk.video.core import VideoCore
+
+__all__ = ["Flow", "FlowChain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Flow of a frame to another and back, float32, H x W x 2, at and in pixels of the flow size.
+
+    Attributes:
+        to_key: Where each pixel of the frame lies in the other, most often a key frame.
+        from_key: Where each pixel of the other lies in the frame.
+    """
+
+    to_key: NDArray[np.float32]
+    from_key: NDArray[np.float32]
+
+    @property
+    def reversed(self) -> Flow:
+        """The same two frames, seen from the other."""
+        return Flow(self.from_key, self.to_key)
+
+
+class FlowChain:
+    """Flow of one frame after the other to the key frame in a slot of a core.
+
+    Args:
+        core: Its key frame is set by the caller, and its frame before every :meth:`extend`.
+        slot: ``a`` or ``b``.
+    """
+
+    def __init__(self, core: VideoCore, slot: str) -> None:
+        self._core = core
+        self._slot = slot
+        self._flow: Flow | None = None
+
+    def restart(self) -> None:
+        """Begin at a new key frame."""
+        self._flow = None
+
+    def extend(self, step: Flow) -> Flow:
+        """Find the flow of the core's frame to the key frame, and set it in the core.
+
+        Args:
+            step: Of the core's frame to the frame before it in the chain; at first that is the key
+                frame.
+        """
+        core, before = self._core, self._flow
+        if before is None:
+            self._flow = step
+            core.set_flow(self._slot, step.to_key, step.from_key)
+            return step
+        core.set_flow(
+            self._slot,
+            core.join_flows(step.to_key, before.to_key),
+            core.join_flows(before.from_key, step.from_key),
+        )
+        core.refine(self._slot)
+        self._flow = Flow(core.flow(self._slot, "to_key"), core.flow(self._slot, "from_key"))
+        return self._flow

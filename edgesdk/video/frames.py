@@ -1,0 +1,54 @@
+"""What goes into the engine and what comes out: frames with their place in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Frame", "PaintedFrame", "Painter"]
+
+#: A stylizer: uint8, H x W x 3, RGB in and out, of the same size. It must not change its input.
+Painter = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of a video.
+
+    Attributes:
+        index: 0, 1, ...
+        time: Seconds from the start.
+        pixels: uint8, H x W x 3, RGB, C-contiguous. Whoever yields a frame leaves its pixels as
+            they are: the engine keeps frames until the next key frame is painted.
+    """
+
+    index: int
+    time: Fraction
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class PaintedFrame:
+    """One picture of the painted video.
+
+    Attributes:
+        index: Of the :class:`Frame` it was made from.
+        time: Likewise.
+        pixels: uint8, H x W x 3, RGB, C-contiguous. They stay as they are for as long as somebody
+            holds them; memory nobody holds any more is used again for later frames.
+        key: Whether the painter saw this frame.
+        reasons: Why it is a key frame: ``first``, ``cut``, ``occluded``, ``residual``,
+            ``interval``, ``last``, ``before_cut``; empty for a frame in between.
+        failure: What the painter did wrong on this key frame; the paint before it stands.
+    """
+
+    index: int
+    time: Fraction
+    pixels: NDArray[np.uint8]
+    key: bool = False
+    reasons: tuple[str, ...] = ()
+    failure: str | None = None

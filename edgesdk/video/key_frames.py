@@ -1,0 +1,194 @@
+"""Which frames a network paints: the rule, and the search for them in a running video."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesdk.errors import UsageError
+from edgesdk.video.core import VideoCore
+from edgesdk.video.flow_chain import Flow, FlowChain
+
+__all__ = ["Judgement", "KeyframeFinder", "KeyframePolicy"]
+
+_LONGEST = 1000
+
+
+@dataclass(frozen=True)
+class KeyframePolicy:
+    """When a frame is a key frame. Causal: only the frame and the last key frame decide.
+
+    A cut always begins a new key frame. The other thresholds hold for ``every=None``.
+
+    Attributes:
+        every: A key frame every so many frames, 1..1000; None looks at the pictures.
+        cut_correlation: A cut is where the colour histograms of frame and last key frame
+            correlate less, -1..1.
+        occluded_fraction: Largest share of a frame that the last key frame need not show, 0..1.
+        mean_residual: Largest mean difference of a frame from the last key frame, carried along the
+            flow, 0..1 of full scale.
+        longest_interval: Most frames from one key frame to the next, 1..1000. Frames wait in memory
+            for the key frame that follows them, so it is also what the engine's memory grows with.
+
+    Raises:
+        UsageError: A value out of its range.
+    """
+
+    every: int | None = None
+    cut_correlation: float = 0.6
+    occluded_fraction: float = 0.25
+    mean_residual: float = 8 / 255
+    longest_interval: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("every", "longest_interval"):
+            value = getattr(self, name)
+            if name == "every" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LONGEST:
+                raise UsageError(
+                    f"{name} must be a whole number of frames, 1 to {_LONGEST}, not {value!r}"
+                )
+        for name, low in (("cut_correlation", -1), ("occluded_fraction", 0), ("mean_residual", 0)):
+            value = getattr(self, name)
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not math.isfinite(value)
+                or not low <= value <= 1
+            ):
+                raise UsageError(f"{name} must be a number from {low} to 1, not {value!r}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``auto`` or a number of frames.
+
+        Raises:
+            UsageError: Anything else.
+        """
+        if text.strip().lower() == "auto":
+            return cls()
+        if text.strip().isascii() and text.strip().isdigit() and len(text.strip()) < 6:
+            return cls(every=int(text))
+        raise UsageError(
+            f"key frames are 'auto' or a number of frames, not {text!r}",
+            remedy="write auto, or 10 for a key frame every 10 frames",
+        )
+
+    @property
+    def interval(self) -> int:
+        """Most frames from one key frame to the next."""
+        return self.longest_interval if self.every is None else self.every
+
+    def settings(self) -> Mapping[str, Any]:
+        """The rule as settings of a :class:`~edgesdk.video.core.VideoCore`."""
+        return {
+            "cut_correlation": self.cut_correlation,
+            "occluded_fraction": self.occluded_fraction,
+            "mean_residual": self.mean_residual,
+            "longest_interval": self.interval,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the rule says about a frame.
+
+    Attributes:
+        reasons: Of ``cut``, ``occluded``, ``residual``, ``interval``; empty for a frame between.
+        step: Flow to the frame before and back.
+        flow: Flow to the last key frame and back.
+    """
+
+    reasons: tuple[str, ...]
+    step: Flow
+    flow: Flow
+
+
+class KeyframeFinder:
+    """Walks through a video and finds its key frames.
+
+    Args:
+        width: Of every frame, pixels.
+        height: Likewise.
+        policy: The rule.
+        threads: As for :class:`~edgesdk.video.core.VideoCore`; likewise the next two.
+        quality: Of the flow.
+        flow_size: Of the flow.
+
+    Raises:
+        UsageError: As :class:`~edgesdk.video.core.VideoCore` does.
+        MissingEnvironmentError: Likewise.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        policy: KeyframePolicy,
+        *,
+        threads: int = 0,
+        quality: str = "fast",
+        flow_size: tuple[int, int] | None = None,
+    ) -> None:
+        self._policy = policy
+        self._distance = 0
+        self._core = VideoCore(
+            width,
+            height,
+            threads=threads,
+            quality=quality,
+            flow_size=flow_size,
+            **policy.settings(),
+        )
+        # Slot a holds the last key frame, slot b the frame before.
+        self._chain = FlowChain(self._core, "a")
+
+    def begin(self, original: NDArray[np.uint8]) -> None:
+        """Make a frame the last key frame without judging it, as the first of a video."""
+        self._core.set_key("a", original)
+        self._core.set_key("b", original)
+        self._chain.restart()
+        self._distance = 0
+
+    def judge(self, original: NDArray[np.uint8]) -> Judgement:
+        """Judge the next frame. If it is a key frame, those after it are judged against it."""
+        self._distance += 1
+        core = self._core
+        core.set_frame(original)
+        core.estimate("b")
+        step = Flow(core.flow("b", "to_key"), core.flow("b", "from_key"))
+        flow = self._chain.extend(step)
+        if self._policy.every is None:
+            reasons = core.measure(self._distance).reasons
+        else:
+            cut = core.correlation("a") < self._policy.cut_correlation
+            due = self._distance >= self._policy.every
+            reasons = ("cut",) * cut + ("interval",) * due
+        if reasons:
+            core.set_key_from_frame("a")
+            self._chain.restart()
+            self._distance = 0
+        core.set_key_from_frame("b")
+        return Judgement(reasons, step, flow)
+
+    def close(self) -> None:
+        """Free memory and threads."""
+        self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,88 @@
+"""Frames decoded in a thread while those before them are painted."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from edgesdk.video.frames import Frame
+from edgesdk.video.media.properties import Source
+
+__all__ = ["ReadAhead"]
+
+
+class ReadAhead:
+    """Iterates a source in a thread of its own, a few frames ahead of whoever takes them.
+
+    Decoding and colour conversion let go of Python's lock, so they run beside the painting.
+
+    Args:
+        source: Not closed here.
+        frames: Most frames that wait; memory is bounded by them.
+
+    Attributes:
+        seconds: Spent in the source so far, whoever waited for it or not.
+    """
+
+    def __init__(self, source: Source, frames: int = 4) -> None:
+        self.seconds = 0.0
+        self._source = source
+        self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(max(1, frames))
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="edgesdk-reader", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            frames = iter(self._source)
+            while not self._stopping.is_set():
+                started = time.perf_counter()
+                frame = next(frames, None)
+                self.seconds += time.perf_counter() - started
+                if not self._put(frame) or frame is None:
+                    return
+        # Whatever ends the reading belongs to whoever takes the frames.
+        except BaseException as error:  # noqa: BLE001
+            self._put(error)
+
+    def _put(self, entry: Frame | BaseException | None) -> bool:
+        while not self._stopping.is_set():
+            try:
+                self._queue.put(entry, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def __iter__(self) -> Iterator[Frame]:
+        while True:
+            entry = self._queue.get()
+            if entry is None:
+                return
+            if isinstance(entry, BaseException):
+                raise entry
+            yield entry
+
+    def close(self) -> None:
+        """End the thread; the source may be closed then."""
+        self._stopping.set()
+        while self._thread.is_alive():
+            # The thread may wait for room.
+            while not self._queue.empty():
+                self._queue.get_nowait()
+            self._thread.join(0.05)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

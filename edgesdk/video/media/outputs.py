@@ -1,0 +1,47 @@
+"""Where an output may go: never over its own source, over other files only when asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgesdk.errors import OutputExistsError, UsageError
+from edgesdk.storage import storage_errors
+
+__all__ = ["check_output"]
+
+
+def check_output(path: Path, source: Path | None, *, overwrite: bool) -> None:
+    """Check before any work is done that an output may be written.
+
+    Args:
+        path: A file or folder that will be made.
+        source: What is read meanwhile.
+        overwrite: Whether something that is there may be replaced.
+
+    Raises:
+        UsageError: It is the source, lies in the source's folder of pictures, or is no plain file
+            or folder.
+        OutputExistsError: It is there.
+        StorageError: Its folder does not exist or cannot be looked into.
+    """
+    with storage_errors("cannot write", path):
+        if source is not None and source.exists():
+            if path.exists() and path.samefile(source):
+                raise UsageError(
+                    f"the output {str(path)!r} is the input itself",
+                    remedy="give the output another name",
+                )
+            if source.is_dir() and path.parent.exists() and path.parent.samefile(source):
+                raise UsageError(
+                    f"the output {str(path)!r} lies in the folder that is read",
+                    remedy="put it beside that folder",
+                )
+        if path.is_symlink() or path.exists():
+            if path.exists() and not path.is_file() and not path.is_dir():
+                raise UsageError(f"{str(path)!r} is neither a file nor a folder")
+            if not overwrite:
+                raise OutputExistsError(
+                    f"{str(path)!r} is there already",
+                    remedy="--overwrite replaces it, or choose another name",
+                )
+        path.absolute().parent.stat()

@@ -1,0 +1,370 @@
+"""How steady a painted video is, and how like another: warp error, flicker, SSIM, PSNR.
+
+Each metric is a meter that takes frame after frame and keeps a constant number of them. The
+functions of the same names run a meter over whole videos.
+
+*Warp error*, as the metric of "Learning Blind Video Temporal Consistency" (ECCV 2018): the next
+output, warped to this frame along the flow of the originals, is compared with this output where
+both show the same thing; that is decided by the forward-backward check. The squared difference is
+averaged over visible pixels and channels of a pair of frames, then over the pairs. It is not zero
+for an untouched video either: noise, light and errors of the flow remain. So a video's own warp
+error is the floor, and one video's figures compare with each other, not with another video's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesdk.errors import MissingBackendError, UsageError
+from edgesdk.video.core import VideoCore
+
+__all__ = [
+    "Flicker",
+    "Likeness",
+    "WarpError",
+    "WarpErrorResult",
+    "flicker",
+    "luma",
+    "psnr",
+    "ssim",
+    "warp_error",
+]
+
+Picture = NDArray[np.uint8]
+
+_BLOCK = 16
+
+
+@dataclass(frozen=True)
+class WarpErrorResult:
+    """The warp error of one video.
+
+    Attributes:
+        mean_square: As published: of values in 0..1, averaged over the pairs of frames.
+        root: Its square root, of values in 0..255.
+        pairs: Pairs of frames that were compared; 0 for fewer than two frames.
+        visible: Share of the pixels that were compared, 0..1.
+    """
+
+    mean_square: float
+    root: float
+    pairs: int
+    visible: float
+
+
+class WarpError:
+    """Warp error of one or more videos made from the same originals, frame by frame.
+
+    The flow is estimated once a pair of frames, by the native core in its precise quality, at up to
+    1024 pixels where that is the frames' own size. Warped pictures are rounded to whole levels.
+
+    Args:
+        width: Of the frames, pixels.
+        height: Likewise.
+        videos: How many videos are compared.
+        threads: Of the native core; 0 takes one a processor, at most 4.
+        flow_size: Width and height of the flow; by default the frame's shape within 480 x 270.
+
+    Raises:
+        UsageError: An argument is out of its range.
+        MissingEnvironmentError: The native core cannot be built.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        videos: int = 1,
+        *,
+        threads: int = 0,
+        flow_size: tuple[int, int] | None = None,
+    ) -> None:
+        if isinstance(videos, bool) or not isinstance(videos, int) or videos < 1:
+            raise UsageError(f"videos must be a positive whole number, not {videos!r}")
+        self._core = VideoCore(
+            width, height, threads=threads, quality="precise", flow_size=flow_size
+        )
+        self._warped = np.empty((height, width, 3), np.uint8)
+        self._before: tuple[Picture, tuple[Picture, ...]] | None = None
+        self._totals = [0.0] * videos
+        self._pairs = 0
+        self._visible = 0.0
+
+    def add(self, original: Picture, *outputs: Picture) -> None:
+        """Take the next frame.
+
+        Args:
+            original: uint8, H x W x 3.
+            outputs: That frame of each video, likewise. Pictures must not change until the next
+                frame has been taken.
+
+        Raises:
+            UsageError: A picture of another size, or not as many as there are videos.
+        """
+        if len(outputs) != len(self._totals):
+            raise UsageError(f"{len(outputs)} pictures for {len(self._totals)} videos")
+        for picture in (original, *outputs):
+            _check(picture, self._core.size)
+        before, self._before = self._before, (original, outputs)
+        if before is None:
+            return
+        core = self._core
+        core.set_frame(before[0])
+        core.set_key("a", original)
+        core.estimate("a")
+        visible = _full_size(core.validity("a")[0], core.size)
+        count = int(np.count_nonzero(visible))
+        self._visible += count / visible.size
+        if not count:
+            # A cut: nothing of this frame is in the next one.
+            return
+        self._pairs += 1
+        for place, (this, following) in enumerate(zip(before[1], outputs, strict=True)):
+            core.set_painted("a", following)
+            warped = core.render(before[0], use="a", out=self._warped)
+            self._totals[place] += _square_sum(warped, this, visible) / (3 * count * 255**2)
+
+    def results(self) -> tuple[WarpErrorResult, ...]:
+        """The warp error of each video so far; NaN before two frames were seen."""
+        found = []
+        for total in self._totals:
+            mean = total / self._pairs if self._pairs else math.nan
+            visible = self._visible / self._pairs if self._pairs else 0.0
+            found.append(WarpErrorResult(mean, 255 * math.sqrt(mean), self._pairs, visible))
+        return tuple(found)
+
+    def close(self) -> None:
+        """Free memory and threads."""
+        self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _full_size(valid: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """A mask of the flow's size at full size; true where all that is interpolated from is valid."""
+    height, width = valid.shape
+    if (width, height) == size:
+        return valid
+    padded = np.pad(valid, 1, mode="edge")
+    rows = padded[:-2] & padded[1:-1] & padded[2:]
+    inner = rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
+    y = (np.arange(size[1]) * 2 + 1) * height // (2 * size[1])
+    x = (np.arange(size[0]) * 2 + 1) * width // (2 * size[0])
+    return inner[y][:, x]
+
+
+def _square_sum(a: Picture, b: Picture, mask: NDArray[np.bool_]) -> float:
+    total = 0
+    # Some rows at a time, so that nothing of the size of a frame is allocated.
+    for top in range(0, a.shape[0], 64):
+        rows = slice(top, top + 64)
+        difference = a[rows].astype(np.int32) - b[rows]
+        total += int(np.einsum("yxc,yxc,yx->", difference, difference, mask[rows].astype(np.int32)))
+    return float(total)
+
+
+def luma(picture: Picture) -> NDArray[np.float32]:
+    """Brightness after Rec. 709, float32, H x W, 0..255."""
+    weights = np.array([0.2126, 0.7152, 0.0722], np.float32)
+    return picture.astype(np.float32) @ weights
+
+
+class Flicker:
+    """How far brightness swings back and forth from frame to frame, in levels of 0..255.
+
+    Brightness is averaged over blocks of 16 x 16 pixels, so that small motion does not count. A
+    steady picture and a steady fade have no flicker; brightness that alternates between two levels
+    flickers by their distance.
+    """
+
+    def __init__(self) -> None:
+        self._before: list[NDArray[np.float32]] = []
+        self._total = 0.0
+        self._count = 0
+
+    def add(self, picture: Picture) -> None:
+        """Take the next frame, uint8, H x W x 3.
+
+        Raises:
+            UsageError: It is no picture, or not of the size of those before.
+        """
+        _check(picture, None)
+        blocks = _blocks(luma(picture))
+        if self._before and self._before[-1].shape != blocks.shape:
+            raise UsageError("the picture's size has changed")
+        if len(self._before) == 2:
+            first, second = self._before
+            swing = np.abs((blocks - second) - (second - first)) / 2
+            self._total += float(swing.mean(dtype=np.float64))
+            self._count += 1
+        self._before = [*self._before[-1:], blocks]
+
+    def result(self) -> float:
+        """The mean so far; NaN before three frames were seen."""
+        return self._total / self._count if self._count else math.nan
+
+
+def _blocks(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means of blocks of 16 x 16, smaller at the right and lower edges."""
+    down = np.arange(0, grey.shape[0], _BLOCK)
+    across = np.arange(0, grey.shape[1], _BLOCK)
+    sums = np.add.reduceat(np.add.reduceat(grey, down, axis=0), across, axis=1)
+    tall = np.diff(np.append(down, grey.shape[0]))
+    wide = np.diff(np.append(across, grey.shape[1]))
+    return (sums / np.outer(tall, wide)).astype(np.float32)
+
+
+class Likeness:
+    """SSIM and PSNR of one video to another, frame by frame."""
+
+    def __init__(self) -> None:
+        self._similarity = 0.0
+        self._square = 0.0
+        self._count = 0
+
+    def add(self, first: Picture, second: Picture) -> None:
+        """Take the next frame of both; see :func:`ssim`."""
+        self._similarity += ssim(first, second)
+        self._square += _mean_square(first, second)
+        self._count += 1
+
+    @property
+    def ssim(self) -> float:
+        """Mean of the frames; NaN before the first."""
+        return self._similarity / self._count if self._count else math.nan
+
+    @property
+    def psnr(self) -> float:
+        """Of the mean squared difference over all frames, dB; infinite for equal videos."""
+        return _decibels(self._square / self._count) if self._count else math.nan
+
+
+def ssim(first: Picture, second: Picture) -> float:
+    """Structural similarity of two pictures' brightness, -1..1; 1 for equal ones.
+
+    Wang et al. 2004: windows weighted by a Gaussian of sigma 1.5, K1 0.01, K2 0.03.
+
+    Args:
+        first: uint8, H x W x 3, 11 pixels and more on a side.
+        second: Of the same size.
+
+    Raises:
+        MissingBackendError: scikit-image is not installed.
+        UsageError: They are no pictures, or differ in size, or are too small.
+    """
+    try:
+        from skimage.metrics import structural_similarity
+    except ModuleNotFoundError as error:
+        raise MissingBackendError("skimage", "video") from error
+    _check_pair(first, second)
+    if min(first.shape[:2]) < 11:
+        raise UsageError("SSIM needs pictures of 11 pixels and more on a side")
+    value = structural_similarity(
+        luma(first),
+        luma(second),
+        data_range=255.0,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    return float(value)
+
+
+def psnr(first: Picture, second: Picture) -> float:
+    """Peak signal-to-noise ratio of two pictures, dB; infinite for equal ones.
+
+    Raises:
+        UsageError: They are no pictures, or differ in size.
+    """
+    return _decibels(_mean_square(first, second))
+
+
+def _decibels(mean_square: float) -> float:
+    return math.inf if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
+
+
+def _mean_square(first: Picture, second: Picture) -> float:
+    _check_pair(first, second)
+    everywhere = np.ones(first.shape[:2], np.bool_)
+    return _square_sum(first, second, everywhere) / first.size
+
+
+def warp_error(
+    originals: Iterable[Picture], outputs: Iterable[Picture], *, threads: int = 0
+) -> WarpErrorResult:
+    """The warp error of a video; give the originals twice for the floor.
+
+    Args:
+        originals: Frames of the untouched video, uint8, H x W x 3.
+        outputs: As many, of the video that is judged.
+        threads: Of the native core.
+
+    Raises:
+        UsageError: Not as many of one as of the other, or pictures of several sizes.
+        MissingEnvironmentError: The native core cannot be built.
+    """
+    meter: WarpError | None = None
+    try:
+        for original, output in _in_step(originals, outputs):
+            _check(original, None)
+            if meter is None:
+                meter = WarpError(original.shape[1], original.shape[0], threads=threads)
+            meter.add(original, output)
+        return meter.results()[0] if meter else WarpErrorResult(math.nan, math.nan, 0, 0.0)
+    finally:
+        if meter is not None:
+            meter.close()
+
+
+def _in_step(
+    first: Iterable[Picture], second: Iterable[Picture]
+) -> Iterable[tuple[Picture, Picture]]:
+    try:
+        yield from zip(first, second, strict=True)
+    except ValueError as error:
+        raise UsageError("the two videos differ in length") from error
+
+
+def flicker(pictures: Iterable[Picture] | Sequence[Picture]) -> float:
+    """The flicker of a video; see :class:`Flicker`."""
+    meter = Flicker()
+    for picture in pictures:
+        meter.add(picture)
+    return meter.result()
+
+
+def _check(picture: object, size: tuple[int, int] | None) -> None:
+    if (
+        not isinstance(picture, np.ndarray)
+        or picture.dtype != np.uint8
+        or picture.ndim != 3
+        or picture.shape[2] != 3
+        or 0 in picture.shape
+    ):
+        raise UsageError("a picture must be a NumPy array of uint8, H x W x 3")
+    if size is not None and picture.shape[:2] != (size[1], size[0]):
+        raise UsageError(
+            f"a picture of {picture.shape[1]} x {picture.shape[0]} in a video of "
+            f"{size[0]} x {size[1]}"
+        )
+
+
+def _check_pair(first: Picture, second: Picture) -> None:
+    _check(first, None)
+    _check(second, (first.shape[1], first.shape[0]))

@@ -1,0 +1,168 @@
+"""Key frames painted in a worker while other frames are looked at and rendered."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgesdk.errors import EdgeSdkError, UsageError
+from edgesdk.video.frames import Painter
+
+__all__ = ["Painting", "PaintingAhead", "PaintingTask", "painter_size"]
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Painting:
+    """What became of a key frame.
+
+    Attributes:
+        pixels: The painter's answer, of the size it was shown; None where it failed.
+        failure: What went wrong, in one line; None where nothing did.
+        seconds: The painter took.
+    """
+
+    pixels: Picture | None
+    failure: str | None
+    seconds: float
+
+
+class PaintingTask:
+    """A key frame on its way through the painter."""
+
+    def __init__(self, original: Picture) -> None:
+        self._original: Picture | None = original
+        self._finished = threading.Event()
+        self._painting: Painting | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether :meth:`result` answers at once."""
+        return self._finished.is_set()
+
+    def result(self) -> Painting:
+        """Wait for the painting."""
+        self._finished.wait()
+        if self._painting is None:
+            raise UsageError("the painter was closed before it came to this key frame")
+        return self._painting
+
+    def _finish(self, painting: Painting | None) -> None:
+        self._original = None
+        self._painting = painting
+        self._finished.set()
+
+
+def painter_size(width: int, height: int, max_size: int | None) -> tuple[int, int]:
+    """Width and height a painter is shown: the longer side is at most ``max_size``."""
+    longest = max(width, height)
+    if max_size is None or longest <= max_size:
+        return width, height
+    return (
+        max(1, (width * max_size + longest // 2) // longest),
+        max(1, (height * max_size + longest // 2) // longest),
+    )
+
+
+class PaintingAhead:
+    """One worker thread that paints key frames in the order they come.
+
+    Args:
+        painter: The stylizer; called in the worker alone, so it need not be thread safe.
+        max_size: Longest side the painter is shown, pixels; larger key frames are scaled down by
+            area. None: never.
+        waiting: Most key frames that may wait; :meth:`paint` then waits for room.
+    """
+
+    def __init__(self, painter: Painter, max_size: int | None, waiting: int) -> None:
+        self._painter = painter
+        self._max_size = max_size
+        self._queue: queue.Queue[PaintingTask | None] = queue.Queue(max(1, waiting))
+        self._stopping = threading.Event()
+        self._worker = threading.Thread(target=self._work, name="edgesdk-painter", daemon=True)
+        self._worker.start()
+
+    def paint(self, original: Picture) -> PaintingTask:
+        """Have a key frame painted; it must not change until it is."""
+        if self._stopping.is_set():
+            raise UsageError("this painter is closed")
+        task = PaintingTask(original)
+        self._queue.put(task)
+        return task
+
+    def _work(self) -> None:
+        while (task := self._queue.get()) is not None:
+            original = task._original
+            skipped = self._stopping.is_set() or original is None
+            task._finish(None if skipped or original is None else self._painted(original))
+
+    def _painted(self, original: Picture) -> Painting:
+        started = time.perf_counter()
+        pixels, failure = None, None
+        try:
+            shown = self._shown(original)
+            pixels, failure = _checked(self._painter(shown), shown.shape)
+        # A painter is the user's own code: whatever it raises must cost no more than one key frame,
+        # and the message is kept for the summary.
+        except Exception as error:  # noqa: BLE001
+            failure = _told(error)
+        return Painting(pixels, failure, time.perf_counter() - started)
+
+    def _shown(self, original: Picture) -> Picture:
+        size = painter_size(original.shape[1], original.shape[0], self._max_size)
+        if size == (original.shape[1], original.shape[0]):
+            # The frame is needed for the frames around it, so a painter gets no chance to alter it.
+            shown = original.view()
+            shown.flags.writeable = False
+            return shown
+        scaled = Image.fromarray(original).resize(size, Image.Resampling.BOX)
+        return np.asarray(scaled, np.uint8).copy()
+
+    def close(self) -> None:
+        """End the worker, after the key frame it is painting; those that wait are left."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self._queue.put(None)
+            self._worker.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _checked(answer: object, shape: tuple[int, ...]) -> tuple[Picture | None, str | None]:
+    """A copy of a painter's answer, or what is wrong with it."""
+    if not isinstance(answer, np.ndarray):
+        return None, f"the painter returned {type(answer).__name__}, no array"
+    if answer.dtype.kind == "f" and not np.isfinite(answer).all():
+        return None, "the painter returned values that are not finite"
+    if answer.dtype != np.uint8:
+        return None, f"the painter returned {answer.dtype}, and uint8 is needed"
+    if answer.shape != shape:
+        told = " x ".join(str(size) for size in answer.shape)
+        wanted = " x ".join(str(size) for size in shape)
+        return None, f"the painter returned {told} for {wanted}"
+    # The painter may write its next answer into the same memory.
+    return np.array(answer, order="C"), None
+
+
+def _told(error: Exception) -> str:
+    text = error.message if isinstance(error, EdgeSdkError) else str(error)
+    lines = text.strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,150 @@
+"""A video painted by a network that sees its key frames only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from edgesdk.errors import UsageError
+from edgesdk.video.abi import QUALITIES
+from edgesdk.video.frames import Frame, PaintedFrame, Painter
+from edgesdk.video.key_frames import KeyframePolicy
+from edgesdk.video.pipeline_run import PipelineRun, RunOptions
+from edgesdk.video.pipeline_summary import PipelineSummary
+
+__all__ = ["VideoPipeline"]
+
+
+class VideoPipeline:
+    """Paints videos: key frames by ``painter``, all others along the optical flow.
+
+    >>> pipeline = VideoPipeline(painter, max_size=512)             # doctest: +SKIP
+    >>> for painted in pipeline.run(frames): show(painted.pixels)   # doctest: +SKIP
+
+    What comes out depends on the frames, the painter and these arguments alone: not on threads, nor
+    on how quick the painter is.
+
+    Args:
+        painter: Takes and returns uint8, H x W x 3, RGB; called in a worker thread, one key frame
+            at a time. Where it raises, or returns another size or dtype, the paint before stands.
+        policy: Which frames are key frames.
+        max_size: Longest side the painter is shown, pixels; its paintings are enlarged along the
+            edges of the key frame. None: full size.
+        strength: Of the paint over the original, 0..1; 0 is the original bit for bit.
+        streaming: Give out each frame after at most two later ones have come in, painted from the
+            key frame before alone. Otherwise frames wait for the key frame after them.
+        threads: Of the native core, 1..64; 0 takes one a processor, at most 4.
+        quality: Of the flow: ``fast`` or ``precise``.
+        flow_size: Width and height flow is computed at; by default the frame's shape within
+            480 x 270.
+        renewal: Share of the paint that is replaced by a key frame's own painting, a frame of its
+            distance from the key frame before, over 0 and up to 1. A network paints each key frame
+            a little differently; at 1 every key frame's painting is shown bit for bit and the video
+            pulsates from one to the next. The first key frame and one after a cut always come
+            through bit for bit.
+
+    Raises:
+        UsageError: An argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        painter: Painter,
+        *,
+        policy: KeyframePolicy | None = None,
+        max_size: int | None = 512,
+        strength: float = 1.0,
+        streaming: bool = False,
+        threads: int = 0,
+        quality: str = "fast",
+        flow_size: tuple[int, int] | None = None,
+        renewal: float = 0.01,
+    ) -> None:
+        if not callable(painter):
+            raise UsageError(
+                f"a painter is called with a picture; {type(painter).__name__} cannot be",
+                remedy="make one with session_painter, bundle_painter or colour_transfer",
+            )
+        if max_size is not None:
+            _whole("max_size", max_size, 16, 8192)
+        _whole("threads", threads, 0, 64)
+        if quality not in QUALITIES:
+            raise UsageError(f"quality must be one of {', '.join(QUALITIES)}, not {quality!r}")
+        _share("strength", strength)
+        _share("renewal", renewal)
+        if renewal == 0:
+            raise UsageError("renewal must be over 0, or the paint would never change")
+        self._options = RunOptions(
+            painter=painter,
+            policy=policy or KeyframePolicy(),
+            max_size=max_size,
+            strength=float(strength),
+            streaming=bool(streaming),
+            threads=threads,
+            quality=quality,
+            flow_size=flow_size,
+            renewal=float(renewal),
+        )
+        self._resources = ExitStack()
+        self._closed = False
+        self.summary = PipelineSummary()
+
+    def run(self, frames: Iterable[Frame]) -> Iterator[PaintedFrame]:
+        """Paint a video.
+
+        Frames are taken as they are needed. Those that wait for a key frame stay in memory: at most
+        twice :attr:`KeyframePolicy.interval` and 2 more (with ``streaming``, 3), whatever the
+        length of the video. :attr:`summary` is of the latest run, and grows while it runs.
+
+        Args:
+            frames: Of one size, in order.
+
+        Yields:
+            One painted frame for every frame, in order.
+
+        Raises:
+            MediaError: No frame at all, or one whose size differs from the first; says the time.
+            MissingEnvironmentError: The native core cannot be built, or memory is exhausted.
+            UsageError: A frame's pixels are not uint8, H x W x 3; or the pipeline is closed.
+        """
+        if self._closed:
+            raise UsageError("this pipeline is closed")
+        self._resources.close()
+        self.summary = PipelineSummary()
+        run = PipelineRun(self._options, self.summary)
+        self._resources.callback(run.close)
+        return run.paint(frames)
+
+    def close(self) -> None:
+        """Stop what runs and free memory and threads; a second call does nothing."""
+        self._closed = True
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _whole(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UsageError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+
+
+def _share(name: str, value: object) -> None:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or not 0 <= value <= 1
+    ):
+        raise UsageError(f"{name} must be a number from 0 to 1, not {value!r}")

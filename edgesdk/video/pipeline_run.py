@@ -1,0 +1,350 @@
+"""One pass over a video: frames in, painted frames out, a bounded number of them in memory."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesdk.errors import MediaError, UsageError
+from edgesdk.video.flow_chain import Flow
+from edgesdk.video.frames import Frame, PaintedFrame, Painter
+from edgesdk.video.interpolator import Interpolator
+from edgesdk.video.key_frames import KeyframeFinder, KeyframePolicy
+from edgesdk.video.painting_ahead import PaintingAhead, PaintingTask
+from edgesdk.video.picture_pool import PicturePool
+from edgesdk.video.pipeline_summary import PainterFailure, PipelineSummary
+from edgesdk.video.strength import StrengthBlend
+
+__all__ = ["PipelineRun", "RunOptions"]
+
+Picture = NDArray[np.uint8]
+
+#: Frames a streaming run holds: one to give out, and two that came later.
+_STREAMING_FRAMES = 3
+#: Frames beyond a segment that may come in while the painter is busy.
+_LOOK_AHEAD = 16
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The arguments of :class:`~edgesdk.video.pipeline.VideoPipeline`, checked."""
+
+    painter: Painter
+    policy: KeyframePolicy
+    max_size: int | None
+    strength: float
+    streaming: bool
+    threads: int
+    quality: str
+    flow_size: tuple[int, int] | None
+    renewal: float
+
+
+@dataclass(slots=True)
+class _Held:
+    """A frame that has come in and not gone out.
+
+    Attributes:
+        frame: Itself.
+        step: Flow to the frame before it.
+        flow: Flow to the last key frame before it.
+        reasons: Why it is a key frame; empty where it is none.
+        task: Its painting, where it is a key frame.
+    """
+
+    frame: Frame
+    step: Flow | None = None
+    flow: Flow | None = None
+    reasons: tuple[str, ...] = ()
+    task: PaintingTask | None = None
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing before it has to do with it."""
+        return "first" in self.reasons or "cut" in self.reasons
+
+
+@dataclass(slots=True)
+class _Stage:
+    """What exists once the size of the frames is known."""
+
+    size: tuple[int, int]
+    finder: KeyframeFinder
+    interpolator: Interpolator
+    painters: PaintingAhead
+    pool: PicturePool
+    blend: StrengthBlend
+    resources: ExitStack = field(default_factory=ExitStack)
+
+
+class PipelineRun:
+    """The state of one run.
+
+    Two native cores work at once: one looks for key frames and stays as far ahead as the painter
+    needs, the other renders behind it.
+    """
+
+    def __init__(self, options: RunOptions, summary: PipelineSummary) -> None:
+        self._options = options
+        self._summary = summary
+        self._stage: _Stage | None = None
+        self._pending: deque[_Held] = deque()
+        # The key frame that was given out last: where it lies, and whether anything has been
+        # painted so far, or originals stand in for it.
+        self._key_index = 0
+        self._painted = False
+        self._stand_in = False
+        self._closed = False
+        # A whole segment must fit, with the frame that turns out to be behind a cut.
+        interval = options.policy.interval
+        room = interval + 2 + min(interval, _LOOK_AHEAD)
+        self._room = _STREAMING_FRAMES if options.streaming else room
+
+    # Frames in
+
+    def _open(self, frame: Frame) -> _Stage:
+        height, width = frame.pixels.shape[:2]
+        options = self._options
+        shared: dict[str, Any] = {
+            "threads": options.threads,
+            "quality": options.quality,
+            "flow_size": options.flow_size,
+        }
+        # Rendered frames of a segment, its key frame, and a few that the consumer still holds.
+        kept = min(options.policy.interval, _LOOK_AHEAD) + 6
+        with ExitStack() as stack:
+            finder = stack.enter_context(KeyframeFinder(width, height, options.policy, **shared))
+            interpolator = stack.enter_context(Interpolator(width, height, **shared))
+            painters = stack.enter_context(
+                PaintingAhead(options.painter, options.max_size, self._room)
+            )
+            return _Stage(
+                size=(width, height),
+                finder=finder,
+                interpolator=interpolator,
+                painters=painters,
+                pool=PicturePool(width, height, kept),
+                blend=StrengthBlend(options.strength, width, height),
+                resources=stack.pop_all(),
+            )
+
+    def _take(self, frame: Frame) -> _Stage:
+        """Judge a frame and hold it; have it painted if it is a key frame."""
+        _check(frame)
+        stage = self._stage
+        if stage is None:
+            stage = self._stage = self._open(frame)
+            stage.finder.begin(frame.pixels)
+            self._hold(stage, _Held(frame), ("first",))
+            return stage
+        size = (frame.pixels.shape[1], frame.pixels.shape[0])
+        if size != stage.size:
+            raise MediaError(
+                f"the picture's size changes from {stage.size[0]} x {stage.size[1]} to "
+                f"{size[0]} x {size[1]} at {float(frame.time):.3f} s",
+                remedy="cut the video there and paint the parts one by one",
+            )
+        with self._timed("flow_seconds"):
+            judgement = stage.finder.judge(frame.pixels)
+        if "cut" in judgement.reasons and not self._options.streaming:
+            # So that nothing is interpolated across the cut.
+            self._make_key(stage, self._pending[-1] if self._pending else None, "before_cut")
+        self._hold(stage, _Held(frame, judgement.step, judgement.flow), judgement.reasons)
+        return stage
+
+    def _hold(self, stage: _Stage, held: _Held, reasons: tuple[str, ...]) -> None:
+        self._pending.append(held)
+        for reason in reasons:
+            self._make_key(stage, held, reason)
+
+    def _make_key(self, stage: _Stage, held: _Held | None, reason: str) -> None:
+        if held is None or (held.reasons and reason in ("before_cut", "last")):
+            return
+        held.reasons = (*held.reasons, reason)
+        if held.task is None:
+            held.task = stage.painters.paint(held.frame.pixels)
+
+    # Frames out
+
+    def paint(self, frames: Iterable[Frame]) -> Iterator[PaintedFrame]:
+        """Paint a video; see :meth:`~edgesdk.video.pipeline.VideoPipeline.run`."""
+        source = iter(frames)
+        exhausted = False
+        try:
+            while not exhausted or self._pending:
+                segment = self._segment()
+                full = len(self._pending) >= self._room
+                # While the painter works, look further ahead for what it can paint next.
+                if segment and (exhausted or full or self._is_painted(segment)):
+                    yield from self._give_out(segment)
+                    if self._closed:
+                        return
+                    continue
+                frame = next(source, None)
+                if self._closed:
+                    return
+                if frame is not None:
+                    self._take(frame)
+                    continue
+                exhausted = True
+                if self._stage is None:
+                    raise MediaError("the video has no picture at all")
+                if self._pending and not self._options.streaming:
+                    self._make_key(self._stage, self._pending[-1], "last")
+        finally:
+            self.close()
+
+    def _segment(self) -> int:
+        """How many frames at the head can be rendered once their paintings are there."""
+        if self._options.streaming:
+            return 1 if self._pending else 0
+        return next((n for n, held in enumerate(self._pending, 1) if held.reasons), 0)
+
+    def _is_painted(self, segment: int) -> bool:
+        task = self._pending[segment - 1].task
+        return task is None or task.done
+
+    def _give_out(self, segment: int) -> Iterator[PaintedFrame]:
+        stage = self._stage
+        if stage is None:
+            return
+        *between, last = (self._pending.popleft() for _ in range(segment))
+        painted, failure = (None, None) if last.task is None else self._key_painting(stage, last)
+        if painted is None:
+            given = self._given(stage, last, self._rendered(stage, last, None, None), None)
+            self._count(given)
+            yield given
+            return
+        # From the last to the first, because the flow to the key frame after grows that way.
+        pictures: deque[PaintedFrame] = deque()
+        distance = last.frame.index - self._key_index
+        following = last
+        while between:
+            # Popped, so that a frame is free as soon as its painting is there.
+            one = between.pop()
+            tau = (one.frame.index - self._key_index) / distance
+            onward = None if following.step is None else following.step.reversed
+            picture = self._rendered(stage, one, tau, onward)
+            pictures.appendleft(self._given(stage, one, picture, None))
+            following = one
+        while pictures:
+            self._count(pictures[0])
+            yield pictures.popleft()
+            if self._closed:
+                return
+        if not last.fresh:
+            stage.interpolator.advance()
+        self._key_index = last.frame.index
+        given = self._given(stage, last, painted, failure)
+        self._count(given)
+        yield given
+
+    def _rendered(
+        self, stage: _Stage, held: _Held, tau: float | None, onward: Flow | None
+    ) -> Picture:
+        """A frame from one key frame, or at ``tau`` between two."""
+        pixels, out = held.frame.pixels, stage.pool.take()
+        if self._stand_in:
+            np.copyto(out, pixels)
+            return out
+        with self._timed("flow_seconds"):
+            stage.interpolator.prepare(pixels, held.flow, onward)
+        with self._timed("render_seconds"):
+            return stage.interpolator.paint(pixels, tau, out)
+
+    def _key_painting(self, stage: _Stage, held: _Held) -> tuple[Picture, str | None]:
+        """The paint of a key frame at full size, set as the interpolator's next key frame."""
+        task = held.task
+        if task is None:
+            raise UsageError("the frame is no key frame")
+        with self._timed("waiting_seconds"):
+            painting = task.result()
+        self._summary.painter_seconds += painting.seconds
+        with self._timed("render_seconds"):
+            painted = self._settled(stage, held, painting.pixels)
+            if held.fresh:
+                stage.interpolator.key(held.frame.pixels, painted)
+            else:
+                stage.interpolator.next_key(held.frame.pixels, painted)
+        return painted, painting.failure
+
+    def _settled(self, stage: _Stage, held: _Held, answer: Picture | None) -> Picture:
+        """What a key frame shows, from the painter's answer and the paint before."""
+        pixels, interpolator = held.frame.pixels, stage.interpolator
+        first = not self._painted
+        self._painted = self._painted or answer is not None
+        self._stand_in = first and not self._painted
+        if answer is None:
+            if first:
+                return pixels
+            return interpolator.after(pixels, held.flow, stage.pool.take())
+        if answer.shape != pixels.shape:
+            answer = interpolator.enlarge(answer, pixels, stage.pool.take())
+        share = self._options.renewal * (held.frame.index - self._key_index)
+        if first or held.fresh or share >= 1:
+            return answer
+        return interpolator.renewed(pixels, answer, share, held.flow, stage.pool.take())
+
+    def _given(
+        self, stage: _Stage, held: _Held, picture: Picture, failure: str | None
+    ) -> PaintedFrame:
+        frame = held.frame
+        if not stage.blend.whole:
+            with self._timed("render_seconds"):
+                # A key frame's paint is still needed, and may even be the frame itself.
+                out = stage.pool.take() if held.reasons else picture
+                picture = stage.blend.blend(frame.pixels, picture, out)
+        elif picture is frame.pixels:
+            picture = picture.copy()
+        return PaintedFrame(
+            frame.index, frame.time, picture, bool(held.reasons), held.reasons, failure
+        )
+
+    def _count(self, given: PaintedFrame) -> None:
+        summary = self._summary
+        summary.frames += 1
+        if given.key:
+            summary.keys += 1
+            summary.reasons.update(given.reasons)
+        if given.failure is not None:
+            summary.failures.append(PainterFailure(given.index, given.time, given.failure))
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - started
+            setattr(self._summary, name, getattr(self._summary, name) + spent)
+
+    def close(self) -> None:
+        """Free memory and threads; waits for the key frame the painter is at."""
+        self._closed = True
+        self._pending.clear()
+        if self._stage is not None:
+            self._stage.resources.close()
+
+
+def _check(frame: Frame) -> None:
+    pixels = frame.pixels
+    if (
+        not isinstance(pixels, np.ndarray)
+        or pixels.dtype != np.uint8
+        or pixels.ndim != 3
+        or pixels.shape[2] != 3
+        or 0 in pixels.shape
+    ):
+        told = (
+            f"{pixels.dtype} {pixels.shape}"
+            if isinstance(pixels, np.ndarray)
+            else type(pixels).__name__
+        )
+        raise UsageError(f"frame {frame.index} must be uint8, H x W x 3, not {told}")
