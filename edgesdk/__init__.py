@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgesdk.quantize_options import QuantizeOptions
     from edgesdk.recipe_comparison import quantize_report
     from edgesdk.report import write_report
+    from edgesdk.stylizing import stylize
     from edgesdk.verification import verify
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "profile",
     "prune",
     "quantize_report",
+    "stylize",
     "verify",
     "write_report",
 ]
@@ -41,6 +43,7 @@ _HOMES = {
     "profile": "edgesdk.profiling",
     "prune": "edgesdk.pruning_run",
     "quantize_report": "edgesdk.recipe_comparison",
+    "stylize": "edgesdk.stylizing",
     "verify": "edgesdk.verification",
     "write_report": "edgesdk.report",
 }

@@ -50,8 +50,8 @@ def session_painter(
     """A painter of a stylizing network.
 
     Layout (NCHW or NHWC), type, and fixed or free sizes are read from the session's inputs. The
-    range of the values stands in no file: the network is shown a small picture in 0..1 and in
-    0..255, and its answers tell which it takes. A network whose sizes are fixed is shown the
+    range of the values stands in no file: the network is shown a small picture in 0..1, and its
+    answer tells whether it works in 0..1 or in 0..255. A network of fixed size is shown the
     picture scaled and padded to fit. One more float input of few values is taken for the weights of
     its styles.
 
@@ -218,14 +218,10 @@ class SessionPainter:
         probe[..., 2] = np.where(ramp[None] + ramp[:, None] < 255, 40, 220)
         shown, _ = self._fitted(probe.astype(np.uint8))
         answer = self._answer(shown, 1.0)
-        if answer.dtype == np.uint8:
-            return 255.0
-        if float(np.abs(answer).max()) > _UNIT_LIMIT:
-            return 255.0
-        if self._face.dtype == np.uint8:
-            return 1.0
-        # Small answers to small values: a network in 0..1, or one in 0..255 shown nearly black.
-        return 255.0 if float(np.abs(self._answer(shown, 255.0)).max()) > _UNIT_LIMIT else 1.0
+        # A network in 0..255 that is shown near-black still answers in levels; only one that turns
+        # black into black does not, and that one paints alike in either range.
+        within_unit = answer.dtype != np.uint8 and float(np.abs(answer).max()) <= _UNIT_LIMIT
+        return 1.0 if within_unit else 255.0
 
     def close_with(self, close: Callable[[], None]) -> None:
         """Have ``close`` called by :meth:`close`, for a session that nobody else closes."""

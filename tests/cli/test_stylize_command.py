@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import time
@@ -36,11 +37,15 @@ DEFAULT_SIGNALS = (
 
 
 @pytest.fixture(scope="module", autouse=True)
-def native_library() -> None:
+def native_library(cache_folder: Path) -> None:
+    """The core, in the cache that commands of the tests have too."""
     try:
-        library_path()
+        built = library_path()
     except MissingToolError as error:
         pytest.skip(f"no video core: {error.message}")
+    shared = cache_folder / "native" / built.parent.name
+    if not shared.exists():
+        shutil.copytree(built.parent, shared)
 
 
 def scene(frames: int, size: tuple[int, int]) -> list[NDArray[np.uint8]]:

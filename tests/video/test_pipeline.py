@@ -187,19 +187,22 @@ def test_results_do_not_depend_on_threads_or_on_how_quick_the_painter_is(
 
 
 def test_frames_in_memory_do_not_grow_with_the_video() -> None:
-    alive: weakref.WeakSet[Any] = weakref.WeakSet()
-    most = 0
+    alive = most = 0
 
     class Tracked(np.ndarray):
         pass
 
+    def gone() -> None:
+        nonlocal alive
+        alive -= 1
+
     def source() -> Iterator[Frame]:
-        nonlocal most
+        nonlocal alive, most
         for n in range(80):
             pixels = np.full((16, 24, 3), 100, np.uint8).view(Tracked)
-            alive.add(pixels)
-            gc.collect(0)
-            most = max(most, len(alive))
+            weakref.finalize(pixels, gone)
+            alive += 1
+            most = max(most, alive)
             yield Frame(n, Fraction(n, 25), pixels)
 
     policy = KeyframePolicy(longest_interval=5)
@@ -253,7 +256,9 @@ def test_without_strength_the_original_is_untouched(texture: Make) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0, 1), st.integers(1, 70), st.integers(1, 9), st.integers(0, 99))
-def test_blending_rounds_to_the_nearest(strength: float, height: int, width: int, seed: int) -> None:
+def test_blending_rounds_to_the_nearest(
+    strength: float, height: int, width: int, seed: int
+) -> None:
     random = np.random.default_rng(seed)
     first, second = random.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
     out = StrengthBlend(strength, width, height).blend(first, second, np.empty_like(first))
