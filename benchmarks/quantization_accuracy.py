@@ -184,9 +184,9 @@ def measure(job: dict[str, Any]) -> list[dict[str, Any]]:
     plain = begun()
     fit(plain, data.train, second, checkpoint=work / f"float-{job['after']}", **norm)
     steps = len(batches_of_epoch(len(data.train), second.batch_size, second.seed, 0))
-    prepared = prepare_qat(
-        begun(), spec, torch.zeros(2, 1, 28, 28), freeze_after=second.epochs * steps // 2
-    )
+    # As `edgesdk train classify --qat` does: the end of the schedule, where steps are small.
+    frozen = round(0.9 * second.epochs * steps)
+    prepared = prepare_qat(begun(), spec, torch.zeros(2, 1, 28, 28), freeze_after=frozen)
     checkpoint = work / f"{spec.name}-{job['after']}"
     fit(prepared, data.train, second, checkpoint=checkpoint, **norm)
     simulated = evaluate(prepared, data.test, **norm).top1
