@@ -82,6 +82,7 @@ def packed_weights(package: Path) -> list[PackedWeights]:
 
 def _layers(block: Any, reader: _Reader) -> Iterator[PackedWeights]:
     makers = {output.name: op for op in block.operations for output in op.outputs}
+    reader.makers = makers
     for op in block.operations:
         argument = _WEIGHTED.get(op.type)
         maker = makers.get(_source(op, argument)) if argument else None
@@ -113,6 +114,8 @@ def _type_name(kind: Any) -> str:
 class _Reader:
     def __init__(self, blobs: bytes) -> None:
         self._blobs = blobs
+        #: Operators by the names of what they make, for weights that take several.
+        self.makers: dict[str, Any] = {}
 
     def weight(self, op: Any) -> tuple[np.ndarray, int]:
         """Weights that an operator makes, as floats, with the bits each is stored in."""
@@ -123,12 +126,9 @@ class _Reader:
         if op.type == "constexpr_affine_dequantize":
             return self._affine(given)
         if op.type == "constexpr_blockwise_shift_scale":
-            data, scale = self._value(given["data"]), self._value(given["scale"])
-            offset = self._value(given["offset"]) if "offset" in given else np.zeros(1)
-            steps = data.astype(np.float32) - _spread(offset, data.shape)
-            return steps * _spread(scale, data.shape), self._bits(given["data"])
+            return self._blockwise(given), self._bits(given["data"])
         if op.type == "constexpr_lut_to_dense":
-            return self._palette(given)
+            return self._palette(op, given)
         raise QuantizationError(
             f"weights are stored as {op.type}, which is not known",
             remedy="report the model and the recipe",
@@ -153,8 +153,18 @@ class _Reader:
         steps = data.astype(np.float32) - zero_point.astype(np.float32)
         return steps * scale.astype(np.float32), 8
 
-    def _palette(self, given: dict[str, Any]) -> tuple[np.ndarray, int]:
-        table = self._value(given["lut"]).astype(np.float32)
+    def _blockwise(self, given: dict[str, Any]) -> np.ndarray:
+        data, scale = self._value(given["data"]), self._value(given["scale"])
+        offset = self._value(given["offset"]) if "offset" in given else np.zeros(1)
+        steps = data.astype(np.float32) - _spread(offset, data.shape)
+        return steps * _spread(scale, data.shape)
+
+    def _palette(self, op: Any, given: dict[str, Any]) -> tuple[np.ndarray, int]:
+        if "lut" in given:
+            table = self._value(given["lut"]).astype(np.float32)
+        else:
+            # A table times the scales of channels.
+            table = self._blockwise(self._arguments(self.makers[_source(op, "lut")]))
         if "shape" in given:
             # The older form: indices packed into bytes, one table.
             shape = tuple(int(size) for size in self._value(given["shape"]))
@@ -163,13 +173,17 @@ class _Reader:
             indices = _unpacked(packed.tobytes(), bits, math.prod(shape), signed=False)
             return table.reshape(-1)[indices].reshape(shape), bits
         indices = self._value(given["indices"]).astype(np.int64)
-        tables = table.reshape(-1, table.shape[-2] * table.shape[-1])
-        if table.shape[-1] != 1 or len(tables) != 1:
+        whole = all(
+            few in (1, many) for few, many in zip(table.shape[:-2], indices.shape, strict=True)
+        )
+        if table.shape[-1] != 1 or not whole:
             raise QuantizationError(
-                "weights have tables of their own in parts of a tensor",
-                remedy="use a recipe with one table a tensor",
+                "weights have tables of their own in parts of a channel",
+                remedy="use a recipe with one table a tensor or a channel",
             )
-        return tables[0][indices], self._bits(given["indices"])
+        tables = np.broadcast_to(table[..., 0], (*indices.shape, table.shape[-2]))
+        values = np.take_along_axis(tables, indices[..., None], axis=-1)[..., 0]
+        return values, self._bits(given["indices"])
 
     def _bits(self, value: Any) -> int:
         kind = _type_name(value.type)

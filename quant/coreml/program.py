@@ -177,7 +177,9 @@ def _config(weights: WeightQuant, layer: WeightedNode) -> Any:
     import coremltools.optimize.coreml as optimize
 
     if weights.form == "palette":
-        return optimize.OpPalettizerConfig(mode="kmeans", nbits=weights.bits, weight_threshold=0)
+        # Weights of depthwise channels differ in size by orders; they are few in all.
+        bits = 8 if layer.operator == "depthwise" else weights.bits
+        return optimize.OpPalettizerConfig(mode="kmeans", nbits=bits, weight_threshold=0)
     fine = _fineness(weights, layer)
     return optimize.OpLinearQuantizerConfig(
         mode="linear_symmetric",

@@ -121,11 +121,11 @@ def test_a_package_is_as_small_as_its_weights(plan_of: PlanOf, tmp_path: Path) -
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 128, 3)).eval()
     weights = 3 * 64 * 9 + 64 * 128 * 9
-    for recipe, bytes_each in (("w8_only", 1.0), ("w4_only", 0.5), ("palette4", 0.5)):
+    for recipe, each in (("w8_only", 1.0), ("w4_only", 0.5), ("palette4", 0.5)):
         path = tmp_path / f"{recipe}.mlpackage"
         packaged(plan_of(net, recipe), path)
         size = (path / "Data/com.apple.CoreML/weights/weight.bin").stat().st_size
-        assert bytes_each * weights < size < bytes_each * weights + 4000
+        assert each * weights < size < each * weights + 4000
 
 
 def test_weights_are_read_back_as_they_were_written(plan_of: PlanOf, tmp_path: Path) -> None:
