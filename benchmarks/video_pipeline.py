@@ -83,13 +83,12 @@ def clocked(work: Callable[[], Any]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - processor
 
 
-def compare(
-    painter: Any, frames: list[Frame], options: argparse.Namespace, full: list[tuple[float, float]]
-) -> None:
+def compare(painter: Any, frames: list[Frame], options: argparse.Namespace) -> None:
     """Time all three ways on a clip and print a row of the table."""
     policy = KeyframePolicy.parse(options.keyframes)
     small = painter_size(WIDTH, HEIGHT, options.max_size)
     ours: list[tuple[float, float]] = []
+    full: list[tuple[float, float]] = []
     cheap: list[tuple[float, float]] = []
 
     def cheaply() -> None:
@@ -165,12 +164,11 @@ def main() -> None:
                 f"{'clip':20}{'frames':>7}{'reuse':>7}{'ms/frame':>10}{'cpu ms':>10}"
                 f"{'full-size':>12}{'key-size':>12}{'speed-up':>11}{'in cpu':>11}{'cheap':>10}"
             )
-            full: list[tuple[float, float]] = []
             with runtime.open(path, threads=options.threads) as session:
                 painter = session_painter(session, white=255.0 if name == "johnson" else 1.0)
                 for clip in clips:
                     print(f"{clip.stem[:19]:20}", end="", flush=True)
-                    compare(painter, decoded(clip, options.frames), options, full)
+                    compare(painter, decoded(clip, options.frames), options)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ def measure(painter: Any, clip: Path, options: argparse.Namespace, texture: bool
         "policy": KeyframePolicy.parse(options.keyframes),
         "max_size": options.max_size,
         "threads": options.threads,
+        "renewal": options.renewal,
     }
     meter: WarpError | None = None
     flickers = [Flicker() for _ in COLUMNS]
@@ -117,6 +118,7 @@ def main() -> None:
     parser.add_argument("--max-size", type=int, default=512)
     parser.add_argument("--keyframes", default="auto")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--renewal", type=float, help="of the paint; see VideoPipeline")
     options = parser.parse_args()
     clips = sorted(path for path in options.clips.iterdir() if path.suffix in (".mp4", ".avi"))
     held: list[bool] = []

@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 
 from edgesdk.video.core import VideoCore
 
-__all__ = ["Flow", "FlowChain"]
+__all__ = ["OCCLUSION_OFFSET", "Flow", "FlowChain"]
+
+#: Pixels of the flow size, squared, by which a chain and its way back may miss: eight times what
+#: flow found at once is allowed, because every joint adds its own error.
+OCCLUSION_OFFSET = 4.0
 
 
 @dataclass(frozen=True, slots=True)

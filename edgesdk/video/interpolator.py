@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgesdk.errors import UsageError
 from edgesdk.video.core import VideoCore
-from edgesdk.video.flow_chain import Flow, FlowChain
+from edgesdk.video.flow_chain import OCCLUSION_OFFSET, Flow, FlowChain
 
 __all__ = ["Interpolator"]
 
@@ -57,7 +57,14 @@ class Interpolator:
         quality: str = "fast",
         flow_size: tuple[int, int] | None = None,
     ) -> None:
-        self._core = VideoCore(width, height, threads=threads, quality=quality, flow_size=flow_size)
+        self._core = VideoCore(
+            width,
+            height,
+            threads=threads,
+            quality=quality,
+            flow_size=flow_size,
+            occlusion_offset=OCCLUSION_OFFSET,
+        )
         still = np.zeros((self._core.flow_size[1], self._core.flow_size[0], 2), np.float32)
         self._still = Flow(still, still)
         self._back = FlowChain(self._core, "b")

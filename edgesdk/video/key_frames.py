@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgesdk.errors import UsageError
 from edgesdk.video.core import VideoCore
-from edgesdk.video.flow_chain import Flow, FlowChain
+from edgesdk.video.flow_chain import OCCLUSION_OFFSET, Flow, FlowChain
 
 __all__ = ["Judgement", "KeyframeFinder", "KeyframePolicy"]
 
@@ -145,6 +145,7 @@ class KeyframeFinder:
             threads=threads,
             quality=quality,
             flow_size=flow_size,
+            occlusion_offset=OCCLUSION_OFFSET,
             **policy.settings(),
         )
         # Slot a holds the last key frame, slot b the frame before.

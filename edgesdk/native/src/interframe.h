@@ -17,6 +17,9 @@ struct Slot {
   Picture painted{};
   AffineMap affine{};
   bool has_painted = false;
+  Histogram colours;
+  bool counted = false; // whether `colours` is of `original`
+  bool fitted = false; // whether `affine` is of `painted`
   Buffer memory;
 };
 

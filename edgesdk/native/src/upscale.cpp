@@ -39,6 +39,43 @@ std::vector<Taps> taps_of(int full, int small) {
   return all;
 }
 
+// Four channels of a pixel at once, on every processor that compilers know vectors of.
+#if defined(__GNUC__)
+using Pixel = float __attribute__((vector_size(16)));
+#else
+struct Pixel {
+  float value[4];
+  float operator[](int c) const { return value[c]; }
+  friend Pixel operator+(Pixel a, const Pixel& b) {
+    for (int c = 0; c < 4; ++c) a.value[c] += b.value[c];
+    return a;
+  }
+  friend Pixel operator-(Pixel a, const Pixel& b) {
+    for (int c = 0; c < 4; ++c) a.value[c] -= b.value[c];
+    return a;
+  }
+  friend Pixel operator*(Pixel a, const Pixel& b) {
+    for (int c = 0; c < 4; ++c) a.value[c] *= b.value[c];
+    return a;
+  }
+};
+#endif
+
+Pixel spread(float x) { return Pixel{x, x, x, x}; }
+
+Pixel load(const float* from) {
+  Pixel pixel;
+  std::memcpy(&pixel, from, sizeof(pixel));
+  return pixel;
+}
+
+Pixel cubic(const float* row, const Taps& taps) {
+  return spread(taps.cubic[0]) * load(row + 4 * taps.index[0]) +
+         spread(taps.cubic[1]) * load(row + 4 * taps.index[1]) +
+         spread(taps.cubic[2]) * load(row + 4 * taps.index[2]) +
+         spread(taps.cubic[3]) * load(row + 4 * taps.index[3]);
+}
+
 // Rows of four floats a pixel.
 void cubic_row(const Picture& picture, const Taps& taps, float* out) {
   const uint8_t* rows[4];
@@ -117,19 +154,14 @@ void GuidedUpscaler::upscale(const edgesdk_image& painted, const edgesdk_image& 
       uint8_t* out = static_cast<uint8_t*>(output.data) + y * static_cast<ptrdiff_t>(output.stride);
       for (int x = 0; x < width_; ++x) {
         const Taps& taps = size.across[static_cast<size_t>(x)];
-        float paint[4] = {0, 0, 0, 0}, smooth[4] = {0, 0, 0, 0};
-        for (size_t k = 0; k < 4; ++k)
-          for (int c = 0; c < 4; ++c) {
-            paint[c] += taps.cubic[k] * paint_row[4 * taps.index[k] + c];
-            smooth[c] += taps.cubic[k] * guide_row[4 * taps.index[k] + c];
-          }
-        const float *near = gain_row + 4 * taps.index[1], *far = gain_row + 4 * taps.index[2];
-        for (int c = 0; c < out_channels; ++c) {
-          const float own = c < 3 ? guide[channels * x + (channels == 1 ? 0 : c)] : 0.0f;
-          const float gain = near[c] + (far[c] - near[c]) * taps.linear;
-          const float value = paint[c] + gain * (own - smooth[c]) + 0.5f;
-          out[out_channels * x + c] = static_cast<uint8_t>(std::clamp(value, 0.0f, 255.0f));
-        }
+        const uint8_t* pixel = guide + channels * x;
+        const Pixel own = {static_cast<float>(pixel[0]), static_cast<float>(pixel[channels == 1 ? 0 : 1]),
+                           static_cast<float>(pixel[channels == 1 ? 0 : 2]), 0.0f};
+        const Pixel near = load(gain_row + 4 * taps.index[1]), far = load(gain_row + 4 * taps.index[2]);
+        const Pixel gain = near + (far - near) * spread(taps.linear);
+        const Pixel value = cubic(paint_row, taps) + gain * (own - cubic(guide_row, taps)) + spread(0.5f);
+        for (int c = 0; c < out_channels; ++c)
+          out[out_channels * x + c] = static_cast<uint8_t>(std::clamp(value[c], 0.0f, 255.0f));
       }
     }
   });

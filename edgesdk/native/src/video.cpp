@@ -89,6 +89,7 @@ bool Video::ready(int use, bool linked) const {
 
 void Video::set_key(int slot, const edgesdk_image& original) {
   reader_.read(original, kernels_, pool_, slots_[slot].original);
+  slots_[slot].counted = false;
   slots_[slot].has_painted = false;
   links_[slot].set = false;
 }
@@ -103,6 +104,7 @@ edgesdk_status Video::set_key_from_frame(int slot) {
   std::memcpy(row_of(key.levels.front().grey, -kPad) - kPad, from,
               static_cast<size_t>(end - reinterpret_cast<const uint8_t*>(from)));
   key.set = true;
+  slots_[slot].counted = false;
   slots_[slot].has_painted = false;
   links_[slot].set = false;
   return EDGESDK_OK;
@@ -112,10 +114,19 @@ edgesdk_status Video::set_painted(int slot, const edgesdk_image& painted) {
   Slot& key = slots_[slot];
   if (!key.original.set) return EDGESDK_ERROR_STATE;
   import_picture(painted, key.painted, pool_);
-  reader_.shrink(painted, kernels_, pool_, small_painted_, unused_grey_);
-  fitter_.fit(key.original.small, small_painted_, pool_, key.affine);
   key.has_painted = true;
+  key.fitted = false;
   return EDGESDK_OK;
+}
+
+// Left until it is needed: a painting that is only mixed into another needs no colour map.
+void Video::fit(Slot& slot) {
+  if (slot.fitted) return;
+  const edgesdk_image painted = {slot.painted.data, slot.painted.width, slot.painted.height,
+                                 static_cast<int64_t>(slot.painted.stride), EDGESDK_FORMAT_RGBA8888};
+  reader_.shrink(painted, kernels_, pool_, small_painted_, unused_grey_);
+  fitter_.fit(slot.original.small, small_painted_, pool_, slot.affine);
+  slot.fitted = true;
 }
 
 edgesdk_status Video::promote() {
@@ -184,15 +195,19 @@ void Video::join_flows(const float* first, int64_t first_stride, const float* se
         // What has left the picture goes on like the border it left through.
         const float px = clamped(static_cast<float>(x) + u, 0.0f, last_x);
         const float py = clamped(static_cast<float>(y) + v, 0.0f, last_y);
-        const int left = static_cast<int>(px), top = static_cast<int>(py);
+        // Not the last column, so that a column and the next are four floats in a row.
+        const int left = std::min(static_cast<int>(px), std::max(0, width - 2));
+        const int top = static_cast<int>(py), next = width > 1 ? 2 : 0;
         const float fx = px - static_cast<float>(left), fy = py - static_cast<float>(top);
-        const int right = 2 * std::min(left + 1, width - 1);
-        const float *upper = pairs(second, second_stride, top),
-                    *lower = pairs(second, second_stride, std::min(top + 1, height - 1));
+        const float* upper = pairs(second, second_stride, top) + 2 * left;
+        const float* lower = pairs(second, second_stride, std::min(top + 1, height - 1)) + 2 * left;
+        float sides[4];
         for (int c = 0; c < 2; ++c) {
-          const float a = upper[2 * left + c] + (upper[right + c] - upper[2 * left + c]) * fx;
-          const float b = lower[2 * left + c] + (lower[right + c] - lower[2 * left + c]) * fx;
-          const float total = in[2 * x + c] + (a + (b - a) * fy);
+          sides[c] = upper[c] + (lower[c] - upper[c]) * fy;
+          sides[2 + c] = upper[next + c] + (lower[next + c] - upper[next + c]) * fy;
+        }
+        for (int c = 0; c < 2; ++c) {
+          const float total = in[2 * x + c] + (sides[c] + (sides[2 + c] - sides[c]) * fx);
           out[2 * x + c] = std::fabs(total) < kNowhere ? total : kNowhere;
         }
       }
@@ -263,9 +278,11 @@ edgesdk_status Video::measure(int distance, edgesdk_measures& measures) {
 
 edgesdk_status Video::correlate(int slot, float& value) {
   if (!ready(1 << slot, false)) return EDGESDK_ERROR_STATE;
-  count_colours(frame_.small, histograms_[0]);
-  count_colours(slots_[slot].original.small, histograms_[1]);
-  value = correlation(histograms_[0], histograms_[1]);
+  Slot& key = slots_[slot];
+  if (!key.counted) count_colours(key.original.small, key.colours);
+  key.counted = true;
+  count_colours(frame_.small, colours_);
+  value = correlation(colours_, key.colours);
   return EDGESDK_OK;
 }
 
@@ -279,6 +296,7 @@ edgesdk_status Video::render(int use, float tau, const edgesdk_image& original,
     return EDGESDK_OK;
   }
   if (!ready(use, true)) return EDGESDK_ERROR_STATE;
+  fit(slots_[!a || (b && tau > 0.5f) ? 1 : 0]);
   renderer_.render(a ? &slots_[0] : nullptr, links_[0], b ? &slots_[1] : nullptr, links_[1], tau,
                    original, output, kernels_, pool_);
   return EDGESDK_OK;

@@ -39,6 +39,7 @@ class Video {
 
  private:
   bool ready(int use, bool linked) const;
+  void fit(Slot& slot);
   template <typename Work>
   void find_flows(int use, const Work& work);
   void forget_links();
@@ -57,7 +58,7 @@ class Video {
   Link links_[2];
   Picture small_painted_{};
   Plane unused_grey_{};
-  Histogram histograms_[2]; // scratch: of the frame and of a key frame
+  Histogram colours_; // scratch: of the frame
   Buffer memory_;
 };
 
