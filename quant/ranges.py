@@ -19,6 +19,8 @@ _MOMENTUM = 0.1
 _SMALLEST_WIDTH = 1e-30
 #: Values left outside on either side by ``percentile``, as a share.
 _TAIL = 1e-4
+#: A step that single precision holds as a normal number; less is a tensor of zeros.
+_SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 #: Shares of the full range that ``mse`` and ``entropy`` try.
 _CANDIDATES = np.linspace(0.2, 1.0, 81)
 
@@ -192,9 +194,10 @@ def scale_and_zero_point(
     smallest, largest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     if symmetric:
         reach = max(-low, high)
-        return (reach / largest if reach > 0 else 1.0), 0
-    if high <= low:
-        return 1.0, 0
+        scale = reach / largest
+        return (scale if scale >= _SMALLEST_SCALE else 1.0), 0
     scale = (high - low) / (largest - smallest)
+    if scale < _SMALLEST_SCALE:
+        return 1.0, 0
     zero_point = round(smallest - low / scale)
     return scale, int(min(max(zero_point, smallest), largest))

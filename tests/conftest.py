@@ -13,12 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORKS = Path(__file__).parent / "user_project"
 TARGETS = ("executorch:xnnpack", "coreml:fp32", "litert:fp32", "onnx:fp32")
 COMMAND = "import sys; sys.argv[0] = 'edgesdk'; from edgesdk.cli import main; main()"
+
+# The same examples in every run; HYPOTHESIS_PROFILE=search looks for new ones.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.register_profile("search")
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 # A shell's background jobs begin with Ctrl-C ignored, and so would every command tested here.
 signal.signal(signal.SIGINT, signal.default_int_handler)

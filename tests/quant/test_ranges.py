@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgesdk.errors import DataError, UnknownNameError
@@ -124,6 +124,8 @@ def test_scales_by_hand():
 
 @settings(max_examples=50, deadline=None)
 @given(st.floats(-1e4, 0), st.floats(0, 1e4), st.sampled_from((4, 8, 16)))
+@example(0.0, 5e-324, 4)
+@example(-1e-40, 1e-40, 8)
 def test_zero_is_exact_and_the_range_is_covered(low, high, bits):
     scale, zero = scale_and_zero_point(low, high, bits=bits)
     smallest, largest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
