@@ -83,6 +83,11 @@ def _preference(record: ArtefactRecord) -> tuple[int, bool]:
 def _opened(bundle: Bundle, record: ArtefactRecord, threads: int) -> Session:
     from edgesdk import runtime
 
+    # Frames are rendered while it paints.
     return runtime.open(
-        bundle.path_of(record), threads=threads, inputs=record.inputs, outputs=record.outputs
+        bundle.path_of(record),
+        threads=threads,
+        inputs=record.inputs,
+        outputs=record.outputs,
+        spin=False,
     )

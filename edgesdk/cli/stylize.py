@@ -204,7 +204,8 @@ def _painter(
         from edgesdk import runtime
         from edgesdk.video.painters import session_painter
 
-        session = runtime.open(onnx, threads=threads or os.cpu_count() or 1)
+        # Frames are rendered while it paints.
+        session = runtime.open(onnx, threads=threads or os.cpu_count() or 1, spin=False)
         return session_painter(stack.enter_context(session), white=white)
     return None
 

@@ -47,6 +47,7 @@ class OnnxSession(LoadedSession):
         threads: Threads inside an operator; operators run one after the other.
         inputs: Declared inputs, for ranges of free dimensions.
         outputs: Declared outputs.
+        spin: Whether threads spin while they wait for work.
 
     Raises:
         MissingBackendError: ``onnx`` or ``onnxruntime`` is absent.
@@ -61,8 +62,10 @@ class OnnxSession(LoadedSession):
         threads: int,
         inputs: Sequence[TensorSpec] | None = None,
         outputs: Sequence[TensorSpec] | None = None,
+        spin: bool = True,
     ) -> None:
         super().__init__(path, threads)
+        self._spin = spin
         try:
             import onnxruntime
         except ModuleNotFoundError as error:
@@ -89,6 +92,7 @@ class OnnxSession(LoadedSession):
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(self._spin)))
         # Severity 4 keeps warnings on unused initializers and the like off the terminal; errors
         # arrive as exceptions anyway.
         options.log_severity_level = 4

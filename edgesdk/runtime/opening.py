@@ -35,6 +35,7 @@ def open(
     threads: int = 1,
     inputs: Sequence[TensorSpec] | None = None,
     outputs: Sequence[TensorSpec] | None = None,
+    spin: bool = True,
 ) -> Session:
     """Load an artefact in its runtime, in this process.
 
@@ -48,6 +49,8 @@ def open(
         inputs: Declared inputs (a manifest's), in the artefact's order: names, ranges of free
             dimensions and image preprocessing that the file itself does not hold.
         outputs: Declared outputs, likewise.
+        spin: Whether ONNX Runtime's threads spin while they wait for work, which is quicker alone
+            and slower beside other work. No other runtime has the choice.
 
     Raises:
         MissingBackendError: The runtime is not installed.
@@ -69,7 +72,8 @@ def open(
     if not path.exists():
         raise SessionError(f"there is no artefact {path}", remedy="check the path")
     module, name = _SESSIONS[suffix]
+    choices = {"spin": spin} if suffix == ".onnx" else {}
     session: Session = getattr(importlib.import_module(module), name)(
-        path, threads, inputs, outputs
+        path, threads, inputs, outputs, **choices
     )
     return session

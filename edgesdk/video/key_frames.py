@@ -44,7 +44,7 @@ class KeyframePolicy:
     cut_correlation: float = 0.6
     occluded_fraction: float = 0.25
     mean_residual: float = 8 / 255
-    longest_interval: int = 10
+    longest_interval: int = 16
 
     def __post_init__(self) -> None:
         for name in ("every", "longest_interval"):

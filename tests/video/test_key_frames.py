@@ -31,7 +31,7 @@ def test_policy_is_read_from_words() -> None:
     assert KeyframePolicy.parse("auto") == KeyframePolicy()
     assert KeyframePolicy.parse(" 12 ").every == 12
     assert KeyframePolicy.parse("12").interval == 12
-    assert KeyframePolicy().interval == 10
+    assert KeyframePolicy().interval == 16
 
 
 @pytest.mark.parametrize("text", ["", "0", "-3", "1.5", "often", "1001", "9999999999", "١٢"])

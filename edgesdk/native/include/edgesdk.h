@@ -192,7 +192,7 @@ EDGESDK_API edgesdk_status edgesdk_video_get_flow(const edgesdk_video* video, in
                                                   int32_t direction, float* flow, int64_t stride);
 /* Copy out, at flow size, a byte a pixel, rows `stride` bytes apart: `valid` (1 or 0) and
  * `residual` (mean over channels of |frame - warped key|, 0..255). Either may be null. */
-EDGESDK_API edgesdk_status edgesdk_video_get_validity(const edgesdk_video* video, int32_t slot,
+EDGESDK_API edgesdk_status edgesdk_video_get_validity(edgesdk_video* video, int32_t slot,
                                                       uint8_t* valid, uint8_t* residual,
                                                       int64_t stride);
 /* Judge the present frame against slot A, `distance` >= 1 frames later. Needs

@@ -8,16 +8,30 @@ namespace edgesdk {
 namespace {
 
 constexpr int kGainOne = 4096;
-constexpr int kLargestGain = 4 * kGainOne - 1; // differences of two fit 16 bits
-constexpr int kLargestBias = 16383;
+constexpr float kLargestGain = 4 * kGainOne - 1; // differences of two fit 16 bits
+constexpr float kLargestBias = 16383;
 
-int rounded(float x, int limit) {
-  return static_cast<int>(std::floor(std::clamp(x, -static_cast<float>(limit), static_cast<float>(limit)) + 0.5f));
+// To the nearest whole number, halves away from zero: no call of a function, so that loops of it
+// become vectors on every processor.
+int rounded(float x, float limit) {
+  const float inside = std::min(std::max(x, -limit), limit);
+  return static_cast<int>(inside + std::copysign(0.5f, inside));
 }
+int rounded(double x) { return static_cast<int>(x + std::copysign(0.5, x)); }
 
-int divided(int64_t sum, int count) {
-  const int64_t half = count / 2;
-  return static_cast<int>(sum >= 0 ? (sum + half) / count : -((-sum + half) / count));
+// Sums of `numbers` sums a column over the columns at most `r` away.
+template <int numbers>
+void slide(const int32_t* sums, int w, int r, int32_t* windows) {
+  int32_t window[numbers] = {};
+  const auto add_column = [&](int x, int sign) {
+    for (int k = 0; k < numbers; ++k) window[k] += sign * sums[numbers * x + k];
+  };
+  for (int x = 0; x < std::min(r, w); ++x) add_column(x, 1);
+  for (int x = 0; x < w; ++x) {
+    if (x + r < w) add_column(x + r, 1);
+    if (x - r - 1 >= 0) add_column(x - r - 1, -1);
+    for (int k = 0; k < numbers; ++k) windows[numbers * x + k] = window[k];
+  }
 }
 
 }  // namespace
@@ -25,9 +39,12 @@ int divided(int64_t sum, int count) {
 AffineFitter::AffineFitter(int width, int height, int radius, float epsilon)
     : width_(width), height_(height), radius_(radius), epsilon_(epsilon * 255 * 255),
       stride_(field_stride(width)) {
-  const size_t columns = 3 * 4 * static_cast<size_t>(width);
+  // Of each channel, four numbers a column: sums over the window's rows, then over its columns too.
+  const size_t columns = 3 * 8 * static_cast<size_t>(width);
   sums_ = memory_.reserve<int32_t>(columns + 6 * plane_size());
   fitted_ = sums_ + columns;
+  for (int x = 0; x < width; ++x)
+    columns_.push_back(static_cast<float>(std::min(x + radius, width - 1) - std::max(x - radius, 0) + 1));
 }
 
 size_t AffineFitter::plane_size() const {
@@ -44,7 +61,8 @@ void AffineFitter::fit(const Picture& original, const Picture& painted, ThreadPo
 void AffineFitter::fit_channel(const Picture& original, const Picture& painted, int channel,
                                int16_t* gain, int16_t* bias) const {
   const int w = width_, h = height_, r = radius_;
-  int32_t* sums = sums_ + channel * 4 * w;
+  int32_t* sums = sums_ + channel * 8 * w;
+  int32_t* windows = sums + 4 * w;
   int32_t* gains = fitted_ + 2 * static_cast<size_t>(channel) * plane_size();
   int32_t* biases = gains + plane_size();
 
@@ -64,24 +82,18 @@ void AffineFitter::fit_channel(const Picture& original, const Picture& painted, 
   for (int y = 0; y < h; ++y) {
     if (y + r < h) add_row(y + r, 1);
     if (y - r - 1 >= 0) add_row(y - r - 1, -1);
-    const int rows = std::min(y + r, h - 1) - std::max(y - r, 0) + 1;
-    int32_t window[4] = {0, 0, 0, 0};
-    const auto add_column = [&](int x, int sign) {
-      for (int k = 0; k < 4; ++k) window[k] += sign * sums[4 * x + k];
-    };
-    for (int x = 0; x < std::min(r, w); ++x) add_column(x, 1);
+    slide<4>(sums, w, r, windows);
+    const float rows = static_cast<float>(std::min(y + r, h - 1) - std::max(y - r, 0) + 1);
+    int32_t *gain_row = gains + y * stride_, *bias_row = biases + y * stride_;
     for (int x = 0; x < w; ++x) {
-      if (x + r < w) add_column(x + r, 1);
-      if (x - r - 1 >= 0) add_column(x - r - 1, -1);
-      const int columns = std::min(x + r, w - 1) - std::max(x - r, 0) + 1;
-      const float n = static_cast<float>(rows * columns);
+      const float n = rows * columns_[static_cast<size_t>(x)];
+      const int32_t* window = windows + 4 * x;
       const float mean_x = static_cast<float>(window[0]) / n, mean_y = static_cast<float>(window[1]) / n;
       const float variance = static_cast<float>(window[2]) / n - mean_x * mean_x;
       const float covariance = static_cast<float>(window[3]) / n - mean_x * mean_y;
       const float a = covariance / (std::max(variance, 0.0f) + epsilon_);
-      const ptrdiff_t at = y * stride_ + x;
-      gains[at] = rounded(a * kGainOne, kLargestGain);
-      biases[at] = rounded((mean_y - static_cast<float>(gains[at]) * mean_x / kGainOne) * kOne, kLargestBias);
+      gain_row[x] = rounded(a * kGainOne, kLargestGain);
+      bias_row[x] = rounded((mean_y - static_cast<float>(gain_row[x]) * mean_x / kGainOne) * kOne, kLargestBias);
     }
   }
 
@@ -97,19 +109,13 @@ void AffineFitter::fit_channel(const Picture& original, const Picture& painted, 
   for (int y = 0; y < h; ++y) {
     if (y + r < h) move_row(y + r, 1);
     if (y - r - 1 >= 0) move_row(y - r - 1, -1);
-    const int rows = std::min(y + r, h - 1) - std::max(y - r, 0) + 1;
-    int64_t total[2] = {0, 0};
-    const auto add_column = [&](int x, int sign) {
-      for (int k = 0; k < 2; ++k) total[k] += sign * sums[2 * x + k];
-    };
-    for (int x = 0; x < std::min(r, w); ++x) add_column(x, 1);
+    slide<2>(sums, w, r, windows);
+    const double rows = std::min(y + r, h - 1) - std::max(y - r, 0) + 1;
     int16_t *gain_row = gain + y * stride_, *bias_row = bias + y * stride_;
     for (int x = 0; x < w; ++x) {
-      if (x + r < w) add_column(x + r, 1);
-      if (x - r - 1 >= 0) add_column(x - r - 1, -1);
-      const int columns = std::min(x + r, w - 1) - std::max(x - r, 0) + 1;
-      gain_row[x] = static_cast<int16_t>(divided(total[0], rows * columns));
-      bias_row[x] = static_cast<int16_t>(divided(total[1], rows * columns));
+      const double n = rows * static_cast<double>(columns_[static_cast<size_t>(x)]);
+      gain_row[x] = static_cast<int16_t>(rounded(windows[2 * x] / n));
+      bias_row[x] = static_cast<int16_t>(rounded(windows[2 * x + 1] / n));
     }
     gain_row[w] = gain_row[w - 1];
     bias_row[w] = bias_row[w - 1];

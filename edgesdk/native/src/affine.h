@@ -2,6 +2,8 @@
 // filter's coefficients.
 #pragma once
 
+#include <vector>
+
 #include "buffer.h"
 #include "kernels.h"
 #include "thread_pool.h"
@@ -27,7 +29,8 @@ class AffineFitter {
   float epsilon_;
   ptrdiff_t stride_;
   Buffer memory_;
-  int32_t* sums_;   // of columns, four a channel
+  std::vector<float> columns_; // that the window of each column holds
+  int32_t* sums_;   // of columns, then of windows, four a channel each
   int32_t* fitted_; // gain and bias of every window, for each channel
 };
 

@@ -53,7 +53,7 @@ edgesdk_status check_full(const edgesdk_video* video, const edgesdk_image* image
 
 bool is_flow_stride(const edgesdk_video* video, int64_t stride) {
   return stride >= 8 * static_cast<int64_t>(video->core.config().flow_width) && stride % 4 == 0 &&
-         stride <= (int64_t{1} << 32);
+         stride / 4 * video->core.config().flow_height <= INT32_MAX;
 }
 
 }  // namespace
@@ -199,7 +199,7 @@ edgesdk_status edgesdk_video_get_flow(const edgesdk_video* video, int32_t slot, 
   return guarded([&] { return video->core.get_flow(slot, direction, flow, stride); });
 }
 
-edgesdk_status edgesdk_video_get_validity(const edgesdk_video* video, int32_t slot, uint8_t* valid,
+edgesdk_status edgesdk_video_get_validity(edgesdk_video* video, int32_t slot, uint8_t* valid,
                                           uint8_t* residual, int64_t stride) {
   if (!video) return EDGESDK_ERROR_NULL;
   if (!is_slot(slot)) return EDGESDK_ERROR_VALUE;

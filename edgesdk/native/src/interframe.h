@@ -27,7 +27,7 @@ struct Slot {
 struct Link {
   Flow to_key{}, from_key{};
   uint8_t *valid = nullptr, *residual = nullptr;
-  bool set = false;
+  bool set = false, judged = false;
 };
 
 // Renders frames of one size with fields of one size.

@@ -56,6 +56,15 @@ struct RefineTask {
   float smoothness;
 };
 
+// Flows as callers hold them: both components of a pixel side by side, strides in floats.
+struct JoinTask {
+  const float *first, *second;
+  float* joined;
+  ptrdiff_t first_stride, second_stride, joined_stride;
+  int width, height;
+  int row_begin, row_end;
+};
+
 struct ValidityTask {
   Flow forward, backward;
   Picture frame, key;      // at flow size
@@ -128,6 +137,7 @@ struct Kernels {
   void (*search)(const SearchTask&);
   void (*refine)(const RefineTask&);
   void (*double_flow)(const Flow& source, const Flow& target);
+  void (*join)(const JoinTask&);
   void (*judge)(const ValidityTask&);
   void (*make_fields)(const FieldsTask&);
   void (*render)(const RenderTask&);

@@ -15,6 +15,7 @@ namespace {
 #include "kernels/sampling.h"
 #include "kernels/search.h"
 #include "kernels/refine.h"
+#include "kernels/joining.h"
 #include "kernels/validity.h"
 #include "kernels/render.h"
 }  // namespace
@@ -22,9 +23,9 @@ namespace {
 
 const Kernels& kernels_avx2() {
   static const Kernels kernels = {
-      "avx2",         avx2::downscale, avx2::extend,      avx2::halve,
-      avx2::differentiate, avx2::search,    avx2::refine,      avx2::double_flow,
-      avx2::judge,         avx2::make_fields, avx2::render};
+      "avx2", avx2::downscale, avx2::extend, avx2::halve, avx2::differentiate,
+      avx2::search, avx2::refine, avx2::double_flow, avx2::join,
+      avx2::judge, avx2::make_fields, avx2::render};
   return kernels;
 }
 

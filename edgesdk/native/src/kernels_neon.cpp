@@ -15,6 +15,7 @@ namespace {
 #include "kernels/sampling.h"
 #include "kernels/search.h"
 #include "kernels/refine.h"
+#include "kernels/joining.h"
 #include "kernels/validity.h"
 #include "kernels/render.h"
 }  // namespace
@@ -22,9 +23,9 @@ namespace {
 
 const Kernels& kernels_neon() {
   static const Kernels kernels = {
-      "neon",         neon::downscale, neon::extend,      neon::halve,
-      neon::differentiate, neon::search,    neon::refine,      neon::double_flow,
-      neon::judge,         neon::make_fields, neon::render};
+      "neon", neon::downscale, neon::extend, neon::halve, neon::differentiate,
+      neon::search, neon::refine, neon::double_flow, neon::join,
+      neon::judge, neon::make_fields, neon::render};
   return kernels;
 }
 

@@ -14,6 +14,7 @@ namespace {
 #include "kernels/sampling.h"
 #include "kernels/search.h"
 #include "kernels/refine.h"
+#include "kernels/joining.h"
 #include "kernels/validity.h"
 #include "kernels/render.h"
 }  // namespace
@@ -21,9 +22,9 @@ namespace {
 
 const Kernels& kernels_scalar() {
   static const Kernels kernels = {
-      "scalar",         scalar::downscale, scalar::extend,      scalar::halve,
-      scalar::differentiate, scalar::search,    scalar::refine,      scalar::double_flow,
-      scalar::judge,         scalar::make_fields, scalar::render};
+      "scalar", scalar::downscale, scalar::extend, scalar::halve, scalar::differentiate,
+      scalar::search, scalar::refine, scalar::double_flow, scalar::join,
+      scalar::judge, scalar::make_fields, scalar::render};
   return kernels;
 }
 

@@ -30,6 +30,10 @@ static inline F8 floor(F8 a) { return {_mm256_floor_ps(a.v)}; }
 static inline F8 at_most(F8 a, F8 b) {
   return {_mm256_and_ps(_mm256_cmp_ps(a.v, b.v, _CMP_LE_OQ), _mm256_set1_ps(1.0f))};
 }
+// `a` where its length is below the limit, else the limit: what is not a number, too.
+static inline F8 bounded(F8 a, F8 limit) {
+  return {_mm256_blendv_ps(limit.v, a.v, _mm256_cmp_ps(abs(a).v, limit.v, _CMP_LT_OQ))};
+}
 static inline float sum(F8 a) {
   const __m128 s = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
   const __m128 t = _mm_add_ps(s, _mm_movehl_ps(s, s));

@@ -42,6 +42,11 @@ static inline F8 at_most(F8 a, F8 b) {
   return {vbslq_f32(vcleq_f32(a.lo, b.lo), one, zero),
           vbslq_f32(vcleq_f32(a.hi, b.hi), one, zero)};
 }
+// `a` where its length is below the limit, else the limit: what is not a number, too.
+static inline F8 bounded(F8 a, F8 limit) {
+  return {vbslq_f32(vcltq_f32(vabsq_f32(a.lo), limit.lo), a.lo, limit.lo),
+          vbslq_f32(vcltq_f32(vabsq_f32(a.hi), limit.hi), a.hi, limit.hi)};
+}
 static inline float sum(F8 a) {
   const float32x4_t s = vaddq_f32(a.lo, a.hi);
   const float32x2_t t = vadd_f32(vget_low_f32(s), vget_high_f32(s));

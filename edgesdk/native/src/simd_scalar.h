@@ -37,6 +37,10 @@ static inline F8 sqrt(F8 a) { EDGESDK_LANES(F8, std::sqrt(a.v[i])); }
 static inline F8 floor(F8 a) { EDGESDK_LANES(F8, std::floor(a.v[i])); }
 // 1.0 or 0.0: a mask that is also a factor.
 static inline F8 at_most(F8 a, F8 b) { EDGESDK_LANES(F8, a.v[i] <= b.v[i] ? 1.0f : 0.0f); }
+// `a` where its length is below the limit, else the limit: what is not a number, too.
+static inline F8 bounded(F8 a, F8 limit) {
+  EDGESDK_LANES(F8, std::fabs(a.v[i]) < limit.v[i] ? a.v[i] : limit.v[i]);
+}
 static inline float sum(F8 a) {
   const float s0 = a.v[0] + a.v[4], s1 = a.v[1] + a.v[5];
   const float s2 = a.v[2] + a.v[6], s3 = a.v[3] + a.v[7];

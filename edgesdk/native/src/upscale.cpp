@@ -42,6 +42,16 @@ std::vector<Taps> taps_of(int full, int small) {
 // Four channels of a pixel at once, on every processor that compilers know vectors of.
 #if defined(__GNUC__)
 using Pixel = float __attribute__((vector_size(16)));
+using Whole = int32_t __attribute__((vector_size(16)));
+
+// The whole levels of a pixel within 0..255.
+void store(Pixel pixel, int channels, uint8_t* out) {
+  const Pixel none = {}, most = {255, 255, 255, 255};
+  pixel = pixel > none ? pixel : none;
+  pixel = pixel < most ? pixel : most;
+  const Whole levels = __builtin_convertvector(pixel, Whole);
+  for (int c = 0; c < channels; ++c) out[c] = static_cast<uint8_t>(levels[c]);
+}
 #else
 struct Pixel {
   float value[4];
@@ -59,6 +69,11 @@ struct Pixel {
     return a;
   }
 };
+
+void store(const Pixel& pixel, int channels, uint8_t* out) {
+  for (int c = 0; c < channels; ++c)
+    out[c] = static_cast<uint8_t>(std::clamp(pixel[c], 0.0f, 255.0f));
+}
 #endif
 
 Pixel spread(float x) { return Pixel{x, x, x, x}; }
@@ -160,8 +175,7 @@ void GuidedUpscaler::upscale(const edgesdk_image& painted, const edgesdk_image& 
         const Pixel near = load(gain_row + 4 * taps.index[1]), far = load(gain_row + 4 * taps.index[2]);
         const Pixel gain = near + (far - near) * spread(taps.linear);
         const Pixel value = cubic(paint_row, taps) + gain * (own - cubic(guide_row, taps)) + spread(0.5f);
-        for (int c = 0; c < out_channels; ++c)
-          out[out_channels * x + c] = static_cast<uint8_t>(std::clamp(value[c], 0.0f, 255.0f));
+        store(value, out_channels, out + out_channels * x);
       }
     }
   });

@@ -11,6 +11,7 @@ namespace edgesdk {
 namespace {
 
 constexpr int kJoinedRows = 16;
+constexpr int64_t kFloat = sizeof(float);
 
 const float* pairs(const float* flow, int64_t stride, int y) {
   return reinterpret_cast<const float*>(reinterpret_cast<const char*>(flow) + y * static_cast<ptrdiff_t>(stride));
@@ -143,6 +144,21 @@ void Video::set_frame(const edgesdk_image& original) {
   forget_links();
 }
 
+void Video::link(int slot) {
+  links_[slot].set = true;
+  links_[slot].judged = false;
+}
+
+// Left until it is needed: of most flows only the joint with another is.
+void Video::judge(int use) {
+  for (int slot = 0; slot < 2; ++slot) {
+    Link& link = links_[slot];
+    if (!(use & (1 << slot)) || link.judged) continue;
+    renderer_.judge(frame_, slots_[slot].original, link, kernels_, pool_);
+    link.judged = true;
+  }
+}
+
 template <typename Work>
 void Video::find_flows(int use, const Work& work) {
   // Whole flows are the tasks: nothing inside one waits, and their number suits a phone's cores.
@@ -155,11 +171,8 @@ void Video::find_flows(int use, const Work& work) {
     const bool from_key = direction & 1;
     work(*estimators_[direction], from_key ? key : frame_, from_key ? frame_ : key);
   });
-  for (int slot = 0; slot < 2; ++slot) {
-    if (!(use & (1 << slot))) continue;
-    renderer_.judge(frame_, slots_[slot].original, links_[slot], kernels_, pool_);
-    links_[slot].set = true;
-  }
+  for (int slot = 0; slot < 2; ++slot)
+    if (use & (1 << slot)) link(slot);
 }
 
 edgesdk_status Video::estimate(int use) {
@@ -180,49 +193,29 @@ edgesdk_status Video::refine(int use) {
 
 void Video::join_flows(const float* first, int64_t first_stride, const float* second,
                        int64_t second_stride, float* joined, int64_t joined_stride) {
-  const int width = config_.flow_width, height = config_.flow_height;
-  const float last_x = static_cast<float>(width - 1), last_y = static_cast<float>(height - 1);
+  const int height = config_.flow_height;
   pool_.run((height + kJoinedRows - 1) / kJoinedRows, [&](int task, int) {
-    for (int y = task * kJoinedRows; y < std::min(height, (task + 1) * kJoinedRows); ++y) {
-      const float* in = pairs(first, first_stride, y);
-      float* out = const_cast<float*>(pairs(joined, joined_stride, y));
-      for (int x = 0; x < width; ++x) {
-        const float u = in[2 * x], v = in[2 * x + 1];
-        if (!(std::fabs(u) < kNowhere && std::fabs(v) < kNowhere)) {
-          out[2 * x] = out[2 * x + 1] = kNowhere;
-          continue;
-        }
-        // What has left the picture goes on like the border it left through.
-        const float px = clamped(static_cast<float>(x) + u, 0.0f, last_x);
-        const float py = clamped(static_cast<float>(y) + v, 0.0f, last_y);
-        // Not the last column, so that a column and the next are four floats in a row.
-        const int left = std::min(static_cast<int>(px), std::max(0, width - 2));
-        const int top = static_cast<int>(py), next = width > 1 ? 2 : 0;
-        const float fx = px - static_cast<float>(left), fy = py - static_cast<float>(top);
-        const float* upper = pairs(second, second_stride, top) + 2 * left;
-        const float* lower = pairs(second, second_stride, std::min(top + 1, height - 1)) + 2 * left;
-        float sides[4];
-        for (int c = 0; c < 2; ++c) {
-          sides[c] = upper[c] + (lower[c] - upper[c]) * fy;
-          sides[2 + c] = upper[next + c] + (lower[next + c] - upper[next + c]) * fy;
-        }
-        for (int c = 0; c < 2; ++c) {
-          const float total = in[2 * x + c] + (sides[c] + (sides[2 + c] - sides[c]) * fx);
-          out[2 * x + c] = std::fabs(total) < kNowhere ? total : kNowhere;
-        }
-      }
-    }
+    JoinTask work;
+    work.first = first;
+    work.second = second;
+    work.joined = joined;
+    work.first_stride = first_stride / kFloat;
+    work.second_stride = second_stride / kFloat;
+    work.joined_stride = joined_stride / kFloat;
+    work.width = config_.flow_width;
+    work.height = height;
+    work.row_begin = task * kJoinedRows;
+    work.row_end = std::min(height, work.row_begin + kJoinedRows);
+    kernels_.join(work);
   });
 }
 
 edgesdk_status Video::set_flow(int slot, const float* to_key, int64_t to_stride,
                                const float* from_key, int64_t from_stride) {
   if (!ready(1 << slot, false)) return EDGESDK_ERROR_STATE;
-  const Link& link = links_[slot];
-  import_flow(to_key, to_stride, link.to_key, kernels_);
-  import_flow(from_key, from_stride, link.from_key, kernels_);
-  renderer_.judge(frame_, slots_[slot].original, link, kernels_, pool_);
-  links_[slot].set = true;
+  import_flow(to_key, to_stride, links_[slot].to_key, kernels_);
+  import_flow(from_key, from_stride, links_[slot].from_key, kernels_);
+  link(slot);
   return EDGESDK_OK;
 }
 
@@ -241,9 +234,10 @@ edgesdk_status Video::get_flow(int slot, int direction, float* flow, int64_t str
 }
 
 edgesdk_status Video::get_validity(int slot, uint8_t* valid, uint8_t* residual,
-                                   int64_t stride) const {
+                                   int64_t stride) {
   const Link& link = links_[slot];
   if (!link.set) return EDGESDK_ERROR_STATE;
+  judge(1 << slot);
   for (int y = 0; y < config_.flow_height; ++y) {
     const ptrdiff_t in = y * renderer_.link_stride(), out = y * static_cast<ptrdiff_t>(stride);
     const size_t bytes = static_cast<size_t>(config_.flow_width);
@@ -255,6 +249,7 @@ edgesdk_status Video::get_validity(int slot, uint8_t* valid, uint8_t* residual,
 
 edgesdk_status Video::measure(int distance, edgesdk_measures& measures) {
   if (!ready(EDGESDK_USE_A, true)) return EDGESDK_ERROR_STATE;
+  judge(EDGESDK_USE_A);
   int64_t visible = 0, total = 0;
   for (int y = 0; y < config_.flow_height; ++y) {
     const uint8_t* valid = links_[0].valid + y * renderer_.link_stride();
@@ -296,6 +291,7 @@ edgesdk_status Video::render(int use, float tau, const edgesdk_image& original,
     return EDGESDK_OK;
   }
   if (!ready(use, true)) return EDGESDK_ERROR_STATE;
+  judge(use);
   fit(slots_[!a || (b && tau > 0.5f) ? 1 : 0]);
   renderer_.render(a ? &slots_[0] : nullptr, links_[0], b ? &slots_[1] : nullptr, links_[1], tau,
                    original, output, kernels_, pool_);

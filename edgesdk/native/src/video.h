@@ -29,7 +29,7 @@ class Video {
   edgesdk_status set_flow(int slot, const float* to_key, int64_t to_stride, const float* from_key,
                           int64_t from_stride);
   edgesdk_status get_flow(int slot, int direction, float* flow, int64_t stride) const;
-  edgesdk_status get_validity(int slot, uint8_t* valid, uint8_t* residual, int64_t stride) const;
+  edgesdk_status get_validity(int slot, uint8_t* valid, uint8_t* residual, int64_t stride);
   edgesdk_status measure(int distance, edgesdk_measures& measures);
   edgesdk_status correlate(int slot, float& value);
   edgesdk_status render(int use, float tau, const edgesdk_image& original,
@@ -40,6 +40,8 @@ class Video {
  private:
   bool ready(int use, bool linked) const;
   void fit(Slot& slot);
+  void link(int slot);
+  void judge(int use);
   template <typename Work>
   void find_flows(int use, const Work& work);
   void forget_links();
