@@ -77,7 +77,7 @@ def stylize(
     max_size: int | None = 512,
     strength: float = 1.0,
     streaming: bool = False,
-    quality: str = "fast",
+    quality: str = "balanced",
     compare: bool = False,
     strict: bool = False,
     rate: Fraction | None = None,
@@ -106,7 +106,7 @@ def stylize(
         max_size: Longest side the painter sees, pixels; None: full size.
         strength: Of the paint over the original, 0..1.
         streaming: Give out frames at once, from the key frame before alone. Cameras always do.
-        quality: Of the flow: ``fast`` or ``precise``.
+        quality: Of the flow: ``fast``, ``balanced`` or ``precise``.
         compare: Paint every frame too, measure both, and write a side-by-side clip and a contact
             sheet beside the output (:func:`comparison_paths`).
         strict: Raise at the first packet or picture that cannot be decoded, instead of leaving it

@@ -65,7 +65,9 @@ def stylize(
     stream: Annotated[
         bool, typer.Option("--stream", help="Look back only, as a camera's app does.")
     ] = False,
-    quality: Annotated[str, typer.Option("--quality", help="Flow: fast or precise.")] = "fast",
+    quality: Annotated[
+        str, typer.Option("--quality", help="Flow: fast, balanced, precise.")
+    ] = "balanced",
     compare: Annotated[
         bool, typer.Option("--compare", help="Paint every frame too, and measure both.")
     ] = False,

@@ -34,8 +34,8 @@ __all__ = [
 
 #: Instruction sets; ``auto`` is the fastest this processor has. All give the same bytes.
 PATHS = {"auto": 0, "scalar": 1, "avx2": 2, "neon": 3}
-#: ``fast`` searches at half the flow size, ``precise`` at the flow size.
-QUALITIES = {"fast": 0, "precise": 1}
+#: ``fast`` ends at half the flow size, the others at the flow size, with more work in ``precise``.
+QUALITIES = {"fast": 0, "balanced": 1, "precise": 2}
 #: Flow of the frame to the key frame, and back.
 DIRECTIONS = {"to_key": 0, "from_key": 1}
 #: Why a frame must be a key frame.
@@ -119,7 +119,6 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
         *(ctypes.c_void_p, ctypes.c_int64),
         *(ctypes.c_void_p, ctypes.c_int64),
     ),
-    "refine": (ctypes.c_void_p, ctypes.c_int32),
     "join_flows": (
         ctypes.c_void_p,
         *(ctypes.c_void_p, ctypes.c_int64),

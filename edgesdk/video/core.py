@@ -238,14 +238,6 @@ class VideoCore:
             flows[1].strides[0],
         )
 
-    def refine(self, use: str = "both") -> None:
-        """Improve flows given to :meth:`set_flow` that are nearly right.
-
-        Half as much work as :meth:`estimate`, and steadier from frame to frame, because it changes
-        what it is given only a little.
-        """
-        call(self._library, "refine", self._open(), _code("slot", use, USES))
-
     def join_flows(self, first: Floats, second: Floats) -> Floats:
         """The flow from frame t to r, of ``first`` from t to s and ``second`` from s to r.
 

@@ -42,8 +42,8 @@ class KeyframePolicy:
 
     every: int | None = None
     cut_correlation: float = 0.6
-    occluded_fraction: float = 0.25
-    mean_residual: float = 8 / 255
+    occluded_fraction: float = 0.35
+    mean_residual: float = 10 / 255
     longest_interval: int = 16
 
     def __post_init__(self) -> None:
@@ -134,7 +134,7 @@ class KeyframeFinder:
         policy: KeyframePolicy,
         *,
         threads: int = 0,
-        quality: str = "fast",
+        quality: str = "balanced",
         flow_size: tuple[int, int] | None = None,
     ) -> None:
         self._policy = policy

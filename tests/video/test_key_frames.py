@@ -151,27 +151,7 @@ def test_joining_with_nothing_leads_nowhere(make_core: Make, uniform_flow: Make)
         assert not core.validity("a")[0][5, 5]
 
 
-def test_refinement_corrects_a_flow_that_is_nearly_right(
-    make_core: Make, texture: Make, uniform_flow: Make
-) -> None:
-    wide = texture(120, 64, seed=7)
-    core: VideoCore = make_core(96, 64, quality="precise")
-    core.set_key("a", wide[:, 10:106])
-    core.set_frame(wide[:, 6:102])
-    errors = []
-    core.set_flow("a", uniform_flow(core, -3.4, 0), uniform_flow(core, 3.4, 0))
-    for _ in range(5):
-        errors.append(float(np.abs(core.flow("a")[8:-8, 8:-8] - (-4, 0)).mean()))
-        core.refine("a")
-    assert errors == sorted(errors, reverse=True)
-    assert errors[-1] < errors[0] / 4
-
-
-def test_refinement_needs_a_flow(make_core: Make, texture: Make) -> None:
+def test_flows_of_another_size_are_not_joined(make_core: Make) -> None:
     core: VideoCore = make_core(32, 24)
-    core.set_key("a", texture(32, 24))
-    core.set_frame(texture(32, 24))
-    with pytest.raises(UsageError, match="refine"):
-        core.refine("a")
     with pytest.raises(UsageError, match="first must be float32"):
         core.join_flows(np.zeros((3, 3, 2), np.float32), np.zeros((24, 32, 2), np.float32))

@@ -39,7 +39,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a declaration below changes in a way that a caller would notice. */
-#define EDGESDK_ABI_VERSION 2
+#define EDGESDK_ABI_VERSION 3
 
 /* Largest width and height of a frame, and of the flow. */
 #define EDGESDK_MAX_SIZE 8192
@@ -84,7 +84,7 @@ enum {
 };
 
 /* Finer levels cost time: FAST searches at half the flow size, PRECISE at the flow size. */
-enum { EDGESDK_QUALITY_FAST = 0, EDGESDK_QUALITY_PRECISE = 1 };
+enum { EDGESDK_QUALITY_FAST = 0, EDGESDK_QUALITY_BALANCED = 1, EDGESDK_QUALITY_PRECISE = 2 };
 
 /* Why a frame must be a key frame; several may hold. */
 enum {
@@ -118,9 +118,9 @@ typedef struct edgesdk_video_config {
   float affine_epsilon;   /* > 0; full scale squared; 1e-3 */
   /* Key-frame rule. */
   float cut_correlation;    /* -1..1: a cut below it; 0.6 */
-  float occluded_fraction;  /* 0..1; 0.25 */
-  float mean_residual;      /* 0..1 of full scale; 8/255 */
-  int32_t longest_interval; /* >= 1 frames; 10 */
+  float occluded_fraction;  /* 0..1; 0.35 */
+  float mean_residual;      /* 0..1 of full scale; 10/255 */
+  int32_t longest_interval; /* >= 1 frames; 16 */
 } edgesdk_video_config;
 
 typedef struct edgesdk_measures {
@@ -177,9 +177,6 @@ EDGESDK_API edgesdk_status edgesdk_video_estimate(edgesdk_video* video, int32_t 
 EDGESDK_API edgesdk_status edgesdk_video_set_flow(edgesdk_video* video, int32_t slot,
                                                   const float* to_key, int64_t to_key_stride,
                                                   const float* from_key, int64_t from_key_stride);
-/* Improve the flows of the slots of `use`, set by edgesdk_video_set_flow and nearly right: what is
- * more than a few pixels off stays so. Cheaper than edgesdk_video_estimate, and steadier in time. */
-EDGESDK_API edgesdk_status edgesdk_video_refine(edgesdk_video* video, int32_t use);
 /* Join two flows of the handle's flow size: `first` leads from frame t to frame s, `second` from s
  * to r, and `joined` from t to r. It may be one of the two only where that is `first`. Layout as
  * for edgesdk_video_set_flow. */

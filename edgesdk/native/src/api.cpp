@@ -170,12 +170,6 @@ edgesdk_status edgesdk_video_set_flow(edgesdk_video* video, int32_t slot, const 
   });
 }
 
-edgesdk_status edgesdk_video_refine(edgesdk_video* video, int32_t use) {
-  if (!video) return EDGESDK_ERROR_NULL;
-  if (!is_use(use)) return EDGESDK_ERROR_VALUE;
-  return guarded([&] { return video->core.refine(use); });
-}
-
 edgesdk_status edgesdk_video_join_flows(edgesdk_video* video, const float* first,
                                         int64_t first_stride, const float* second,
                                         int64_t second_stride, float* joined,

@@ -33,9 +33,9 @@ void fill_defaults(int32_t width, int32_t height, edgesdk_video_config& config) 
   config.affine_radius = 8;
   config.affine_epsilon = 1e-3f;
   config.cut_correlation = 0.6f;
-  config.occluded_fraction = 0.25f;
-  config.mean_residual = 8.0f / 255;
-  config.longest_interval = 10;
+  config.occluded_fraction = 0.35f;
+  config.mean_residual = 10.0f / 255;
+  config.longest_interval = 16;
 }
 
 edgesdk_status complete(edgesdk_video_config& c) {
@@ -45,7 +45,7 @@ edgesdk_status complete(edgesdk_video_config& c) {
       c.flow_height > std::min(c.height, EDGESDK_MAX_FLOW_SIZE))
     return EDGESDK_ERROR_SIZE;
   if (c.threads < 0 || c.threads > EDGESDK_MAX_THREADS) return EDGESDK_ERROR_VALUE;
-  if (c.quality != EDGESDK_QUALITY_FAST && c.quality != EDGESDK_QUALITY_PRECISE)
+  if (c.quality < EDGESDK_QUALITY_FAST || c.quality > EDGESDK_QUALITY_PRECISE)
     return EDGESDK_ERROR_VALUE;
   if (!within(c.occlusion_slope, 0, 1e6f) || !within(c.occlusion_offset, 0, 1e6f) ||
       !within(c.residual_sigma, 1e-4f, 1e6f) || !within(c.affine_epsilon, 1e-8f, 1e6f) ||

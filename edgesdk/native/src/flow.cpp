@@ -8,8 +8,6 @@
 namespace edgesdk {
 namespace {
 
-constexpr float kCorrection = 0.5f; // part of what improving a flow finds that is taken
-
 int patches_along(int size, int step) {
   return size > kPatch ? (size - kPatch + step - 1) / step + 1 : 1;
 }
@@ -17,51 +15,12 @@ int patches_along(int size, int step) {
 // Split rows: even columns, odd columns, each with room for vectors that run over either end.
 ptrdiff_t half_row(int width) { return ((width + 1) / 2 + 7) / 8 * 8 + 16; }
 
-// Half the size and half the length.
-void halve_flow(const Plane& from, const Plane& to, const Kernels& kernels) {
-  for (int y = 0; y < to.height; ++y) {
-    // The border is repeated around a plane, so an odd last row or column counts twice.
-    const float *upper = row_of(from, 2 * y), *lower = row_of(from, 2 * y + 1);
-    float* out = row_of(to, y);
-    for (int x = 0; x < to.width; ++x)
-      out[x] = ((upper[2 * x] + upper[2 * x + 1]) + (lower[2 * x] + lower[2 * x + 1])) * 0.125f;
-  }
-  kernels.extend(to);
-}
-
-// A plane of another's size in scratch memory that is at least as large.
-Plane like(const Plane& shape, const Plane& scratch) {
-  return {scratch.data, shape.width, shape.height, shape.stride};
-}
-
-void copy(const Plane& from, const Plane& to) {
-  for (int y = 0; y < from.height; ++y)
-    std::copy_n(row_of(from, y), from.width, row_of(to, y));
-}
-
-// Adds a part of `found` - `given`, both `halvings` times smaller, to `flow`.
-void correct(const Plane& given, const Plane& found, const Plane& flow, int halvings,
-             const Kernels& kernels) {
-  const float gain = kCorrection * static_cast<float>(1 << halvings);
-  for (int y = 0; y < flow.height; ++y) {
-    const int at = y >> halvings;
-    const float *before = row_of(given, at), *after = row_of(found, at);
-    float* out = row_of(flow, y);
-    for (int x = 0; x < flow.width; ++x) {
-      const int i = x >> halvings;
-      // Without halvings `found` lies in the memory of `flow`.
-      const float value = (halvings ? out[x] : before[i]) + gain * (after[i] - before[i]);
-      out[x] = std::fabs(value) < kNowhere ? value : kNowhere;
-    }
-  }
-  kernels.extend(flow);
-}
-
 }  // namespace
 
 FlowEffort effort_of(int32_t quality, size_t levels) {
-  FlowEffort effort = {1, 6, 6, 3, 3, 8.0f};
-  if (quality == EDGESDK_QUALITY_PRECISE) effort = {0, 5, 8, 3, 5, 8.0f};
+  FlowEffort effort = {1, 6, 6, 3, 3, 5, 8.0f};
+  if (quality == EDGESDK_QUALITY_BALANCED) effort = {0, 6, 3, 3, 3, 3, 8.0f};
+  if (quality == EDGESDK_QUALITY_PRECISE) effort = {0, 5, 8, 3, 5, 5, 8.0f};
   effort.finest = std::min(effort.finest, static_cast<int>(levels) - 1);
   // A pyramid this flat belongs to a picture so small that its finest level costs nothing.
   if (levels <= 3) effort.finest = 0;
@@ -116,28 +75,10 @@ void FlowEstimator::estimate(const Frame& from, const Frame& to, const Kernels& 
     search.flow = flows_[at];
     std::copy_n(sums_, 3, search.sums);
     kernels.search(search);
-    // Coarse levels cost little and what they miss no finer one finds.
-    refine(from, to, i, effort_.outer + (i > effort_.finest ? 2 : 0), kernels);
+    refine(from, to, i, i > effort_.finest ? effort_.coarse_outer : effort_.outer, kernels);
   }
   for (int i = effort_.finest; i > 0; --i)
     kernels.double_flow(flows_[static_cast<size_t>(i)], flows_[static_cast<size_t>(i - 1)]);
-}
-
-void FlowEstimator::improve(const Frame& from, const Frame& to, const Kernels& kernels) {
-  const size_t finest = static_cast<size_t>(effort_.finest);
-  for (size_t i = 0; i < finest; ++i) {
-    halve_flow(flows_[i].u, flows_[i + 1].u, kernels);
-    halve_flow(flows_[i].v, flows_[i + 1].v, kernels);
-  }
-  const Flow& found = flows_[finest];
-  const Plane given[2] = {like(found.u, planes_[2]), like(found.v, planes_[3])};
-  copy(found.u, given[0]);
-  copy(found.v, given[1]);
-  refine(from, to, effort_.finest, effort_.outer, kernels);
-  // What the given flow knows beyond the finest level stays, and only a part of the correction is
-  // taken: in a chain of flows the rest follows in the next frames, and its noise averages out.
-  correct(given[0], found.u, flows_[0].u, static_cast<int>(finest), kernels);
-  correct(given[1], found.v, flows_[0].v, static_cast<int>(finest), kernels);
 }
 
 void FlowEstimator::refine(const Frame& from, const Frame& to, int level, int outer,

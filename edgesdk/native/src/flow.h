@@ -14,6 +14,7 @@ struct FlowEffort {
   int patch_step;
   int descents;     // iterations of a patch, at most
   int outer, inner; // of the refinement
+  int coarse_outer; // above the finest level, where work costs little and what is missed stays so
   float smoothness;
 };
 
@@ -26,8 +27,6 @@ class FlowEstimator {
   // Displacements, in pixels of the finest level, from the pixels of `from` to where they lie in
   // `to`.
   void estimate(const Frame& from, const Frame& to, const Kernels& kernels);
-  // The same from a nearly right flow in flow(), by the finest level's refinement alone.
-  void improve(const Frame& from, const Frame& to, const Kernels& kernels);
   const Flow& flow() const { return flows_[0]; }
 
  private:

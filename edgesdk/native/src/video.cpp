@@ -159,8 +159,8 @@ void Video::judge(int use) {
   }
 }
 
-template <typename Work>
-void Video::find_flows(int use, const Work& work) {
+edgesdk_status Video::estimate(int use) {
+  if (!ready(use, false)) return EDGESDK_ERROR_STATE;
   // Whole flows are the tasks: nothing inside one waits, and their number suits a phone's cores.
   int tasks[4], count = 0;
   for (int direction = 0; direction < 4; ++direction)
@@ -169,25 +169,10 @@ void Video::find_flows(int use, const Work& work) {
     const int direction = tasks[task];
     const Frame& key = slots_[direction / 2].original;
     const bool from_key = direction & 1;
-    work(*estimators_[direction], from_key ? key : frame_, from_key ? frame_ : key);
+    estimators_[direction]->estimate(from_key ? key : frame_, from_key ? frame_ : key, kernels_);
   });
   for (int slot = 0; slot < 2; ++slot)
     if (use & (1 << slot)) link(slot);
-}
-
-edgesdk_status Video::estimate(int use) {
-  if (!ready(use, false)) return EDGESDK_ERROR_STATE;
-  find_flows(use, [&](FlowEstimator& estimator, const Frame& from, const Frame& to) {
-    estimator.estimate(from, to, kernels_);
-  });
-  return EDGESDK_OK;
-}
-
-edgesdk_status Video::refine(int use) {
-  if (!ready(use, true)) return EDGESDK_ERROR_STATE;
-  find_flows(use, [&](FlowEstimator& estimator, const Frame& from, const Frame& to) {
-    estimator.improve(from, to, kernels_);
-  });
   return EDGESDK_OK;
 }
 

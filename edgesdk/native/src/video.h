@@ -23,7 +23,6 @@ class Video {
   edgesdk_status promote();
   void set_frame(const edgesdk_image& original);
   edgesdk_status estimate(int use);
-  edgesdk_status refine(int use);
   void join_flows(const float* first, int64_t first_stride, const float* second,
                   int64_t second_stride, float* joined, int64_t joined_stride);
   edgesdk_status set_flow(int slot, const float* to_key, int64_t to_stride, const float* from_key,
@@ -42,8 +41,6 @@ class Video {
   void fit(Slot& slot);
   void link(int slot);
   void judge(int use);
-  template <typename Work>
-  void find_flows(int use, const Work& work);
   void forget_links();
 
   edgesdk_video_config config_;

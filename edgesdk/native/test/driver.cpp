@@ -126,7 +126,7 @@ void random_round(Random& random) {
   config.flow_width = random.between(1, width);
   config.flow_height = random.between(1, height);
   config.threads = random.between(1, 4);
-  config.quality = random.between(0, 1);
+  config.quality = random.between(0, 2);
   config.affine_radius = random.between(1, 16);
   const int paths[] = {EDGESDK_PATH_AUTO, EDGESDK_PATH_SCALAR, EDGESDK_PATH_AVX2, EDGESDK_PATH_NEON};
   config.path = paths[random.between(0, 3)];
@@ -172,9 +172,6 @@ void random_round(Random& random) {
   }
   for (int use = 1; use <= 3; ++use)
     must(edgesdk_video_render(video, use, random.real(), &frame.image, &output.image), "render");
-  must(edgesdk_video_refine(video, EDGESDK_USE_BOTH), "refine");
-  refused(edgesdk_video_refine(video, 0), "no slot");
-  must(edgesdk_video_render(video, EDGESDK_USE_BOTH, random.real(), &frame.image, &output.image), "render");
   edgesdk_measures measures;
   must(edgesdk_video_measure(video, random.between(1, 12), &measures), "measure");
   Picture low(random.between(1, width), random.between(1, height), random.between(1, 2), random.between(0, 3));
@@ -230,7 +227,7 @@ int write_scenes(int path, uint64_t seed, const char* name) {
     config.flow_height = size[3];
     config.path = path;
     config.threads = 2;
-    config.quality = random.between(0, 1);
+    config.quality = random.between(0, 2);
     edgesdk_video* video = nullptr;
     must(edgesdk_video_create(&config, &video), "create");
     Picture frames[3] = {Picture(size[0], size[1], 2, 1), Picture(size[0], size[1], 2, 1), Picture(size[0], size[1], 2, 1)};
