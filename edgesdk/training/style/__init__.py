@@ -1,0 +1,4 @@
+"""Training of stylizers: what a painting is judged by.
+
+Nothing heavy is imported until it is used.
+"""

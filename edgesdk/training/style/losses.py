@@ -1,0 +1,247 @@
+"""What a stylized picture is judged by: Gram matrices, moments, content, smoothness, steadiness.
+
+Sources: Gatys, Ecker and Bethge, CVPR 2016 (Gram matrices); Johnson, Alahi and Fei-Fei, ECCV 2016
+(their normalisation by the number of values, total variation); Huang and Belongie, ICCV 2017
+(AdaIN and its losses); Ruder, Dosovitskiy and Brox, GCPR 2016 (the temporal loss).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch.nn import functional
+
+from edgesdk.errors import UsageError
+
+__all__ = [
+    "adain",
+    "content_loss",
+    "gram_loss",
+    "gram_matrix",
+    "moments",
+    "moments_loss",
+    "temporal_loss",
+    "total_variation",
+]
+
+#: Added to variances, so that plain areas have a finite deviation (AdaIN's own value).
+EPSILON = 1e-5
+
+
+def gram_matrix(features: torch.Tensor) -> torch.Tensor:
+    """Products of channels, averaged over places and divided by the channels.
+
+    ``G = F F^T / (C H W)``, Johnson et al. section 3.2, equation 3.
+
+    Args:
+        features: ``[N, C, H, W]``.
+
+    Returns:
+        ``[N, C, C]``, float32 at least.
+
+    Raises:
+        UsageError: Not four axes, or an empty one.
+    """
+    _, channels, height, width = _checked(features)
+    # Sums of thousands of squares leave what half precision can hold.
+    flat = features.flatten(2).to(torch.promote_types(features.dtype, torch.float32))
+    return torch.bmm(flat, flat.transpose(1, 2)) / (channels * height * width)
+
+
+def moments(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of every channel of every picture.
+
+    The deviation is the biased one, with :data:`EPSILON` under the root, for content and style
+    alike; the first published code mixed both conventions.
+
+    Args:
+        features: ``[N, C, H, W]``.
+
+    Returns:
+        Two tensors ``[N, C, 1, 1]``.
+
+    Raises:
+        UsageError: Not four axes, or an empty one.
+    """
+    _checked(features)
+    variance, mean = torch.var_mean(features, dim=(2, 3), correction=0, keepdim=True)
+    return mean, torch.sqrt(variance + EPSILON)
+
+
+def adain(content: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
+    """Give every channel another mean and deviation, Huang and Belongie equation 8.
+
+    Args:
+        content: ``[N, C, H, W]``.
+        mean: Of the style, ``[N, C, 1, 1]`` or ``[1, C, 1, 1]``.
+        deviation: Of the style, likewise, at least 0.
+
+    Returns:
+        ``[N, C, H, W]``.
+
+    Raises:
+        UsageError: Shapes that do not fit.
+    """
+    _, channels, _, _ = _checked(content)
+    for name, value in (("mean", mean), ("deviation", deviation)):
+        if value.dim() != 4 or value.shape[1:] != (channels, 1, 1):
+            raise UsageError(
+                f"the style's {name} must be [N, {channels}, 1, 1], not {list(value.shape)}"
+            )
+    own_mean, own_deviation = moments(content)
+    return (content - own_mean) / own_deviation * deviation + mean
+
+
+def gram_loss(
+    painted: Mapping[str, torch.Tensor], style: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
+    """How far the Gram matrices of a painting are from a style's, averaged over layers.
+
+    Each layer's squared difference is divided by the style's own squared norm, so that a layer of
+    large activations does not drown the others: 0 is equal, 1 what a black picture has.
+
+    Args:
+        painted: Features by layer, ``[N, C, H, W]``.
+        style: Gram matrices by layer, ``[N, C, C]`` or ``[1, C, C]``; every layer of these counts.
+
+    Returns:
+        ``[N]``: of every picture.
+
+    Raises:
+        UsageError: No layer, or one that ``painted`` lacks.
+    """
+    _same_layers(painted, style)
+    parts = []
+    for layer, wanted in style.items():
+        found = gram_matrix(painted[layer])
+        scale = wanted.square().sum(dim=(1, 2)).clamp_min(1e-12)
+        parts.append((found - wanted).square().sum(dim=(1, 2)) / scale)
+    return torch.stack(parts).mean(dim=0)
+
+
+def moments_loss(
+    painted: Mapping[str, torch.Tensor], style: Mapping[str, tuple[torch.Tensor, torch.Tensor]]
+) -> torch.Tensor:
+    """How far the channels' means and deviations are from a style's, averaged over layers.
+
+    Huang and Belongie equation 13, each layer divided by the style's own squared norm.
+
+    Args:
+        painted: Features by layer, ``[N, C, H, W]``.
+        style: :func:`moments` by layer.
+
+    Returns:
+        ``[N]``.
+
+    Raises:
+        UsageError: No layer, or one that ``painted`` lacks.
+    """
+    _same_layers(painted, style)
+    parts = []
+    for layer, wanted in style.items():
+        found = moments(painted[layer])
+        for mine, its in zip(found, wanted, strict=True):
+            scale = its.square().sum(dim=(1, 2, 3)).clamp_min(1e-12)
+            parts.append((mine - its).square().sum(dim=(1, 2, 3)) / scale)
+    return torch.stack(parts).sum(dim=0) / len(style)
+
+
+def content_loss(
+    painted: Mapping[str, torch.Tensor], content: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
+    """How far the features of a painting are from its photograph's, averaged over layers.
+
+    Each layer's mean squared difference is divided by the photograph's own mean square: 0 is equal.
+
+    Args:
+        painted: Features by layer, ``[N, C, H, W]``.
+        content: Likewise; every layer of these counts.
+
+    Returns:
+        ``[N]``.
+
+    Raises:
+        UsageError: No layer, or one that ``painted`` lacks.
+    """
+    _same_layers(painted, content)
+    parts = []
+    for layer, wanted in content.items():
+        scale = wanted.square().mean(dim=(1, 2, 3)).clamp_min(1e-12)
+        parts.append((painted[layer] - wanted).square().mean(dim=(1, 2, 3)) / scale)
+    return torch.stack(parts).mean(dim=0)
+
+
+def total_variation(pictures: torch.Tensor) -> torch.Tensor:
+    """Sum of the squared differences of neighbours, right and below.
+
+    Args:
+        pictures: ``[N, C, H, W]``.
+
+    Returns:
+        ``[N]``.
+
+    Raises:
+        UsageError: Not four axes, or an empty one.
+    """
+    _checked(pictures)
+    across = (pictures[..., :, 1:] - pictures[..., :, :-1]).square().sum(dim=(1, 2, 3))
+    down = (pictures[..., 1:, :] - pictures[..., :-1, :]).square().sum(dim=(1, 2, 3))
+    return across + down
+
+
+def temporal_loss(
+    now: torch.Tensor, before: torch.Tensor, flow: torch.Tensor, visible: torch.Tensor
+) -> torch.Tensor:
+    """How far a painted frame is from the one before, carried along the originals' flow.
+
+    Ruder et al. equation 7.
+
+    Args:
+        now: The painted frame, ``[N, C, H, W]``.
+        before: The painted frame before, likewise.
+        flow: Where each pixel of ``now`` lies in ``before``, ``[N, 2, H, W]``, (x, y) in pixels.
+        visible: ``[N, 1, H, W]``, 1 where it does, else 0.
+
+    Returns:
+        ``[N]``: the mean squared difference over visible pixels and channels; 0 where none is.
+
+    Raises:
+        UsageError: Shapes that do not fit.
+    """
+    count, channels, height, width = _checked(now)
+    wanted = {
+        "before": (before, (count, channels, height, width)),
+        "flow": (flow, (count, 2, height, width)),
+        "visible": (visible, (count, 1, height, width)),
+    }
+    for name, (value, shape) in wanted.items():
+        if tuple(value.shape) != shape:
+            raise UsageError(f"{name} must be {list(shape)}, not {list(value.shape)}")
+    columns = torch.arange(width, device=now.device, dtype=now.dtype)
+    rows = torch.arange(height, device=now.device, dtype=now.dtype)
+    # Pixel centres at -1 + 1/W .. 1 - 1/W, which is what align_corners=False reads.
+    x = (2 * (columns + flow[:, 0]) + 1) / width - 1
+    y = (2 * (rows[:, None] + flow[:, 1]) + 1) / height - 1
+    carried = functional.grid_sample(
+        before, torch.stack((x, y), dim=-1), padding_mode="border", align_corners=False
+    )
+    different = ((now - carried).square() * visible).sum(dim=(1, 2, 3))
+    return different / (visible.sum(dim=(1, 2, 3)) * channels).clamp_min(1)
+
+
+def _checked(features: torch.Tensor) -> tuple[int, int, int, int]:
+    if features.dim() != 4 or 0 in features.shape:
+        raise UsageError(f"features must be [N, C, H, W], none of them 0: {list(features.shape)}")
+    count, channels, height, width = features.shape
+    return count, channels, height, width
+
+
+def _same_layers(painted: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+    if not wanted:
+        raise UsageError("a loss needs at least one layer")
+    absent = [layer for layer in wanted if layer not in painted]
+    if absent:
+        raise UsageError(
+            f"no features of {', '.join(absent)}", remedy=f"there are {', '.join(painted)}"
+        )
