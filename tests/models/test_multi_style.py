@@ -1,0 +1,85 @@
+"""The network of many styles: what its style vector does, and what may not go in."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from edgesdk.errors import UsageError
+from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
+
+
+def one_hot(styles: int, chosen: int) -> torch.Tensor:
+    style = torch.zeros(1, styles, 1, 1)
+    style[0, chosen] = 1
+    return style
+
+
+@pytest.fixture
+def net() -> MultiStyleNet:
+    torch.manual_seed(0)
+    made = MultiStyleNet(styles=3, encoder_widths=[4, 6, 8], expanded_widths=[12, 12])
+    for module in made.modules():
+        if isinstance(module, StyleNorm):
+            torch.nn.init.normal_(module.scale.weight, 1.0, 0.3)
+            torch.nn.init.normal_(module.shift.weight, 0.0, 0.3)
+    return made.eval()
+
+
+def test_paints_a_picture_of_the_same_size_within_its_range(net: MultiStyleNet) -> None:
+    painted = net(torch.rand(2, 3, 24, 40), one_hot(3, 1))
+    assert painted.shape == (2, 3, 24, 40)
+    assert painted.min() >= 0 and painted.max() <= 1
+
+
+def test_every_picture_of_a_batch_may_have_its_own_style(net: MultiStyleNet) -> None:
+    pictures = torch.rand(3, 3, 16, 16)
+    together = net(pictures, torch.cat([one_hot(3, k) for k in range(3)]))
+    for k in range(3):
+        alone = net(pictures[k : k + 1], one_hot(3, k))
+        torch.testing.assert_close(together[k : k + 1], alone)
+    same = net(pictures[:1].expand(3, -1, -1, -1), torch.cat([one_hot(3, k) for k in range(3)]))
+    assert (same[0] - same[1]).abs().max() > 1e-3
+
+
+def test_a_new_network_paints_all_styles_alike() -> None:
+    torch.manual_seed(1)
+    net = MultiStyleNet(styles=2, encoder_widths=[4, 4, 4], expanded_widths=[8]).eval()
+    pictures = torch.rand(1, 3, 16, 16)
+    assert torch.equal(net(pictures, one_hot(2, 0)), net(pictures, one_hot(2, 1)))
+
+
+def test_the_norm_blends_scale_and_shift() -> None:
+    norm = StyleNorm(2, 2)
+    norm.scale.weight.data = torch.tensor([[1.0, 3.0], [2.0, 2.0]]).view(2, 2, 1, 1)
+    norm.shift.weight.data = torch.tensor([[0.0, 4.0], [1.0, 1.0]]).view(2, 2, 1, 1)
+    x = torch.tensor([-1.0, 1.0]).expand(1, 2, 1, 2)
+    found = norm(x, torch.tensor([0.5, 0.5]).view(1, 2, 1, 1))
+    wanted = torch.tensor([[0.0, 4.0], [-1.0, 3.0]]).view(1, 2, 1, 2)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+
+
+def test_one_style_learns_without_the_others(net: MultiStyleNet) -> None:
+    net(torch.rand(1, 3, 16, 16), one_hot(3, 2)).sum().backward()
+    gradient = net.blocks[0].norm.scale.weight.grad
+    assert gradient[:, :2].abs().max() == 0 and gradient[:, 2].abs().max() > 0
+
+
+def test_is_rebuilt_from_its_config(net: MultiStyleNet) -> None:
+    again = MultiStyleNet(**net.config)
+    again.load_state_dict(net.state_dict())
+    picture = torch.rand(1, 3, 16, 24)
+    assert torch.equal(again.eval()(picture, one_hot(3, 0)), net(picture, one_hot(3, 0)))
+
+
+def test_bad_arguments_are_refused(net: MultiStyleNet) -> None:
+    with pytest.raises(UsageError, match="3 shares, not 2"):
+        net(torch.rand(1, 3, 16, 16), one_hot(2, 0))
+    for options in (
+        {"styles": 0},
+        {"encoder_widths": [4, 4]},
+        {"decoder_widths": [4, 4, 4]},
+        {"expanded_widths": [0]},
+    ):
+        with pytest.raises(UsageError):
+            MultiStyleNet(**options)
