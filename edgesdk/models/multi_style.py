@@ -104,8 +104,8 @@ class MultiStyleNet(nn.Module):
         styles: How many.
         encoder_widths: Channels at a half, a quarter and an eighth of the size.
         expanded_widths: Channels inside each inverted residual; as many blocks as elements.
-        decoder_widths: Channels of the two upsampling layers, at a quarter and a half; the whole size
-            is left to the convolution that paints.
+        decoder_widths: Channels of the two upsampling layers, at a quarter and a half of the size;
+            the whole is left to the convolution that paints.
         channels: Channels of the picture, in and out.
 
     Raises:
