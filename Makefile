@@ -30,11 +30,12 @@ demo: setup ## convert a model, prove it, profile it and write the report into d
 test-packages:
 	@scripts/system_packages.sh $(TEST_PACKAGES) || true
 
-# Files of tests run side by side; those of one file share what they converted.
+# Files of tests run side by side; those of one file share what they converted. They keep their
+# order: files of few tests, put last, are the long ones, and one core would wait for the other.
 WORKERS ?= 2
 
 test: setup test-packages ## every test but the slow ones; ARGS="-k spec" narrows it
-	@$(RUN) -m pytest -q -m "not slow" -n $(WORKERS) --dist loadfile $(ARGS) </dev/null
+	@$(RUN) -m pytest -q -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS) </dev/null
 
 test-slow: setup test-packages ## the tests that take minutes
 	@$(RUN) -m pytest -q -m slow $(ARGS) </dev/null
