@@ -131,6 +131,8 @@ def merged(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         again.get((row["target"], row["recipe"]), row) | {key: row[key] for key in latencies}
         for row in before["rows"]
     ]
+    known = {(row["target"], row["recipe"]) for row in rows}
+    rows += [row | dict.fromkeys(latencies) for key, row in again.items() if key not in known]
     return before | {"rows": rows}
 
 

@@ -18,7 +18,7 @@ from torch import nn
 from edgesdk.errors import UsageError
 from edgesdk.models.architecture import as_lists, check_lengths, check_width
 from edgesdk.models.initialisation import initialise
-from edgesdk.models.style import DepthwiseUpsample
+from edgesdk.models.style import DepthwiseUpsample, instance_normalised
 
 __all__ = ["MultiStyleNet", "StyleNorm"]
 
@@ -46,9 +46,7 @@ class StyleNorm(nn.Module):
 
     def forward(self, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         """Map ``[N, width, H, W]`` and the style ``[N or 1, styles, 1, 1]`` to the first shape."""
-        centred = x - x.mean(dim=(2, 3), keepdim=True)
-        variance = (centred * centred).mean(dim=(2, 3), keepdim=True)
-        normal = centred / torch.sqrt(variance + self.eps)
+        normal = instance_normalised(x, self.eps)
         return normal * self.scale(style) + self.shift(style)
 
 

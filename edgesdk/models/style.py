@@ -22,7 +22,14 @@ from edgesdk.errors import UsageError
 from edgesdk.models.architecture import as_lists, check_choice, check_lengths, check_width
 from edgesdk.models.initialisation import initialise
 
-__all__ = ["DepthwiseUpsample", "JohnsonNet", "MomentNorm", "SlicedReflectionPad", "to_mobile"]
+__all__ = [
+    "DepthwiseUpsample",
+    "JohnsonNet",
+    "MomentNorm",
+    "SlicedReflectionPad",
+    "instance_normalised",
+    "to_mobile",
+]
 
 
 class SlicedReflectionPad(nn.Module):
@@ -47,6 +54,18 @@ class SlicedReflectionPad(nn.Module):
         return self._reflect(self._reflect(x, 2), 3)
 
 
+def instance_normalised(x: torch.Tensor, eps: float) -> torch.Tensor:
+    """Instance normalisation without scale and shift, from explicit means.
+
+    Args:
+        x: ``[N, C, H, W]``.
+        eps: Added to the variance.
+    """
+    centred = x - x.mean(dim=(2, 3), keepdim=True)
+    variance = (centred * centred).mean(dim=(2, 3), keepdim=True)
+    return centred / torch.sqrt(variance + eps)
+
+
 class MomentNorm(nn.Module):
     """Instance normalisation from explicit means.
 
@@ -63,9 +82,7 @@ class MomentNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map ``[N, width, H, W]`` to the same shape."""
-        centred = x - x.mean(dim=(2, 3), keepdim=True)
-        variance = (centred * centred).mean(dim=(2, 3), keepdim=True)
-        normal = centred / torch.sqrt(variance + self.eps)
+        normal = instance_normalised(x, self.eps)
         return normal * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -127,6 +128,6 @@ def test_gradients_reach_the_painting() -> None:
         ),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused(call) -> None:  # type: ignore[no-untyped-def]
+def test_shapes_that_do_not_fit_are_refused(call: Callable[[], torch.Tensor]) -> None:
     with pytest.raises(UsageError):
         call()
