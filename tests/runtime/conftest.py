@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from torch import nn
 
 SIZE = 16
@@ -100,16 +101,19 @@ def artefacts(network: nn.Module, request: pytest.FixtureRequest) -> dict[str, P
     packages = ("torch", "executorch", "litert-torch", "coremltools", "onnxscript")
     versions = " ".join(importlib.metadata.version(package) for package in packages)
     key = hashlib.sha256(versions.encode() + Path(__file__).read_bytes()).hexdigest()[:16]
-    folder = Path(request.config.cache.mkdir("runtime-artefacts")) / key
-    if not folder.is_dir():
-        shutil.rmtree(folder.parent, ignore_errors=True)
-        folder.parent.mkdir(parents=True)
-        # Converted beside and renamed, so that an interrupted run leaves nothing half done.
-        with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
-            target = Path(unfinished) / "artefacts"
-            target.mkdir()
-            _convert_all(network, {kind: target / name for kind, name in FILES.items()})
-            target.replace(folder)
+    shelf = Path(request.config.cache.mkdir("runtime-artefacts"))
+    folder = shelf / key
+    # Files of tests run side by side: the first that comes converts, the others wait for it.
+    with FileLock(shelf.with_suffix(".lock")):
+        if not folder.is_dir():
+            for stale in shelf.iterdir():
+                shutil.rmtree(stale)
+            # Converted beside and renamed, so that an interrupted run leaves nothing half done.
+            with tempfile.TemporaryDirectory(dir=shelf) as unfinished:
+                target = Path(unfinished) / "artefacts"
+                target.mkdir()
+                _convert_all(network, {kind: target / name for kind, name in FILES.items()})
+                target.replace(folder)
     return {kind: folder / name for kind, name in FILES.items()}
 
 

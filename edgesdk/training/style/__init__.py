@@ -2,3 +2,5 @@
 
 Nothing heavy is imported until it is used.
 """
+
+__all__: list[str] = []
