@@ -343,12 +343,13 @@ class MissingBackendError(MissingEnvironmentError):
     Args:
         package: The import package that is absent.
         extra: The extra of this distribution that brings it.
+        remedy: What to do where that is not to install the extra.
     """
 
-    def __init__(self, package: str, extra: str) -> None:
+    def __init__(self, package: str, extra: str, *, remedy: str | None = None) -> None:
         super().__init__(
             f"the Python package {package!r} is not installed",
-            remedy=f'pip install "edgesdk[{extra}]"',
+            remedy=remedy or f'pip install "edgesdk[{extra}]"',
         )
 
 

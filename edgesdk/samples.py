@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgesdk.errors import BundleDamagedError, InputSpecError
+from edgesdk.picture_files import read_picture
 from edgesdk.spec import TensorSpec
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-__all__ = ["IMAGE_SUFFIXES", "Samples", "image_tensor", "random_inputs"]
-
-#: Files that are taken for photographs.
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-
-# A photograph of more pixels than this is refused unread: decompression bombs.
-_MAX_PIXELS = 100_000_000
+__all__ = ["Samples", "image_tensor", "random_inputs"]
 
 
 @dataclass(frozen=True)
@@ -134,30 +124,11 @@ def image_tensor(path: Path, spec: TensorSpec) -> np.ndarray:
     )
     if channels not in (1, 3):
         raise InputSpecError(f"input {spec} has {channels} channels, an image has 1 or 3")
-    if not path.is_file():
-        raise InputSpecError(f"no picture {path}", remedy="check the path")
-    try:
-        with warnings.catch_warnings():
-            # Our own limit lies close to the one that Pillow only warns of.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                if opened.width * opened.height > _MAX_PIXELS:
-                    raise Image.DecompressionBombError
-                upright = ImageOps.exif_transpose(opened) or opened
-                picture = ImageOps.fit(
-                    _eight_bits(upright).convert("L" if channels == 1 else "RGB"),
-                    (width, height),
-                    Image.Resampling.BICUBIC,
-                )
-    except Image.DecompressionBombError as error:
-        raise InputSpecError(
-            f"{path.name} has more than {_MAX_PIXELS} pixels", remedy="give a smaller picture"
-        ) from error
-    except Exception as error:
-        # What a decoder raises on a damaged file depends on the format: struct.error, EOFError...
-        raise InputSpecError(
-            f"{path.name} is no picture that can be read", remedy="give a JPEG, PNG or WebP file"
-        ) from error
+    picture = ImageOps.fit(
+        read_picture(path, "L" if channels == 1 else "RGB"),
+        (width, height),
+        Image.Resampling.BICUBIC,
+    )
     pixels = np.asarray(picture, dtype=np.uint8).reshape(height, width, channels)
     image = spec.image
     if image is not None and image.color == "bgr":
@@ -170,16 +141,6 @@ def image_tensor(path: Path, spec: TensorSpec) -> np.ndarray:
     return np.ascontiguousarray(planes.astype(spec.dtype))
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """A picture of 16 bits a pixel in 8: Pillow's own conversion would cut at 255."""
-    from PIL import Image
-
-    if not picture.mode.startswith("I"):
-        return picture
-    wide = np.asarray(picture).astype(np.int64)
-    return Image.fromarray((wide.clip(0, 65535) >> 8).astype(np.uint8))
-
-
 def random_inputs(
     specs: Sequence[TensorSpec],
     seed: int,
@@ -190,7 +151,8 @@ def random_inputs(
 
     Floats are normal, camera bytes uniform. Other integers take values of the example, in any
     order, because an index beyond a table would be the sample's fault and not the artefact's;
-    without an example they are 0 or 1.
+    without an example they are 0 or 1. Where the floats of an example are shares, not negative and
+    together 1, so are the random ones.
 
     Args:
         specs: The inputs.
@@ -207,7 +169,11 @@ def random_inputs(
         )
         kind = np.dtype(spec.dtype).kind
         array: np.ndarray
-        if kind == "f":
+        shares = _share_axis((example or {}).get(spec.name)) if kind == "f" else None
+        if shares is not None:
+            array = generator.standard_exponential(shape)
+            array /= array.sum(axis=shares, keepdims=True)
+        elif kind == "f":
             array = generator.standard_normal(shape)
         elif spec.dtype == "uint8" and spec.image is not None:
             array = generator.integers(0, 256, shape)
@@ -217,3 +183,14 @@ def random_inputs(
             array = generator.integers(0, 2, shape)
         arrays[spec.name] = array.astype(spec.dtype)
     return arrays
+
+
+def _share_axis(example: np.ndarray | None) -> int | None:
+    """The axis of a vector, or of a batch of vectors, whose values are shares of 1."""
+    if example is None:
+        return None
+    axes = [axis for axis, size in enumerate(example.shape) if size > 1]
+    if not axes or axes[:-1] not in ([], [0]):
+        return None
+    whole = np.allclose(example.sum(axis=axes[-1], dtype=np.float64), 1, rtol=0, atol=1e-3)
+    return axes[-1] if whole and (example >= 0).all() else None

@@ -13,6 +13,7 @@ import typer
 from edgesdk.cli.console import Output
 from edgesdk.cli.interruption import Interruption
 from edgesdk.cli.options import DebugOption, JsonOption, QuietOption
+from edgesdk.cli.train_style import style
 from edgesdk.cli.training_progress import StopAsked, TrainingProgress
 from edgesdk.errors import EdgeSdkError, UsageError
 
@@ -36,6 +37,9 @@ def _train(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), err=True)
         raise typer.Exit(UsageError.exit_code)
+
+
+train.command()(style)
 
 
 @train.command()

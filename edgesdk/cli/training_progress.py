@@ -13,6 +13,7 @@ from edgesdk.cli.interruption import Interruption
 
 if TYPE_CHECKING:
     from edgesdk.training.history import Progress
+    from edgesdk.training.style.history import StyleProgress
 
 __all__ = ["StopAsked", "TrainingProgress"]
 
@@ -24,7 +25,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class TrainingProgress:
-    """A bar with loss, top-1, images a second and time left; plain lines without a terminal.
+    """A bar with losses, pictures a second and time left; plain lines without a terminal.
 
     Args:
         silent: Print nothing.
@@ -75,8 +76,26 @@ class TrainingProgress:
             sys.stderr.write(f"{seconds:6.1f} s  {text}\n")
             sys.stderr.flush()
 
+    def at(self, step: int, steps: int, text: str) -> None:
+        """The run has come to a step; without a terminal, a line now and then.
+
+        Args:
+            step: Steps done.
+            steps: Of the whole run.
+            text: What else there is to say.
+        """
+        if self._silent:
+            return
+        if self._bar is not None:
+            if self._task is None:
+                self._task = self._bar.add_task(text, total=steps)
+            self._bar.update(self._task, completed=step, description=text)
+        elif time.monotonic() - self._last_line >= _LINE_EVERY:
+            self._last_line = time.monotonic()
+            self.say(f"step {step}/{steps}  {text}")
+
     def told(self, progress: Progress) -> None:
-        """The run has come further."""
+        """The training of a classifier has come further."""
         if self._silent:
             return
         text = (
@@ -84,11 +103,7 @@ class TrainingProgress:
             f"top-1 {progress.top1:.1%}  {progress.images_per_second:,.0f} images/s  "
             f"{_clock(progress.seconds_left)} left"
         )
-        if self._bar is not None:
-            if self._task is None:
-                self._task = self._bar.add_task(text, total=progress.steps)
-            self._bar.update(self._task, completed=progress.step, description=text)
-        record, now = progress.record, time.monotonic()
+        record = progress.record
         if record is not None:
             held = record.validation_top1
             self.say(
@@ -98,10 +113,21 @@ class TrainingProgress:
                 + f"  {record.images_per_second:,.0f} images/s  "
                 f"{_clock(progress.seconds_left)} left"
             )
-            self._last_line = now
-        elif self._bar is None and now - self._last_line >= _LINE_EVERY:
-            self._last_line = now
-            self.say(f"step {progress.step}/{progress.steps}  {text}")
+            self._last_line = time.monotonic()
+        self.at(progress.step, progress.steps, text)
+
+    def told_style(self, progress: StyleProgress) -> None:
+        """The training of a stylizer has come further."""
+        record = progress.record
+        parts = "  ".join(f"{name} {value:.4f}" for name, value in record.losses.items() if value)
+        if progress.preview is not None:
+            self.say(f"step {progress.step}: painted {progress.preview}")
+        self.at(
+            progress.step,
+            progress.steps,
+            f"{parts}  {record.pictures_per_second:.1f} pictures/s  "
+            f"{_clock(progress.seconds_left)} left",
+        )
 
 
 def _clock(seconds: float) -> str:

@@ -18,7 +18,8 @@ from torch import nn
 from edgesdk.errors import UsageError
 from edgesdk.models.architecture import as_lists, check_lengths, check_width
 from edgesdk.models.initialisation import initialise
-from edgesdk.models.style import DepthwiseUpsample, instance_normalised
+from edgesdk.models.style import DepthwiseUpsample, SlicedReflectionPad, instance_normalised
+from edgesdk.style_names import check_style_names
 
 __all__ = ["MultiStyleNet", "StyleNorm"]
 
@@ -50,32 +51,42 @@ class StyleNorm(nn.Module):
         return normal * self.scale(style) + self.shift(style)
 
 
-class _Layer(nn.Module):
-    """A convolution, or a depthwise and a pointwise one, normalised; optionally ReLU6 behind."""
+class _Encode(nn.Module):
+    """Halves the size: a convolution, or a depthwise and a pointwise one; normalised, ReLU6."""
 
-    def __init__(
-        self,
-        in_width: int,
-        width: int,
-        styles: int,
-        *,
-        stride: int = 1,
-        upsample: bool = False,
-        separable: bool = True,
-    ) -> None:
+    def __init__(self, in_width: int, width: int, styles: int, *, separable: bool = True) -> None:
         super().__init__()
-        self.upsample = DepthwiseUpsample(in_width) if upsample else nn.Identity()
+        # Of the last row and column the stride takes nothing.
+        self.pad = SlicedReflectionPad(1, after=0)
         self.depthwise: nn.Module = nn.Identity()
         if separable:
-            self.depthwise = nn.Conv2d(in_width, in_width, 3, stride, 1, groups=in_width)
+            self.depthwise = nn.Conv2d(in_width, in_width, 3, 2, groups=in_width)
             self.pointwise = nn.Conv2d(in_width, width, 1, bias=False)
         else:
-            self.pointwise = nn.Conv2d(in_width, width, 3, stride, 1, bias=False)
+            self.pointwise = nn.Conv2d(in_width, width, 3, 2, bias=False)
         self.norm = StyleNorm(width, styles)
         self.activation = nn.ReLU6()
 
     def forward(self, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        x = self.pointwise(self.depthwise(self.upsample(x)))
+        x = self.pointwise(self.depthwise(self.pad(x)))
+        return self.activation(self.norm(x, style))
+
+
+class _Decode(nn.Module):
+    """Doubles the size and adds what the encoder saw there: outlines that an eighth cannot hold."""
+
+    def __init__(self, in_width: int, seen_width: int, width: int, styles: int) -> None:
+        super().__init__()
+        self.upsample = DepthwiseUpsample(in_width)
+        self.pad = SlicedReflectionPad(1)
+        self.depthwise = nn.Conv2d(in_width, in_width, 3, groups=in_width)
+        self.pointwise = nn.Conv2d(in_width, width, 1, bias=False)
+        self.lateral = nn.Conv2d(seen_width, width, 1, bias=False)
+        self.norm = StyleNorm(width, styles)
+        self.activation = nn.ReLU6()
+
+    def forward(self, x: torch.Tensor, seen: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+        x = self.pointwise(self.depthwise(self.pad(self.upsample(x)))) + self.lateral(seen)
         return self.activation(self.norm(x, style))
 
 
@@ -84,14 +95,16 @@ class _Block(nn.Module):
 
     def __init__(self, width: int, expanded: int, styles: int) -> None:
         super().__init__()
+        self.pad = SlicedReflectionPad(1)
         self.expand = nn.Conv2d(width, expanded, 1)
-        self.depthwise = nn.Conv2d(expanded, expanded, 3, padding=1, groups=expanded)
+        self.depthwise = nn.Conv2d(expanded, expanded, 3, groups=expanded)
         self.project = nn.Conv2d(expanded, width, 1, bias=False)
         self.activation = nn.ReLU6()
         self.norm = StyleNorm(width, styles)
 
     def forward(self, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        inner = self.activation(self.depthwise(self.activation(self.expand(x))))
+        # Padded where it is narrow: what is pointwise does not mind, and there is less to copy.
+        inner = self.activation(self.depthwise(self.activation(self.expand(self.pad(x)))))
         return x + self.norm(self.project(inner), style)
 
 
@@ -105,9 +118,12 @@ class MultiStyleNet(nn.Module):
         decoder_widths: Channels of the two upsampling layers, at a quarter and a half of the size;
             the whole is left to the convolution that paints.
         channels: Channels of the picture, in and out.
+        style_names: What the styles are called, see
+            :func:`edgesdk.style_names.check_style_names`; None: by their numbers.
 
     Raises:
-        UsageError: Lists of another length, or a width that is not a positive whole number.
+        UsageError: Lists of another length, a width that is not a positive whole number, or names
+            that are no names of as many styles.
     """
 
     def __init__(
@@ -117,6 +133,7 @@ class MultiStyleNet(nn.Module):
         expanded_widths: list[int] | None = None,
         decoder_widths: list[int] | None = None,
         channels: int = 3,
+        style_names: list[str] | None = None,
     ) -> None:
         super().__init__()
         encoder_widths = encoder_widths or [16, 32, 64]
@@ -129,32 +146,41 @@ class MultiStyleNet(nn.Module):
                 "expanded_widths": expanded_widths,
                 "decoder_widths": decoder_widths,
                 "channels": channels,
+                "style_names": style_names,
             }
         )
         check_lengths(3, encoder_widths=encoder_widths)
         check_lengths(2, decoder_widths=decoder_widths)
         for key, value in self.config.items():
-            check_width(key, value)
+            if key != "style_names":
+                check_width(key, value)
+        if style_names is not None:
+            check_style_names(style_names, count=styles)
         first, second, width = encoder_widths
         self.encoder = nn.ModuleList(
             [
-                _Layer(channels, first, styles, stride=2, separable=False),
-                _Layer(first, second, styles, stride=2),
-                _Layer(second, width, styles, stride=2),
+                _Encode(channels, first, styles, separable=False),
+                _Encode(first, second, styles),
+                _Encode(second, width, styles),
             ]
         )
         self.blocks = nn.ModuleList(_Block(width, inner, styles) for inner in expanded_widths)
-        before = (width, *decoder_widths[:-1])
+        third, fourth = decoder_widths
         self.decoder = nn.ModuleList(
-            _Layer(into, out, styles, upsample=True)
-            for into, out in zip(before, decoder_widths, strict=True)
+            [_Decode(width, second, third, styles), _Decode(third, first, fourth, styles)]
         )
-        self.enlarge = DepthwiseUpsample(decoder_widths[-1])
-        self.paint = nn.Conv2d(decoder_widths[-1], channels, 3, padding=1)
+        self.pad = SlicedReflectionPad(1)
+        self.enlarge = DepthwiseUpsample(fourth)
+        self.paint = nn.Conv2d(fourth, channels, 3)
         initialise(self)
         for module in self.modules():
             if isinstance(module, StyleNorm):
                 module.reset()
+
+    @property
+    def style_names(self) -> tuple[str, ...]:
+        """Names of the styles in the order of their shares; empty where they have none."""
+        return tuple(self.config["style_names"] or ())
 
     def forward(self, picture: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         """Paint.
@@ -175,6 +201,14 @@ class MultiStyleNet(nn.Module):
                 remedy="give one number for each style the network was trained on",
             )
         x = picture - 0.5
-        for layer in (*self.encoder, *self.blocks, *self.decoder):
+        seen = []
+        for layer in self.encoder:
+            seen.append(x)
             x = layer(x, style)
-        return torch.sigmoid(self.paint(self.enlarge(x)))
+        for block in self.blocks:
+            x = block(x, style)
+        for layer in self.decoder:
+            x = layer(x, seen.pop(), style)
+        # Padded at half the size, which is one pixel more on each side than the kernel takes.
+        painted = self.paint(self.enlarge(self.pad(x)))
+        return torch.sigmoid(painted[..., 1:-1, 1:-1])

@@ -36,21 +36,23 @@ class SlicedReflectionPad(nn.Module):
     """Reflection padding put together from single rows and columns.
 
     Args:
-        padding: Pixels on each side, fewer than the image has.
+        padding: Pixels above and to the left, fewer than the image has.
+        after: Pixels below and to the right; None for as many.
     """
 
-    def __init__(self, padding: int) -> None:
+    def __init__(self, padding: int, after: int | None = None) -> None:
         super().__init__()
         self.padding = padding
+        self.after = padding if after is None else after
 
     def _reflect(self, x: torch.Tensor, axis: int) -> torch.Tensor:
         last = x.shape[axis] - 1
         before = [x.narrow(axis, step, 1) for step in range(self.padding, 0, -1)]
-        after = [x.narrow(axis, last - step, 1) for step in range(1, self.padding + 1)]
+        after = [x.narrow(axis, last - step, 1) for step in range(1, self.after + 1)]
         return torch.cat([*before, x, *after], dim=axis)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map ``[N, C, H, W]`` to ``[N, C, H + 2 * padding, W + 2 * padding]``."""
+        """Map ``[N, C, H, W]`` to ``[N, C, H + padding + after, W + padding + after]``."""
         return self._reflect(self._reflect(x, 2), 3)
 
 

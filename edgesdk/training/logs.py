@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -54,10 +55,16 @@ class TrainingLogs:
             self._writer.add_scalar("step/loss", loss, step)
             self._writer.add_scalar("step/learning_rate", learning_rate, step)
 
-    def epoch(self, step: int, record: EpochRecord) -> None:
-        """Everything of an epoch, at its last step."""
+    def values(self, step: int, values: Mapping[str, float]) -> None:
+        """Any values at a step, by name."""
         if self._writer is None:
             return
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def epoch(self, step: int, record: EpochRecord) -> None:
+        """Everything of an epoch, at its last step."""
         values = {
             "loss/train": record.loss,
             "top1/train": record.top1,
@@ -66,7 +73,4 @@ class TrainingLogs:
             "speed/images_per_second": record.images_per_second,
             "learning_rate": record.learning_rate,
         }
-        for name, value in values.items():
-            if value is not None:
-                self._writer.add_scalar(name, value, step)
-        self._writer.flush()
+        self.values(step, {name: value for name, value in values.items() if value is not None})

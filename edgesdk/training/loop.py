@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgesdk.errors import DivergedError, MissingBackendError, TrainingError, UsageError
+from edgesdk.errors import DivergedError, TrainingError, UsageError
+from edgesdk.training.accelerating import new_accelerator
 from edgesdk.training.averaging import AveragedWeights
 from edgesdk.training.batches import (
     Batch,
@@ -100,7 +100,7 @@ def fit(
     if stop_after_steps is not None and stop_after_steps < 1:
         raise UsageError("stop_after_steps is below 1", remedy="give a positive number")
     if accelerator is None:
-        accelerator = _new_accelerator()
+        accelerator = new_accelerator()
     modes = [(module, module.training) for module in model.modules()]
     try:
         with generators_kept(), in_fastest_layout(model, _image_shape(train)) as channels_last:
@@ -125,31 +125,6 @@ def fit(
 def _image_shape(train: Any) -> tuple[int, ...]:
     """Of one image; nothing where there is none to look at."""
     return tuple(train[0][0].shape) if len(train) else ()
-
-
-def _new_accelerator() -> Any:
-    try:
-        from accelerate import Accelerator
-    except ImportError as error:
-        raise MissingBackendError("accelerate", "training") from error
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    # Without a graphics processor accelerate would take each process for the only one.
-    on_cpu = processes > 1 and not torch.accelerator.is_available()
-    try:
-        # Precision belongs to the recipe, so that a run does not depend on a machine's settings.
-        accelerator = Accelerator(mixed_precision="no", cpu=on_cpu)
-    except ValueError as error:
-        raise TrainingError(
-            f"accelerate cannot begin: {error}",
-            remedy="leave accelerate without mixed precision and set the recipe's precision",
-        ) from error
-    if accelerator.num_processes != processes:
-        raise TrainingError(
-            f"{processes} processes were launched, accelerate joins {accelerator.num_processes}",
-            remedy="on a machine whose graphics processors cannot be shared out, set "
-            "ACCELERATE_USE_CPU=1",
-        )
-    return accelerator
 
 
 class _Run:

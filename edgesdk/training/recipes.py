@@ -10,44 +10,32 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from edgesdk.errors import MissingBackendError, UnknownNameError, UsageError, nearest
+from edgesdk.training.settings import Settings
 
-__all__ = ["Augmentation", "Recipe", "load_recipe", "overridden", "recipe", "recipe_names"]
+__all__ = [
+    "Augmentation",
+    "Recipe",
+    "load_recipe",
+    "overridden",
+    "read_settings",
+    "recipe",
+    "recipe_names",
+]
 
 _NAMED = Path(__file__).with_name("recipes.json")
 _FILE_SUFFIXES = (".json", ".yaml", ".yml")
 # A recipe has some twenty numbers; what is larger is something else.
 _MAX_BYTES = 2**16
 
-
-class _Settings(BaseModel):
-    """Frozen settings whose faults are errors of this SDK."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise _told(type(self), error) from None
+Kind = TypeVar("Kind", bound=Settings)
 
 
-def _told(kind: type[BaseModel], error: ValidationError) -> UsageError:
-    problem = error.errors(include_url=False, include_context=False)[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return UnknownNameError(f"key of a {kind.__name__.lower()}", key, kind.model_fields)
-    if problem["type"] == "missing":
-        return UsageError(f"the recipe does not say {key}", remedy=f"add {key}")
-    told = problem["msg"][0].lower() + problem["msg"][1:]
-    return UsageError(f"{kind.__name__.lower()}: {key}: {told}", remedy=f"correct {key}")
-
-
-class Augmentation(_Settings):
+class Augmentation(Settings):
     """Random changes of training images, drawn anew for every sample and epoch.
 
     Attributes:
@@ -69,7 +57,7 @@ class Augmentation(_Settings):
         return 0.5 * value if isinstance(value, bool) else value
 
 
-class Recipe(_Settings):
+class Recipe(Settings):
     """How to train: frozen, JSON-able, checked.
 
     Attributes:
@@ -146,16 +134,7 @@ class Recipe(_Settings):
         given = dict(values)
         if isinstance(given.get("augmentation"), Mapping):
             given["augmentation"] = {**self.augmentation.model_dump(), **given["augmentation"]}
-        return type(self)(**{**self.to_dict(), **given})
-
-    def to_dict(self) -> dict[str, Any]:
-        """The recipe as JSON values."""
-        return self.model_dump(mode="json")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read what :meth:`to_dict` gave, or a file held."""
-        return cls(**{str(key): value for key, value in values.items()})
+        return super().changed(**given)
 
 
 @cache
@@ -192,6 +171,17 @@ def load_recipe(name: str) -> Recipe:
     path = Path(name)
     if path.suffix.lower() not in _FILE_SUFFIXES:
         return recipe(name)
+    return read_settings(path, Recipe)
+
+
+def read_settings(path: Path, kind: type[Kind]) -> Kind:
+    """Settings from a ``.json``, ``.yaml`` or ``.yml`` file.
+
+    Raises:
+        UnknownNameError: An unknown key in the file.
+        UsageError: No such file, or one that holds no recipe.
+        MissingBackendError: A YAML file without PyYAML.
+    """
     if not path.is_file():
         raise UsageError(f"no recipe file {path}", remedy="check the path")
     if path.stat().st_size > _MAX_BYTES:
@@ -200,7 +190,7 @@ def load_recipe(name: str) -> Recipe:
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds no mapping", remedy='write {"epochs": 10, ...}')
     try:
-        return Recipe.from_dict(values)
+        return kind.from_dict(values)
     except UsageError as error:
         error.where = error.where or str(path)
         raise
@@ -223,7 +213,7 @@ def _read(path: Path) -> Any:
         raise UsageError(f"{path} is no YAML: {error}", remedy="correct the file") from error
 
 
-def overridden(base: Recipe, settings: Iterable[str]) -> Recipe:
+def overridden(base: Kind, settings: Iterable[str]) -> Kind:
     """A recipe with ``key=value`` texts laid over it.
 
     Args:
@@ -241,8 +231,9 @@ def overridden(base: Recipe, settings: Iterable[str]) -> Recipe:
         if not separator or not key:
             raise UsageError(f"--set {text!r} is no key=value", remedy="--set learning_rate=0.05")
         outer, _, inner = key.partition(".")
-        if inner and outer != "augmentation":
-            close = nearest(outer, ["augmentation"])
+        parted = [name for name in type(base).model_fields if name == "augmentation"]
+        if inner and outer not in parted:
+            close = nearest(outer, parted)
             remedy = f"did you mean {close}.{inner}?" if close else "only augmentation has parts"
             raise UsageError(f"the recipe has no {key!r}", remedy=remedy)
         if inner:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from edgesdk.errors import DataError, InputSpecError
-from edgesdk.samples import IMAGE_SUFFIXES, image_tensor
+from edgesdk.picture_files import IMAGE_SUFFIXES, is_hidden, pictures_below
+from edgesdk.samples import image_tensor
 from edgesdk.spec import TensorSpec
 
 __all__ = ["ClassFolders", "FileImages", "decoded", "find_classes", "measure"]
@@ -44,7 +45,7 @@ def find_classes(folder: Path) -> ClassFolders:
         DataError: No class folder, a single one, or one without images.
     """
     classes = sorted(
-        child.name for child in folder.iterdir() if child.is_dir() and not _hidden(child.name)
+        child.name for child in folder.iterdir() if child.is_dir() and not is_hidden(child.name)
     )
     if not classes:
         raise DataError(
@@ -60,7 +61,7 @@ def find_classes(folder: Path) -> ClassFolders:
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = _images_below(folder / name)
+        found = pictures_below(folder / name)
         if not found:
             raise DataError(
                 f"{folder / name} holds no images",
@@ -69,22 +70,6 @@ def find_classes(folder: Path) -> ClassFolders:
         paths += found
         labels += [label] * len(found)
     return ClassFolders(tuple(paths), tuple(labels), tuple(classes))
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _images_below(folder: Path) -> list[Path]:
-    found = []
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not _hidden(name)]
-        found += [
-            Path(root, name)
-            for name in names
-            if not _hidden(name) and Path(name).suffix.lower() in IMAGE_SUFFIXES
-        ]
-    return sorted(found)
 
 
 def measure(paths: Sequence[Path]) -> tuple[set[tuple[int, int]], bool]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch.nn import functional
 
 from edgesdk.errors import UsageError
+from edgesdk.training.style.motions import carried
 
 __all__ = [
     "adain",
@@ -218,15 +218,7 @@ def temporal_loss(
     for name, (value, shape) in wanted.items():
         if tuple(value.shape) != shape:
             raise UsageError(f"{name} must be {list(shape)}, not {list(value.shape)}")
-    columns = torch.arange(width, device=now.device, dtype=now.dtype)
-    rows = torch.arange(height, device=now.device, dtype=now.dtype)
-    # Pixel centres at -1 + 1/W .. 1 - 1/W, which is what align_corners=False reads.
-    x = (2 * (columns + flow[:, 0]) + 1) / width - 1
-    y = (2 * (rows[:, None] + flow[:, 1]) + 1) / height - 1
-    carried = functional.grid_sample(
-        before, torch.stack((x, y), dim=-1), padding_mode="border", align_corners=False
-    )
-    different = ((now - carried).square() * visible).sum(dim=(1, 2, 3))
+    different = ((now - carried(before, flow)).square() * visible).sum(dim=(1, 2, 3))
     return different / (visible.sum(dim=(1, 2, 3)) * channels).clamp_min(1)
 
 

@@ -46,13 +46,14 @@ def test_features_equal_the_definition(weights: Weights, tmp_path: Path) -> None
     found = network(pictures, ["conv2_1", "conv1_1"])
     x = 255 * pictures[:, [2, 1, 0]] - MEAN
     first = functional.conv2d(x, weights["conv1_1.weight"], weights["conv1_1.bias"], padding=1)
-    torch.testing.assert_close(found["conv1_1"], first.relu())
+    # Another memory layout sums in another order.
+    torch.testing.assert_close(found["conv1_1"], first.relu(), rtol=1e-5, atol=1e-4)
     second = functional.conv2d(
         first.relu(), weights["conv1_2.weight"], weights["conv1_2.bias"], padding=1
     )
     pooled = functional.max_pool2d(second.relu(), 2)
     third = functional.conv2d(pooled, weights["conv2_1.weight"], weights["conv2_1.bias"], padding=1)
-    torch.testing.assert_close(found["conv2_1"], third.relu())
+    torch.testing.assert_close(found["conv2_1"], third.relu(), rtol=1e-5, atol=1e-4)
     assert set(found) == {"conv1_1", "conv2_1"}
     assert not any(parameter.requires_grad for parameter in network.parameters())
 

@@ -1,0 +1,104 @@
+"""Everything that decides how a stylizer is trained, as plain data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from edgesdk.errors import UsageError
+from edgesdk.training.settings import Settings
+
+__all__ = ["StyleRecipe", "rate_at"]
+
+
+class StyleRecipe(Settings):
+    """How to train a stylizer: frozen, JSON-able, checked.
+
+    Losses are ratios (see :class:`~edgesdk.training.style.objective.StyleObjective`), so weights
+    mean the same for every painting, layer and size.
+
+    Attributes:
+        steps: Of the optimizer.
+        batch_size: Photographs a step, over all processes together.
+        crop: Side in pixels of what is cut from photographs; a multiple of 8.
+        learning_rate: The highest of the run, of Adam.
+        warmup_steps: Steps in which the rate rises from zero.
+        schedule: ``cosine`` (to zero) or ``constant``.
+        content_layers: Of the perceptual network, compared with the photograph's.
+        style_layers: Likewise, compared with the painting's.
+        style_sizes: Shorter sides in pixels at which a painting is looked at; its Gram matrices are
+            the mean over them.
+        content_weight: Of the photograph's features.
+        tone_weight: Of its light and dark at low resolution.
+        style_weight: Of the painting's Gram matrices.
+        variation_weight: Of differences between neighbouring pixels.
+        temporal_weight: Of what changes when the photograph moves.
+        clip_gradient: Largest norm of the gradient; 0 for no limit.
+        seed: Of the order, the crops, the motions and the weights.
+        precision: ``fp32``, or ``bf16``/``fp16`` for mixed precision.
+
+    Raises:
+        UsageError: A value out of its range.
+        UnknownNameError: An unknown key; the nearest known one is named.
+    """
+
+    steps: int = Field(default=6000, ge=1, le=10_000_000)
+    batch_size: int = Field(default=4, ge=1, le=4096)
+    crop: int = Field(default=192, ge=64, le=2048, multiple_of=8)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    warmup_steps: int = Field(default=50, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    content_layers: tuple[str, ...] = ("conv3_3",)
+    style_layers: tuple[str, ...] = ("conv1_2", "conv2_2", "conv3_3", "conv4_1")
+    style_sizes: tuple[int, ...] = (256, 384)
+    content_weight: float = Field(default=1.0, ge=0)
+    tone_weight: float = Field(default=1.0, ge=0)
+    style_weight: float = Field(default=4.0, ge=0)
+    variation_weight: float = Field(default=1.0, ge=0)
+    temporal_weight: float = Field(default=0.0, ge=0)
+    clip_gradient: float = Field(default=1.0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+    @field_validator("style_sizes", "content_layers", "style_layers", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        """One value, or ``a,b`` as a command line has it, for a list of them."""
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",")]
+        return value if isinstance(value, list | tuple) else [value]
+
+    @field_validator("style_sizes")
+    @classmethod
+    def _sizes(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+        if not values or any(not 64 <= value <= 4096 for value in values):
+            raise ValueError("style_sizes are one or more sides between 64 and 4096")
+        return values
+
+    @field_validator("content_layers", "style_layers")
+    @classmethod
+    def _layers(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        if not values or len(set(values)) < len(values):
+            raise ValueError("layers are one or more different names, such as conv3_3")
+        return values
+
+    def __init__(self, **values: object) -> None:
+        super().__init__(**values)
+        if self.warmup_steps >= self.steps:
+            raise UsageError(
+                f"style recipe: warmup_steps {self.warmup_steps} leave nothing of {self.steps} "
+                "steps",
+                remedy="set warmup_steps below steps",
+            )
+
+
+def rate_at(recipe: StyleRecipe, step: int) -> float:
+    """The learning rate that a step, from 0, is taken with."""
+    if step < recipe.warmup_steps:
+        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    share = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * share))

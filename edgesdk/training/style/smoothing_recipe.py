@@ -1,0 +1,84 @@
+"""Everything that decides how meta-smoothing is trained, as plain data."""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import Field
+
+from edgesdk.errors import UsageError
+from edgesdk.training.settings import Settings
+
+__all__ = ["SmoothingRecipe", "smoothing_rate"]
+
+
+class SmoothingRecipe(Settings):
+    """How to train meta-smoothing: frozen, JSON-able, checked.
+
+    Attributes:
+        steps: Of the optimizer.
+        batch_size: Patches a step.
+        pairs: Pictures painted for a step; its patches are cut from them in turn.
+        steps_per_pair: Steps that cut other patches from the same paintings, at the same scale.
+        crop: Side in pixels of the pictures that are painted.
+        patch: Side in pixels, about, of the patches.
+        smallest_scale: Scales are drawn in tenths from here ...
+        largest_scale: ... to here.
+        learning_rate: The highest of the run, of Adam; it falls to zero as a cosine.
+        warmup_steps: Steps in which the rate rises from zero.
+        gradient_weight: Of the differences between the answer's gradients and the picture's.
+        variation_weight: Of the sum of squared differences between neighbouring pixels.
+        smoothing_radius: Of what cleans the reference, pixels; 0 for nothing.
+        smoothing_epsilon: Likewise, see
+            :func:`~edgesdk.training.style.smoothing_pairs.matting_smoothed`.
+        agreement: dB by which paintings of two sizes must agree to make a pair.
+        clip_gradient: Largest norm of the gradient; 0 for no limit.
+        seed: Of everything random but the weights.
+
+    Raises:
+        UsageError: A value out of its range.
+        UnknownNameError: An unknown key; the nearest known one is named.
+    """
+
+    steps: int = Field(default=2500, ge=1, le=10_000_000)
+    batch_size: int = Field(default=4, ge=1, le=4096)
+    pairs: int = Field(default=4, ge=1, le=4096)
+    steps_per_pair: int = Field(default=4, ge=1, le=1000)
+    crop: int = Field(default=256, ge=64, le=2048)
+    patch: int = Field(default=128, ge=16, le=2048)
+    smallest_scale: float = Field(default=1.1, ge=1, le=8)
+    largest_scale: float = Field(default=4.0, ge=1, le=8)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    warmup_steps: int = Field(default=50, ge=0)
+    gradient_weight: float = Field(default=0.1, ge=0)
+    variation_weight: float = Field(default=1e-6, ge=0)
+    smoothing_radius: int = Field(default=0, ge=0, le=64)
+    smoothing_epsilon: float = Field(default=1e-4, gt=0)
+    agreement: float = Field(default=26.0, ge=0)
+    clip_gradient: float = Field(default=1.0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+    def __init__(self, **values: object) -> None:
+        super().__init__(**values)
+        if self.smallest_scale > self.largest_scale:
+            raise UsageError(
+                f"smallest_scale {self.smallest_scale} is above largest_scale {self.largest_scale}"
+            )
+        if self.pairs > self.batch_size:
+            raise UsageError(
+                f"pairs {self.pairs} are more than the {self.batch_size} patches of a step",
+                remedy="set pairs to batch_size or less",
+            )
+        if self.warmup_steps >= self.steps:
+            raise UsageError(
+                f"warmup_steps {self.warmup_steps} leave nothing of {self.steps} steps",
+                remedy="set warmup_steps below steps",
+            )
+
+
+def smoothing_rate(recipe: SmoothingRecipe, step: int) -> float:
+    """The learning rate that a step, from 0, is taken with."""
+    if step < recipe.warmup_steps:
+        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+    share = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
