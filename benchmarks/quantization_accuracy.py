@@ -4,7 +4,9 @@ were only rounded.
 Fashion-MNIST, all 60,000 training images; top-1 on its 10,000 test images, of the artefact itself
 in its runtime (of Core ML, in the evaluator). Every network trains E epochs in float and F more: in
 float (``float``, and ``ptq``, which is that network quantized with ranges of 256 training images)
-or under quantization (``qat``, quantized in the same way). So all have had E + F epochs.
+or under quantization (``qat``, quantized in the same way). So all have had E + F epochs; but for
+``qat tuned``, which goes on from the finished float network for one epoch under quantization at a
+quarter of the last rate, as people do who have a trained network.
 
 The networks are narrow ones for 28x28 grey images, on which an epoch takes about one to two minutes
 on one core (under quantization up to three times that): ResNet-20 of half the width; MobileNetV2
@@ -20,6 +22,7 @@ Results are kept row by row, so the script can be ended and called again.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import sys
@@ -31,7 +34,8 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "quantization_accuracy.json"
 TARGETS = ("executorch:xnnpack", "coreml", "litert", "onnx")
-METHODS = ("float", "ptq", "qat")
+METHODS = ("float", "ptq", "qat", "qat tuned")
+QAT = METHODS[2:]
 CALIBRATION = 256
 
 
@@ -92,8 +96,8 @@ def recipe(epochs: int, seed: int, rate: float) -> Any:
     )
 
 
-#: Learning rates of the E epochs and of the F that follow.
-FIRST_RATE, SECOND_RATE = 0.1, 0.02
+#: Learning rates of the E epochs, of the F that follow, and of the one that tunes.
+FIRST_RATE, SECOND_RATE, TUNING_RATE = 0.1, 0.02, 0.005
 
 
 def artefact(model: Any, target: str, spec_name: str | None, inputs: list[Any], work: Path) -> Path:
@@ -184,23 +188,39 @@ def measure(job: dict[str, Any]) -> list[dict[str, Any]]:
     plain = begun()
     fit(plain, data.train, second, checkpoint=work / f"float-{job['after']}", **norm)
     steps = len(batches_of_epoch(len(data.train), second.batch_size, second.seed, 0))
-    # As `edgesdk train classify --qat` does: the end of the schedule, where steps are small.
-    frozen = round(0.9 * second.epochs * steps)
-    prepared = prepare_qat(begun(), spec, torch.zeros(2, 1, 28, 28), freeze_after=frozen)
-    checkpoint = work / f"{spec.name}-{job['after']}"
-    fit(prepared, data.train, second, checkpoint=checkpoint, **norm)
-    simulated = evaluate(prepared, data.test, **norm).top1
-    trained = finish_qat(prepared).model
+    simulated: dict[str, float] = {}
+
+    def trained_for(model: Any, how: Any, place: str) -> Any:
+        """A network that goes on learning under quantization."""
+        # As `edgesdk train classify --qat` does: the end of the schedule, where steps are small.
+        frozen = round(0.9 * how.epochs * steps)
+        prepared = prepare_qat(model, spec, torch.zeros(2, 1, 28, 28), freeze_after=frozen)
+        fit(prepared, data.train, how, checkpoint=work / place, **norm)
+        simulated[place] = evaluate(prepared, data.test, **norm).top1
+        return finish_qat(prepared).model
+
+    places = {
+        "qat": f"{spec.name}-{job['after']}",
+        "qat tuned": f"{spec.name}-{job['after']}-tuned",
+    }
+    models = {"float": plain, "ptq": plain}
+    wanted = {method for method, _ in job["todo"]}
+    if "qat" in wanted:
+        models["qat"] = trained_for(begun(), second, places["qat"])
+    if "qat tuned" in wanted:
+        third = recipe(1, job["seed"] + 200, TUNING_RATE)
+        models["qat tuned"] = trained_for(copy.deepcopy(plain), third, places["qat tuned"])
     rows = []
     for method, target in job["todo"]:
         row = {**{key: job[key] for key in KEYS if key in job}, "method": method, "target": target}
-        model = trained if method == "qat" else plain
+        model = models[method]
         if target == "torch":
-            found = simulated if method == "qat" else evaluate(plain, data.test, **norm).top1
+            place = places.get(method, "")
+            found = simulated[place] if place else evaluate(plain, data.test, **norm).top1
             size = sum(value.numel() for value in plain.parameters()) * 4
         else:
             try:
-                path = artefact(model, target, spec.name, inputs, work / method)
+                path = artefact(model, target, spec.name, inputs, work / method.replace(" ", "-"))
                 found = accuracy(path, data)
             except EdgeSdkError as error:
                 # The others are worth having; this one is tried again by the next call.
@@ -241,8 +261,8 @@ def keep(row: dict[str, Any], path: Path, turn: Path) -> None:
 def run(arguments: argparse.Namespace) -> None:
     done = {key_of(row) for row in read(arguments.results)}
     targets = arguments.targets.split(",") if arguments.targets else list(TARGETS)
-    wanted = [("float", "torch"), ("qat", "torch")]
-    wanted += [(method, target) for target in targets for method in ("ptq", "qat")]
+    wanted = [("float", "torch"), ("qat", "torch"), ("qat tuned", "torch")]
+    wanted += [(method, target) for target in targets for method in ("ptq", "qat", "qat tuned")]
     jobs = []
     for net in arguments.net.split(",") if arguments.net else NETS:
         for seed in map(int, arguments.seeds.split(",")):
@@ -291,7 +311,7 @@ def table(path: Path) -> None:
                 each = ", ".join(
                     f"{100 * row['top1']:.2f}" for row in sorted(found, key=lambda one: one["seed"])
                 )
-                runtime = "torch, simulated" if (method, target) == ("qat", "torch") else target
+                runtime = "torch, simulated" if method in QAT and target == "torch" else target
                 print(
                     f"| {method} | {runtime} | {100 * top1:.2f} | "
                     f"{100 * (top1 - reference):+.2f} | {found[0]['bytes'] / 1000:.0f} | {each} |"
