@@ -11,6 +11,7 @@ from edgesdk.errors import BundleError, MissingBackendError, UsageError
 from edgesdk.manifest import ArtefactRecord
 from edgesdk.runtime.session import Session
 from edgesdk.video.painters import SessionPainter, session_painter
+from edgesdk.video.styles import find_style_input
 
 __all__ = ["bundle_painter"]
 
@@ -32,12 +33,13 @@ def bundle_painter(
         bundle: A bundle, or the folder of one, whose files are then checked.
         target: Which artefact, as :meth:`~edgesdk.bundle.Bundle.artefact` takes it; by default the
             first that can be loaded here, of onnx, litert, executorch and coreml.
-        style: For a network of several styles, one of them; by default the first.
-        blend: Several styles with weights, instead of one.
+        style: For a network of several styles, the name or number of one; by default the first.
+        blend: Several styles with weights, instead of one; scaled to a sum of 1.
         threads: Of the runtime; 0 takes one a processor.
 
     Raises:
-        BundleError: No bundle, a damaged one, or one without an artefact that can be loaded.
+        BundleError: No bundle, a damaged one, one without an artefact that can be loaded, or one
+            whose names of styles are not those of the artefact's input.
         UnknownNameError: No such target or style.
         UsageError: The artefact is no stylizer.
         MissingBackendError: The target's runtime is not installed.
@@ -48,12 +50,25 @@ def bundle_painter(
         raise UsageError(f"threads must be a whole number of at least 0, not {threads!r}")
     session = _session(opened, target, threads or os.cpu_count() or 1)
     try:
-        painter = session_painter(session, style=style, blend=blend)
+        _check_names(opened, session)
+        painter = session_painter(
+            session, style=style, blend=blend, style_names=opened.manifest.styles
+        )
     except BaseException:
         session.close()
         raise
     painter.close_with(session.close)
     return painter
+
+
+def _check_names(bundle: Bundle, session: Session) -> None:
+    try:
+        find_style_input(session.inputs, bundle.manifest.styles)
+    except UsageError as error:
+        raise BundleError(
+            f"in {Path(bundle.path).name} {error.message}",
+            remedy="export it anew from a model with a name in style_names for each of its styles",
+        ) from error
 
 
 def _session(bundle: Bundle, target: str | None, threads: int) -> Session:

@@ -303,6 +303,7 @@ class ExportRun:
             outputs=list(base.outputs),
             labels=loaded.labels if isinstance(loaded.labels, str) else "",
             classes=list(loaded.labels) if isinstance(loaded.labels, tuple) else [],
+            styles=list(prepared.styles),
             notes=list(loaded.notes),
             cost=cost_record(prepared),
             sensitivity=self._quantized.sensitivities([one.spec for one in converted if one.spec])

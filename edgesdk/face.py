@@ -384,5 +384,7 @@ def _parameter_names(model: nn.Module, count: int) -> list[str]:
 
 def spec_of(name: str, tensor: Tensor) -> TensorSpec:
     """The spec of an example tensor."""
-    layout = "NCHW" if tensor.ndim == 4 and tensor.shape[1] in (1, 3, 4) else ""
+    # One pixel is no picture but a vector: the shares of three styles look like that.
+    pictured = tensor.ndim == 4 and tensor.shape[1] in (1, 3, 4) and tensor.shape[2:].numel() > 1
+    layout = "NCHW" if pictured else ""
     return TensorSpec(name, tuple(tensor.shape), dtype_name(tensor.dtype), layout=layout)

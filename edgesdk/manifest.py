@@ -1,4 +1,4 @@
-"""The schema of ``manifest.json``, version 3: what a bundle says of itself.
+"""The schema of ``manifest.json``, version 4: what a bundle says of itself.
 
 The apps read the same file, so every field is plain JSON. A reader refuses a newer schema; fields
 are only added with a new version.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
 
 from edgesdk.manifest_cost import CostRecord, LayerCostRecord
 from edgesdk.manifest_quantization import (
@@ -22,6 +22,7 @@ from edgesdk.manifest_quantization import (
     SensitivityRecord,
 )
 from edgesdk.spec import TensorSpec
+from edgesdk.style_names import MAX_STYLE_NAME, MAX_STYLES, check_style_names
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -52,12 +53,13 @@ __all__ = [
 ]
 
 #: Raised whenever a reader of the version before would misread a manifest.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _Item = TypeVar("_Item")
 # The first wrong item of a list ends its reading: a million wrong ones cost no million errors.
 _List = Annotated[list[_Item], FailFast()]
 _Text = Annotated[str, Field(max_length=20_000)]
+_StyleName = Annotated[str, Field(min_length=1, max_length=MAX_STYLE_NAME)]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -367,6 +369,7 @@ class Manifest(_Record):
         outputs: Likewise.
         labels: Name of the label set of a classifier, or empty.
         classes: Names of the classes in the order of the logits, where the model brought its own.
+        styles: Names of the styles in the order of their shares, where the model names them.
         notes: What was done to the model that the user should know (switched to eval, ...).
         cost: What the model costs; null where it cannot be counted.
         sensitivity: What recipes do to the outputs layer by layer, where that was asked for.
@@ -383,6 +386,9 @@ class Manifest(_Record):
     outputs: _List[TensorSpec]
     labels: str = ""
     classes: _List[_Text] = []
+    styles: Annotated[
+        _List[_StyleName], Field(max_length=MAX_STYLES), AfterValidator(check_style_names)
+    ] = []
     notes: _List[_Text] = []
     cost: CostRecord | None = None
     sensitivity: _List[SensitivityRecord] = []

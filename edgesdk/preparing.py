@@ -29,6 +29,8 @@ from edgesdk.sample_files import read_example, read_sample
 from edgesdk.samples import Samples, random_inputs
 from edgesdk.source import LoadedModel, load
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec, parse_image
+from edgesdk.spec_examples import example_arrays
+from edgesdk.style_names import model_style_names
 
 __all__ = ["Prepared", "Variant", "make_samples", "prepare", "read_example"]
 
@@ -59,6 +61,7 @@ class Prepared:
         tensors: Example tensors of these.
         structure: How flat inputs become the model's arguments.
         image: Index of the input that takes camera bytes, with its preprocessing.
+        styles: Names of the styles, where the model names them.
     """
 
     loaded: LoadedModel
@@ -66,6 +69,7 @@ class Prepared:
     tensors: tuple[Tensor, ...]
     structure: pytree.TreeSpec | None
     image: tuple[int, ImageSpec] | None = None
+    styles: tuple[str, ...] = ()
     _captures: dict[Variant, Capture] = field(default_factory=dict)
 
     def face_specs(self, variant: Variant) -> tuple[TensorSpec, ...]:
@@ -186,7 +190,7 @@ def prepare(
 
     Raises:
         InputSpecError: Inputs that nobody told, or that do not fit.
-        UsageError: Both an example and specs.
+        UsageError: Both an example and specs, or ``style_names`` that are no names of styles.
         EdgeSdkError: See :func:`edgesdk.source.load`.
     """
     if isinstance(source, str):
@@ -216,6 +220,7 @@ def prepare(
         tuple(tensors),
         structure,
         _image_input(specs, baked) if baked is not None else None,
+        model_style_names(loaded.model),
     )
 
 
@@ -268,7 +273,7 @@ def _from_specs(
         raise InputSpecError(
             "two inputs have the same name", remedy="name them: --input left:1x3 --input right:1x3"
         )
-    arrays = random_inputs(inputs, seed=0)
+    arrays = example_arrays(model, inputs)
     tensors = [
         torch.from_numpy(arrays[name]).to(torch_dtype(s.dtype))
         for name, s in zip(names, inputs, strict=True)

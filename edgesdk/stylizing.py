@@ -17,7 +17,7 @@ from edgesdk.video.comparison import (
     compare_with_every_frame,
     require_metrics,
 )
-from edgesdk.video.frames import Frame, Painter
+from edgesdk.video.frames import Enlarger, Frame, Painter
 from edgesdk.video.key_frames import KeyframePolicy
 from edgesdk.video.media.ahead import ReadAhead
 from edgesdk.video.media.opening import camera_index, open_output, open_source
@@ -71,13 +71,14 @@ def stylize(
     painter: Painter | None = None,
     bundle: str | Path | None = None,
     target: str | None = None,
-    style: str | None = None,
+    style: str | int | None = None,
     blend: Mapping[str, float] | None = None,
     keyframes: KeyframePolicy | str | int = "auto",
     max_size: int | None = 512,
     strength: float = 1.0,
     streaming: bool = False,
     quality: str = "balanced",
+    smooth: bool | str | Path = False,
     compare: bool = False,
     strict: bool = False,
     rate: Fraction | None = None,
@@ -100,13 +101,15 @@ def stylize(
         painter: Any stylizer: uint8, H x W x 3, RGB in and out. Either this or ``bundle``.
         bundle: A bundle NAME.edge with a stylizer.
         target: Which of its artefacts.
-        style: Which of its styles.
-        blend: Several of its styles, with weights.
+        style: Which of its styles, by name or number; by default the first, which is said.
+        blend: Several of its styles, with weights; scaled to a sum of 1.
         keyframes: ``auto``, a key frame every so many frames, or a policy.
         max_size: Longest side the painter sees, pixels; None: full size.
         strength: Of the paint over the original, 0..1.
         streaming: Give out frames at once, from the key frame before alone. Cameras always do.
         quality: Of the flow: ``fast``, ``balanced`` or ``precise``.
+        smooth: Enlarge paintings by meta-smoothing instead of the native core: with the package's
+            weights, or with those of a file.
         compare: Paint every frame too, measure both, and write a side-by-side clip and a contact
             sheet beside the output (:func:`comparison_paths`).
         strict: Raise at the first packet or picture that cannot be decoded, instead of leaving it
@@ -128,6 +131,7 @@ def stylize(
         MediaError: The source cannot be read as frames of one size, or nothing could be written.
         StorageError: The disk is full or not ours; nothing is left of the output.
         MissingEnvironmentError: No camera, no PyAV, no scikit-image (``compare``), no native core.
+        WeightsError: The weights of ``smooth`` are missing, damaged or of something else.
         EdgeSdkError: As the bundle's painter does when it is opened.
     """
     if (painter is None) == (bundle is None):
@@ -157,11 +161,14 @@ def stylize(
             return reader
 
         reader = opened(stack)
+        if smooth:
+            options["enlarge"] = _smoother(smooth, reader.properties.size, max_size)
         writer: Sink = stack.enter_context(
             open_output(target_path, reader, overwrite=overwrite, crf=crf, threads=threads)
         )
+        told: tuple[str, ...] = ()
         if painter is None:
-            painter = _bundle_painter(
+            painter, told = _bundle_painter(
                 stack, bundle, target=target, style=style, blend=blend, threads=threads
             )
         ending = _Ending(seconds, stop)
@@ -194,7 +201,7 @@ def stylize(
             skipped_times=tuple(reader.trouble.times),
             failures=tuple(run.summary.failures),
             stopped=ending.stopped,
-            remarks=(*reader.trouble.remarks, *writer.trouble.remarks),
+            remarks=(*told, *reader.trouble.remarks, *writer.trouble.remarks),
             comparison=comparison,
         )
 
@@ -253,6 +260,14 @@ def _painted(
         return _Run(pipeline.summary, clock, ahead.seconds, last, time.perf_counter() - started)
 
 
+def _smoother(smooth: bool | str | Path, size: tuple[int, int], max_size: int | None) -> Enlarger:
+    from edgesdk.video.smoothing import KeyFrameSmoother
+
+    smoother = KeyFrameSmoother(None if isinstance(smooth, bool) else smooth)
+    smoother.check(*size, max_size)
+    return smoother
+
+
 def _policy(keyframes: KeyframePolicy | str | int) -> KeyframePolicy:
     if isinstance(keyframes, KeyframePolicy):
         return keyframes
@@ -264,17 +279,18 @@ def _bundle_painter(
     bundle: str | Path | None,
     *,
     target: str | None,
-    style: str | None,
+    style: str | int | None,
     blend: Mapping[str, float] | None,
     threads: int,
-) -> Painter:
+) -> tuple[Painter, tuple[str, ...]]:
+    """The painter, and what the user should know of its styles."""
     from edgesdk.bundle_painter import bundle_painter
 
     if bundle is None:
         raise UsageError("give a painter or a bundle, one of the two")
     painter = bundle_painter(bundle, target, style, blend, threads=threads)
     stack.callback(painter.close)
-    return painter
+    return painter, painter.styles.remarks(style, blend) if painter.styles else ()
 
 
 def _check_comparison(

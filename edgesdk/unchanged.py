@@ -63,6 +63,7 @@ class UnchangedExport:
             "structure": repr(prepared.structure),
             "image": repr(prepared.image),
             "labels": prepared.loaded.labels,
+            "styles": list(prepared.styles),
             "notes": list(prepared.loaded.notes),
             "options": dict(options),
             "samples": [[path.name, digest(path)] for path in sample_files],

@@ -40,6 +40,7 @@ ARCHITECTURES = {
     "unet": "U-Net",
     "johnson": "style net, textbook form",
     "johnson_mobile": "style net, rewritten",
+    "multi_style": "style net that blends styles",
     "super_resolution": "PixelShuffle",
     "vit_tiny": "small ViT",
     "two_stream": "two inputs, two outputs",

@@ -85,6 +85,21 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def native_library(cache_folder: Path) -> None:
+    """The video core, in the cache that commands of the tests have too."""
+    from edgesdk.errors import MissingToolError
+    from edgesdk.video.library import library_path
+
+    try:
+        built = library_path()
+    except MissingToolError as error:
+        pytest.skip(f"no video core: {error.message}")
+    shared = cache_folder / "native" / built.parent.name
+    if not shared.exists():
+        shutil.copytree(built.parent, shared)
+
+
+@pytest.fixture(scope="session")
 def edgesdk_command(project: Path, cache_folder: Path) -> CommandLine:
     """The command, run in the user's folder."""
     environment = {

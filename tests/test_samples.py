@@ -341,6 +341,28 @@ def test_integers_take_the_values_of_the_example() -> None:
     assert found["mask"].all()
 
 
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (1, 3, 1, 1), (2, 3), (2, 3, 1, 1)])
+def test_shares_stay_shares(shape: tuple[int, ...]) -> None:
+    axis = shape.index(3)
+    even = {"style": np.full(shape, 1 / 3, np.float32)}
+    free = {} if shape[0] == 3 else {0: DynamicDim("batch", 1, 8)}
+    spec = TensorSpec("style", shape, dynamic=free)
+    found = random_inputs([spec], 0, even, {"batch": 5})["style"]
+    assert found.shape == (*(5 if free else 3,), *shape[1:]) and (found > 0).all()
+    assert np.allclose(found.sum(axis=axis), 1, atol=1e-6) and found.std() > 0.05
+    # What is not negative, or sums to 1, alone is nothing special.
+    for values in (np.full(shape, 0.5), np.resize([2.0, -1.5, 0.5], shape)):
+        usual = random_inputs([spec], 0, {"style": values.astype(np.float32)})
+        assert np.array_equal(usual["style"], random_inputs([spec], 0)["style"])
+
+
+def test_a_single_number_is_no_share() -> None:
+    for shape in ((), (1,), (1, 1, 1, 1)):
+        spec = TensorSpec("strength", shape)
+        found = random_inputs([spec], 3, {"strength": np.ones(shape, np.float32)})
+        assert np.array_equal(found["strength"], random_inputs([spec], 3)["strength"])
+
+
 def test_sizes_replace_only_free_dimensions() -> None:
     spec = TensorSpec(
         "x", (1, 3, 8, 8), dynamic={0: DynamicDim("batch"), 2: DynamicDim("height", 8, 64)}

@@ -49,7 +49,9 @@ def stylize(
     target: Annotated[
         str | None, typer.Option("--target", help="Which artefact of the bundle.")
     ] = None,
-    style: Annotated[str | None, typer.Option("--style", help="Which style of the bundle.")] = None,
+    style: Annotated[
+        str | None, typer.Option("--style", help="Which style of the bundle, by name or number.")
+    ] = None,
     blend: Annotated[
         str | None, typer.Option("--blend", help="Several styles: A:0.3,B:0.7.")
     ] = None,
@@ -68,6 +70,12 @@ def stylize(
     quality: Annotated[
         str, typer.Option("--quality", help="Flow: fast, balanced, precise.")
     ] = "balanced",
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Enlarge paintings by a network, not by the core.")
+    ] = False,
+    smooth_weights: Annotated[
+        Path | None, typer.Option("--smooth-weights", help="Its weights, .safetensors.")
+    ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Paint every frame too, and measure both.")
     ] = False,
@@ -128,6 +136,7 @@ def stylize(
             strength=strength,
             streaming=stream,
             quality=quality,
+            smooth=smooth_weights or smooth,
             compare=compare,
             strict=strict,
             rate=frame_rate,
@@ -157,7 +166,7 @@ def parse_blend(text: str) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for part in text.split(","):
-        name, colon, weight = part.strip().rpartition(":")
+        name, colon, weight = (text.strip() for text in part.rpartition(":"))
         try:
             value = float(weight)
         except ValueError:

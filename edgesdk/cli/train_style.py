@@ -14,11 +14,12 @@ from edgesdk.cli.console import Output
 from edgesdk.cli.interruption import Interruption
 from edgesdk.cli.options import DebugOption, JsonOption, QuietOption
 from edgesdk.cli.training_progress import StopAsked, TrainingProgress
-from edgesdk.errors import EdgeSdkError
+from edgesdk.errors import EdgeSdkError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from edgesdk.training.style.any_stylizer import TrainedAnyStylizer
     from edgesdk.training.style.history import StyleHistory
     from edgesdk.training.style.recipe import StyleRecipe
     from edgesdk.training.style.stylizer import TrainedStylizer
@@ -36,6 +37,10 @@ def style(
         Path, typer.Option("--styles", help="Folder of paintings; each file's name is its style's.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="NAME.edgemodel.")],
+    any_style: Annotated[
+        bool,
+        typer.Option("--any", help="A network for any painting, with NAME-encoder.edgemodel."),
+    ] = False,
     base: Annotated[
         Path | None,
         typer.Option("--from", help="A trained NAME.edgemodel to add the styles to."),
@@ -87,6 +92,8 @@ def style(
     # Launched several times at once, the first process speaks.
     speaks = os.environ.get("RANK", "0") == "0"
     out = Output(json=json, quiet=quiet or not speaks)
+    if any_style and base is not None:
+        raise UsageError("a network for any painting needs none added", remedy="leave --from out")
     try:
         chosen = _recipe(recipe, settings or [], steps)
         with contextlib.redirect_stdout(sys.stderr):
@@ -102,8 +109,9 @@ def style(
                 checkpoint=checkpoint,
                 logs=logs,
                 preview_every=preview_every if previews is not None else 0,
+                any_style=any_style,
                 training={
-                    "base": base,
+                    **({} if any_style else {"base": base}),
                     "perceptual": perceptual,
                     "previews": previews,
                     "resume": resume,
@@ -117,14 +125,17 @@ def style(
         raise typer.Exit(error.exit_code) from error
     if not speaks:
         return 0
-    out.result({"model": str(output), "recipe": chosen.to_dict(), **trained.to_dict()})
+    files = {"model": str(output)}
+    if any_style:
+        files["encoder"] = str(output.with_name(f"{output.stem}-encoder.edgemodel"))
+    out.result({**files, "recipe": chosen.to_dict(), **trained.to_dict()})
     out.table(_table(trained.history))
     out.line("")
     for path, why in list(trained.skipped.items())[:_SHOWN_SKIPPED]:
         out.remark(f"left out {path}: {why}")
     if len(trained.skipped) > _SHOWN_SKIPPED:
         out.remark(f"left out {len(trained.skipped)} files in all")
-    out.line(f"wrote {output} with {len(trained.styles)} styles: {', '.join(trained.styles)}")
+    out.line(f"wrote {' and '.join(files.values())}: {trained.summary()}")
     return 0
 
 
@@ -150,16 +161,23 @@ def _run(
     checkpoint: Path | None,
     logs: Path | None,
     preview_every: int,
+    any_style: bool,
     training: dict[str, Any],
-) -> TrainedStylizer:
+) -> TrainedStylizer | TrainedAnyStylizer:
     with TrainingProgress(silent=out.quiet) as progress:
         progress.say("loading torch")
         import torch
 
+        from edgesdk.training.style.any_stylizer import TrainedAnyStylizer, train_any_stylizer
         from edgesdk.training.style.loop import Watched
-        from edgesdk.training.style.stylizer import check_output, save_stylizer, train_stylizer
+        from edgesdk.training.style.stylizer import train_stylizer
+        from edgesdk.training.style.stylizer_file import (
+            check_outputs,
+            save_any_stylizer,
+            save_stylizer,
+        )
 
-        check_output(output, overwrite=overwrite)
+        check_outputs(output, any_style=any_style, overwrite=overwrite)
         if threads is not None:
             torch.set_num_threads(threads)
         # Without a checkpoint nothing could be kept: then a signal ends the command at once.
@@ -171,7 +189,8 @@ def _run(
                 logs=logs,
                 stop=asked.now,
             )
-            trained = train_stylizer(
+            learn = train_any_stylizer if any_style else train_stylizer
+            trained: TrainedStylizer | TrainedAnyStylizer = learn(
                 content, styles, recipe, watched=watched, say=progress.say, **training
             )
         if asked.number is not None and not trained.history.finished:
@@ -181,7 +200,10 @@ def _run(
             )
             raise Interruption(asked.number)
         if trained.is_main:
-            save_stylizer(trained, output, size=size, overwrite=overwrite)
+            if isinstance(trained, TrainedAnyStylizer):
+                save_any_stylizer(trained, output, size=size, overwrite=overwrite)
+            else:
+                save_stylizer(trained, output, size=size, overwrite=overwrite)
         return trained
 
 

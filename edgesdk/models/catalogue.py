@@ -69,6 +69,15 @@ _VGG19 = [[64, 64], [128, 128], [256] * 4, [512] * 4, [512] * 4]
 
 _ALL = (
     ZooEntry(
+        "any_style",
+        "edgesdk.models.any_style:AnyStyleNet",
+        (*_image(512, 3, "picture"), TensorSpec("style", (1, 320, 1, 1))),
+        "style",
+        "small style network that paints in the style whose statistics it is given",
+        "Huang and Belongie, Arbitrary Style Transfer in Real-time, ICCV 2017, arXiv:1703.06868",
+        image=IMAGE_PRESETS["unit"],
+    ),
+    ZooEntry(
         "densenet_small",
         "edgesdk.models.densenet:DenseNet",
         _image(32),
@@ -140,6 +149,15 @@ _ALL = (
         _V3,
         variant="small",
     ),
+    ZooEntry(
+        "multi_style",
+        "edgesdk.models.multi_style:MultiStyleNet",
+        (*_image(512, 3, "picture"), TensorSpec("style", (1, 12, 1, 1))),
+        "style",
+        "small style network that blends twelve styles by a vector",
+        "Dumoulin et al., A Learned Representation for Artistic Style, ICLR 2017, arXiv:1610.07629",
+        image=IMAGE_PRESETS["unit"],
+    ),
     _imagenet("resnet18", "resnet:ResNet", "residual network of 18 layers", _RESNET),
     *(_cifar_resnet(layers) for layers in (20, 32, 56, 110)),
     _imagenet(
@@ -164,6 +182,15 @@ _ALL = (
         "squeezenet:SqueezeNet",
         "fire modules, no normalisation",
         "Iandola et al., SqueezeNet, 2016, arXiv:1602.07360",
+    ),
+    ZooEntry(
+        "style_encoder",
+        "edgesdk.models.any_style:StyleEncoder",
+        _image(256, 3, "painting"),
+        "style",
+        "statistics of a painting, for any_style",
+        "Huang and Belongie, Arbitrary Style Transfer in Real-time, ICCV 2017, arXiv:1703.06868",
+        image=IMAGE_PRESETS["unit"],
     ),
     ZooEntry(
         "super_resolution",

@@ -3,9 +3,11 @@
 Dumoulin, Shlens and Kudlur, "A Learned Representation for Artistic Style", ICLR 2017
 (arXiv:1610.07629): styles share every convolution and differ in scale and shift of the
 normalisations alone; the body works at an eighth of the size in inverted residuals (Sandler et
-al., CVPR 2018); nearest upsampling in front of a convolution, which leaves no checkerboard (Odena
-et al., Distill 2016). Built from what mobile delegates take whole: no reflection padding, no fused
-instance normalisation, no resizing operator, and values that half precision holds.
+al., CVPR 2018); resizing in front of a convolution leaves no checkerboard (Odena et al., Distill
+2016), and what the encoder saw at a half and a quarter of the size is added there (Lin et al.,
+Feature Pyramid Networks, CVPR 2017), so that outlines stay. Built from what mobile delegates take
+whole: reflections put together from slices, instance normalisation from means, bilinear resizing,
+and values that half precision holds.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from edgesdk.errors import UsageError
 from edgesdk.models.architecture import as_lists, check_lengths, check_width
 from edgesdk.models.initialisation import initialise
-from edgesdk.models.style import DepthwiseUpsample, SlicedReflectionPad, instance_normalised
+from edgesdk.models.style import SlicedReflectionPad, instance_normalised
 from edgesdk.style_names import check_style_names
 
 __all__ = ["MultiStyleNet", "StyleNorm"]
@@ -72,21 +75,26 @@ class _Encode(nn.Module):
         return self.activation(self.norm(x, style))
 
 
+def _twice(x: torch.Tensor) -> torch.Tensor:
+    """Twice the size, bilinear: every delegate knows it, and it leaves no checkerboard."""
+    return functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
 class _Decode(nn.Module):
     """Doubles the size and adds what the encoder saw there: outlines that an eighth cannot hold."""
 
     def __init__(self, in_width: int, seen_width: int, width: int, styles: int) -> None:
         super().__init__()
-        self.upsample = DepthwiseUpsample(in_width)
-        self.pad = SlicedReflectionPad(1)
-        self.depthwise = nn.Conv2d(in_width, in_width, 3, groups=in_width)
+        # Pointwise at the small size, where it costs a quarter.
         self.pointwise = nn.Conv2d(in_width, width, 1, bias=False)
+        self.pad = SlicedReflectionPad(1)
+        self.depthwise = nn.Conv2d(width, width, 3, groups=width, bias=False)
         self.lateral = nn.Conv2d(seen_width, width, 1, bias=False)
         self.norm = StyleNorm(width, styles)
         self.activation = nn.ReLU6()
 
     def forward(self, x: torch.Tensor, seen: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        x = self.pointwise(self.depthwise(self.pad(self.upsample(x)))) + self.lateral(seen)
+        x = self.depthwise(self.pad(_twice(self.pointwise(x)))) + self.lateral(seen)
         return self.activation(self.norm(x, style))
 
 
@@ -115,8 +123,7 @@ class MultiStyleNet(nn.Module):
         styles: How many.
         encoder_widths: Channels at a half, a quarter and an eighth of the size.
         expanded_widths: Channels inside each inverted residual; as many blocks as elements.
-        decoder_widths: Channels of the two upsampling layers, at a quarter and a half of the size;
-            the whole is left to the convolution that paints.
+        decoder_widths: Channels at a quarter, a half and the whole of the size.
         channels: Channels of the picture, in and out.
         style_names: What the styles are called, see
             :func:`edgesdk.style_names.check_style_names`; None: by their numbers.
@@ -138,7 +145,7 @@ class MultiStyleNet(nn.Module):
         super().__init__()
         encoder_widths = encoder_widths or [16, 32, 64]
         expanded_widths = [160] * 6 if expanded_widths is None else expanded_widths
-        decoder_widths = decoder_widths or [40, 16]
+        decoder_widths = decoder_widths or [40, 16, 8]
         self.config: dict[str, Any] = as_lists(
             {
                 "styles": styles,
@@ -149,8 +156,7 @@ class MultiStyleNet(nn.Module):
                 "style_names": style_names,
             }
         )
-        check_lengths(3, encoder_widths=encoder_widths)
-        check_lengths(2, decoder_widths=decoder_widths)
+        check_lengths(3, encoder_widths=encoder_widths, decoder_widths=decoder_widths)
         for key, value in self.config.items():
             if key != "style_names":
                 check_width(key, value)
@@ -165,13 +171,14 @@ class MultiStyleNet(nn.Module):
             ]
         )
         self.blocks = nn.ModuleList(_Block(width, inner, styles) for inner in expanded_widths)
-        third, fourth = decoder_widths
+        third, fourth, last = decoder_widths
         self.decoder = nn.ModuleList(
             [_Decode(width, second, third, styles), _Decode(third, first, fourth, styles)]
         )
         self.pad = SlicedReflectionPad(1)
-        self.enlarge = DepthwiseUpsample(fourth)
-        self.paint = nn.Conv2d(fourth, channels, 3)
+        # At the whole of the size a channel costs most.
+        self.narrow = nn.Conv2d(fourth, last, 1, bias=False)
+        self.paint = nn.Conv2d(last, channels, 3)
         initialise(self)
         for module in self.modules():
             if isinstance(module, StyleNorm):
@@ -210,5 +217,5 @@ class MultiStyleNet(nn.Module):
         for layer in self.decoder:
             x = layer(x, seen.pop(), style)
         # Padded at half the size, which is one pixel more on each side than the kernel takes.
-        painted = self.paint(self.enlarge(self.pad(x)))
+        painted = self.paint(_twice(self.pad(self.narrow(x))))
         return torch.sigmoid(painted[..., 1:-1, 1:-1])

@@ -93,12 +93,15 @@ def _random_inputs(found: ZooEntry, config: Mapping[str, Any]) -> list[Any]:
     """A batch of normal noise for each input, in the shape this configuration takes."""
     import torch
 
-    inputs = []
+    shapes = []
     for spec in found.inputs:
         channels, side = spec.shape[1], spec.shape[-1]
+        if side == 1:
+            # A vector: the option that says how long it is has its name in the plural.
+            shapes.append((config.get(f"{spec.name}s", channels), side))
+            continue
         for option in (*_CHANNEL_OPTIONS, f"{spec.name}_channels"):
             channels = config.get(option, channels)
-        side = config.get("image_size", min(side, _CALIBRATION_SIDE))
-        batch = max(2, _CALIBRATION_PIXELS // side**2)
-        inputs.append(torch.randn(batch, channels, side, side))
-    return inputs
+        shapes.append((channels, config.get("image_size", min(side, _CALIBRATION_SIDE))))
+    batch = max(2, _CALIBRATION_PIXELS // max(side for _, side in shapes) ** 2)
+    return [torch.randn(batch, channels, side, side) for channels, side in shapes]

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from edgesdk.video.painters import session_painter
     from edgesdk.video.pipeline import VideoPipeline
     from edgesdk.video.pipeline_summary import PainterFailure, PipelineSummary
+    from edgesdk.video.smoothing import KeyFrameSmoother
 
 __all__ = [
     "Frame",
     "Interpolator",
+    "KeyFrameSmoother",
     "KeyframeFinder",
     "KeyframePolicy",
     "Measures",
@@ -37,6 +39,7 @@ __all__ = [
 _HOMES = {
     "Frame": "frames",
     "Interpolator": "interpolator",
+    "KeyFrameSmoother": "smoothing",
     "KeyframeFinder": "key_frames",
     "KeyframePolicy": "key_frames",
     "Measures": "core",

@@ -19,7 +19,7 @@ from PIL import Image
 from edgesdk.errors import MediaError, MissingBackendError
 from edgesdk.video.contact_sheet import ContactSheet, label_strip, moments
 from edgesdk.video.every_frame import EveryFrame, TakingTurns
-from edgesdk.video.frames import Frame, PaintedFrame, Painter
+from edgesdk.video.frames import Enlarger, Frame, PaintedFrame, Painter
 from edgesdk.video.key_frames import KeyframePolicy
 from edgesdk.video.media.properties import VideoProperties
 from edgesdk.video.media.writing import VideoWriter
@@ -53,6 +53,7 @@ class PipelineOptions(TypedDict, total=False):
     streaming: bool
     threads: int
     quality: str
+    enlarge: Enlarger | None
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,7 @@ def compare_with_every_frame(
                 max_size=options.get("max_size", 512),
                 strength=options.get("strength", 1.0),
                 threads=options.get("threads", 0),
+                enlarge=options.get("enlarge"),
             )
         )
         meters = _Meters(stack, properties.size, options.get("threads", 0))

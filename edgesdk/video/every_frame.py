@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesdk.video.core import VideoCore
-from edgesdk.video.frames import Painter
+from edgesdk.video.frames import Enlarger, Painter
 from edgesdk.video.painting_ahead import PaintingAhead
 from edgesdk.video.strength import StrengthBlend
 
@@ -57,6 +57,7 @@ class EveryFrame:
         max_size: Longest side the painter sees; None: full size.
         strength: Of the paint over the original, 0..1.
         threads: Of the native core.
+        enlarge: Enlarges the paintings instead of the native core.
 
     Attributes:
         seconds: Enlarging and mixing so far; the painter's own time is not in it.
@@ -71,8 +72,10 @@ class EveryFrame:
         max_size: int | None = 512,
         strength: float = 1.0,
         threads: int = 0,
+        enlarge: Enlarger | None = None,
     ) -> None:
         self.seconds = 0.0
+        self._enlarge = enlarge
         self._before: Picture | None = None
         with ExitStack() as stack:
             self._core = stack.enter_context(VideoCore(width, height, threads=threads))
@@ -87,7 +90,8 @@ class EveryFrame:
         if answer is None:
             answer = pixels if self._before is None else self._before
         elif answer.shape != pixels.shape:
-            answer = self._core.upscale(answer, pixels)
+            enlarge = self._enlarge or self._core.upscale
+            answer = enlarge(answer, pixels)
         self._before = answer
         if not self._blend.whole:
             answer = self._blend.blend(pixels, answer, np.empty_like(pixels))

@@ -9,10 +9,13 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Frame", "PaintedFrame", "Painter"]
+__all__ = ["Enlarger", "Frame", "PaintedFrame", "Painter"]
 
 #: A stylizer: uint8, H x W x 3, RGB in and out, of the same size. It must not change its input.
 Painter = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+
+#: Brings the painting of a scaled-down picture to the size of that picture, its second argument.
+Enlarger = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True)

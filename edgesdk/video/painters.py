@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgesdk.errors import ModelOutputError, UnknownNameError, UsageError
+from edgesdk.errors import ModelOutputError, UsageError
 from edgesdk.runtime.session import Session
 from edgesdk.spec import TensorSpec
+from edgesdk.video.styles import StyleInput, find_style_input, style_vector
 
-__all__ = ["SessionPainter", "session_painter", "style_vector"]
+__all__ = ["SessionPainter", "session_painter"]
 
 Picture = NDArray[np.uint8]
 
@@ -45,6 +46,7 @@ def session_painter(
     white: float | None = None,
     style: str | int | None = None,
     blend: Mapping[str, float] | None = None,
+    style_names: Sequence[str] = (),
     constants: Mapping[str, np.ndarray] | None = None,
 ) -> SessionPainter:
     """A painter of a stylizing network.
@@ -52,19 +54,20 @@ def session_painter(
     Layout (NCHW or NHWC), type, and fixed or free sizes are read from the session's inputs. The
     range of the values stands in no file: the network is shown a small picture in 0..1, and its
     answer tells whether it works in 0..1 or in 0..255. A network of fixed size is shown the
-    picture scaled and padded to fit. One more float input of few values is taken for the weights of
-    its styles.
+    picture scaled and padded to fit. One more input that is a float vector (``[S]``, ``[1, S]``,
+    ``[1, S, 1, 1]``) is taken for the shares of its styles.
 
     Args:
         session: A loaded artefact; it must stay open while the painter is used.
         white: The value of white, in and out, 1 or 255 for instance; black is 0. None: found out.
-        style: For a network of several styles, the number of one, from 0; by default 0.
-        blend: Several styles with weights, instead of one.
+        style: For a network of several styles, the name or number of one, from 0; by default 0.
+        blend: Several styles with weights, instead of one; scaled to a sum of 1.
+        style_names: Names of the styles in the order of their shares.
         constants: Values of further inputs, by name.
 
     Raises:
-        UsageError: No input is a picture, an input has no value, or ``white`` is no positive
-            number.
+        UsageError: No input is a picture, an input has no value, there are not as many names as
+            styles, or ``white`` is no positive number.
         UnknownNameError: The network has no such style.
         ModelOutputError: It answers something that is no picture, or is not finite.
         SessionError: The runtime failed.
@@ -78,12 +81,11 @@ def session_painter(
         )
     given = dict(constants or {})
     others = [spec for spec in session.inputs if spec is not faces[0] and spec.name not in given]
-    weights = [spec for spec in others if _is_style(spec)]
-    if len(weights) == 1:
-        given[weights[0].name] = _styles(weights[0], style, blend)
-        others.remove(weights[0])
+    styles = find_style_input(others, style_names)
+    if styles is not None:
+        others = [spec for spec in others if spec.name != styles.name]
     elif style is not None or blend:
-        raise UsageError("this network has one style", remedy="leave style and blend out")
+        raise _one_style()
     if others:
         raise UsageError(
             "the network has inputs without a value: " + ", ".join(str(spec) for spec in others),
@@ -91,33 +93,10 @@ def session_painter(
         )
     if white is not None and not (math.isfinite(white) and white > 0):
         raise UsageError(f"white must be a positive number, not {white}")
-    return SessionPainter(session, _face(faces[0]), given, white)
-
-
-def style_vector(
-    count: int, style: str | int | None, blend: Mapping[str, float] | None
-) -> NDArray[np.float32]:
-    """Weights of ``count`` styles that sum to 1: one style, by default the first, or a blend.
-
-    Raises:
-        UnknownNameError: No such style.
-        UsageError: Both are given, or the weights are negative, not finite or all zero.
-    """
-    if style is not None and blend:
-        raise UsageError("give one style or a blend, not both")
-    chosen = {str(key): value for key, value in blend.items()} if blend else {str(style or 0): 1.0}
-    names = [str(number) for number in range(count)]
-    weights = np.zeros(count, np.float32)
-    for name, weight in chosen.items():
-        if name not in names:
-            raise UnknownNameError("style", name, names)
-        if not (math.isfinite(weight) and weight >= 0):
-            raise UsageError(f"the weight of style {name} must not be negative, but is {weight}")
-        weights[int(name)] = weight
-    total = float(weights.sum())
-    if total <= 0:
-        raise UsageError("the weights of a blend must not all be zero")
-    return weights / np.float32(total)
+    shares = (
+        None if styles is None else style_vector(styles.count, style, blend, names=styles.names)
+    )
+    return SessionPainter(session, _face(faces[0]), given, white, styles, shares)
 
 
 class SessionPainter:
@@ -125,6 +104,7 @@ class SessionPainter:
 
     Attributes:
         white: The value of white at the network's face.
+        styles: The input that takes the shares of its styles; None for a network of one style.
     """
 
     def __init__(
@@ -133,10 +113,14 @@ class SessionPainter:
         face: _Face,
         constants: Mapping[str, np.ndarray],
         white: float | None,
+        styles: StyleInput | None = None,
+        shares: NDArray[np.float32] | None = None,
     ) -> None:
         self._session = session
         self._face = face
         self._constants = dict(constants)
+        self.styles = styles
+        self._shares = shares
         self._on_close: list[Callable[[], None]] = []
         self.white = 255.0 if white is None else float(white)
         if white is None:
@@ -159,6 +143,40 @@ class SessionPainter:
             picture = Image.fromarray(np.ascontiguousarray(answer))
             answer = np.array(picture.resize((width, height), Image.Resampling.BICUBIC))
         return np.ascontiguousarray(answer)
+
+    @property
+    def shares(self) -> NDArray[np.float32] | None:
+        """The share of each style in what is painted now; None for a network of one style."""
+        return None if self._shares is None else self._shares.copy()
+
+    def set_style(
+        self,
+        style: str | int | None = None,
+        blend: Mapping[str, float] | None = None,
+        *,
+        weights: Sequence[float] | np.ndarray | None = None,
+    ) -> None:
+        """Paint in another style from the next picture on; the session stays as it is.
+
+        May be called from any thread: a picture that is being painted keeps its style.
+
+        Args:
+            style: The name or number of one.
+            blend: Several with weights, instead of one; scaled to a sum of 1.
+            weights: A weight for each style in order, instead of both; scaled likewise.
+
+        Raises:
+            UnknownNameError: The network has no such style.
+            UsageError: It has one style alone, no choice or more than one was made, or weights are
+                negative, not finite, all zero or of another number.
+        """
+        if self.styles is None:
+            raise _one_style()
+        if style is None and not blend and weights is None:
+            raise UsageError("no style was chosen", remedy="give a style, a blend or weights")
+        self._shares = style_vector(
+            self.styles.count, style, blend, weights=weights, names=self.styles.names
+        )
 
     def _fitted(self, pixels: Picture) -> tuple[Picture, tuple[int, int]]:
         """The picture in a size the network takes, and how much of that is picture."""
@@ -190,7 +208,10 @@ class SessionPainter:
             tensor = pixels.astype(np.float32) * np.float32(white / 255)
         tensor = tensor if face.channels_last else tensor.transpose(2, 0, 1)
         tensor = np.ascontiguousarray(tensor[None]).astype(face.dtype, copy=False)
-        answers = self._session.run({face.name: tensor, **self._constants})
+        arrays = {face.name: tensor, **self._constants}
+        if self.styles is not None and self._shares is not None:
+            arrays[self.styles.name] = self.styles.array(self._shares)
+        answers = self._session.run(arrays)
         height, width = pixels.shape[:2]
         for answer in answers.values():
             if answer.shape == (1, 3, height, width):
@@ -233,11 +254,18 @@ class SessionPainter:
             self._on_close.pop()()
 
 
+def _one_style() -> UsageError:
+    return UsageError("this network has one style", remedy="leave style and blend out")
+
+
 def _axes(spec: TensorSpec) -> tuple[int, int, int] | None:
     """Axes of height, width and channels; None where the tensor is no colour picture."""
     if len(spec.shape) != 4 or spec.dtype not in ("uint8", "float32", "float16"):
         return None
     if spec.shape[0] != 1 and 0 not in spec.dynamic:
+        return None
+    # One pixel is no picture: the shares of three styles look like that.
+    if not spec.dynamic.keys() - {0} and math.prod(spec.shape[1:]) == max(spec.shape[1:]):
         return None
     if spec.shape[1] == 3 and 1 not in spec.dynamic and spec.layout != "NHWC":
         return 2, 3, 1
@@ -248,19 +276,6 @@ def _axes(spec: TensorSpec) -> tuple[int, int, int] | None:
 
 def _is_picture(spec: TensorSpec) -> bool:
     return _axes(spec) is not None
-
-
-def _is_style(spec: TensorSpec) -> bool:
-    count = math.prod(spec.shape)
-    flat = len(spec.shape) <= 2 and max(spec.shape, default=0) == count
-    return flat and spec.dtype.startswith("float") and not spec.dynamic and 1 < count <= 4096
-
-
-def _styles(
-    spec: TensorSpec, style: str | int | None, blend: Mapping[str, float] | None
-) -> np.ndarray:
-    weights = style_vector(math.prod(spec.shape), style, blend)
-    return weights.reshape(spec.shape).astype(spec.dtype)
 
 
 def _face(spec: TensorSpec) -> _Face:

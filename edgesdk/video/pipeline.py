@@ -10,7 +10,7 @@ from typing import Self
 
 from edgesdk.errors import UsageError
 from edgesdk.video.abi import QUALITIES
-from edgesdk.video.frames import Frame, PaintedFrame, Painter
+from edgesdk.video.frames import Enlarger, Frame, PaintedFrame, Painter
 from edgesdk.video.key_frames import KeyframePolicy
 from edgesdk.video.pipeline_run import PipelineRun, RunOptions
 from edgesdk.video.pipeline_summary import PipelineSummary
@@ -50,6 +50,8 @@ class VideoPipeline:
             the paint that is there, which is steadier, and wears it out when it is much less. None:
             1, and 0.06 while streaming, where a change cannot be spread over the frames before it.
             The first key frame and one after a cut always come through bit for bit.
+        enlarge: Enlarges the paintings instead of the native core, such as
+            :class:`~edgesdk.video.smoothing.KeyFrameSmoother`.
 
     Raises:
         UsageError: An argument is out of its range.
@@ -67,6 +69,7 @@ class VideoPipeline:
         quality: str = "balanced",
         flow_size: tuple[int, int] | None = None,
         renewal: float | None = None,
+        enlarge: Enlarger | None = None,
     ) -> None:
         if not callable(painter):
             raise UsageError(
@@ -94,6 +97,7 @@ class VideoPipeline:
             quality=quality,
             flow_size=flow_size,
             renewal=float(renewal),
+            enlarge=enlarge,
         )
         self._resources = ExitStack()
         self._closed = False

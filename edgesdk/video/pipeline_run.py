@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgesdk.errors import MediaError, UsageError
 from edgesdk.video.flow_chain import Flow
-from edgesdk.video.frames import Frame, PaintedFrame, Painter
+from edgesdk.video.frames import Enlarger, Frame, PaintedFrame, Painter
 from edgesdk.video.interpolator import Interpolator
 from edgesdk.video.key_frames import KeyframeFinder, KeyframePolicy
 from edgesdk.video.painting_ahead import PaintingAhead, PaintingTask
@@ -48,6 +48,7 @@ class RunOptions:
     quality: str
     flow_size: tuple[int, int] | None
     renewal: float
+    enlarge: Enlarger | None = None
 
 
 @dataclass(slots=True)
@@ -291,7 +292,11 @@ class PipelineRun:
                 return pixels
             return interpolator.after(pixels, held.flow, stage.pool.take())
         if answer.shape != pixels.shape:
-            answer = interpolator.enlarge(answer, pixels, stage.pool.take())
+            enlarge = self._options.enlarge
+            if enlarge is None:
+                answer = interpolator.enlarge(answer, pixels, stage.pool.take())
+            else:
+                answer = enlarge(answer, pixels)
         share = self._options.renewal * (held.frame.index - self._key_index)
         if first or held.fresh or share >= 1:
             return answer

@@ -99,7 +99,7 @@ def test_long_texts_lists_and_objects(data: dict[str, Any]) -> None:
 
 
 def test_newer_schema_says_what_to_install(data: dict[str, Any]) -> None:
-    newer = {**data, "schema_version": 4, "versions": {"edgesdk": "0.9.1"}, "new": 1}
+    newer = {**data, "schema_version": 5, "versions": {"edgesdk": "0.9.1"}, "new": 1}
     with pytest.raises(BundleSchemaError, match=r"needs edgesdk >= 0\.9\.1") as caught:
         parse(newer)
     assert caught.value.remedy == 'upgrade: pip install --upgrade "edgesdk>=0.9.1"'
@@ -107,7 +107,7 @@ def test_newer_schema_says_what_to_install(data: dict[str, Any]) -> None:
 
 
 def test_an_older_schema_is_read_and_written_as_the_newest(data: dict[str, Any]) -> None:
-    newer = ("classes", "cost", "sensitivity")
+    newer = ("classes", "cost", "sensitivity", "styles")
     of_artefacts = ("quantized", "simulated")
     whole = data["artefacts"]
     artefacts = [
@@ -124,8 +124,9 @@ def test_an_older_schema_is_read_and_written_as_the_newest(data: dict[str, Any])
         with pytest.raises(BundleSchemaError, match=f"{field} is not a field of schema 2"):
             parse({**older, "schema_version": 2, "artefacts": changed})
     manifest = parse_manifest(json.dumps(older).encode())
-    assert (manifest.schema_version, manifest.cost, manifest.classes) == (3, None, [])
-    assert json.loads(manifest_bytes(manifest))["schema_version"] == 3
+    assert (manifest.schema_version, manifest.cost, manifest.classes) == (4, None, [])
+    assert manifest.styles == []
+    assert json.loads(manifest_bytes(manifest))["schema_version"] == 4
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def change(*path: str | int, value: object) -> Callable[[dict[str, Any]], None]:
     [
         (lambda data: data.pop("source"), "source is missing"),
         (lambda data: data.pop("reference"), "reference is missing"),
-        (lambda data: data.update(extra=1), "extra is not a field of schema 3"),
+        (lambda data: data.update(extra=1), "extra is not a field of schema 4"),
         (lambda data: data["inputs"][0].update(extra=1), r"inputs\[0\].extra is not a field"),
         (change("artefacts", 1, "file", "sha256", value="x"), r"artefacts\[1\]\.file\.sha256 "),
         (change("artefacts", 1, "file", "sha256", value="0" * 64 + "\n"), r"file\.sha256 "),
@@ -165,6 +166,13 @@ def change(*path: str | int, value: object) -> Callable[[dict[str, Any]], None]:
         (change("artefacts", 0, "parity", "passed", value="yes"), r"parity\.passed .*boolean"),
         (change("artefacts", 0, "precision", value="fp8"), r"precision .*fp32"),
         (change("name", value=""), "name "),
+        (change("styles", value=["night", 7]), r"styles\[1\] .*string"),
+        (change("styles", value=["n" * 65]), r"styles\[0\] .*64 characters"),
+        (change("styles", value=[""]), r"styles\[0\] .*1 character"),
+        (change("styles", value=["n"] * 4097), r"styles .*4096 items"),
+        (change("styles", value=["night", "night"]), "two styles have the name 'night'"),
+        (change("styles", value=["ni\x1b[2Jght"]), "is no name of a style"),
+        (change("styles", value=["a:1,b"]), "'a:1,b' is no name of a style"),
         (change("inputs", value=None), "inputs should be a valid array"),
         (change("inputs", 0, "shape", value=[1, "3"]), r"inputs\[0\]\.shape\[1\] .*integer"),
         # What the specs check themselves, with errors of their own:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import sys
 import time
@@ -19,12 +18,13 @@ from PIL import Image
 
 from edgesdk.cli.stylize import parse_blend, parse_rate
 from edgesdk.cli.stylize_progress import StylizeBar, clock
-from edgesdk.errors import MissingToolError, UsageError
-from edgesdk.video.library import library_path
+from edgesdk.errors import UsageError
 from edgesdk.video.media.reading import VideoReader
 from edgesdk.video.stylize_result import StylizeProgress
 
 av = pytest.importorskip("av")
+
+pytestmark = pytest.mark.usefixtures("native_library")
 
 Run = Callable[..., int]
 MakeClip = Callable[..., Path]
@@ -34,18 +34,6 @@ DEFAULT_SIGNALS = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "sys.argv[0] = 'edgesdk'; from edgesdk.cli import main; main()"
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def native_library(cache_folder: Path) -> None:
-    """The core, in the cache that commands of the tests have too."""
-    try:
-        built = library_path()
-    except MissingToolError as error:
-        pytest.skip(f"no video core: {error.message}")
-    shared = cache_folder / "native" / built.parent.name
-    if not shared.exists():
-        shutil.copytree(built.parent, shared)
 
 
 def scene(frames: int, size: tuple[int, int]) -> list[NDArray[np.uint8]]:

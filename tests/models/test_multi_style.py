@@ -72,14 +72,29 @@ def test_is_rebuilt_from_its_config(net: MultiStyleNet) -> None:
     assert torch.equal(again.eval()(picture, one_hot(3, 0)), net(picture, one_hot(3, 0)))
 
 
+def test_names_of_the_styles_are_kept_in_the_config(net: MultiStyleNet) -> None:
+    assert net.style_names == () and net.config["style_names"] is None
+    names = ["night", "day", "wave"]
+    named = MultiStyleNet(**{**net.config, "style_names": tuple(names)})
+    assert named.style_names == tuple(names) and named.config["style_names"] == names
+    assert MultiStyleNet(**named.config).style_names == tuple(names)
+
+
 def test_bad_arguments_are_refused(net: MultiStyleNet) -> None:
     with pytest.raises(UsageError, match="3 shares, not 2"):
         net(torch.rand(1, 3, 16, 16), one_hot(2, 0))
     for options in (
         {"styles": 0},
         {"encoder_widths": [4, 4]},
-        {"decoder_widths": [4, 4, 4]},
+        {"decoder_widths": [4, 4]},
         {"expanded_widths": [0]},
+        {"style_names": []},
+        {"styles": 2, "style_names": ["night"]},
+        {"styles": 2, "style_names": ["night", "night"]},
+        {"styles": 2, "style_names": ["night", ""]},
+        {"styles": 2, "style_names": ["night", "a:b"]},
+        {"styles": 2, "style_names": ["night", "a,b"]},
+        {"styles": 2, "style_names": "ab"},
     ):
         with pytest.raises(UsageError):
             MultiStyleNet(**options)

@@ -54,7 +54,14 @@ ENTRIES = models.names()
 DEEPER = ("densenet121", "resnet110", "resnet32", "resnet34", "resnet56", "vgg16")
 FAMILIES = [name for name in ENTRIES if name not in DEEPER]
 #: Entries without blocks around which the width stays.
-NO_BLOCKS = ("googlenet", "super_resolution", "two_stream", "unet", "vgg19_cifar100")
+NO_BLOCKS = (
+    "googlenet",
+    "style_encoder",
+    "super_resolution",
+    "two_stream",
+    "unet",
+    "vgg19_cifar100",
+)
 #: Configuration keys of the widths inside blocks.
 INNER = ("inner_widths", "expanded_widths", "bottleneck_widths", "mlp_widths", "fire_widths")
 _built: dict[str, nn.Module] = {}
@@ -275,6 +282,7 @@ def test_unknown_option_names_the_valid_ones() -> None:
         ("unet", {"up_widths": [64]}),
         ("johnson", {"form": "tablet"}),
         ("johnson", {"encoder_widths": [32, 64]}),
+        ("multi_style", {"style_names": ["night"]}),
         ("super_resolution", {"scale": 0}),
         ("super_resolution", {"scale": 2.5}),
         ("vit_tiny", {"image_size": 65}),

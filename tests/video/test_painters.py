@@ -22,7 +22,8 @@ from edgesdk.errors import (
 )
 from edgesdk.runtime.session import Session
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
-from edgesdk.video.painters import session_painter, style_vector
+from edgesdk.video.painters import session_painter
+from edgesdk.video.styles import style_vector
 
 Picture = np.ndarray
 
@@ -127,24 +128,69 @@ def test_a_fixed_size_is_met_without_distortion(layout: str) -> None:
     assert set(session.seen) == {shape}
 
 
-def test_styles_are_chosen_by_number_or_blended(picture: Picture) -> None:
-    inputs = (free(), TensorSpec("weights", (3,)))
+def weights_as_colour(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """A network that paints the shares of its three styles as red, green and blue."""
+    return np.broadcast_to(weights.reshape(1, 3, 1, 1), x.shape).astype(np.float32)
 
-    def network(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(weights[None, :, None, None], x.shape).astype(np.float32)
 
+def styled(shape: tuple[int, ...] = (3,)) -> ArraySession:
+    return ArraySession((free(), TensorSpec("weights", shape)), weights_as_colour)
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (1, 3, 1, 1)])
+def test_styles_are_chosen_by_number_or_blended(picture: Picture, shape: tuple[int, ...]) -> None:
     def colour(**options: Any) -> list[int]:
-        session = ArraySession(inputs, network)
-        return list(session_painter(session, white=1.0, **options)(picture)[0, 0])
+        return list(session_painter(styled(shape), white=1.0, **options)(picture)[0, 0])
 
     assert colour() == [255, 0, 0]
     assert colour(style=1) == colour(style="1") == [0, 255, 0]
     assert colour(blend={"0": 1, "2": 3}) == [64, 0, 191]
-    assert colour(constants={"weights": np.array([0, 0.5, 1], np.float32)}) == [0, 128, 255]
+    fixed = np.array([0, 0.5, 1], np.float32).reshape(shape)
+    assert colour(constants={"weights": fixed}) == [0, 128, 255]
+    names = ("night", "day", "wave")
+    assert colour(style_names=names) == [255, 0, 0]
+    assert colour(style="wave", style_names=names) == [0, 0, 255]
+    assert colour(blend={"day": 0.5, "0": 0.5}, style_names=names) == [128, 128, 0]
+    with pytest.raises(UnknownNameError, match="did you mean 'night'"):
+        colour(style="knight", style_names=names)
+    with pytest.raises(UsageError, match="no input takes 2 shares"):
+        colour(style_names=names[:2])
     with pytest.raises(UnknownNameError, match="style"):
         colour(style=3)
     with pytest.raises(UsageError, match="not both"):
         colour(style=1, blend={"0": 1})
+
+
+def test_the_style_of_an_open_painter_changes(picture: Picture) -> None:
+    painter = session_painter(styled((1, 3, 1, 1)), white=1.0, style_names=("night", "day", "wave"))
+    assert painter.styles is not None and painter.styles.names == ("night", "day", "wave")
+
+    def colour() -> list[int]:
+        return list(painter(picture)[0, 0])
+
+    assert colour() == [255, 0, 0]
+    painter.set_style("day")
+    assert colour() == [0, 255, 0]
+    painter.set_style(blend={"night": 1, "wave": 3})
+    assert colour() == [64, 0, 191]
+    painter.set_style(weights=[0.5, 0.5, 0])
+    assert colour() == [128, 128, 0]
+    # What cannot be chosen leaves the choice of before.
+    for choice in ({"style": "dusk"}, {"weights": [1, 2]}, {"blend": {"day": -1.0}}, {}):
+        with pytest.raises(UsageError):
+            painter.set_style(**choice)
+    assert colour() == [128, 128, 0]
+    shares = painter.shares
+    assert shares is not None and shares.tolist() == [0.5, 0.5, 0]
+    shares[:] = 0
+    assert colour() == [128, 128, 0]
+
+
+def test_a_network_of_one_style_has_none_to_change() -> None:
+    painter = session_painter(ArraySession((free(),), lambda x: x), white=1.0)
+    assert painter.styles is None and painter.shares is None
+    with pytest.raises(UsageError, match="one style"):
+        painter.set_style(0)
 
 
 @pytest.mark.parametrize("blend", [{"0": 0.0}, {"0": -1.0}, {"0": float("nan")}])

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from edgesdk.errors import DivergedError, UsageError
 from edgesdk.models.meta_smoothing import MetaSmoothing
@@ -24,7 +25,6 @@ from edgesdk.training.checkpoint_file import (
     write_run,
 )
 from edgesdk.training.ending import Asked, Due
-from edgesdk.training.optimization import set_learning_rate
 from edgesdk.training.style.history import StyleHistory, StyleProgress, StyleRecord
 from edgesdk.training.style.losses import total_variation
 from edgesdk.training.style.smoothing_pairs import Photos, SmoothingLessons
@@ -37,6 +37,9 @@ __all__ = ["CHECKPOINT_VERSION", "fit_smoothing", "smoothing_loss"]
 CHECKPOINT_VERSION = 1
 
 _PARTS = ("recipe", "data", "position", "history", "optimizer")
+#: A usual mean difference between an interpolated painting and its reference, and one so small that
+#: it is of no matter.
+_USUAL, _LEAST = 0.03, 1 / 255
 #: Steps between two records.
 _STEPS_A_RECORD = 50
 
@@ -45,33 +48,41 @@ def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:
     return x[..., :, 1:] - x[..., :, :-1], x[..., 1:, :] - x[..., :-1, :]
 
 
-def smoothing_loss(answer: Tensor, reference: Tensor, original: Tensor) -> dict[str, Tensor]:
+def smoothing_loss(answer: Tensor, reference: Tensor, edges: Tensor) -> dict[str, Tensor]:
     """The three parts of the loss, unweighted.
 
     Args:
         answer: The enlarged painting, ``[N, 3, H, W]``.
         reference: What it should be.
-        original: The picture that was painted. Where the reference leaves open which answer is
-            right, its edges are.
+        edges: Whose gradients it should have: the picture that was painted, or the reference.
 
     Returns:
-        Means over the pictures: ``difference`` of answer and reference, ``gradient`` of the
-        gradients of answer and original (both mean absolute values), ``variation`` (the sum of
-        squares of a picture).
+        Of every picture, ``[N]``: ``difference`` of answer and reference, ``gradient`` of the
+        gradients of answer and edges (both mean absolute values), ``variation`` (the sum of
+        squares).
 
     Raises:
         UsageError: Tensors of other or different shapes.
     """
-    if answer.dim() != 4 or not answer.shape == reference.shape == original.shape:
-        shapes = ", ".join(str(list(one.shape)) for one in (answer, reference, original))
+    if answer.dim() != 4 or not answer.shape == reference.shape == edges.shape:
+        shapes = ", ".join(str(list(one.shape)) for one in (answer, reference, edges))
         raise UsageError(f"three tensors of one shape [N, 3, H, W] are needed, not {shapes}")
-    pairs = zip(_gradients(answer), _gradients(original), strict=True)
-    across, down = ((mine - its).abs().mean() for mine, its in pairs)
+    pairs = zip(_gradients(answer), _gradients(edges), strict=True)
+    across, down = ((mine - its).abs().mean(dim=(1, 2, 3)) for mine, its in pairs)
     return {
-        "difference": (answer - reference).abs().mean(),
+        "difference": (answer - reference).abs().mean(dim=(1, 2, 3)),
         "gradient": (across + down) / 2,
-        "variation": total_variation(answer).mean(),
+        "variation": total_variation(answer),
     }
+
+
+def _shares(painted: Tensor, reference: Tensor) -> Tensor:
+    """How much each picture counts, ``[N]``: 1 where interpolation is a usual way off.
+
+    A gain of one decibel is then worth as much in a smooth painting as in a noisy one.
+    """
+    plain = functional.interpolate(painted, size=reference.shape[2:], mode="bicubic")
+    return _USUAL / ((plain - reference).abs().mean(dim=(1, 2, 3)) + _LEAST)
 
 
 @dataclass
@@ -141,7 +152,7 @@ def fit_smoothing(
         "network": dict(model.config),
         **dict(identity or {}),
     }
-    state = _State(model, torch.optim.Adam(model.parameters(), lr=recipe.learning_rate))
+    state = _State(model, _optimizer(model, recipe))
     mode = model.training
     model.train()
     try:
@@ -175,12 +186,30 @@ def fit_smoothing(
     )
 
 
+def _optimizer(model: MetaSmoothing, recipe: SmoothingRecipe) -> torch.optim.Optimizer:
+    predictor = list(model.upscale.predictor.parameters())
+    theirs = {id(one) for one in predictor}
+    others = [one for one in model.parameters() if id(one) not in theirs]
+    # Each weight of a filter is a sum over the whole hidden layer: what is a small step for a
+    # convolution would turn all filters over.
+    groups = [
+        {"params": others, "share": 1.0},
+        {"params": predictor, "share": recipe.predictor_share},
+    ]
+    return torch.optim.Adam(groups, lr=recipe.learning_rate)
+
+
 def _learn(state: _State, lessons: SmoothingLessons, recipe: SmoothingRecipe) -> None:
     lesson = lessons.at(state.step)
     device = next(state.model.parameters()).device
-    original = lesson.original.to(device)
+    original, reference = lesson.original.to(device), lesson.reference.to(device)
     answer = state.model(lesson.painted.to(device), original)
-    parts = smoothing_loss(answer, lesson.reference.to(device), original)
+    edges = original if recipe.gradients_of == "original" else reference
+    parts = smoothing_loss(answer, reference, edges)
+    if recipe.balanced:
+        shares = _shares(lesson.painted.to(device), reference)
+        parts = {name: shares * value for name, value in parts.items()}
+    parts = {name: value.mean() for name, value in parts.items()}
     loss = _weighted(recipe, parts)
     if not torch.isfinite(loss):
         raise DivergedError(
@@ -192,7 +221,8 @@ def _learn(state: _State, lessons: SmoothingLessons, recipe: SmoothingRecipe) ->
     loss.backward()
     if recipe.clip_gradient:
         nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip_gradient)
-    set_learning_rate(state.optimizer, smoothing_rate(recipe, state.step))
+    for group in state.optimizer.param_groups:
+        group["lr"] = group["share"] * smoothing_rate(recipe, state.step)
     state.optimizer.step()
     state.step += 1
     state.counted += 1

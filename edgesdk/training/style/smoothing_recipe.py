@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from pydantic import Field
 
@@ -25,9 +26,15 @@ class SmoothingRecipe(Settings):
         smallest_scale: Scales are drawn in tenths from here ...
         largest_scale: ... to here.
         learning_rate: The highest of the run, of Adam; it falls to zero as a cosine.
+        predictor_share: Of that rate, what the network that predicts filters learns with.
         warmup_steps: Steps in which the rate rises from zero.
-        gradient_weight: Of the differences between the answer's gradients and the picture's.
+        gradient_weight: Of the differences between gradients.
+        gradients_of: What the answer's gradients are compared with: those of the ``original``
+            picture, which makes a painting follow its edges and fade where it does not, or of the
+            ``reference``, which makes it sharp and is nearer to the reference.
         variation_weight: Of the sum of squared differences between neighbouring pixels.
+        balanced: Whether each patch counts by how far interpolation is from its reference, so that
+            noisy paintings do not drown smooth ones.
         smoothing_radius: Of what cleans the reference, pixels; 0 for nothing.
         smoothing_epsilon: Likewise, see
             :func:`~edgesdk.training.style.smoothing_pairs.matting_smoothed`.
@@ -40,18 +47,21 @@ class SmoothingRecipe(Settings):
         UnknownNameError: An unknown key; the nearest known one is named.
     """
 
-    steps: int = Field(default=2500, ge=1, le=10_000_000)
+    steps: int = Field(default=6000, ge=1, le=10_000_000)
     batch_size: int = Field(default=4, ge=1, le=4096)
     pairs: int = Field(default=4, ge=1, le=4096)
-    steps_per_pair: int = Field(default=4, ge=1, le=1000)
+    steps_per_pair: int = Field(default=6, ge=1, le=1000)
     crop: int = Field(default=256, ge=64, le=2048)
-    patch: int = Field(default=128, ge=16, le=2048)
+    patch: int = Field(default=112, ge=16, le=2048)
     smallest_scale: float = Field(default=1.1, ge=1, le=8)
     largest_scale: float = Field(default=4.0, ge=1, le=8)
     learning_rate: float = Field(default=2e-3, gt=0)
+    predictor_share: float = Field(default=0.05, gt=0, le=1)
     warmup_steps: int = Field(default=50, ge=0)
     gradient_weight: float = Field(default=0.1, ge=0)
+    gradients_of: Literal["original", "reference"] = "reference"
     variation_weight: float = Field(default=1e-6, ge=0)
+    balanced: bool = True
     smoothing_radius: int = Field(default=0, ge=0, le=64)
     smoothing_epsilon: float = Field(default=1e-4, gt=0)
     agreement: float = Field(default=26.0, ge=0)

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 
 from edgesdk import models
-from edgesdk.errors import DataError, OutputExistsError, UsageError
-from edgesdk.model_file import ModelFace, read_model_file, save_model
+from edgesdk.errors import DataError, UsageError
+from edgesdk.model_file import read_model_file
 from edgesdk.models.multi_style import MultiStyleNet
-from edgesdk.spec import IMAGE_PRESETS, TensorSpec
 from edgesdk.training.accelerating import new_accelerator
 from edgesdk.training.style.adding import learn_styles_from, with_more_styles
 from edgesdk.training.style.history import StyleHistory
@@ -27,7 +26,7 @@ from edgesdk.training.style.photographs import Photographs
 from edgesdk.training.style.previews import Previews
 from edgesdk.training.style.recipe import StyleRecipe
 
-__all__ = ["TrainedStylizer", "check_output", "save_stylizer", "train_stylizer"]
+__all__ = ["TrainedStylizer", "train_stylizer"]
 
 _ARCHITECTURE = "multi_style"
 
@@ -60,6 +59,10 @@ class TrainedStylizer:
     device: str = "cpu"
     is_main: bool = True
 
+    def summary(self) -> str:
+        """What it is, in a few words."""
+        return f"{len(self.styles)} styles: {', '.join(self.styles)}"
+
     def to_dict(self) -> dict[str, Any]:
         """All but the model, as JSON values."""
         return {
@@ -72,21 +75,6 @@ class TrainedStylizer:
             "processes": self.processes,
             "device": self.device,
         }
-
-
-def check_output(path: Path, *, overwrite: bool) -> None:
-    """Refuse, before hours of training, what could not be written after them.
-
-    Raises:
-        UsageError: A suffix that is not ``.edgemodel``.
-        OutputExistsError: It is there already and may not be replaced.
-    """
-    if path.suffix != ".edgemodel":
-        raise UsageError(
-            f"cannot write {path.name or str(path)!r}", remedy="name it NAME.edgemodel"
-        )
-    if path.exists() and not (overwrite and path.is_dir()):
-        raise OutputExistsError(f"{path} exists", remedy="choose another name or --overwrite")
 
 
 def train_stylizer(
@@ -197,29 +185,3 @@ def _network(
     model = with_more_styles(trained, names)
     learn_styles_from(model, first)
     return model, first
-
-
-def save_stylizer(
-    trained: TrainedStylizer, path: Path, *, size: int = 512, overwrite: bool = False
-) -> Path:
-    """Write a trained stylizer.
-
-    Args:
-        trained: What was trained.
-        path: ``NAME.edgemodel``.
-        size: Side in pixels of the pictures it is exported for, where nobody says another.
-        overwrite: Whether it may be replaced.
-
-    Raises:
-        EdgeSdkError: See :func:`check_output` and :func:`edgesdk.model_file.save_model`.
-    """
-    check_output(path, overwrite=overwrite)
-    count = len(trained.styles)
-    face = ModelFace(
-        inputs=(
-            TensorSpec("picture", (1, 3, size, size), layout="NCHW"),
-            TensorSpec("style", (1, count, 1, 1)),
-        ),
-        image=IMAGE_PRESETS["unit"],
-    )
-    return save_model(trained.model, _ARCHITECTURE, path, face=face, overwrite=overwrite)

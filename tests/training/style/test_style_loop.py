@@ -22,9 +22,10 @@ from edgesdk.training.style.adding import learn_styles_from, with_more_styles
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.memory import bytes_needed, what_fits
 from edgesdk.training.style.recipe import StyleRecipe
-from edgesdk.training.style.stylizer import TrainedStylizer, save_stylizer, train_stylizer
+from edgesdk.training.style.stylizer import TrainedStylizer, train_stylizer
+from edgesdk.training.style.stylizer_file import save_stylizer
 
-SMALL = {"encoder_widths": [4, 4, 8], "expanded_widths": [16], "decoder_widths": [8, 4]}
+SMALL = {"encoder_widths": [4, 4, 8], "expanded_widths": [16], "decoder_widths": [8, 4, 4]}
 
 
 class Studio:

@@ -1,0 +1,106 @@
+"""Trained stylizers as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgesdk.errors import OutputExistsError, UsageError
+from edgesdk.model_file import ModelFace, save_model
+from edgesdk.spec import IMAGE_PRESETS, TensorSpec
+from edgesdk.training.style.any_stylizer import TrainedAnyStylizer
+from edgesdk.training.style.stylizer import TrainedStylizer
+
+__all__ = ["check_outputs", "encoder_path", "save_any_stylizer", "save_stylizer"]
+
+
+def check_outputs(path: Path, *, any_style: bool, overwrite: bool) -> None:
+    """Refuse, before hours of training, what could not be written after them.
+
+    Args:
+        path: To be written.
+        any_style: Whether an encoder will lie beside it.
+        overwrite: Whether what is there may be replaced.
+
+    Raises:
+        UsageError: A suffix that is not ``.edgemodel``.
+        OutputExistsError: It is there already and may not be replaced.
+    """
+    if path.suffix != ".edgemodel":
+        raise UsageError(
+            f"cannot write {path.name or str(path)!r}", remedy="name it NAME.edgemodel"
+        )
+    for one in (path, encoder_path(path)) if any_style else (path,):
+        if one.exists() and not (overwrite and one.is_dir()):
+            raise OutputExistsError(f"{one} exists", remedy="choose another name or --overwrite")
+
+
+def save_stylizer(
+    trained: TrainedStylizer, path: Path, *, size: int = 512, overwrite: bool = False
+) -> Path:
+    """Write a trained stylizer.
+
+    Args:
+        trained: What was trained.
+        path: ``NAME.edgemodel``.
+        size: Side in pixels of the pictures it is exported for, where nobody says another.
+        overwrite: Whether it may be replaced.
+
+    Raises:
+        EdgeSdkError: See :func:`check_outputs` and :func:`edgesdk.model_file.save_model`.
+    """
+    check_outputs(path, any_style=False, overwrite=overwrite)
+    count = len(trained.styles)
+    face = ModelFace(
+        inputs=(
+            TensorSpec("picture", (1, 3, size, size), layout="NCHW"),
+            TensorSpec("style", (1, count, 1, 1)),
+        ),
+        image=IMAGE_PRESETS["unit"],
+    )
+    return save_model(trained.model, "multi_style", path, face=face, overwrite=overwrite)
+
+
+def encoder_path(path: Path) -> Path:
+    """Where the encoder of ``NAME.edgemodel`` is written: ``NAME-encoder.edgemodel``."""
+    return path.with_name(f"{path.stem}-encoder.edgemodel")
+
+
+def save_any_stylizer(
+    trained: TrainedAnyStylizer, path: Path, *, size: int = 512, overwrite: bool = False
+) -> tuple[Path, Path]:
+    """Write a network that paints in any style, and its encoder beside it.
+
+    Args:
+        trained: What was trained.
+        path: ``NAME.edgemodel``.
+        size: Side in pixels of the pictures it is exported for, where nobody says another.
+        overwrite: Whether they may be replaced.
+
+    Returns:
+        The painter's folder and the encoder's.
+
+    Raises:
+        EdgeSdkError: See :func:`check_outputs` and
+            :func:`edgesdk.model_file.save_model`.
+    """
+    check_outputs(path, any_style=True, overwrite=overwrite)
+    beside = encoder_path(path)
+    image = IMAGE_PRESETS["unit"]
+    picture = TensorSpec("picture", (1, 3, size, size), layout="NCHW")
+    style = TensorSpec("style", (1, trained.encoder.width, 1, 1))
+    painting = TensorSpec("painting", (1, 3, 256, 256), layout="NCHW")
+    save_model(
+        trained.encoder,
+        "style_encoder",
+        beside,
+        face=ModelFace(inputs=(painting,), image=image),
+        overwrite=overwrite,
+    )
+    save_model(
+        trained.painter,
+        "any_style",
+        path,
+        face=ModelFace(inputs=(picture, style), image=image),
+        overwrite=overwrite,
+    )
+    return path, beside

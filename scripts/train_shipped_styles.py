@@ -1,0 +1,256 @@
+"""Train the style networks whose weights come with the package, from the data they were made of.
+
+    python scripts/train_shipped_styles.py --data DIR --work DIR            # the twelve styles
+    python scripts/train_shipped_styles.py --data DIR --work DIR --any      # any style
+
+``DIR`` holds ``paintings`` and ``photos``. The command goes on where it was ended. At the end it
+writes ``edgesdk/models/weights/NAME.safetensors`` (half precision) and ``NAME.json``, the card:
+data, recipe, machine, losses. Every eleventh photograph and, for any style, six paintings are held
+apart; the benchmarks measure on those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from edgesdk.picture_files import pictures_below, read_picture
+from edgesdk.storage import write_atomically
+from edgesdk.training.style.any_stylizer import train_any_stylizer
+from edgesdk.training.style.loop import Watched
+from edgesdk.training.style.recipe import StyleRecipe
+from edgesdk.training.style.stylizer import train_stylizer
+
+WEIGHTS = Path(__file__).resolve().parents[1] / "edgesdk" / "models" / "weights"
+HELD_PHOTOGRAPHS = 11
+#: Shown to no network of any style while it learnt.
+HELD_PAINTINGS = (
+    "gcompris_EjiriSuruga.jpg",
+    "VincentVanGogh0019_background.webp",
+    "gcompris_AlbrechtDurer.jpg",
+    "gcompris_renoir-filles_piano.jpg",
+    "gcompris_Arcimboldo_Spring.jpg",
+    "gcompris_bazille_rampart.jpg",
+)
+_GCOMPRIS = "Debian gcompris-qt-data 3.1-2; work in the public domain"
+
+
+@dataclass(frozen=True)
+class Style:
+    """A painting that a style is named after.
+
+    Attributes:
+        name: Of the style.
+        file: Of the scan.
+        title: Of the painting.
+        artist: Who painted it, with the year of death.
+        year: When.
+        origin: Of the scan, and the licence.
+        margin: Share of each side that is frame and cut off.
+    """
+
+    name: str
+    file: str
+    title: str
+    artist: str
+    year: str
+    origin: str = _GCOMPRIS
+    margin: float = 0.01
+
+
+_GOGH, _HOKUSAI = "Vincent van Gogh (d. 1890)", "Katsushika Hokusai (d. 1849)"
+STYLES = (
+    Style(
+        "starry-night",
+        "starry_night.jpg",
+        "The Starry Night",
+        _GOGH,
+        "1889",
+        "Debian opencv-doc 4.6.0; work in the public domain",
+        0.03,
+    ),
+    Style("cafe-terrace", "Gogh4_background.webp", "Café Terrace at Night", _GOGH, "1888"),
+    Style(
+        "pere-tanguy",
+        "PortraitOfPereTanguy_background.webp",
+        "Portrait of Père Tanguy",
+        _GOGH,
+        "1887",
+    ),
+    Style("night-cafe", "Van_Gogh_The_Night_Cafe_background.webp", "The Night Café", _GOGH, "1888"),
+    Style(
+        "tarascon-road",
+        "VincentVanGogh0013_background.webp",
+        "The Painter on the Road to Tarascon",
+        _GOGH,
+        "1888",
+    ),
+    Style("cottages", "gcompris_gogh_auvert.jpg", "Thatched Cottages, Auvers", _GOGH, "1890"),
+    Style(
+        "great-wave",
+        "gcompris_GreatWave.jpg",
+        "The Great Wave off Kanagawa",
+        _HOKUSAI,
+        "about 1831",
+    ),
+    Style("poppies", "gcompris_HokusaiPoppies.jpg", "Poppies", _HOKUSAI, "about 1832"),
+    Style(
+        "snow-shrine",
+        "gcompris_HiroshigeInokashiraSnow.jpg",
+        "The Benzaiten Shrine at Inokashira in Snow",
+        "Utagawa Hiroshige (d. 1858)",
+        "about 1840",
+        margin=0.03,
+    ),
+    Style(
+        "summertime",
+        "gcompris_cassat_summertime.jpg",
+        "Summertime",
+        "Mary Cassatt (d. 1926)",
+        "1894",
+    ),
+    Style(
+        "composition-8",
+        "gcompris_kandinky.jpg",
+        "Composition VIII",
+        "Wassily Kandinsky (d. 1944)",
+        "1923",
+    ),
+    Style(
+        "moulin-galette",
+        "gcompris_renoir-moulin_de_la_galette.jpg",
+        "Bal du moulin de la Galette",
+        "Pierre-Auguste Renoir (d. 1919)",
+        "1876",
+    ),
+)
+
+
+def cut(source: Path, target: Path, margin: float) -> None:
+    """A painting without its frame."""
+    if not target.exists():
+        picture = read_picture(source)
+        across, down = round(margin * picture.width), round(margin * picture.height)
+        box = (across, down, picture.width - across, picture.height - down)
+        beside = target.with_suffix(".partial")
+        picture.crop(box).save(beside, "PNG")
+        beside.replace(target)
+
+
+def prepared(data: Path, work: Path, *, any_style: bool) -> tuple[Path, Path]:
+    """Folders of the photographs and paintings that are learnt from."""
+    photographs, paintings = work / "photographs", work / "paintings"
+    for folder in (photographs, paintings):
+        folder.mkdir(parents=True, exist_ok=True)
+    for place, path in enumerate(pictures_below(data / "photos")):
+        target = photographs / path.name
+        if place % HELD_PHOTOGRAPHS and not target.exists():
+            target.symlink_to(path.resolve())
+    if any_style:
+        margins = {style.file: style.margin for style in STYLES}
+        for path in pictures_below(data / "paintings"):
+            if path.name not in HELD_PAINTINGS:
+                cut(path, paintings / f"{path.stem}.png", margins.get(path.name, 0.01))
+    else:
+        for number, style in enumerate(STYLES):
+            cut(
+                data / "paintings" / style.file,
+                paintings / f"{number:02} {style.name}.png",
+                style.margin,
+            )
+    return photographs, paintings
+
+
+def written(name: str, tensors: dict[str, torch.Tensor], card: dict[str, Any]) -> None:
+    """Weights in half precision and their card."""
+    WEIGHTS.mkdir(exist_ok=True)
+    half = {key: value.detach().half().contiguous() for key, value in tensors.items()}
+    write_atomically(WEIGHTS / f"{name}.safetensors", save(half))
+    text = json.dumps(card, indent=1, ensure_ascii=False)
+    write_atomically(WEIGHTS / f"{name}.json", f"{text}\n".encode())
+
+
+def main() -> None:
+    """Prepare, train, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--perceptual", type=Path, help="VGG16's weights; else looked for")
+    parser.add_argument("--any", action="store_true", help="the network of any style")
+    parser.add_argument("--recipe", type=json.loads, default={}, help="settings as JSON")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--preview-every", type=int, default=250)
+    given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    recipe = StyleRecipe(**given.recipe)
+    photographs, paintings = prepared(given.data, given.work, any_style=given.any)
+    began = time.monotonic()
+
+    def told(progress: Any) -> None:
+        if progress.step % 25 == 0 or progress.preview:
+            losses = {name: round(value, 4) for name, value in progress.record.losses.items()}
+            left = progress.seconds_left / 60
+            print(f"{progress.step}/{progress.steps} {losses} {left:.0f} min left", flush=True)
+
+    watched = Watched(
+        checkpoint=given.work / "run",
+        checkpoint_every_seconds=120,
+        preview_every_steps=given.preview_every,
+        progress=told,
+    )
+    learn = train_any_stylizer if given.any else train_stylizer
+    trained: Any = learn(
+        photographs,
+        paintings,
+        recipe,
+        perceptual=given.perceptual,
+        previews=given.work / "sheets",
+        watched=watched,
+        say=print,
+    )
+    first, last = trained.history.records[0], trained.history.records[-1]
+    card = {
+        "command": "python scripts/train_shipped_styles.py --data DIR --work DIR"
+        + (" --any" if given.any else "")
+        + (f" --recipe '{json.dumps(given.recipe)}'" if given.recipe else ""),
+        "data": {
+            "photographs": trained.photographs,
+            "held apart": f"every {HELD_PHOTOGRAPHS}th photograph, from the first",
+            "perceptual network": trained.perceptual,
+        },
+        "recipe": recipe.to_dict(),
+        "machine": f"{platform.machine()}, {trained.device}, torch {torch.__version__}",
+        "minutes_of_the_last_call": round((time.monotonic() - began) / 60, 1),
+        "losses": {"first": asdict(first), "last": asdict(last)},
+    }
+    if given.any:
+        card["data"]["paintings"] = list(trained.paintings)
+        card["data"]["paintings held apart"] = list(HELD_PAINTINGS)
+        parts = {"encoder": trained.encoder, "painter": trained.painter}
+        tensors = {
+            f"{part}.{key}": value
+            for part, model in parts.items()
+            for key, value in model.state_dict().items()
+        }
+        written("any_style", tensors, {**card, "config": trained.painter.config})
+    else:
+        names = [name.partition("-")[2] for name in trained.styles]
+        config = {**trained.model.config, "style_names": names}
+        card |= {"config": config, "styles": [asdict(style) for style in STYLES]}
+        written("multi_style", trained.model.state_dict(), card)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

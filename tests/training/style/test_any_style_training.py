@@ -1,0 +1,97 @@
+"""The training of a network of any style: views of paintings, the encoder with the painter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgesdk.errors import UsageError
+from edgesdk.model_file import read_model_file
+from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
+from edgesdk.training.style.any_stylizer import train_any_stylizer, views
+from edgesdk.training.style.loop import Watched
+from edgesdk.training.style.paintings import read_paintings
+from edgesdk.training.style.recipe import StyleRecipe
+from edgesdk.training.style.stylizer_file import check_outputs, save_any_stylizer
+
+SMALL = {
+    "code": 8,
+    "encoder_widths": [4, 4, 8],
+    "expanded_widths": [16],
+    "decoder_widths": [8, 4, 4],
+}
+
+
+def test_views_are_squares_of_the_painting_the_first_in_its_colours(
+    paintings_folder: Path,
+) -> None:
+    painting = read_paintings(paintings_folder).paintings[0]
+    found = views(painting, 6, (64, 96), seed=3, side=64)
+    assert found.shape == (6, 64, 64, 3) and found.dtype == np.uint8
+    assert np.array_equal(found, views(painting, 6, (64, 96), seed=3, side=64))
+    assert not np.array_equal(found, views(painting, 6, (64, 96), seed=4, side=64))
+    # Warm stripes: red is strongest in the painting's own colours, not in all exchanged ones.
+    strongest = found.mean(axis=(1, 2)).argmax(axis=1)
+    assert strongest[0] == 0 and len(set(strongest.tolist())) > 1
+
+
+def test_statistics_are_means_and_deviations_of_every_level() -> None:
+    encoder = StyleEncoder([2, 3, 4, 5]).eval()
+    painting = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        found = encoder(painting)
+        level = encoder.levels[0](painting - 0.5)
+    assert found.shape == (1, encoder.width, 1, 1) == (1, 28, 1, 1)
+    torch.testing.assert_close(found[0, :2, 0, 0], level.mean(dim=(2, 3))[0])
+    deviation = torch.sqrt(level.var(dim=(2, 3), correction=0)[0] + 1e-5)
+    torch.testing.assert_close(found[0, 14:16, 0, 0], deviation)
+
+
+def test_every_style_begins_as_the_plain_normalisation() -> None:
+    painter = AnyStyleNet(statistics=28, **SMALL).eval()
+    with torch.no_grad():
+        code = painter.mix(torch.zeros(1, 28, 1, 1))
+    torch.testing.assert_close(code.sum(), torch.tensor(1.0), rtol=0.02, atol=0)
+
+
+def test_it_learns_saves_both_networks_and_resumes(
+    photographs_folder: Path,
+    paintings_folder: Path,
+    trunk: Path,
+    short: StyleRecipe,
+    tmp_path: Path,
+) -> None:
+    def train(watched: Watched | None = None) -> object:
+        return train_any_stylizer(
+            photographs_folder,
+            paintings_folder,
+            short.changed(steps=6),
+            config=SMALL,
+            perceptual=trunk,
+            views_a_painting=2,
+            watched=watched,
+        )
+
+    whole = train()
+    train(Watched(checkpoint=tmp_path / "run", stop_after_steps=4))
+    resumed = train(Watched(checkpoint=tmp_path / "run"))
+    assert resumed.history.resumed_at == 4  # type: ignore[attr-defined]
+    path, beside = save_any_stylizer(resumed, tmp_path / "any.edgemodel", size=64)  # type: ignore[arg-type]
+    assert beside.name == "any-encoder.edgemodel"
+    painter, encoder = read_model_file(path).model, read_model_file(beside).model
+    picture, painting = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 96, 64)
+    with torch.no_grad():
+        painted = painter(picture, encoder(painting))
+        same = whole.painter(picture, whole.encoder(painting))  # type: ignore[attr-defined]
+    assert torch.equal(painted, same)
+
+
+def test_both_outputs_must_be_free(tmp_path: Path) -> None:
+    (tmp_path / "any-encoder.edgemodel").mkdir()
+    check_outputs(tmp_path / "any.edgemodel", any_style=False, overwrite=False)
+    with pytest.raises(UsageError, match=r"any-encoder\.edgemodel exists"):
+        check_outputs(tmp_path / "any.edgemodel", any_style=True, overwrite=False)
+    check_outputs(tmp_path / "any.edgemodel", any_style=True, overwrite=True)
