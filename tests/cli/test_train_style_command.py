@@ -71,7 +71,7 @@ def test_the_table_and_what_was_left_out_are_printed(
     assert train("--steps", "2") == 0
     printed = capsys.readouterr()
     assert "content" in printed.out and "style" in printed.out
-    assert "wrote my.edgemodel with 2 styles: paintings-0, paintings-1" in printed.out
+    assert "wrote my.edgemodel: 2 styles: paintings-0, paintings-1" in printed.out
     assert "left out photos/broken.jpg: broken.jpg is no picture that can be read" in printed.err
 
 
