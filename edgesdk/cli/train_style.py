@@ -127,7 +127,9 @@ def style(
         return 0
     files = {"model": str(output)}
     if any_style:
-        files["encoder"] = str(output.with_name(f"{output.stem}-encoder.edgemodel"))
+        from edgesdk.training.style.stylizer_file import encoder_path
+
+        files["encoder"] = str(encoder_path(output))
     out.result({**files, "recipe": chosen.to_dict(), **trained.to_dict()})
     out.table(_table(trained.history))
     out.line("")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,29 +11,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgesdk.errors import MissingToolError, UsageError, WeightsError
-from edgesdk.models.meta_smoothing import WEIGHTS, MetaSmoothing, smoothing_bytes
+from edgesdk.errors import UsageError, WeightsError
+from edgesdk.models.meta_smoothing import MetaSmoothing, smoothing_bytes
 from edgesdk.stylizing import stylize
 from edgesdk.video import KeyFrameSmoother
 from edgesdk.video.colour_transfer import colour_painter
-from edgesdk.video.library import library_path
 
 pytest.importorskip("av")
+pytestmark = pytest.mark.usefixtures("native_library")
 
 Run = Callable[..., int]
 Picture = NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def native_library(cache_folder: Path) -> None:
-    """The core, in the cache that commands of the tests have too."""
-    try:
-        built = library_path()
-    except MissingToolError as error:
-        pytest.skip(f"no video core: {error.message}")
-    shared = cache_folder / "native" / built.parent.name
-    if not shared.exists():
-        shutil.copytree(built.parent, shared)
 
 
 @pytest.fixture
@@ -93,8 +80,6 @@ def test_key_frames_are_enlarged_by_the_network(
 
 
 def test_the_packages_own_weights(here: Run, frames: Path, sunset: Path, tmp_path: Path) -> None:
-    if not WEIGHTS.is_file():
-        pytest.skip("no weights in this copy")
     out = tmp_path / "out"
     ran = here(
         *("stylize", str(frames), "-o", str(out), "--colour", str(sunset)),

@@ -1,4 +1,4 @@
-"""Checkpoints of stylizers in training."""
+"""Checkpoints of stylizers, and of what enlarges their paintings, in training."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from edgesdk.training.checkpoint_file import (
     run_file,
     write_run,
 )
+from edgesdk.training.settings import Settings
 from edgesdk.training.style.history import StyleHistory
-from edgesdk.training.style.recipe import StyleRecipe
 
 __all__ = ["CHECKPOINT_VERSION", "StyleState", "read_checkpoint", "write_checkpoint"]
 
@@ -38,7 +38,7 @@ class StyleState:
     Attributes:
         model: Its weights.
         optimizer: Its state.
-        scaler: Of the gradients of fp16.
+        scaler: Of the gradients of fp16; by default one that does nothing.
         history: Its records.
         step: Steps done.
         losses: Sum of each part over the pictures since the last record.
@@ -48,7 +48,7 @@ class StyleState:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    scaler: Any
+    scaler: Any = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
     history: StyleHistory = field(default_factory=StyleHistory)
     step: int = 0
     losses: dict[str, float] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class StyleState:
 
 
 def write_checkpoint(
-    folder: Path, state: StyleState, recipe: StyleRecipe, identity: dict[str, Any]
+    folder: Path, state: StyleState, recipe: Settings, identity: dict[str, Any]
 ) -> None:
     """Write the state of a run, in place of the one before.
 
@@ -102,7 +102,7 @@ def write_checkpoint(
 
 
 def read_checkpoint(
-    folder: Path, state: StyleState, recipe: StyleRecipe, identity: dict[str, Any]
+    folder: Path, state: StyleState, recipe: Settings, identity: dict[str, Any]
 ) -> bool:
     """Give a run the state that :func:`write_checkpoint` saved.
 

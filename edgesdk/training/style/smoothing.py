@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +14,16 @@ from torch.nn import functional
 
 from edgesdk.errors import DivergedError, UsageError
 from edgesdk.models.meta_smoothing import MetaSmoothing
-from edgesdk.training.checkpoint_file import (
-    damaged,
-    optimizer_content,
-    optimizer_state,
-    read_run,
-    require_same,
-    require_same_tensors,
-    run_file,
-    write_run,
-)
 from edgesdk.training.ending import Asked, Due
+from edgesdk.training.style.checkpoints import StyleState, read_checkpoint, write_checkpoint
 from edgesdk.training.style.history import StyleHistory, StyleProgress, StyleRecord
 from edgesdk.training.style.losses import total_variation
 from edgesdk.training.style.smoothing_pairs import Photos, SmoothingLessons
 from edgesdk.training.style.smoothing_recipe import SmoothingRecipe, smoothing_rate
 from edgesdk.video.frames import Painter
 
-__all__ = ["CHECKPOINT_VERSION", "fit_smoothing", "smoothing_loss"]
+__all__ = ["fit_smoothing", "smoothing_loss"]
 
-#: Raised whenever a reader of the version before would misread a file.
-CHECKPOINT_VERSION = 1
-
-_PARTS = ("recipe", "data", "position", "history", "optimizer")
 #: A usual mean difference between an interpolated painting and its reference, and one so small that
 #: it is of no matter.
 _USUAL, _LEAST = 0.03, 1 / 255
@@ -83,18 +70,6 @@ def _shares(painted: Tensor, reference: Tensor) -> Tensor:
     """
     plain = functional.interpolate(painted, size=reference.shape[2:], mode="bicubic")
     return _USUAL / ((plain - reference).abs().mean(dim=(1, 2, 3)) + _LEAST)
-
-
-@dataclass
-class _State:
-    """What changes as the network is trained."""
-
-    model: MetaSmoothing
-    optimizer: torch.optim.Optimizer
-    history: StyleHistory = field(default_factory=StyleHistory)
-    step: int = 0
-    losses: dict[str, float] = field(default_factory=dict)
-    counted: int = 0
 
 
 def fit_smoothing(
@@ -152,12 +127,12 @@ def fit_smoothing(
         "network": dict(model.config),
         **dict(identity or {}),
     }
-    state = _State(model, _optimizer(model, recipe))
+    state = StyleState(model, _optimizer(model, recipe))
     mode = model.training
     model.train()
     try:
         if checkpoint is not None and resume:
-            _read(checkpoint, state, recipe, known)
+            read_checkpoint(checkpoint, state, recipe, known)
         began, started = state.step, time.monotonic()
         asked, due = Asked(stop, stop_after_steps), Due(0, checkpoint_every_seconds)
         while state.step < recipe.steps:
@@ -173,9 +148,9 @@ def fit_smoothing(
                 # Without a speed, which would make two runs of the same steps differ.
                 record = _record(state, recipe, None)
                 state.history = replace(state.history, records=(*state.history.records, record))
-                state.losses, state.counted = {}, 0
+                state.begin_record()
             if checkpoint is not None and (enough or due.now()):
-                _write(checkpoint, state, recipe, known)
+                write_checkpoint(checkpoint, state, recipe, known)
                 due.written()
             if enough:
                 break
@@ -199,7 +174,7 @@ def _optimizer(model: MetaSmoothing, recipe: SmoothingRecipe) -> torch.optim.Opt
     return torch.optim.Adam(groups, lr=recipe.learning_rate)
 
 
-def _learn(state: _State, lessons: SmoothingLessons, recipe: SmoothingRecipe) -> None:
+def _learn(state: StyleState, lessons: SmoothingLessons, recipe: SmoothingRecipe) -> None:
     lesson = lessons.at(state.step)
     device = next(state.model.parameters()).device
     original, reference = lesson.original.to(device), lesson.reference.to(device)
@@ -225,9 +200,9 @@ def _learn(state: _State, lessons: SmoothingLessons, recipe: SmoothingRecipe) ->
         group["lr"] = group["share"] * smoothing_rate(recipe, state.step)
     state.optimizer.step()
     state.step += 1
-    state.counted += 1
-    for name, value in parts.items():
-        state.losses[name] = state.losses.get(name, 0.0) + value.item()
+    pictures = len(reference)
+    # Without the time it took, which would make two runs of the same steps differ.
+    state.count({name: pictures * value.item() for name, value in parts.items()}, pictures, 0.0)
 
 
 def _weighted(recipe: SmoothingRecipe, parts: Mapping[str, Any]) -> Any:
@@ -238,8 +213,8 @@ def _weighted(recipe: SmoothingRecipe, parts: Mapping[str, Any]) -> Any:
     )
 
 
-def _record(state: _State, recipe: SmoothingRecipe, pace: float | None) -> StyleRecord:
-    losses = {name: value / state.counted for name, value in state.losses.items()}
+def _record(state: StyleState, recipe: SmoothingRecipe, pace: float | None) -> StyleRecord:
+    losses = {name: value / state.pictures for name, value in state.losses.items()}
     return StyleRecord(
         step=state.step,
         losses=losses,
@@ -247,47 +222,3 @@ def _record(state: _State, recipe: SmoothingRecipe, pace: float | None) -> Style
         learning_rate=smoothing_rate(recipe, state.step - 1),
         pictures_per_second=recipe.batch_size / pace if pace else 0.0,
     )
-
-
-def _write(folder: Path, state: _State, recipe: SmoothingRecipe, known: dict[str, Any]) -> None:
-    tensors = {f"model/{name}": value for name, value in state.model.state_dict().items()}
-    own, numbers = optimizer_content(state.optimizer)
-    tensors |= {f"optimizer/{name}": value for name, value in own.items()}
-    description = {
-        "version": CHECKPOINT_VERSION,
-        "recipe": recipe.to_dict(),
-        "data": known,
-        "position": {"step": state.step, "losses": state.losses, "counted": state.counted},
-        "history": state.history.to_dict(),
-        "optimizer": numbers,
-    }
-    write_run(folder, tensors, description, state.history.to_dict())
-
-
-def _read(folder: Path, state: _State, recipe: SmoothingRecipe, known: dict[str, Any]) -> None:
-    found = read_run(folder, CHECKPOINT_VERSION, _PARTS)
-    if found is None:
-        return
-    tensors, description = found
-    path = run_file(folder)
-    require_same("recipe", description["recipe"], recipe.to_dict(), path)
-    require_same("data", description["data"], known, path)
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
-    try:
-        for name, value in tensors.items():
-            kind, _, rest = name.partition("/")
-            parts[kind][rest] = value
-        require_same_tensors(parts["model"], state.model.state_dict(), path)
-        position = description["position"]
-        step, counted = position["step"], position["counted"]
-        if type(step) is not int or type(counted) is not int or min(step, counted) < 0:
-            raise ValueError(f"step {step!r}, counted {counted!r}")
-        losses = {str(name): float(value) for name, value in position["losses"].items()}
-        history = StyleHistory.from_dict(description["history"])
-        groups = state.optimizer.state_dict()["param_groups"]
-        kept = optimizer_state(parts["optimizer"], description["optimizer"])
-        state.optimizer.load_state_dict({"state": kept, "param_groups": groups})
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise damaged(path) from error
-    state.model.load_state_dict(parts["model"])
-    state.history, state.step, state.losses, state.counted = history, step, losses, counted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -17,8 +18,9 @@ from edgesdk import models
 from edgesdk.errors import DivergedError, TrainingError, UsageError, WeightsError
 from edgesdk.model_file import load_model, read_model_file
 from edgesdk.models.multi_style import MultiStyleNet
-from edgesdk.training.checkpoint_file import run_file
+from edgesdk.training.checkpoint_file import read_run, run_file
 from edgesdk.training.style.adding import learn_styles_from, with_more_styles
+from edgesdk.training.style.checkpoints import CHECKPOINT_VERSION
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.memory import bytes_needed, what_fits
 from edgesdk.training.style.recipe import StyleRecipe
@@ -101,14 +103,18 @@ def test_a_checkpoint_of_another_run_is_refused(
 def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(
     studio: Studio, short: StyleRecipe, tmp_path: Path
 ) -> None:
-    studio.train(short, watched=Watched(checkpoint=tmp_path, stop_after_steps=3))
-    before = run_file(tmp_path).read_bytes()
-    wild = short.changed(style_weight=1e38)
+    # The first step is sound and leaves weights that overflow.
+    wild = short.changed(learning_rate=1e30, warmup_steps=0, schedule="constant")
+    watched = Watched(checkpoint=tmp_path, checkpoint_every_seconds=0.0)
     with pytest.raises(DivergedError, match=r"at step \d+; nothing was learnt") as caught:
-        studio.train(wild.changed(style_weight=3e38), watched=Watched(checkpoint=tmp_path / "no"))
+        studio.train(wild, watched=watched)
     assert "go on from it" in str(caught.value.remedy)
-    assert not (tmp_path / "no").exists()
-    assert run_file(tmp_path).read_bytes() == before
+    kept = read_run(tmp_path, CHECKPOINT_VERSION, ())
+    assert kept is not None
+    tensors, description = kept
+    at = int(re.search(r"at step (\d+)", caught.value.message)[1])  # type: ignore[index]
+    assert description["position"]["step"] == at > 0
+    assert all(torch.isfinite(value).all() for value in tensors.values())
 
 
 def test_previews_are_written_when_due_and_at_the_end(
