@@ -179,6 +179,8 @@ def _records(manifest: Manifest) -> Iterator[FileRecord]:
         yield artefact.file
         if artefact.simulated is not None:
             yield artefact.simulated
+    if manifest.paintings is not None:
+        yield from manifest.paintings.files
 
 
 def _read_manifest(folder: Path) -> bytes:

@@ -62,7 +62,7 @@ def code_digest() -> str:
     """Hash of the SDK's own code, so that a changed converter never serves its old results."""
     root = Path(__file__).resolve().parents[1]
     hasher = hashlib.sha256()
-    for package in ("converters", "edgesdk"):
+    for package in ("converters", "edgesdk", "quant"):
         for path in sorted((root / package).rglob("*.py")):
             hasher.update(path.relative_to(root).as_posix().encode())
             hasher.update(path.read_bytes())

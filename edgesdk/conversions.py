@@ -19,7 +19,7 @@ from converters.registry import Target
 from edgesdk.cache import Cache, code_digest, key_of, package_versions
 from edgesdk.digest import digest
 from edgesdk.errors import ConversionError, ConverterCrashError, EdgeSdkError, StorageError
-from edgesdk.manifest import DropRecord, ParityRecord
+from edgesdk.manifest import DropRecord, PaintedRecord, ParityRecord
 from edgesdk.preparing import Prepared, Variant
 from edgesdk.program import program_digest
 from edgesdk.spec import TensorSpec
@@ -91,6 +91,7 @@ class ConvertedTarget:
         spec: How it was quantized; None for a float artefact.
         simulated: The samples with the simulated network's answers.
         drop: What it lost against the float model, once measured.
+        painted: Its pictures against the float model's, of a model that names its styles.
     """
 
     target: str
@@ -102,6 +103,7 @@ class ConvertedTarget:
     spec: QuantSpec | None = None
     simulated: Path | None = None
     drop: DropRecord | None = None
+    painted: PaintedRecord | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,18 +21,20 @@ from edgesdk.errors import (
     ConverterCrashError,
     ConverterLimitError,
     EdgeSdkError,
-    MissingEnvironmentError,
 )
 from edgesdk.export_options import ExportOptions, Progress
+from edgesdk.float_export import FloatExport
 from edgesdk.manifest import (
     ArtefactRecord,
     FailureRecord,
     FileRecord,
     Manifest,
+    PaintingsRecord,
     QuantizationRecord,
     ReferenceRecord,
     SourceRecord,
 )
+from edgesdk.original_paintings import OriginalPaintings
 from edgesdk.preparing import Prepared, Variant, make_samples
 from edgesdk.program import program_digest
 from edgesdk.quantization_inputs import QuantizationInputs
@@ -43,8 +44,8 @@ from edgesdk.samples import Samples
 from edgesdk.side_by_side import run_side_by_side
 from edgesdk.spec import DynamicDim
 from edgesdk.storage import storage_errors
+from edgesdk.style_change import perceptual_state
 from edgesdk.unchanged import UnchangedExport
-from edgesdk.verification import cached_parity, not_run, verdict, verify_artefact
 
 __all__ = ["ExportRun"]
 
@@ -109,6 +110,7 @@ class ExportRun:
             self._distributions(),
         )
         self._quantized: QuantizedExport | None = None
+        self._float: FloatExport | None = None
 
     def run(self, name: str) -> Bundle:
         """Convert, prove and write.
@@ -139,11 +141,12 @@ class ExportRun:
             "gates": repr(settings.gates),
             "verify": settings.verify,
             "reference": settings.reference,
+            "perceptual": perceptual_state() if self._prepared.styles else "",
         }
 
     def _distributions(self) -> list[str]:
         packages = [package for job in self._jobs for package in job.target.packages]
-        return [*_VERSIONED, "protobuf", *packages]
+        return [*_VERSIONED, "protobuf", "pillow", "h5py", *packages]
 
     def _write_served(self, served: Manifest, name: str) -> Bundle:
         """Write the export of last time under this name."""
@@ -151,6 +154,7 @@ class ExportRun:
             self._tell(job.name, "from the cache")
         records = [served.reference.samples, served.reference.program]
         records += [artefact.file for artefact in served.artefacts]
+        records += served.paintings.files if served.paintings else []
         for record in records:
             if record is not None:
                 self._writer.add(self._writer.folder / record.path, record.path)
@@ -165,13 +169,15 @@ class ExportRun:
 
     def _run_in_full(self, name: str) -> Bundle:
         samples, file = self._samples()
-        results = self._convert_and_verify(samples, file)
+        originals = self._originals()
+        results = self._convert_and_verify(samples, file, originals)
         converted = [result for result in results if isinstance(result, ConvertedTarget)]
         failed = [result for result in results if isinstance(result, FailedTarget)]
         if not converted:
             raise _nothing_converted(failed)
         self._tell("bundle", "writing")
-        return self._writer.commit(self._manifest(name, converted, failed, file))
+        paintings = originals.write(self._writer) if originals else None
+        return self._writer.commit(self._manifest(name, converted, failed, file, paintings))
 
     def _samples(self) -> tuple[Samples, FileRecord]:
         self._tell("model", "capturing")
@@ -183,25 +189,43 @@ class ExportRun:
             samples.save(path)
         return samples, self._writer.add(path, "samples.safetensors")
 
+    def _originals(self) -> OriginalPaintings | None:
+        """What the model paints, where it names styles and artefacts are run at all."""
+        if not (self._prepared.styles and self._settings.verify):
+            return None
+        self._tell("model", "painting")
+        return OriginalPaintings.of(self._prepared, self._prepared.capture(self._widest).outputs)
+
     def _convert_and_verify(
-        self, samples: Samples, file: FileRecord
+        self, samples: Samples, file: FileRecord, originals: OriginalPaintings | None
     ) -> list[ConvertedTarget | FailedTarget]:
-        folder = self._writer.folder
-        self._quantized = self._quantized_export(file)
+        folder, settings = self._writer.folder, self._settings
+        self._quantized = self._quantized_export(file, originals)
+        self._float = FloatExport(
+            samples,
+            file.sha256,
+            self._prepared.loaded.labels,
+            settings.gates,
+            settings.cache,
+            self._tell,
+            originals,
+        )
         data = self._quantized.data if self._quantized else None
         for job in self._jobs:
-            job.prepare(self._prepared, folder, self._settings.cache, data)
+            job.prepare(self._prepared, folder, settings.cache, data)
         self._tell("model", "ready")
         for job in self._jobs:
             self._tell(job.name, "waiting")
-        calls = [partial(self._one, job, samples, file) for job in self._jobs]
+        calls = [partial(self._one, job) for job in self._jobs]
         try:
-            return run_side_by_side(calls, self._settings.jobs or os.cpu_count() or 1)
+            return run_side_by_side(calls, settings.jobs or os.cpu_count() or 1)
         finally:
             for job in self._jobs:
                 job.stop()
 
-    def _quantized_export(self, samples: FileRecord) -> QuantizedExport | None:
+    def _quantized_export(
+        self, samples: FileRecord, originals: OriginalPaintings | None
+    ) -> QuantizedExport | None:
         settings, folder = self._settings, self._writer.folder
         if settings.quantize is None:
             return None
@@ -221,11 +245,10 @@ class ExportRun:
             settings.limits,
             settings.cache,
             self._tell,
+            originals,
         )
 
-    def _one(
-        self, job: ConversionJob, samples: Samples, file: FileRecord
-    ) -> ConvertedTarget | FailedTarget:
+    def _one(self, job: ConversionJob) -> ConvertedTarget | FailedTarget:
         result = job.run(self._settings.limits, self._tell)
         if isinstance(result, FailedTarget):
             self._tell(job.name, "failed")
@@ -236,36 +259,9 @@ class ExportRun:
         self._tell(job.name, "verifying")
         if self._quantized is not None and job.spec is not None:
             return self._quantized.prove(job, result)
-        conversion = result.conversion
-        gate = self._settings.gates.gate(conversion.precision)
-
-        def run() -> Any:
-            return verify_artefact(
-                result.path,
-                target=job.name,
-                precision=conversion.precision,
-                inputs=conversion.inputs,
-                outputs=conversion.outputs,
-                samples=samples,
-                samples_sha256=file.sha256,
-                gates=self._settings.gates,
-                labels=self._prepared.loaded.labels,
-            )
-
-        facts: dict[str, object] = {
-            "artefact": result.sha256,
-            "samples": file.sha256,
-            "gate": gate.model_dump(mode="json"),
-            "labels": self._prepared.loaded.labels,
-            "versions": package_versions(job.target.packages),
-            "machine": [platform.system(), platform.machine()],
-        }
-        try:
-            parity = cached_parity(self._settings.cache, facts, run)
-        except MissingEnvironmentError as error:
-            parity = not_run(job.name, gate, error)
-        self._tell(job.name, verdict(job.name, parity))
-        return replace(result, parity=parity)
+        if self._float is None:
+            raise ConversionError(f"{job.name} was converted before there were samples")
+        return self._float.prove(job, result)
 
     def _manifest(
         self,
@@ -273,6 +269,7 @@ class ExportRun:
         converted: Sequence[ConvertedTarget],
         failed: Sequence[FailedTarget],
         samples: FileRecord,
+        paintings: PaintingsRecord | None,
     ) -> Manifest:
         prepared, base = self._prepared, self._prepared.capture(self._widest)
         program, sha256 = None, program_digest(base.program)
@@ -304,6 +301,7 @@ class ExportRun:
             labels=loaded.labels if isinstance(loaded.labels, str) else "",
             classes=list(loaded.labels) if isinstance(loaded.labels, tuple) else [],
             styles=list(prepared.styles),
+            paintings=paintings,
             notes=list(loaded.notes),
             cost=cost_record(prepared),
             sensitivity=self._quantized.sensitivities([one.spec for one in converted if one.spec])
@@ -341,6 +339,7 @@ class ExportRun:
             conversion_seconds=result.seconds,
             notes=list(conversion.notes),
             parity=result.parity,
+            painted=result.painted,
             coverage=conversion.coverage,
         )
 

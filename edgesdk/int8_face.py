@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from edgesdk.manifest import FaceScaleRecord
+from edgesdk.runtime.session import Session
+from edgesdk.spec import TensorSpec
 from quant.plan import Arrays
 
-__all__ = ["float_run"]
+__all__ = ["FloatFaceSession", "float_run"]
+
+
+class FloatFaceSession(Session):
+    """A session that takes and gives floats where its artefact takes and gives int8.
+
+    Args:
+        session: The artefact; closing it stays its owner's affair.
+        faces: Scales of its int8 inputs and outputs; others pass unchanged.
+    """
+
+    def __init__(self, session: Session, faces: Sequence[FaceScaleRecord]) -> None:
+        self.runtime, self.evaluator, self.note = session.runtime, session.evaluator, session.note
+        scaled = {face.name for face in faces}
+        self.inputs = _float_specs(session.inputs, scaled)
+        self.outputs = _float_specs(session.outputs, scaled)
+        self._float_run = float_run(session.run, faces)
+
+    def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        named = {spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)}
+        outputs = self._float_run(named)
+        return [outputs[spec.name] for spec in self.outputs]
+
+    def close(self) -> None:
+        """Does nothing: the session it stands before is not its own."""
 
 
 def float_run(
@@ -44,3 +71,7 @@ def _floats(array: np.ndarray, face: FaceScaleRecord | None) -> np.ndarray:
     if face is None or array.dtype != np.int8:
         return array
     return (array.astype(np.float32) - face.zero_point) * np.float32(face.scale)
+
+
+def _float_specs(specs: Sequence[TensorSpec], scaled: set[str]) -> tuple[TensorSpec, ...]:
+    return tuple(replace(spec, dtype="float32") if spec.name in scaled else spec for spec in specs)

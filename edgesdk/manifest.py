@@ -1,4 +1,4 @@
-"""The schema of ``manifest.json``, version 4: what a bundle says of itself.
+"""The schema of ``manifest.json``, version 5: what a bundle says of itself.
 
 The apps read the same file, so every field is plain JSON. A reader refuses a newer schema; fields
 are only added with a new version.
@@ -11,6 +11,13 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
 
 from edgesdk.manifest_cost import CostRecord, LayerCostRecord
+from edgesdk.manifest_file import FileRecord
+from edgesdk.manifest_paintings import (
+    PaintedPictureRecord,
+    PaintedRecord,
+    PaintingsRecord,
+    ThumbnailRecord,
+)
 from edgesdk.manifest_quantization import (
     CalibrationRecord,
     DropRecord,
@@ -42,6 +49,9 @@ __all__ = [
     "OperatorGapRecord",
     "OperatorTime",
     "OutputParity",
+    "PaintedPictureRecord",
+    "PaintedRecord",
+    "PaintingsRecord",
     "ParityRecord",
     "Percentiles",
     "ProfileRecord",
@@ -50,36 +60,22 @@ __all__ = [
     "ReferenceRecord",
     "SensitivityRecord",
     "SourceRecord",
+    "ThumbnailRecord",
 ]
 
 #: Raised whenever a reader of the version before would misread a manifest.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _Item = TypeVar("_Item")
 # The first wrong item of a list ends its reading: a million wrong ones cost no million errors.
 _List = Annotated[list[_Item], FailFast()]
 _Text = Annotated[str, Field(max_length=20_000)]
 _StyleName = Annotated[str, Field(min_length=1, max_length=MAX_STYLE_NAME)]
-_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Record(BaseModel):
     # NaN and infinity are no JSON: a figure that does not exist is null.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class FileRecord(_Record):
-    """One file of the bundle, or one folder that a target uses as a file (``.mlpackage``).
-
-    Attributes:
-        path: POSIX path relative to the bundle.
-        sha256: Of the file; of a folder, of the sorted lines ``sha256  path`` of its files.
-        size: Bytes, a folder's files together.
-    """
-
-    path: Annotated[str, Field(min_length=1, max_length=500)]
-    sha256: _Sha256
-    size: Annotated[int, Field(ge=0)]
 
 
 class SourceRecord(_Record):
@@ -95,7 +91,7 @@ class SourceRecord(_Record):
 
     spec: _Text
     model: _Text
-    sha256: _Sha256
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     parameters: Annotated[int, Field(ge=0)]
     operators: Annotated[int, Field(ge=0)]
 
@@ -306,6 +302,8 @@ class ArtefactRecord(_Record):
         conversion_seconds: Time the converter's process took; null when served from the cache.
         notes: What the converter did that the user should know.
         parity: Null until verified.
+        painted: Its pictures against the float model's; null where the model names no styles, or
+            nothing was run.
         coverage: Null where nobody can tell.
         profiles: Newest last; one a device and thread count.
     """
@@ -321,6 +319,7 @@ class ArtefactRecord(_Record):
     conversion_seconds: float | None = None
     notes: _List[_Text] = []
     parity: ParityRecord | None = None
+    painted: PaintedRecord | None = None
     coverage: CoverageRecord | None = None
     profiles: _List[ProfileRecord] = []
 
@@ -370,6 +369,8 @@ class Manifest(_Record):
         labels: Name of the label set of a classifier, or empty.
         classes: Names of the classes in the order of the logits, where the model brought its own.
         styles: Names of the styles in the order of their shares, where the model names them.
+        paintings: What the float model paints in its styles; null where it names none, or nothing
+            was run.
         notes: What was done to the model that the user should know (switched to eval, ...).
         cost: What the model costs; null where it cannot be counted.
         sensitivity: What recipes do to the outputs layer by layer, where that was asked for.
@@ -389,6 +390,7 @@ class Manifest(_Record):
     styles: Annotated[
         _List[_StyleName], Field(max_length=MAX_STYLES), AfterValidator(check_style_names)
     ] = []
+    paintings: PaintingsRecord | None = None
     notes: _List[_Text] = []
     cost: CostRecord | None = None
     sensitivity: _List[SensitivityRecord] = []

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgesdk.errors import EdgeSdkError, SourceError, SourceNotFoundError, UsageError
 from edgesdk.spec import ImageSpec, TensorSpec
+from edgesdk.style_names import check_style_names
 
 __all__ = [
     "MODEL_FILE_VERSION",
@@ -85,6 +86,7 @@ class ModelDescription:
         pruning: What was removed from which layer, where that was saved.
         sha256: Digest of the one file that holds weights, by name; empty in version 1.
         version: Version of the file.
+        styles: Names of the styles of a program; an architecture keeps its own in ``config``.
     """
 
     architecture: str | None
@@ -93,6 +95,7 @@ class ModelDescription:
     pruning: dict[str, Any] | None = None
     sha256: dict[str, str] = field(default_factory=dict)
     version: int = MODEL_FILE_VERSION
+    styles: tuple[str, ...] = ()
 
     def text(self) -> str:
         """The description as JSON; the same description gives the same text.
@@ -114,6 +117,8 @@ class ModelDescription:
             described["face"] = record.model_dump(mode="json")
         if self.pruning is not None:
             described["pruning"] = self.pruning
+        if self.styles:
+            described["styles"] = list(self.styles)
         try:
             text = json.dumps(described, indent=1, sort_keys=True, allow_nan=False) + "\n"
             same = json.loads(text) == described
@@ -186,8 +191,15 @@ def _description(read: dict[str, Any], version: int) -> ModelDescription:
         raise ValueError("neither an architecture nor a program")
     if version > 1 and not (list(sha256) == [file] and isinstance(sha256[file], str)):
         raise ValueError("no digest")
+    styles = check_style_names(read.get("styles", [])) if file == PROGRAM_NAME else []
     return ModelDescription(
-        architecture, config, None if face is None else _face(face), pruning, sha256, version
+        architecture,
+        config,
+        None if face is None else _face(face),
+        pruning,
+        sha256,
+        version,
+        tuple(styles),
     )
 
 

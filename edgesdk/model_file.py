@@ -41,7 +41,9 @@ from edgesdk.model_description import (
 )
 from edgesdk.model_program import capture_model, write_model_program
 from edgesdk.program_file import load_program
+from edgesdk.program_styles import check_program_styles, program_module
 from edgesdk.samples import random_inputs
+from edgesdk.style_names import model_style_names
 from edgesdk.weights import check_weights, load_weights
 
 __all__ = [
@@ -61,7 +63,7 @@ class ModelFile:
     """What an ``.edgemodel`` holds.
 
     Attributes:
-        model: In evaluation mode.
+        model: In evaluation mode; that of a program has ``style_names`` where they were saved.
         architecture: Its zoo name; None where it is a program.
         config: Configuration of the architecture; None likewise.
         face: How it is fed, where that was saved.
@@ -91,7 +93,8 @@ def save_model(
 
     Args:
         model: Of the zoo, built by :func:`edgesdk.models.create`: its ``config`` is saved with it.
-            Of any other class, it is captured in evaluation mode.
+            Of any other class, it is captured in evaluation mode, and what its attribute
+            ``style_names`` calls its styles is saved with it.
         architecture: Its zoo name; None for a model of any other class.
         path: Folder to write, ``NAME.edgemodel``.
         example: Example arguments to capture with: a tensor, a tuple of positional or a dictionary
@@ -104,15 +107,16 @@ def save_model(
         The folder.
 
     Raises:
-        UsageError: A model without a configuration, without an example, or a record that is no
-            JSON.
+        UsageError: A model without a configuration or without an example, a record that is no
+            JSON, or ``style_names`` that are no names of its styles.
         CaptureError: A model that ``torch.export`` cannot trace.
         OutputExistsError: The folder is there, or what should be replaced is no saved model.
         StorageError: It cannot be written.
     """
     config = _config(model, architecture) if architecture is not None else None
     # Faults in what is said of the model show before the time it takes to save it.
-    ModelDescription(architecture, config, face, pruning).text()
+    styles = model_style_names(model) if architecture is None else ()
+    ModelDescription(architecture, config, face, pruning, styles=styles).text()
     if path.exists():
         if not overwrite:
             raise OutputExistsError(
@@ -122,7 +126,10 @@ def save_model(
             raise OutputExistsError(
                 f"{path} is no saved model, so it is not replaced", remedy="choose another name"
             )
-    program = None if architecture is not None else capture_model(model, _example(example, face))
+    program = None
+    if architecture is None:
+        program = capture_model(model, _example(example, face))
+        check_program_styles(program, styles)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -134,7 +141,12 @@ def save_model(
                 content = staging / PROGRAM_NAME
                 write_model_program(program, content)
             described = ModelDescription(
-                architecture, config, face, pruning, {content.name: digest(content)}
+                architecture,
+                config,
+                face,
+                pruning,
+                {content.name: digest(content)},
+                styles=styles,
             )
             (staging / _DESCRIPTION_NAME).write_text(described.text(), encoding="utf-8")
             if path.exists():
@@ -203,7 +215,7 @@ def read_model_file(path: Path) -> ModelFile:
     Raises:
         SourceNotFoundError: The folder or one of its files is missing.
         SourceError: A damaged description or program, a configuration nothing can be built from,
-            or a newer version.
+            names of styles that the program does not have, or a newer version.
         UnknownNameError: No architecture of this name.
         UnsafeFileError: A program that would run code, or a file that lies elsewhere.
         WeightsError: Weights that are damaged or do not match the architecture.
@@ -213,12 +225,12 @@ def read_model_file(path: Path) -> ModelFile:
     if said.architecture is None or said.config is None:
         program = load_program(_whole(path, PROGRAM_NAME, said))
         args, kwargs = program.example_inputs or ((), {})
-        module = program.module()
+        module = program_module(program, said.styles, path)
         return ModelFile(module, None, None, said.face, said.pruning, kwargs or args or None)
     config = dict(said.config)
-    if "pretrained" in config:
+    if "pretrained" in {**models.entry(said.architecture).config, **config}:
+        # Its weights are in the file; those of the zoo are not asked for.
         config["pretrained"] = False
-    models.entry(said.architecture)
     weights = _whole(path, WEIGHTS_NAME, said)
     # Sizes are only believed once the weights have them: without storage first.
     with torch.device("meta"):

@@ -16,20 +16,32 @@ import os
 import re
 import warnings
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgesdk.errors import EdgeSdkError, SourceError, SourceNotFoundError, UnsafeFileError
+from edgesdk.errors import (
+    EdgeSdkError,
+    SourceError,
+    SourceNotFoundError,
+    UnsafeFileError,
+    UsageError,
+)
 from edgesdk.program_text import check_program_text
+from edgesdk.style_names import check_style_names
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-__all__ = ["check_program_file", "load_program"]
+__all__ = ["STYLE_NAMES_FILE", "ProgramFile", "check_program_file", "load_program", "read_program"]
+
+#: The extra file of a ``.pt2`` that names styles: a JSON list of texts, in the order of the shares.
+STYLE_NAMES_FILE = "style_names.json"
 
 _MAX_BYTES = 16 * 2**30
 _MAX_RECORDS = 200_000
 _MAX_TEXT_BYTES = 512 * 2**20
+_MAX_NAMES_BYTES = 4 * 2**20
 _MODEL = "model"
 _PLAIN_RECORD = re.compile(
     r"archive_format|archive_version|byteorder|\.data/[a-z_]+|\.format_version|\.storage_alignment"
@@ -43,6 +55,20 @@ _CODE_RECORDS = {
     "data/constants/custom_obj_": "objects of native classes",
     "data/constants/opaque_obj_": "pickled objects",
 }
+
+
+@dataclass(frozen=True)
+class ProgramFile:
+    """What a ``.pt2`` file holds.
+
+    Attributes:
+        program: The program.
+        style_names: Names of its styles, where the file has :data:`STYLE_NAMES_FILE` among its
+            extra files; whether the program has as many styles is not known here.
+    """
+
+    program: ExportedProgram
+    style_names: tuple[str, ...] = ()
 
 
 def check_program_file(path: str | os.PathLike[str]) -> None:
@@ -60,21 +86,31 @@ def check_program_file(path: str | os.PathLike[str]) -> None:
 
 
 def load_program(path: str | os.PathLike[str]) -> ExportedProgram:
+    """The program of a ``.pt2`` file.
+
+    Args:
+        path: See :func:`read_program`.
+
+    Raises:
+        EdgeSdkError: Likewise.
+    """
+    return read_program(path).program
+
+
+def read_program(path: str | os.PathLike[str]) -> ProgramFile:
     """Load a ``.pt2`` file after :func:`check_program_file` has passed it.
 
     Args:
         path: The file, as ``torch.export.save`` writes it, with one program.
 
-    Returns:
-        The program.
-
     Raises:
         SourceNotFoundError: There is no such file.
-        SourceError: The file is damaged or belongs to another version of torch.
+        SourceError: The file is damaged, belongs to another version of torch, or what it says of
+            its styles are no names.
         UnsafeFileError: Loading it would run code.
     """
     path = Path(path)
-    data = _checked(path)
+    data, names = _checked(path)
     from torch.export.pt2_archive._package import load_pt2
 
     # Straight to the reader of the checked form: torch.export.load falls back to the form of
@@ -82,7 +118,7 @@ def load_program(path: str | os.PathLike[str]) -> ExportedProgram:
     with _Quiet():
         try:
             contents = load_pt2(io.BytesIO(data))
-            return contents.exported_programs[_MODEL]
+            return ProgramFile(contents.exported_programs[_MODEL], names)
         except Exception as error:
             raise _damaged(path, _first_line(error)) from error
 
@@ -126,8 +162,8 @@ def _first_line(error: BaseException) -> str:
     return (lines[-1] if lines else type(error).__name__)[:300]
 
 
-def _checked(path: Path) -> bytes:
-    """The content of a file that is safe to load."""
+def _checked(path: Path) -> tuple[bytes, tuple[str, ...]]:
+    """The content of a file that is safe to load, and the names of its styles."""
     data = _read(path)
     _check_archive(path, data)
     try:
@@ -139,11 +175,12 @@ def _checked(path: Path) -> bytes:
             if name.endswith("/model.pt"):
                 _check_pickle(path, name, records.read(name))
         _check_text(path, records)
+        names = _style_names(path, records)
     except EdgeSdkError:
         raise
     except Exception as error:
         raise _damaged(path, _first_line(error)) from error
-    return data
+    return data, names
 
 
 def _read(path: Path) -> bytes:
@@ -204,9 +241,9 @@ class _Records:
         content: bytes = self._reader.get_record(name)
         return content
 
-    def json(self, name: str) -> Any:
+    def json(self, name: str, limit: int = _MAX_TEXT_BYTES) -> Any:
         """A record that holds JSON."""
-        return json.loads(self.read(name, _MAX_TEXT_BYTES))
+        return json.loads(self.read(name, limit))
 
 
 def _check_names(path: Path, names: list[str]) -> None:
@@ -264,6 +301,20 @@ def _check_pickle(path: Path, name: str, content: bytes) -> None:
     except Exception as error:
         # Whatever else stops the restricted reader would make torch try the unrestricted one.
         raise _unsafe(path, f"holds a pickle ({name}) that cannot be read safely") from error
+
+
+def _style_names(path: Path, records: _Records) -> tuple[str, ...]:
+    name = f"extra/{STYLE_NAMES_FILE}"
+    if name not in records.names:
+        return ()
+    try:
+        return tuple(check_style_names(records.json(name, _MAX_NAMES_BYTES)))
+    except UsageError as error:
+        raise SourceError(
+            f"the names of styles in {path.name} are none: {error.message}",
+            where=str(path),
+            remedy=f"save it again with a JSON list of texts as extra file {STYLE_NAMES_FILE}",
+        ) from error
 
 
 def _check_text(path: Path, records: _Records) -> None:

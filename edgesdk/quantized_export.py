@@ -16,11 +16,13 @@ from edgesdk.digest import digest
 from edgesdk.errors import ConversionError, MissingEnvironmentError
 from edgesdk.gates import GateOptions
 from edgesdk.manifest import DropRecord, SensitivityRecord
+from edgesdk.original_paintings import OriginalPaintings
+from edgesdk.painted import ArtefactPainting
 from edgesdk.preparing import Prepared
 from edgesdk.quantization_inputs import QuantizationInputs
 from edgesdk.quantization_repair import QuantizationDiagnosis
 from edgesdk.quantize_options import QuantizeOptions
-from edgesdk.quantized_verification import PARITY_PRECISION, verify_quantized
+from edgesdk.quantized_verification import PARITY_PRECISION, face_scales, verify_quantized
 from edgesdk.verification import not_run, verdict
 from quant.spec import QuantSpec
 
@@ -45,6 +47,7 @@ class QuantizedExport:
         limits: What a converter may use.
         cache: Where unchanged work is served from.
         tell: Called with a job's name and step.
+        originals: What the float model paints; None where it names no styles.
     """
 
     options: QuantizeOptions
@@ -56,6 +59,7 @@ class QuantizedExport:
     limits: Limits
     cache: Cache | None
     tell: Callable[[str, str], None]
+    originals: OriginalPaintings | None = None
 
     def __post_init__(self) -> None:
         self._diagnosis = QuantizationDiagnosis(
@@ -110,6 +114,13 @@ class QuantizedExport:
     def _measured(self, job: ConversionJob, result: ConvertedTarget) -> ConvertedTarget:
         if result.simulated is None:
             raise ConversionError(f"{job.name} was not quantized")
+        facts: dict[str, object] = {
+            "versions": package_versions(job.target.packages),
+            "machine": [platform.system(), platform.machine()],
+        }
+        painting = ArtefactPainting.of(
+            self.originals, result, face_scales(result), self.cache, facts
+        )
         try:
             parity, drop = verify_quantized(
                 result,
@@ -119,16 +130,15 @@ class QuantizedExport:
                 simulated_sha256=digest(result.simulated),
                 labels=self.prepared.loaded.labels,
                 cache=self.cache,
-                facts={
-                    "versions": package_versions(job.target.packages),
-                    "machine": [platform.system(), platform.machine()],
-                },
+                facts=facts,
+                then=painting.paint if painting else None,
             )
         except MissingEnvironmentError as error:
             parity = not_run(job.qualified, self.gates.gate(PARITY_PRECISION), error)
             drop = None
         self.tell(job.name, verdict(job.qualified, parity))
-        return dataclasses.replace(result, parity=parity, drop=drop)
+        painted = painting.record(parity) if painting else None
+        return dataclasses.replace(result, parity=parity, drop=drop, painted=painted)
 
     def _repaired(self, job: ConversionJob, first: ConvertedTarget) -> ConvertedTarget:
         """Keep layers float until the artefact itself loses little enough.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edgesdk.accuracy_drop import EvaluationSet, measure_drop
 from edgesdk.cache import Cache, code_digest, key_of
@@ -82,6 +82,7 @@ def verify_quantized(
     labels: str | Sequence[str] = "",
     cache: Cache | None = None,
     facts: dict[str, object] | None = None,
+    then: Callable[[Session], None] | None = None,
 ) -> tuple[ParityRecord, DropRecord | None]:
     """Run one quantized artefact in its runtime.
 
@@ -94,6 +95,7 @@ def verify_quantized(
         labels: Names of the classes.
         cache: Where unchanged work is served from.
         facts: What decides the answer besides artefact, samples and evaluation.
+        then: Called with the session at the end, where one is opened.
 
     Returns:
         Parity with the simulation, and the drop against the float model; no drop where the
@@ -126,6 +128,8 @@ def verify_quantized(
     def measure(session: Session) -> None:
         if evaluation is not None:
             measured.append(measure_drop(float_run(session.run, faces), evaluation))
+        if then is not None:
+            then(session)
 
     if result.simulated is None:
         raise QuantizationError(f"{result.target} was not quantized")

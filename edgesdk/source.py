@@ -22,7 +22,8 @@ from edgesdk.errors import (
 )
 from edgesdk.face import evaluate
 from edgesdk.model_file import read_model_file
-from edgesdk.program_file import load_program
+from edgesdk.program_file import read_program
+from edgesdk.program_styles import program_module
 from edgesdk.spec import ImageSpec, TensorSpec
 from edgesdk.user_code import guarded, import_file, import_module, parse
 from edgesdk.weights import load_weights
@@ -223,12 +224,13 @@ def _from_model_file(path: Path, source: str) -> LoadedModel:
 
 
 def _from_program(path: Path) -> LoadedModel:
-    program = load_program(path)
-    example = program.example_inputs
+    file = read_program(path)
+    example = file.program.example_inputs
     args, kwargs = example if example is not None else ((), {})
     if args and kwargs:
         raise FactoryError(
             f"{path.name} was captured with positional and keyword arguments at once",
             remedy="capture it with positional arguments only",
         )
-    return LoadedModel(program.module(), str(path), path.stem, example=kwargs or args or None)
+    module = program_module(file.program, file.style_names, path)
+    return LoadedModel(module, str(path), path.stem, example=kwargs or args or None)

@@ -23,6 +23,7 @@ from edgesdk.video.media.ahead import ReadAhead
 from edgesdk.video.media.opening import camera_index, open_output, open_source
 from edgesdk.video.media.outputs import check_output
 from edgesdk.video.media.properties import Sink, Source
+from edgesdk.video.painters import SessionPainter
 from edgesdk.video.pipeline import VideoPipeline
 from edgesdk.video.pipeline_summary import PipelineSummary
 from edgesdk.video.stylize_result import ProgressCallback, StylizeProgress, StylizeResult
@@ -98,7 +99,8 @@ def stylize(
         source: A video file, a folder of pictures, or a camera's number.
         output: ``.mp4``, ``.m4v``, ``.mov``, ``.mkv``, or a folder (a name without ending) of PNG
             files.
-        painter: Any stylizer: uint8, H x W x 3, RGB in and out. Either this or ``bundle``.
+        painter: Any stylizer: uint8, H x W x 3, RGB in and out. Either this or ``bundle``. What
+            a :class:`~edgesdk.video.painters.SessionPainter` remarks on its style is told.
         bundle: A bundle NAME.edge with a stylizer.
         target: Which of its artefacts.
         style: Which of its styles, by name or number; by default the first, which is said.
@@ -166,11 +168,11 @@ def stylize(
         writer: Sink = stack.enter_context(
             open_output(target_path, reader, overwrite=overwrite, crf=crf, threads=threads)
         )
-        told: tuple[str, ...] = ()
         if painter is None:
-            painter, told = _bundle_painter(
+            painter = _bundle_painter(
                 stack, bundle, target=target, style=style, blend=blend, threads=threads
             )
+        told = painter.remarks if isinstance(painter, SessionPainter) else ()
         ending = _Ending(seconds, stop)
         total = _total(reader, seconds)
         run = _painted(reader, writer, painter, options, ending, total, on_progress)
@@ -282,15 +284,14 @@ def _bundle_painter(
     style: str | int | None,
     blend: Mapping[str, float] | None,
     threads: int,
-) -> tuple[Painter, tuple[str, ...]]:
-    """The painter, and what the user should know of its styles."""
+) -> Painter:
     from edgesdk.bundle_painter import bundle_painter
 
     if bundle is None:
         raise UsageError("give a painter or a bundle, one of the two")
     painter = bundle_painter(bundle, target, style, blend, threads=threads)
     stack.callback(painter.close)
-    return painter, painter.styles.remarks(style, blend) if painter.styles else ()
+    return painter
 
 
 def _check_comparison(

@@ -15,6 +15,7 @@ from edgesdk.digest import digest
 from edgesdk.errors import EdgeSdkError
 from edgesdk.fingerprint import fingerprint
 from edgesdk.manifest import FileRecord, Manifest
+from edgesdk.original_paintings import THUMBNAILS
 from edgesdk.preparing import Prepared
 from edgesdk.program import run_eager
 from edgesdk.samples import Samples
@@ -127,12 +128,19 @@ class UnchangedExport:
             conversions: Keys under which the cache has its artefacts.
         """
         if manifest.failures or any(
-            record.parity is None or record.parity.failure for record in manifest.artefacts
+            record.parity is None
+            or record.parity.failure
+            or (record.painted is not None and record.painted.failure)
+            for record in manifest.artefacts
         ):
             return
         own = [manifest.reference.samples, manifest.reference.program]
         facts = {"manifest": manifest.model_dump(mode="json"), "conversions": list(conversions)}
-        self.cache.put(self.key, facts, [folder / record.path for record in own if record])
+        files = [folder / record.path for record in own if record]
+        if manifest.paintings is not None and manifest.paintings.files:
+            # An entry keeps files by their names alone, a folder with all that lies in it.
+            files.append(folder / THUMBNAILS)
+        self.cache.put(self.key, facts, files)
 
 
 def _records(manifest: Manifest) -> list[FileRecord]:
@@ -140,4 +148,6 @@ def _records(manifest: Manifest) -> list[FileRecord]:
     files += [artefact.simulated for artefact in manifest.artefacts if artefact.simulated]
     if manifest.reference.program is not None:
         files.append(manifest.reference.program)
+    if manifest.paintings is not None:
+        files += manifest.paintings.files
     return files

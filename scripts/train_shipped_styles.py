@@ -5,8 +5,9 @@
 
 ``DIR`` holds ``paintings`` and ``photos``. The command goes on where it was ended. At the end it
 writes ``edgesdk/models/weights/NAME.safetensors`` (half precision) and ``NAME.json``, the card:
-data, recipe, machine, losses. Every eleventh photograph and, for any style, six paintings are held
-apart; the benchmarks measure on those.
+data, recipe, machine, losses. The folder of work keeps the twelve styles as ``trained.edgemodel``,
+which a later run can ``--start`` from. Every eleventh photograph and, for any style, six paintings
+are held apart; the benchmarks measure on those.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from edgesdk.training.style.any_stylizer import train_any_stylizer
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.stylizer import train_stylizer
+from edgesdk.training.style.stylizer_file import save_stylizer
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "edgesdk" / "models" / "weights"
 HELD_PHOTOGRAPHS = 11
@@ -170,13 +172,28 @@ def prepared(data: Path, work: Path, *, any_style: bool) -> tuple[Path, Path]:
     return photographs, paintings
 
 
-def written(name: str, tensors: dict[str, torch.Tensor], card: dict[str, Any]) -> None:
+def json_bytes(value: dict[str, Any]) -> bytes:
+    """A value as the cards are written."""
+    return f"{json.dumps(value, indent=1, ensure_ascii=False)}\n".encode()
+
+
+def written(
+    folder: Path, name: str, tensors: dict[str, torch.Tensor], card: dict[str, Any]
+) -> None:
     """Weights in half precision and their card."""
-    WEIGHTS.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     half = {key: value.detach().half().contiguous() for key, value in tensors.items()}
-    write_atomically(WEIGHTS / f"{name}.safetensors", save(half))
-    text = json.dumps(card, indent=1, ensure_ascii=False)
-    write_atomically(WEIGHTS / f"{name}.json", f"{text}\n".encode())
+    write_atomically(folder / f"{name}.safetensors", save(half))
+    write_atomically(folder / f"{name}.json", json_bytes(card))
+
+
+def command(given: argparse.Namespace) -> str:
+    """The command that does it again."""
+    said = "python scripts/train_shipped_styles.py --data DIR --work DIR"
+    said += " --any" if given.any else ""
+    said += f" --start {given.start.name}" if given.start else ""
+    said += f" --stop-after {given.stop_after}" if given.stop_after else ""
+    return said + (f" --recipe '{json.dumps(given.recipe)}'" if given.recipe else "")
 
 
 def main() -> None:
@@ -188,7 +205,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--perceptual", type=Path, help="VGG16's weights; else looked for")
     parser.add_argument("--any", action="store_true", help="the network of any style")
+    parser.add_argument("--start", type=Path, help="trained.edgemodel of a run to go on with")
     parser.add_argument("--recipe", type=json.loads, default={}, help="settings as JSON")
+    parser.add_argument("--stop-after", type=int, help="end at this step, to --start from there")
+    parser.add_argument("--trial", action="store_true", help="keep the result in the work folder")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--preview-every", type=int, default=250)
     given = parser.parse_args()
@@ -209,6 +229,7 @@ def main() -> None:
         checkpoint_every_seconds=120,
         preview_every_steps=given.preview_every,
         progress=told,
+        stop_at_step=given.stop_after,
     )
     learn = train_any_stylizer if given.any else train_stylizer
     trained: Any = learn(
@@ -219,12 +240,11 @@ def main() -> None:
         previews=given.work / "sheets",
         watched=watched,
         say=print,
+        **({"start": given.start} if given.start else {}),
     )
     first, last = trained.history.records[0], trained.history.records[-1]
     card = {
-        "command": "python scripts/train_shipped_styles.py --data DIR --work DIR"
-        + (" --any" if given.any else "")
-        + (f" --recipe '{json.dumps(given.recipe)}'" if given.recipe else ""),
+        "command": command(given),
         "data": {
             "photographs": trained.photographs,
             "held apart": f"every {HELD_PHOTOGRAPHS}th photograph, from the first",
@@ -235,21 +255,34 @@ def main() -> None:
         "minutes_of_the_last_call": round((time.monotonic() - began) / 60, 1),
         "losses": {"first": asdict(first), "last": asdict(last)},
     }
+    if given.start:
+        before = json.loads((given.start.parent / "card.json").read_text(encoding="utf-8"))
+        card["started_from"] = {
+            key: before[key]
+            for key in ("command", "recipe", "losses", "started_from")
+            if key in before
+        }
+    output = given.work if given.trial or given.stop_after else WEIGHTS
     if given.any:
-        card["data"]["paintings"] = list(trained.paintings)
-        card["data"]["paintings held apart"] = list(HELD_PAINTINGS)
+        card["data"] |= {
+            "paintings": list(trained.paintings),
+            "paintings held apart": list(HELD_PAINTINGS),
+        }
+        card["config"] = trained.painter.config
         parts = {"encoder": trained.encoder, "painter": trained.painter}
         tensors = {
             f"{part}.{key}": value
             for part, model in parts.items()
             for key, value in model.state_dict().items()
         }
-        written("any_style", tensors, {**card, "config": trained.painter.config})
+        written(output, "any_style", tensors, card)
     else:
         names = [name.partition("-")[2] for name in trained.styles]
-        config = {**trained.model.config, "style_names": names}
-        card |= {"config": config, "styles": [asdict(style) for style in STYLES]}
-        written("multi_style", trained.model.state_dict(), card)
+        card["config"] = {**trained.model.config, "style_names": names}
+        card["styles"] = [asdict(style) for style in STYLES]
+        save_stylizer(trained, given.work / "trained.edgemodel", overwrite=True)
+        written(output, "multi_style", trained.model.state_dict(), card)
+    write_atomically(given.work / "card.json", json_bytes(card))
 
 
 if __name__ == "__main__":

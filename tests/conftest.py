@@ -15,6 +15,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORKS = Path(__file__).parent / "user_project"
@@ -119,29 +120,66 @@ class Exported:
     ended: Ended
 
 
+def _exported_once(
+    command: CommandLine, cache: Path, shared: Path, name: str, *arguments: str
+) -> Exported:
+    """Run an export in one of the processes that test side by side; the others copy its bundle.
+
+    They copy its cache too: an export that is run again finds there what it would have left.
+    """
+    path = command.folder / f"{name}.edge"
+    kept = shared / f"exported-{name}"
+    with FileLock(f"{kept}.lock"):
+        if not (kept / "ended.json").exists():
+            ended = command("export", *arguments, "-o", path.name, "--json")
+            shutil.copytree(cache, kept / "cache", dirs_exist_ok=True)
+            if path.exists():
+                shutil.copytree(path, kept / path.name, dirs_exist_ok=True)
+            (kept / "ended.json").write_text(json.dumps([ended.code, ended.out, ended.err]))
+            return Exported(path, ended)
+    shutil.copytree(kept / "cache", cache, dirs_exist_ok=True)
+    if (kept / path.name).exists():
+        shutil.copytree(kept / path.name, path)
+    return Exported(path, Ended(*json.loads((kept / "ended.json").read_text())))
+
+
 @pytest.fixture(scope="session")
-def exported(edgesdk_command: CommandLine) -> Exported:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run that the processes testing side by side have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def exported(edgesdk_command: CommandLine, cache_folder: Path, shared_folder: Path) -> Exported:
     """``nets/tiny.py:build`` (left in training mode by its author) for all four targets."""
-    path = edgesdk_command.folder / "tiny.edge"
-    ended = edgesdk_command(
-        "export", "nets/tiny.py:build", "--input", "image:1x3x32x32", "-o", path.name, "--json"
+    made = _exported_once(
+        edgesdk_command,
+        cache_folder,
+        shared_folder,
+        "tiny",
+        *("nets/tiny.py:build", "--input", "image:1x3x32x32"),
     )
-    assert ended.code == 0, ended.err
-    return Exported(path, ended)
+    assert made.ended.code == 0, made.ended.err
+    return made
 
 
 @pytest.fixture(scope="session")
-def camera_bundle(edgesdk_command: CommandLine) -> Exported:
+def camera_bundle(
+    edgesdk_command: CommandLine, cache_folder: Path, shared_folder: Path
+) -> Exported:
     """The same network fed with camera bytes; any number of photographs where that can be."""
-    path = edgesdk_command.folder / "camera.edge"
-    ended = edgesdk_command(
-        *("export", "nets/tiny.py:build", "--input", "image:1x3x32x32", "-o", path.name),
-        *("--image", "imagenet", "--json"),
+    made = _exported_once(
+        edgesdk_command,
+        cache_folder,
+        shared_folder,
+        "camera",
+        *("nets/tiny.py:build", "--input", "image:1x3x32x32", "--image", "imagenet"),
         # Core ML takes one image at a time.
         *("--dynamic", "executorch:batch", "--dynamic", "litert:batch", "--dynamic", "onnx:batch"),
     )
-    assert ended.code in (0, 1), ended.err
-    return Exported(path, ended)
+    assert made.ended.code in (0, 1), made.ended.err
+    return made
 
 
 @pytest.fixture

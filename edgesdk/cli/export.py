@@ -18,6 +18,7 @@ from edgesdk.cli.options import (
     MinCosineOption,
     QuietOption,
 )
+from edgesdk.cli.painted import painted_table, painting_notes
 from edgesdk.cli.quantization import (
     CalibrationOption,
     CalibrationSamplesOption,
@@ -179,7 +180,7 @@ def export(
     out.table(targets_table(rows))
     for text in footnotes(rows):
         out.line(text)
-    for table in (drops_table(manifest), culprits_table(manifest)):
+    for table in (painted_table(manifest), drops_table(manifest), culprits_table(manifest)):
         if table is not None:
             out.line("")
             out.table(table)
@@ -189,7 +190,7 @@ def export(
         out.table(classes)
     out.line("")
     out.line(f"wrote {bundle.path}")
-    for note in (*manifest.notes, *_notes_of_artefacts(manifest)):
+    for note in (*manifest.notes, *painting_notes(manifest), *_notes_of_artefacts(manifest)):
         out.remark(f"note: {note}")
     if problem is None:
         return 0

@@ -32,7 +32,8 @@ def models(
                     "name": entry.name,
                     "task": entry.task,
                     "inputs": [str(spec) for spec in entry.inputs],
-                    "weights": entry.labels or None,
+                    "weights": entry.labels or entry.weights or None,
+                    "styles": list(entry.styles),
                     "summary": entry.summary,
                     "source": entry.source,
                 }
@@ -57,5 +58,7 @@ def _table(entries: Sequence[ZooEntry]) -> Table:
         for entry in entries:
             if entry.task == task:
                 inputs = "\n".join(str(spec).removesuffix(":float32") for spec in entry.inputs)
-                table.add_row(Text(f"  {entry.name}"), Text(inputs), Text(entry.summary))
+                styles = f"\nstyles: {', '.join(entry.styles)}" if entry.styles else ""
+                told = Text.assemble(entry.summary, (styles, "dim"))
+                table.add_row(Text(f"  {entry.name}"), Text(inputs), told)
     return table

@@ -11,6 +11,7 @@ import typer
 
 from edgesdk.cli.console import Output
 from edgesdk.cli.options import DebugOption, JsonOption, QuietOption, ThreadsOption
+from edgesdk.cli.painted import painted_table
 from edgesdk.cli.quantization import (
     CalibrationOption,
     CalibrationSamplesOption,
@@ -144,7 +145,7 @@ def _shown(out: Output, made: Any) -> int:
     }
     out.result(result, problem)
     out.table(targets_table(summary_rows(manifest), ("target", "status", "size", "p50", "cosine")))
-    for table in (drops_table(manifest), culprits_table(manifest)):
+    for table in (painted_table(manifest), drops_table(manifest), culprits_table(manifest)):
         if table is not None:
             out.line("")
             out.table(table)

@@ -22,6 +22,10 @@ def report(
         list[Path] | None,
         typer.Option("--samples", help="Photographs to show; those of the package by default."),
     ] = None,
+    link: Annotated[
+        list[Path] | None,
+        typer.Option("--link", help="A file to lead to, such as a video it painted; repeatable."),
+    ] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -35,6 +39,6 @@ def report(
     out = Output(json=json, quiet=quiet)
     files = sample_files(samples or []) or paths()
     photographs = [Photograph(file.name, file) for file in files]
-    written = write_report(bundle, output, photographs=photographs)
+    written = write_report(bundle, output, photographs=photographs, links=link or [])
     out.result({"report": str(written)})
     out.line(str(written))

@@ -50,10 +50,11 @@ def stylize(
         str | None, typer.Option("--target", help="Which artefact of the bundle.")
     ] = None,
     style: Annotated[
-        str | None, typer.Option("--style", help="Which style of the bundle, by name or number.")
+        str | None,
+        typer.Option("--style", help="Which style, by number; of a bundle also by name."),
     ] = None,
     blend: Annotated[
-        str | None, typer.Option("--blend", help="Several styles: A:0.3,B:0.7.")
+        str | None, typer.Option("--blend", help="Several styles: A:0.3,B:0.7 or 0:0.3,2:0.7.")
     ] = None,
     keyframes: Annotated[
         str, typer.Option("--keyframes", help="auto, or a number of frames.")
@@ -105,6 +106,13 @@ def stylize(
     """Stylize a video: a network paints key frames, optical flow carries the paint on."""
     del debug
     _check_painters(bundle, onnx, colour)
+    if target is not None and bundle is None:
+        raise UsageError("--target chooses within a bundle; there is none")
+    if colour is not None and (style is not None or blend is not None):
+        raise UsageError(
+            "--style and --blend choose among the styles of a network; --colour has none",
+            remedy="leave them out, or name a network with --bundle or --onnx",
+        )
     if white is not None and onnx is None:
         raise UsageError("--white says what the network of --onnx takes; there is none")
     if colour_method not in _METHODS:
@@ -119,7 +127,13 @@ def stylize(
     out = Output(json=json, quiet=quiet)
     from_camera = camera_index(source) is not None
     with ExitStack() as stack:
-        painter = _painter(stack, onnx, white, colour, colour_method, threads)
+        painter: Painter | None = None
+        if colour is not None:
+            from edgesdk.video.colour_transfer import colour_painter
+
+            painter = colour_painter(colour, method=colour_method)
+        elif onnx is not None:
+            painter = _onnx_painter(stack, onnx, white, style, styles, threads)
         # A camera ends when somebody says so, and what it showed is kept.
         stop = stack.enter_context(StopAsked(graceful=keep or from_camera))
         bar = stack.enter_context(StylizeBar(silent=quiet))
@@ -129,8 +143,8 @@ def stylize(
             painter=painter,
             bundle=bundle,
             target=target,
-            style=style,
-            blend=styles,
+            style=style if painter is None else None,
+            blend=styles if painter is None else None,
             keyframes=keyframes,
             max_size=max_size or None,
             strength=strength,
@@ -199,26 +213,20 @@ def parse_rate(text: str) -> Fraction:
     return rate
 
 
-def _painter(
+def _onnx_painter(
     stack: ExitStack,
-    onnx: Path | None,
+    onnx: Path,
     white: float | None,
-    colour: Path | None,
-    method: str,
+    style: str | None,
+    blend: dict[str, float] | None,
     threads: int,
-) -> Painter | None:
-    if colour is not None:
-        from edgesdk.video.colour_transfer import colour_painter
+) -> Painter:
+    from edgesdk import runtime
+    from edgesdk.video.painters import session_painter
 
-        return colour_painter(colour, method=method)
-    if onnx is not None:
-        from edgesdk import runtime
-        from edgesdk.video.painters import session_painter
-
-        # Frames are rendered while it paints.
-        session = runtime.open(onnx, threads=threads or os.cpu_count() or 1, spin=False)
-        return session_painter(stack.enter_context(session), white=white)
-    return None
+    # Frames are rendered while it paints.
+    session = runtime.open(onnx, threads=threads or os.cpu_count() or 1, spin=False)
+    return session_painter(stack.enter_context(session), white=white, style=style, blend=blend)
 
 
 def _shown(out: Output, result: StylizeResult, *, interrupted: bool, number: int | None) -> int:

@@ -45,6 +45,10 @@ def style(
         Path | None,
         typer.Option("--from", help="A trained NAME.edgemodel to add the styles to."),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--start", help="A trained NAME.edgemodel to go on with."),
+    ] = None,
     perceptual: Annotated[
         Path | None,
         typer.Option("--perceptual", help="VGG16's weights: .pth, .npz, .h5, .safetensors."),
@@ -112,6 +116,7 @@ def style(
                 any_style=any_style,
                 training={
                     **({} if any_style else {"base": base}),
+                    "start": start,
                     "perceptual": perceptual,
                     "previews": previews,
                     "resume": resume,

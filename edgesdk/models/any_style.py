@@ -17,10 +17,12 @@ from torch import nn
 from edgesdk.models.architecture import as_lists, check_lengths, check_width
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.multi_style import MultiStyleNet
+from edgesdk.models.shipped_weights import load_shipped
 
 __all__ = ["AnyStyleNet", "StyleEncoder"]
 
 _LEVELS = [16, 32, 48, 64]
+_WEIGHTS = "any_style"
 
 
 class StyleEncoder(nn.Module):
@@ -28,15 +30,19 @@ class StyleEncoder(nn.Module):
 
     Args:
         level_widths: Channels at a half, a quarter, an eighth and a sixteenth of the size.
+        pretrained: Load the package's weights, which fit the default widths only; ``config`` keeps
+            this as false.
 
     Raises:
-        UsageError: A list of another length, or a width that is not a positive whole number.
+        UsageError: A list of another length, a width that is not a positive whole number, or
+            ``pretrained`` with other widths.
+        WeightsError: The package's weights are missing or damaged.
     """
 
-    def __init__(self, level_widths: list[int] | None = None) -> None:
+    def __init__(self, level_widths: list[int] | None = None, pretrained: bool = False) -> None:
         super().__init__()
         level_widths = list(_LEVELS) if level_widths is None else level_widths
-        self.config: dict[str, Any] = as_lists({"level_widths": level_widths})
+        self.config: dict[str, Any] = as_lists({"level_widths": level_widths, "pretrained": False})
         check_lengths(4, level_widths=level_widths)
         check_width("level_widths", level_widths)
         first, *rest = level_widths
@@ -54,6 +60,8 @@ class StyleEncoder(nn.Module):
             )
         self.levels = nn.ModuleList(levels)
         initialise(self)
+        if pretrained:
+            load_shipped(self, _WEIGHTS, "encoder")
 
     @property
     def width(self) -> int:
@@ -90,9 +98,13 @@ class AnyStyleNet(nn.Module):
         encoder_widths: See :class:`~edgesdk.models.multi_style.MultiStyleNet`, like the next two.
         expanded_widths: Likewise.
         decoder_widths: Likewise.
+        pretrained: Load the package's weights, which fit the default widths only; ``config`` keeps
+            this as false.
 
     Raises:
-        UsageError: Lists of another length, or a width that is not a positive whole number.
+        UsageError: Lists of another length, a width that is not a positive whole number, or
+            ``pretrained`` with other widths.
+        WeightsError: The package's weights are missing or damaged.
     """
 
     def __init__(
@@ -102,6 +114,7 @@ class AnyStyleNet(nn.Module):
         encoder_widths: list[int] | None = None,
         expanded_widths: list[int] | None = None,
         decoder_widths: list[int] | None = None,
+        pretrained: bool = False,
     ) -> None:
         super().__init__()
         check_width("statistics", statistics)
@@ -111,6 +124,7 @@ class AnyStyleNet(nn.Module):
             "statistics": statistics,
             "code": code,
             **{key: self.painter.config[key] for key in widths},
+            "pretrained": False,
         }
         self.mix = nn.Sequential(
             nn.Conv2d(statistics, code, 1), nn.ReLU6(), nn.Conv2d(code, code, 1)
@@ -121,6 +135,8 @@ class AnyStyleNet(nn.Module):
             # Every style begins as the same mixture, which is the plain instance normalisation.
             nn.init.normal_(last.weight, std=0.1 / code)
             nn.init.constant_(last.bias, 1 / code)
+        if pretrained:
+            load_shipped(self, _WEIGHTS, "painter")
 
     def forward(self, picture: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         """Paint.

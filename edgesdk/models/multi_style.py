@@ -21,10 +21,14 @@ from torch.nn import functional
 from edgesdk.errors import UsageError
 from edgesdk.models.architecture import as_lists, check_lengths, check_width
 from edgesdk.models.initialisation import initialise
+from edgesdk.models.shipped_weights import load_shipped
 from edgesdk.models.style import SlicedReflectionPad, instance_normalised
+from edgesdk.models.weight_cards import shipped_card
 from edgesdk.style_names import check_style_names
 
 __all__ = ["MultiStyleNet", "StyleNorm"]
+
+_WEIGHTS = "multi_style"
 
 
 class StyleNorm(nn.Module):
@@ -126,11 +130,16 @@ class MultiStyleNet(nn.Module):
         decoder_widths: Channels at a quarter, a half and the whole of the size.
         channels: Channels of the picture, in and out.
         style_names: What the styles are called, see
-            :func:`edgesdk.style_names.check_style_names`; None: by their numbers.
+            :func:`edgesdk.style_names.check_style_names`; None: by their numbers, or, with
+            ``pretrained``, as the paintings they were learnt from.
+        pretrained: Load the package's weights of twelve styles, which fit the default widths only.
+            ``config`` keeps this as false: it says how to rebuild the network, not where its
+            weights came from.
 
     Raises:
-        UsageError: Lists of another length, a width that is not a positive whole number, or names
-            that are no names of as many styles.
+        UsageError: Lists of another length, a width that is not a positive whole number, names
+            that are no names of as many styles, or ``pretrained`` with other widths.
+        WeightsError: The package's weights are missing or damaged.
     """
 
     def __init__(
@@ -141,8 +150,13 @@ class MultiStyleNet(nn.Module):
         decoder_widths: list[int] | None = None,
         channels: int = 3,
         style_names: list[str] | None = None,
+        pretrained: bool = False,
     ) -> None:
         super().__init__()
+        if pretrained and style_names is None:
+            shipped = shipped_card(_WEIGHTS)["config"]["style_names"]
+            # Of another number of styles the weights say more clearly that they do not fit.
+            style_names = shipped if len(shipped) == styles else None
         encoder_widths = encoder_widths or [16, 32, 64]
         expanded_widths = [160] * 6 if expanded_widths is None else expanded_widths
         decoder_widths = decoder_widths or [40, 16, 8]
@@ -154,11 +168,12 @@ class MultiStyleNet(nn.Module):
                 "decoder_widths": decoder_widths,
                 "channels": channels,
                 "style_names": style_names,
+                "pretrained": False,
             }
         )
         check_lengths(3, encoder_widths=encoder_widths, decoder_widths=decoder_widths)
         for key, value in self.config.items():
-            if key != "style_names":
+            if key not in ("style_names", "pretrained"):
                 check_width(key, value)
         if style_names is not None:
             check_style_names(style_names, count=styles)
@@ -183,6 +198,8 @@ class MultiStyleNet(nn.Module):
         for module in self.modules():
             if isinstance(module, StyleNorm):
                 module.reset()
+        if pretrained:
+            load_shipped(self, _WEIGHTS)
 
     @property
     def style_names(self) -> tuple[str, ...]:

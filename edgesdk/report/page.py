@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -15,6 +16,7 @@ from edgesdk.report.costs import cost_view
 from edgesdk.report.faces import faces, image_text, shape_text
 from edgesdk.report.findings import coverage_views, protocols, seen_classes
 from edgesdk.report.labels import artefact_labels, evaluated_label, family, target_label
+from edgesdk.report.links import LinkedFile
 from edgesdk.report.measurements import (
     latency_plots,
     operator_plots,
@@ -36,10 +38,13 @@ from edgesdk.report.quantities import (
     share_text,
 )
 from edgesdk.report.quantization import quantization_view
+from edgesdk.report.styles import styles_view
 from edgesdk.report.summary import missed_bounds, summary_rows
 from edgesdk.report.verdict import verdict
 
 __all__ = ["render"]
+
+_NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 
 # Colours and cursor movements in what converters print. Applied to the escaped page, so it may
 # match nothing that markup is made of.
@@ -105,13 +110,21 @@ def _environment() -> Environment:
     return environment
 
 
-def render(manifest: Manifest, photographs: Sequence[Photograph] = ()) -> str:
+def render(
+    manifest: Manifest,
+    photographs: Sequence[Photograph] = (),
+    thumbnails: Mapping[str, bytes] = _NO_FILES,
+    links: Sequence[LinkedFile] = (),
+) -> str:
     """The report of a manifest as HTML; the same arguments give the same page.
 
     Args:
         manifest: What to report. Its texts are untrusted: all of them are escaped.
         photographs: Pictures to show beside the classes that were seen on them, matched by the
             name of the sample.
+        thumbnails: Contents of the files that the manifest names as thumbnails of its styles, by
+            path. They are untrusted too: what is no small picture is left out.
+        links: Files beside the page that it leads to.
 
     Raises:
         InputSpecError: A photograph that cannot be read.
@@ -141,6 +154,8 @@ def render(manifest: Manifest, photographs: Sequence[Photograph] = ()) -> str:
             operator_plots=operator_plots(manifest),
             seen=seen_classes(manifest, pictures),
             cost=cost_view(manifest),
+            styles=styles_view(manifest, thumbnails),
+            links=links,
             quantization=quantization_view(manifest),
             faces=faces(manifest),
             protocols=protocols(manifest),

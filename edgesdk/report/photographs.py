@@ -32,13 +32,20 @@ class Photograph:
     content: Path | bytes
 
 
-def thumbnail(photograph: Photograph) -> str:
-    """The photograph as a JPEG of at most 160 pixels a side, in a ``data:`` URI.
+def thumbnail(
+    photograph: Photograph, *, most_pixels: int = _MAX_PIXELS, longest: int = THUMBNAIL_PIXELS
+) -> str:
+    """The photograph as a small JPEG in a ``data:`` URI.
 
     Nothing but pixels survives: neither place nor time nor camera that the file may tell.
 
+    Args:
+        photograph: The picture.
+        most_pixels: A larger one is not even decoded.
+        longest: Longer side of the JPEG, at most; a smaller photograph stays as it is.
+
     Raises:
-        InputSpecError: No picture that can be read, or one of more than 100 million pixels.
+        InputSpecError: No picture that can be read, or one of more than ``most_pixels``.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -50,16 +57,16 @@ def thumbnail(photograph: Photograph) -> str:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             opened = Image.open(stream, formats=_FORMATS)
         with opened:
-            if opened.width * opened.height > _MAX_PIXELS:
-                raise InputSpecError(f"{photograph.name!r} has more than {_MAX_PIXELS} pixels")
-            opened.draft("RGB", (2 * THUMBNAIL_PIXELS, 2 * THUMBNAIL_PIXELS))
+            if opened.width * opened.height > most_pixels:
+                raise InputSpecError(f"{photograph.name!r} has more than {most_pixels} pixels")
+            opened.draft("RGB", (2 * longest, 2 * longest))
             upright = ImageOps.exif_transpose(opened).convert("RGBA")
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise InputSpecError(
             f"{photograph.name!r} is no picture that can be read",
             remedy="give a JPEG, PNG, WebP or BMP file",
         ) from error
-    upright.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.LANCZOS)
+    upright.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     ground = Image.new("RGB", upright.size, "white")
     ground.paste(upright, mask=upright.getchannel("A"))
     encoded = io.BytesIO()

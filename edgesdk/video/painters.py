@@ -96,7 +96,9 @@ def session_painter(
     shares = (
         None if styles is None else style_vector(styles.count, style, blend, names=styles.names)
     )
-    return SessionPainter(session, _face(faces[0]), given, white, styles, shares)
+    painter = SessionPainter(session, _face(faces[0]), given, white, styles, shares)
+    painter.remarks = () if styles is None else styles.remarks(style, blend)
+    return painter
 
 
 class SessionPainter:
@@ -105,6 +107,8 @@ class SessionPainter:
     Attributes:
         white: The value of white at the network's face.
         styles: The input that takes the shares of its styles; None for a network of one style.
+        remarks: Sentences for the user on what was made of the choice among them, such as which
+            style it is where none was chosen.
     """
 
     def __init__(
@@ -121,6 +125,7 @@ class SessionPainter:
         self._constants = dict(constants)
         self.styles = styles
         self._shares = shares
+        self.remarks: tuple[str, ...] = ()
         self._on_close: list[Callable[[], None]] = []
         self.white = 255.0 if white is None else float(white)
         if white is None:
@@ -177,6 +182,7 @@ class SessionPainter:
         self._shares = style_vector(
             self.styles.count, style, blend, weights=weights, names=self.styles.names
         )
+        self.remarks = () if weights is not None else self.styles.remarks(style, blend)
 
     def _fitted(self, pixels: Picture) -> tuple[Picture, tuple[int, int]]:
         """The picture in a size the network takes, and how much of that is picture."""

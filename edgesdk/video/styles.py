@@ -64,7 +64,8 @@ class StyleInput:
         if style is not None or self.count == 1:
             return ()
         if not self.names:
-            return (f"no style was chosen: painted in style 0 of 0 to {self.count - 1}",)
+            last = self.count - 1
+            return (f"no style was chosen: painted in style 0 of {self.count} (0 to {last})",)
         told = ", ".join(self.names[:_NAMED])
         more = self.count - _NAMED
         return (

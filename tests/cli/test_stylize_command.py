@@ -79,6 +79,15 @@ def sunset(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def pictures(project: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for place, picture in enumerate(scene(4, (48, 32))):
+        Image.fromarray(picture).save(folder / f"{place}.png")
+    return folder
+
+
 def negative_onnx(path: Path, height: int | str, width: int | str, largest: float) -> Path:
     """A network that answers ``largest`` minus its input, within range, NCHW."""
     onnx = pytest.importorskip("onnx")
@@ -100,6 +109,97 @@ def negative_onnx(path: Path, height: int | str, width: int | str, largest: floa
     opset = [onnx.helper.make_opsetid("", 17)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), str(path))
     return path
+
+
+@pytest.fixture
+def shares_onnx(tmp_path: Path) -> Path:
+    """A network of three styles that paints their shares as red, green and blue."""
+    onnx = pytest.importorskip("onnx")
+    value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    shape = [1, 3, "h", "w"]
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Mul", ["picture", "nothing"], ["black"]),
+            onnx.helper.make_node("Add", ["black", "style"], ["painted"]),
+        ],
+        "shares",
+        [value("picture", kind, shape), value("style", kind, [1, 3, 1, 1])],
+        [value("painted", kind, shape)],
+        [onnx.helper.make_tensor("nothing", kind, [], [0.0])],
+    )
+    path = tmp_path / "shares.onnx"
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("choice", "colour", "remarks"),
+    [
+        ((), (255, 0, 0), ["no style was chosen: painted in style 0 of 3 (0 to 2)"]),
+        (("--style", "1"), (0, 255, 0), []),
+        (("--blend", "0:0.2,2:0.8"), (51, 0, 204), []),
+        (
+            ("--blend", "0:1,2:4"),
+            (51, 0, 204),
+            ["the weights of the blend add up to 5 and were scaled to 1"],
+        ),
+    ],
+)
+def test_styles_of_an_onnx_file_are_chosen_by_number(
+    choice: tuple[str, ...],
+    colour: tuple[int, int, int],
+    remarks: list[str],
+    here: Run,
+    shares_onnx: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    painted = tmp_path / "painted"
+    arguments = ("stylize", str(pictures), "-o", str(painted), "--onnx", str(shares_onnx))
+    ran = here(*arguments, *choice, "--json")
+    ended = capsys.readouterr()
+    assert ran == 0, ended.err
+    assert json.loads(ended.out)["remarks"] == remarks
+    assert ended.err.count("note: ") == len(remarks)
+    with Image.open(painted / "1.png") as picture:
+        assert np.abs(np.asarray(picture).mean(axis=(0, 1)) - colour).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("choice", "told"),
+    [
+        (("--style", "3"), "give its number, 0 to 2"),
+        (("--style", "wave"), "give its number, 0 to 2"),
+        (("--blend", "0:0.5,3:0.5"), "give its number, 0 to 2"),
+        (("--style", "0", "--blend", "1:1"), "not both"),
+    ],
+)
+def test_styles_an_onnx_file_does_not_have(
+    choice: tuple[str, ...],
+    told: str,
+    here: Run,
+    shares_onnx: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    painted = tmp_path / "painted"
+    arguments = ("stylize", str(pictures), "-o", str(painted), "--onnx", str(shares_onnx))
+    assert here(*arguments, *choice) == 2
+    assert told in capsys.readouterr().err and not painted.exists()
+
+
+def test_an_onnx_file_of_one_style_has_none_to_choose(
+    here: Run, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = negative_onnx(tmp_path / "negative.onnx", "h", "w", 1.0)
+    arguments = ("stylize", str(pictures), "-o", str(tmp_path / "out"), "--onnx", str(network))
+    assert here(*arguments, "--style", "0") == 2
+    assert "this network has one style" in capsys.readouterr().err
+    assert here(*arguments) == 0
+    assert "note:" not in capsys.readouterr().err
 
 
 def frames_of(path: Path) -> list[Any]:
@@ -202,17 +302,14 @@ def test_a_comparison(
     assert (tmp_path / "out-contact-sheet.png").exists()
 
 
-def test_pictures_in_and_out(here: Run, sunset: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for place, picture in enumerate(scene(4, (48, 32))):
-        Image.fromarray(picture).save(folder / f"{place}.png")
+def test_pictures_in_and_out(here: Run, pictures: Path, sunset: Path, tmp_path: Path) -> None:
     painted = tmp_path / "painted"
-    assert here("stylize", str(folder), "-o", str(painted), "--colour", str(sunset), "-q") == 0
+    assert here("stylize", str(pictures), "-o", str(painted), "--colour", str(sunset), "-q") == 0
     assert sorted(path.name for path in painted.iterdir()) == [f"{i}.png" for i in range(4)]
     video = tmp_path / "out.mp4"
     rate = ("--rate", "30000/1001")
-    assert here("stylize", str(folder), "-o", str(video), "--colour", str(sunset), *rate, "-q") == 0
+    arguments = ("stylize", str(pictures), "-o", str(video), "--colour", str(sunset))
+    assert here(*arguments, *rate, "-q") == 0
     assert frames_of(video)[3].time == Fraction(3003, 30_000)
 
 
@@ -286,7 +383,10 @@ def test_a_network_that_fails_on_a_key_frame(
         (("--onnx", "absent.onnx"), 2, "absent.onnx"),
         (("--colour", "sunset.png", "--white", "1"), 2, "there is none"),
         (("--bundle", "absent.edge"), 2, "absent.edge"),
-        (("--colour", "sunset.png", "--style", "mosaic"), 2, "choose within a bundle"),
+        (("--colour", "sunset.png", "--style", "mosaic"), 2, "--colour has none"),
+        (("--colour", "sunset.png", "--blend", "0:1"), 2, "--colour has none"),
+        (("--onnx", "absent.onnx", "--target", "onnx"), 2, "--target chooses within a bundle"),
+        (("--onnx", "absent.onnx", "--blend", "2"), 2, "a blend is styles with weights"),
         (("--bundle", "b.edge", "--blend", "mosaic"), 2, "a blend is styles with weights"),
         (("--colour", "sunset.png", "--keyframes", "few"), 2, "key frames are 'auto'"),
         (("--colour", "sunset.png", "--max-size", "4"), 2, "max_size"),

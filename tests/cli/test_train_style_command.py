@@ -87,6 +87,29 @@ def test_a_style_is_added(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert found["styles"] == ["paintings-0", "paintings-1", "third"] and found["added"] == 1
 
 
+def test_a_trained_stylizer_goes_on_learning(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("--steps", "2") == 0
+    before = read_model_file(folder / "my.edgemodel").model.state_dict()
+    arguments = ["--content", "photos", "--styles", "paintings", "-o", "calm.edgemodel"]
+    arguments += ["--start", "my.edgemodel", "--steps", "2", *FEW, "--json"]
+    arguments += ["--set", "temporal_weight=5"]
+    capsys.readouterr()
+    assert main(["train", "style", *arguments]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["styles"] == ["paintings-0", "paintings-1"] and found["added"] == 2
+    assert found["history"]["records"][-1]["losses"]["temporal"] > 0
+    after = read_model_file(folder / "calm.edgemodel").model.state_dict()
+    moved = [float((after[name] - before[name]).abs().max()) for name in before]
+    # Every weight has learnt, and none has come further than two steps take it.
+    assert min(moved) > 0 and max(moved) < 0.02
+    (folder / "paintings" / "paintings-1.png").rename(folder / "paintings" / "zebra.png")
+    assert train("--steps", "2", "--start", "calm.edgemodel", "--overwrite") == 2
+    told = capsys.readouterr().err
+    assert "its style 1 is 'paintings-1' and the painting is 'zebra'" in told
+
+
 @pytest.mark.parametrize(
     ("more", "code", "said"),
     [
@@ -96,6 +119,9 @@ def test_a_style_is_added(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
         (("--perceptual", "absent.npz"), 2, "there is no file absent.npz"),
         (("--recipe", "absent.json"), 2, "no recipe file"),
         (("--from", "absent.edgemodel"), 2, "absent.edgemodel"),
+        (("--start", "absent.edgemodel"), 2, "absent.edgemodel"),
+        (("--start", "a.edgemodel", "--from", "b.edgemodel"), 2, "--start goes on with all"),
+        (("--start", "absent.edgemodel", "--any"), 2, "absent.edgemodel"),
     ],
 )
 def test_bad_arguments(

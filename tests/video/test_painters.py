@@ -186,9 +186,22 @@ def test_the_style_of_an_open_painter_changes(picture: Picture) -> None:
     assert colour() == [128, 128, 0]
 
 
+def test_a_painter_says_what_was_made_of_the_choice() -> None:
+    silent = "no style was chosen: painted in style 0 of 3 (0 to 2)"
+    assert session_painter(styled(), white=1.0).remarks == (silent,)
+    scaled = "the weights of the blend add up to 4 and were scaled to 1"
+    assert session_painter(styled(), white=1.0, blend={"0": 1, "2": 3}).remarks == (scaled,)
+    painter = session_painter(styled(), white=1.0, style=2)
+    assert painter.remarks == ()
+    painter.set_style(blend={"0": 1, "2": 3})
+    assert painter.remarks == (scaled,)
+    painter.set_style(weights=[1, 0, 3])
+    assert painter.remarks == ()
+
+
 def test_a_network_of_one_style_has_none_to_change() -> None:
     painter = session_painter(ArraySession((free(),), lambda x: x), white=1.0)
-    assert painter.styles is None and painter.shares is None
+    assert painter.styles is None and painter.shares is None and painter.remarks == ()
     with pytest.raises(UsageError, match="one style"):
         painter.set_style(0)
 

@@ -142,7 +142,8 @@ def test_the_user_is_told_what_was_made_of_a_choice() -> None:
     )
     assert named.remarks("day", None) == named.remarks(0, None) == ()
     unnamed = StyleInput("style", (1, 3), "float32")
-    assert unnamed.remarks(None, None) == ("no style was chosen: painted in style 0 of 0 to 2",)
+    told = "no style was chosen: painted in style 0 of 3 (0 to 2)"
+    assert unnamed.remarks(None, None) == (told,)
     assert StyleInput("style", (1,), "float32", ("night",)).remarks(None, None) == ()
     many = StyleInput("style", (30,), "float32", tuple(f"s{i}" for i in range(30)))
     assert many.remarks(None, None)[0].endswith("s22, s23 and 6 more")

@@ -14,19 +14,12 @@ from torch import nn
 from edgesdk import models
 from edgesdk.errors import UsageError
 from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
-from edgesdk.training.accelerating import new_accelerator
 from edgesdk.training.counter_random import key
-from edgesdk.training.style.history import StyleHistory
-from edgesdk.training.style.lessons import Lessons, first_crops
-from edgesdk.training.style.loop import Watched, fit_style
-from edgesdk.training.style.objective import StyleGoals, StyleObjective, unpainted_distances
-from edgesdk.training.style.paintings import Painting, gram_targets, read_paintings, scaled
-from edgesdk.training.style.paintings import as_tensor as tensor_of
-from edgesdk.training.style.perceptual import load_perceptual
-from edgesdk.training.style.perceptual_files import find_perceptual
-from edgesdk.training.style.photographs import Photographs
-from edgesdk.training.style.previews import Previews
+from edgesdk.training.style.loop import Watched
+from edgesdk.training.style.paintings import Painting, as_tensor, scaled
 from edgesdk.training.style.recipe import StyleRecipe
+from edgesdk.training.style.starting import body_taken_over, weights_digest
+from edgesdk.training.style.studio import Studio, StylesToLearn, StyleTraining
 
 __all__ = ["TrainedAnyStylizer", "train_any_stylizer", "views"]
 
@@ -46,33 +39,19 @@ class _Pupil(nn.Module):
         return self.painter(pictures, self.encoder(paintings))
 
 
-@dataclass(frozen=True)
-class TrainedAnyStylizer:
-    """What :func:`train_any_stylizer` did.
+@dataclass(frozen=True, kw_only=True)
+class TrainedAnyStylizer(StyleTraining):
+    """What :func:`train_any_stylizer` did, and what is told of every training.
 
     Attributes:
         encoder: Trained, in evaluation mode.
         painter: Likewise.
-        history: Row by row.
         paintings: Names of the paintings it learnt from.
-        skipped: Why a photograph or painting was left out, by file.
-        photographs: How many there were.
-        perceptual: File of the perceptual network.
-        processes: How many trained it.
-        device: Where, such as ``cpu``.
-        is_main: Whether this is the process that writes and speaks.
     """
 
     encoder: StyleEncoder
     painter: AnyStyleNet
-    history: StyleHistory
     paintings: tuple[str, ...]
-    skipped: dict[str, str]
-    photographs: int
-    perceptual: str
-    processes: int
-    device: str
-    is_main: bool
 
     def summary(self) -> str:
         """What it is, in a few words."""
@@ -80,15 +59,7 @@ class TrainedAnyStylizer:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the networks, as JSON values."""
-        return {
-            "paintings": self.paintings,
-            "history": self.history.to_dict(),
-            "skipped": self.skipped,
-            "photographs": self.photographs,
-            "perceptual": self.perceptual,
-            "processes": self.processes,
-            "device": self.device,
-        }
+        return {"paintings": self.paintings, **super().to_dict()}
 
 
 def views(
@@ -126,6 +97,7 @@ def train_any_stylizer(
     styles: Path,
     recipe: StyleRecipe,
     *,
+    start: Path | None = None,
     config: dict[str, Any] | None = None,
     perceptual: Path | None = None,
     previews: Path | None = None,
@@ -140,6 +112,8 @@ def train_any_stylizer(
         content: Folder of photographs.
         styles: Folder of paintings, the more and the more different the better.
         recipe: How to train.
+        start: ``NAME.edgemodel`` of a trained network of many styles, whose convolutions and styles
+            the painter begins with (:func:`~edgesdk.training.style.starting.body_taken_over`).
         config: Options of :class:`~edgesdk.models.any_style.AnyStyleNet`.
         perceptual: See :func:`~edgesdk.training.style.stylizer.train_stylizer`, like the next four.
         previews: Likewise.
@@ -151,66 +125,43 @@ def train_any_stylizer(
     Raises:
         EdgeSdkError: Likewise.
     """
-    paintings = read_paintings(styles)
-    photographs = Photographs(content, recipe.crop)
-    file = perceptual or find_perceptual()
-    say(f"{len(photographs)} photographs, {len(paintings.names)} paintings, judged by {file.name}")
-    net = load_perceptual(file)
-    objective = StyleObjective(net, recipe)
+    studio = Studio(content, styles, recipe, perceptual=perceptual, say=say)
     pupil = _pupil(config or {})
-    accelerator = new_accelerator()
-    device = accelerator.device
-    net.to(device)
-    pupil.to(device)
+    more_identity: dict[str, Any] = {"views": views_a_painting}
+    if start is not None:
+        body_taken_over(start, pupil.painter, recipe.seed)
+        more_identity["start"] = weights_digest(pupil.painter)
     say(f"looking at {views_a_painting} views of each painting")
     squares = [
-        views(one, views_a_painting, recipe.style_sizes, recipe.seed) for one in paintings.paintings
+        views(one, views_a_painting, recipe.style_sizes, recipe.seed)
+        for one in studio.paintings.paintings
     ]
-    shown = [Painting("", square) for each in squares for square in each]
-    grams = gram_targets(net, shown, recipe.style_layers, (_SIDE,))
-    crops = first_crops(photographs, recipe).to(device)
-    goals = StyleGoals(grams, unpainted_distances(net, crops, grams))
-    conditions = tensor_of(np.concatenate(squares), device)
-    watched = watched or Watched()
-    if previews is not None and accelerator.is_main_process:
-        watched.preview = Previews(
-            previews, pupil, photographs, paintings.paintings, conditions[::views_a_painting]
-        ).write
-    history = fit_style(
+    training = studio.train(
         pupil,
-        Lessons(photographs, conditions, goals, recipe),
-        objective,
-        recipe,
-        watched,
-        identity={
-            "network": pupil.painter.config,
-            "photographs": photographs.identity(),
-            "paintings": paintings.identity(),
-            "views": views_a_painting,
-            "perceptual": net.identity(),
-        },
+        StylesToLearn(
+            shown=[Painting("", square) for each in squares for square in each],
+            sizes=(_SIDE,),
+            conditions=as_tensor(np.concatenate(squares)),
+            a_painting=views_a_painting,
+        ),
+        pupil.painter.config,
+        more_identity=more_identity,
+        previews=previews,
+        watched=watched,
         resume=resume,
-        accelerator=accelerator,
     )
     pupil.cpu().eval()
-    skipped = {str(path): why for path, why in {**paintings.skipped, **photographs.skipped}.items()}
     return TrainedAnyStylizer(
+        **vars(training),
         encoder=pupil.encoder,
         painter=pupil.painter,
-        history=history,
-        paintings=paintings.names,
-        skipped=skipped,
-        photographs=len(photographs),
-        perceptual=file.name,
-        processes=accelerator.num_processes,
-        device=str(device),
-        is_main=accelerator.is_main_process,
+        paintings=studio.paintings.names,
     )
 
 
 def _pupil(config: dict[str, Any]) -> _Pupil:
-    encoder = models.create("style_encoder")
-    painter = models.create("any_style", **config)
+    encoder = models.create("style_encoder", pretrained=False)
+    painter = models.create("any_style", **{**config, "pretrained": False})
     if not (isinstance(encoder, StyleEncoder) and isinstance(painter, AnyStyleNet)):
         raise UsageError("the zoo's any_style and style_encoder are other networks")
     return _Pupil(encoder, painter)

@@ -46,6 +46,7 @@ class Watched:
         logs: Folder for TensorBoard.
         stop: Asked after every step whether to end, with a checkpoint.
         stop_after_steps: End this call after so many.
+        stop_at_step: End the call at this step of the run.
     """
 
     checkpoint: Path | None = None
@@ -56,6 +57,7 @@ class Watched:
     logs: Path | None = None
     stop: Callable[[], bool] | None = None
     stop_after_steps: int | None = None
+    stop_at_step: int | None = None
 
 
 def fit_style(
@@ -158,14 +160,15 @@ class _Run:
         began = state.step
         asked = Asked(watched.stop, watched.stop_after_steps)
         due = Due(0, watched.checkpoint_every_seconds)
-        while state.step < recipe.steps:
+        until = min(recipe.steps, watched.stop_at_step or recipe.steps)
+        while state.step < until:
             before = time.monotonic()
             with memory_named(recipe, self.device, self.accelerator.num_processes):
                 losses = self._step()
             state.step += 1
             self.done_here += 1
             last = state.step == recipe.steps
-            enough = last or asked.last(self.done_here)
+            enough = state.step == until or asked.last(self.done_here)
             wishes = torch.tensor([float(due.now()), float(asked.now())], device=self.device)
             total = self.accelerator.reduce(torch.cat([losses, wishes]), "sum").tolist()
             seconds = time.monotonic() - before

@@ -14,9 +14,9 @@ from edgesdk.training.style.recipe import StyleRecipe
 __all__ = ["bytes_needed", "memory_named", "require_memory", "what_fits"]
 
 #: Bytes a pixel of a crop that are alive at once, in float32, rounded up from what was measured
-#: with layers down to conv4_1: features of the perceptual network and of the stylizer, for the way
-#: back; and what second frames add.
-_BYTES_A_PIXEL, _BYTES_OF_SECOND_FRAMES = 3000, 1000
+#: with layers down to conv4_1 at the whole and half the size: features of the perceptual network
+#: and of the stylizer, for the way back; and what second frames add.
+_BYTES_A_PIXEL, _BYTES_OF_SECOND_FRAMES = 3700, 1000
 #: What allocators say when there is no more: CUDA's has a type of its own.
 _WORDS = ("can't allocate memory", "not enough memory", "out of memory")
 _LEAST_CROP = 64

@@ -8,7 +8,10 @@ file. Understood are
   ImageNet, so it sees outlines better than plain areas;
 - ``.pth`` and ``.safetensors`` of torchvision's ``vgg16`` (``features.0.weight`` and so on).
 
-Any of them may end early; layers up to where it ends are there.
+Any of them may end early; layers up to where it ends are there. Every layer is also there for
+pictures made smaller: ``conv3_3/2`` sees them at half the size, and so patterns twice as large.
+``colours`` are the picture's own values: their Gram matrix holds the palette, of which features
+that were trained to find edges know little.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from torch.nn import functional
 
 from edgesdk.errors import MissingBackendError, UnknownNameError, UsageError, WeightsError
 
-__all__ = ["LAYERS", "PerceptualNet", "load_perceptual"]
+__all__ = ["COLOURS", "LAYERS", "PerceptualNet", "load_perceptual"]
 
 _BLOCKS = (2, 2, 3, 3, 3)
 _WIDTHS = (64, 128, 256, 512, 512)
@@ -36,6 +39,10 @@ LAYERS = tuple(
     for block, count in enumerate(_BLOCKS, 1)
     for place in range(1, count + 1)
 )
+#: The layer of a picture's own values.
+COLOURS = "colours"
+#: How much smaller pictures are made for a layer whose name says so.
+_SCALES = (2, 4, 8)
 #: What each family of weights was trained on: whether blue comes first, the value of white, and
 #: mean and deviation in that order and scale.
 _CAFFE = (True, 255.0, (104.00699, 116.66877, 122.67892), (1.0, 1.0, 1.0))
@@ -117,15 +124,21 @@ class PerceptualNet(nn.Module):
             UnknownNameError: A layer there is not.
         """
         for name in layers:
-            if name not in self.convolutions:
-                raise UnknownNameError("layer", name, self.layers)
+            layer, _ = _at_scale(name)
+            if layer != COLOURS and layer not in self.convolutions:
+                raise UnknownNameError("layer", name, (COLOURS, *self.layers))
 
     def forward(self, pictures: torch.Tensor, layers: Iterable[str]) -> dict[str, torch.Tensor]:
         """Features behind the ReLU of each layer asked for.
 
         Args:
             pictures: ``[N, 3, H, W]``, RGB, 0..1.
-            layers: Of :attr:`layers`, such as ``conv3_3``.
+            layers: Of :attr:`layers`, such as ``conv3_3``, or ``colours``; behind a slash 2, 4 or 8
+                to see the pictures so many times smaller.
+
+        Returns:
+            By the names asked for, ``[N, C, h, w]``; of ``colours`` red, green and blue from -1 to
+            1, and ones.
 
         Raises:
             UnknownNameError: A layer there is not.
@@ -133,8 +146,23 @@ class PerceptualNet(nn.Module):
         """
         wanted = set(layers)
         self.require(wanted)
-        if not wanted:
-            return {}
+        found: dict[str, torch.Tensor] = {}
+        for scale in sorted({_at_scale(name)[1] for name in wanted}):
+            names = {
+                layer: name for name in wanted for layer, at in [_at_scale(name)] if at == scale
+            }
+            seen = functional.avg_pool2d(pictures, scale) if scale > 1 else pictures
+            if COLOURS in names:
+                found[names[COLOURS]] = torch.cat(
+                    [2 * seen - 1, torch.ones_like(seen[:, :1])], dim=1
+                )
+            of_trunk = set(names) - {COLOURS}
+            if of_trunk:
+                features = self._features(seen, of_trunk)
+                found |= {names[layer]: value for layer, value in features.items()}
+        return found
+
+    def _features(self, pictures: torch.Tensor, wanted: set[str]) -> dict[str, torch.Tensor]:
         deepest = max(wanted, key=self.layers.index)
         least = 2 ** (int(deepest[4]) - 1)
         if pictures.dim() != 4 or pictures.shape[1] != 3 or min(pictures.shape[2:]) < least:
@@ -155,6 +183,16 @@ class PerceptualNet(nn.Module):
             if name == deepest:
                 break
         return found
+
+
+def _at_scale(name: str) -> tuple[str, int]:
+    """A layer's own name and how many times smaller it sees pictures."""
+    layer, slash, said = name.partition("/")
+    if not slash:
+        return layer, 1
+    if said not in map(str, _SCALES):
+        raise UnknownNameError("layer", name, [f"{layer}/{scale}" for scale in _SCALES])
+    return layer, int(said)
 
 
 def load_perceptual(path: str | Path) -> PerceptualNet:

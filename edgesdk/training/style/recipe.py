@@ -27,7 +27,8 @@ class StyleRecipe(Settings):
         warmup_steps: Steps in which the rate rises from zero.
         schedule: ``cosine`` (to zero) or ``constant``.
         content_layers: Of the perceptual network, compared with the photograph's.
-        style_layers: Likewise, compared with the painting's.
+        style_layers: Likewise, compared with the painting's; at several sizes, see
+            :mod:`~edgesdk.training.style.perceptual`.
         style_sizes: Shorter sides in pixels at which a painting is looked at; its Gram matrices are
             the mean over them.
         content_weight: Of the photograph's features.
@@ -51,7 +52,10 @@ class StyleRecipe(Settings):
     warmup_steps: int = Field(default=50, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     content_layers: tuple[str, ...] = ("conv3_3",)
-    style_layers: tuple[str, ...] = ("conv1_2", "conv2_2", "conv3_3", "conv4_1")
+    style_layers: tuple[str, ...] = (
+        *("colours/4", "conv1_2", "conv2_2", "conv3_3", "conv4_1"),
+        *("conv2_2/2", "conv3_3/2", "conv4_1/2"),
+    )
     style_sizes: tuple[int, ...] = (256, 384)
     content_weight: float = Field(default=1.0, ge=0)
     tone_weight: float = Field(default=1.0, ge=0)

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from edgesdk.errors import UnknownNameError, UsageError, WeightsError
+from edgesdk.training.style.losses import gram_matrix
 from edgesdk.training.style.perceptual import LAYERS, load_perceptual
 
 Weights = dict[str, torch.Tensor]
@@ -103,10 +104,43 @@ def test_gradients_reach_the_picture_alone(weights: Weights, tmp_path: Path) -> 
     assert pictures.grad is not None and pictures.grad.abs().max() > 0
 
 
+def test_layers_behind_a_slash_see_pictures_made_smaller(weights: Weights, tmp_path: Path) -> None:
+    network = load_perceptual(write_npz(weights, tmp_path / "trunk.npz"))
+    pictures = torch.rand(2, 3, 16, 24)
+    found = network(pictures, ["conv2_1", "conv2_1/2", "conv1_1/2", "conv1_2/4"])
+    halved = pictures.unflatten(2, (8, 2)).unflatten(4, (12, 2)).mean(dim=(3, 5))
+    torch.testing.assert_close(
+        found["conv2_1/2"], network(halved, ["conv2_1"])["conv2_1"], rtol=1e-5, atol=1e-4
+    )
+    torch.testing.assert_close(
+        found["conv1_1/2"], network(halved, ["conv1_1"])["conv1_1"], rtol=1e-5, atol=1e-4
+    )
+    assert found["conv2_1"].shape == (2, 128, 8, 12) and found["conv1_2/4"].shape == (2, 64, 4, 6)
+    assert len(found) == 4
+
+
+def test_colours_are_the_pictures_own(weights: Weights, tmp_path: Path) -> None:
+    network = load_perceptual(write_npz(weights, tmp_path / "trunk.npz"))
+    picture = torch.zeros(1, 3, 4, 4)
+    picture[:, 0] = 1
+    picture[:, 2, :, 2:] = 0.5
+    found = network(picture, ["colours", "colours/4"])
+    assert found["colours"].shape == (1, 4, 4, 4)
+    # Red is 1, green -1, blue -1 on the left and 0 on the right: -0.5 on average.
+    gram = gram_matrix(found["colours"])[0] * 4
+    wanted = [[1, -1, -0.5, 1], [-1, 1, 0.5, -1], [-0.5, 0.5, 0.5, -0.5], [1, -1, -0.5, 1]]
+    torch.testing.assert_close(gram, torch.tensor(wanted))
+    assert found["colours/4"].flatten().tolist() == [1, -1, -0.5, 1]
+
+
 def test_bad_requests_are_refused(weights: Weights, tmp_path: Path) -> None:
     network = load_perceptual(write_npz(weights, tmp_path / "trunk.npz"))
     with pytest.raises(UnknownNameError, match="conv1_2"):
         network(torch.rand(1, 3, 8, 8), ["conv1_3"])
+    with pytest.raises(UnknownNameError, match="did you mean 'conv1_1/"):
+        network(torch.rand(1, 3, 8, 8), ["conv1_1/3"])
+    with pytest.raises(UnknownNameError, match="conv9_1"):
+        network(torch.rand(1, 3, 8, 8), ["conv9_1/2"])
     with pytest.raises(UsageError, match="2 pixels"):
         network(torch.rand(1, 3, 1, 8), ["conv2_1"])
     with pytest.raises(UsageError, match=r"\[N, 3, H, W\]"):

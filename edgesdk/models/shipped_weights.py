@@ -1,0 +1,54 @@
+"""Weights that come inside the package, into the networks they were trained with."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from edgesdk.errors import UsageError, WeightsError
+from edgesdk.models.weight_cards import REINSTALL, shipped_path
+
+__all__ = ["load_shipped"]
+
+
+def load_shipped(model: nn.Module, name: str, part: str = "") -> None:
+    """Load weights of the package into a network, in its own precision.
+
+    Args:
+        model: Of the architecture they were made for.
+        name: Of the file.
+        part: Of the network where one file holds several.
+
+    Raises:
+        UsageError: The network is another one.
+        WeightsError: The file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = shipped_path(name)
+    try:
+        found = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot read {path.name}: {error}", remedy=REINSTALL) from error
+    if part:
+        inside = f"{part}."
+        found = {
+            key.removeprefix(inside): value
+            for key, value in found.items()
+            if key.startswith(inside)
+        }
+    mine = model.state_dict()
+    if {key: value.shape for key, value in found.items()} != {
+        key: value.shape for key, value in mine.items()
+    }:
+        raise UsageError(
+            f"the weights of {name} fit the network they were trained with only",
+            remedy="pass pretrained=False, or leave every other option at its default",
+        )
+    for key, value in found.items():
+        if not torch.isfinite(value).all():
+            raise WeightsError(
+                f"{path.name}: {key} has values that are not finite", remedy=REINSTALL
+            )
+    model.load_state_dict({key: value.to(mine[key].dtype) for key, value in found.items()})

@@ -1,0 +1,143 @@
+"""How far one painting's style is from another's of the same photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgesdk.digest import digest
+from edgesdk.errors import EdgeSdkError, UsageError
+from edgesdk.training.style.losses import gram_matrix
+from edgesdk.training.style.objective import unpainted_distances
+from edgesdk.training.style.perceptual import PerceptualNet, load_perceptual
+from edgesdk.training.style.perceptual_files import find_perceptual
+from edgesdk.training.style.recipe import StyleRecipe
+
+__all__ = ["StyleRuler", "StyleScale", "perceptual_state"]
+
+Picture = NDArray[np.uint8]
+
+#: A larger picture is looked at in this size: strokes are seen, and the network stays bearable.
+_LONGEST_SIDE = 512
+
+
+@dataclass(frozen=True, eq=False)
+class StyleScale:
+    """From a painting, which is 0, to the photograph it was painted from, which is 1.
+
+    A layer that can hardly tell the two apart counts less: see
+    :func:`~edgesdk.training.style.objective.unpainted_distances`.
+
+    Attributes:
+        net: The perceptual network.
+        grams: Gram matrices of the painting by layer, ``[1, C, C]``.
+        distances: By layer, how far the photograph is from it, ``[1]``.
+    """
+
+    net: PerceptualNet
+    grams: Mapping[str, torch.Tensor]
+    distances: Mapping[str, torch.Tensor]
+
+    @torch.no_grad()
+    def change(self, painted: Picture) -> float | None:
+        """Squared distance of Gram matrices from the painting's, in the photograph's; mean over
+        layers.
+
+        Args:
+            painted: uint8, H x W x 3, RGB, of the photograph's size.
+
+        Returns:
+            0 for the painting itself; None where no layer tells it from anything.
+        """
+        seen = self.net(_tensor(painted), self.grams)
+        shares = [
+            float((gram_matrix(seen[layer]) - gram).square().sum() / self.distances[layer])
+            for layer, gram in self.grams.items()
+            if float(self.distances[layer]) > 0
+        ]
+        return sum(shares) / len(shares) if shares else None
+
+
+class StyleRuler:
+    """Measures changes of style with a perceptual network.
+
+    Args:
+        net: The network.
+        source: Where its weights come from, in words.
+
+    Raises:
+        UsageError: It has none of the layers that stylizers are trained with.
+    """
+
+    def __init__(self, net: PerceptualNet, source: str) -> None:
+        self._net = net
+        self.layers = tuple(name for name in StyleRecipe().style_layers if name in net.layers)
+        if not self.layers:
+            raise UsageError(f"{source} has no layer that styles are compared in")
+        self._source = source
+
+    @classmethod
+    def find(cls) -> StyleRuler:
+        """A ruler with the perceptual network of this machine.
+
+        Raises:
+            MissingBackendError: There is none, or the package that reads it is not installed.
+            WeightsError: Its file is missing, damaged or of something else.
+            UsageError: It ends too early, or its file has a suffix that belongs to none.
+        """
+        path = find_perceptual()
+        try:
+            return cls(load_perceptual(path), path.name)
+        except EdgeSdkError as error:
+            # It will be told in a bundle, where nobody knows the folders of this machine.
+            error.message = error.message.replace(str(path), path.name)
+            raise
+
+    @property
+    def description(self) -> str:
+        """Network and layers in words."""
+        return f"VGG16 in {self._source}, {', '.join(self.layers)}"
+
+    def identity(self) -> str:
+        """Changes with everything that decides a figure."""
+        return f"{self._net.identity()} {' '.join(self.layers)} {_LONGEST_SIDE}"
+
+    @torch.no_grad()
+    def scale(self, photograph: Picture, painting: Picture) -> StyleScale:
+        """The scale between a painting and its photograph.
+
+        Args:
+            photograph: uint8, H x W x 3, RGB.
+            painting: Likewise, of the same size.
+
+        Raises:
+            UsageError: They are too small for the deepest layer.
+        """
+        seen = self._net(_tensor(painting), self.layers)
+        grams = {layer: gram_matrix(seen[layer]) for layer in self.layers}
+        return StyleScale(
+            self._net, grams, unpainted_distances(self._net, _tensor(photograph), grams)
+        )
+
+
+def perceptual_state() -> str:
+    """Digest of this machine's perceptual network, or the reason why there is none."""
+    try:
+        return digest(find_perceptual())
+    except EdgeSdkError as error:
+        return error.message
+
+
+def _tensor(picture: Picture) -> torch.Tensor:
+    height, width = picture.shape[:2]
+    scale = _LONGEST_SIDE / max(height, width)
+    if scale < 1:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        picture = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+    planes = np.ascontiguousarray(picture.transpose(2, 0, 1)[None])
+    return torch.from_numpy(planes).float() / 255

@@ -1,0 +1,139 @@
+"""Going on with a trained stylizer: all of its weights learn further, in the same styles."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgesdk.errors import DataError, UsageError
+from edgesdk.model_file import read_model_file
+from edgesdk.models.any_style import AnyStyleNet
+from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
+
+__all__ = ["body_taken_over", "read_stylizer", "started_from", "weights_digest"]
+
+#: Options that make no other network.
+_FREE = ("pretrained", "style_names", "styles")
+
+
+def read_stylizer(path: Path) -> MultiStyleNet:
+    """Read a trained network of styles.
+
+    Args:
+        path: ``NAME.edgemodel``.
+
+    Raises:
+        DataError: It holds another network.
+        EdgeSdkError: See :func:`edgesdk.model_file.read_model_file`.
+    """
+    model = read_model_file(path).model
+    if not isinstance(model, MultiStyleNet):
+        raise DataError(
+            f"{path} is no network of styles", remedy="name one that `edgesdk train style` made"
+        )
+    return model
+
+
+def started_from(path: Path, fresh: MultiStyleNet) -> MultiStyleNet:
+    """A trained network in place of a fresh one.
+
+    Args:
+        path: ``NAME.edgemodel`` of a network of the same styles, in the same order, and widths.
+        fresh: The one that would be trained otherwise.
+
+    Returns:
+        The trained one; every weight can learn.
+
+    Raises:
+        UsageError: It has other styles or widths; says which.
+        EdgeSdkError: See :func:`read_stylizer`.
+    """
+    trained = read_stylizer(path)
+    odd = _differences(trained.config, fresh.config)
+    if odd:
+        raise UsageError(
+            f"a training cannot start from {path.name}: {'; '.join(odd)}",
+            remedy="give the paintings it was trained on, under the same file names, or add others "
+            "to it with --from",
+        )
+    return trained
+
+
+@torch.no_grad()
+def body_taken_over(path: Path, painter: AnyStyleNet, seed: int) -> None:
+    """Give a network of any style what one of many styles has learnt.
+
+    The convolutions are the same. The first of the codes that styles are mixtures of become the
+    trained styles, the others random combinations of them, so that training begins with codes that
+    paint and differ.
+
+    Args:
+        path: ``NAME.edgemodel`` of a network of many styles, of the same widths.
+        painter: Changed in place.
+        seed: Of the combinations.
+
+    Raises:
+        UsageError: It has other widths, or more styles than there are codes; says which.
+        EdgeSdkError: See :func:`read_stylizer`.
+    """
+    trained, fresh = read_stylizer(path), painter.painter
+    odd = _other_widths(trained.config, fresh.config)
+    count, codes = trained.config["styles"], fresh.config["styles"]
+    if count > codes:
+        odd.append(f"it has {count} styles and there are {codes} codes")
+    if odd:
+        raise UsageError(
+            f"a training cannot start from {path.name}: {'; '.join(odd)}",
+            remedy="give a network of the default widths, with at most as many styles as codes",
+        )
+    generator = torch.Generator().manual_seed(seed)
+    shares = torch.randn(codes - count, count, generator=generator)
+    # Differences from the mean style: every combination is then as far from it as a style is.
+    shares = shares - shares.mean(dim=1, keepdim=True) + 1 / count
+    shares = torch.cat([torch.eye(count), shares])
+    state = trained.state_dict()
+    for name, module in trained.named_modules():
+        if isinstance(module, StyleNorm):
+            for part in ("scale", "shift"):
+                key = f"{name}.{part}.weight"
+                state[key] = torch.einsum("ws,cs->wc", state[key][:, :, 0, 0], shares)[
+                    :, :, None, None
+                ]
+    fresh.load_state_dict(state)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A digest of a network's weights by name: other weights have another."""
+    found = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        found.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    odd = []
+    if there["styles"] != here["styles"]:
+        odd.append(f"it has {there['styles']} styles and there are {here['styles']} paintings")
+    elif there["style_names"] is None:
+        odd.append("its styles have no names")
+    else:
+        pairs = list(zip(there["style_names"], here["style_names"], strict=True))
+        others = [pair for pair in pairs if pair[0] != pair[1]]
+        if others:
+            (old, new), place = others[0], pairs.index(others[0])
+            more = f", and {len(others) - 1} more differ" if len(others) > 1 else ""
+            odd.append(f"its style {place} is {old!r} and the painting is {new!r}{more}")
+    return odd + _other_widths(there, here)
+
+
+def _other_widths(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    return [
+        f"{key} are {there.get(key)} there and {here.get(key)} here"
+        for key in sorted({*there, *here} - set(_FREE))
+        if there.get(key) != here.get(key)
+    ]

@@ -1,0 +1,192 @@
+"""What every training of style needs besides its network: pictures, a judge, goals and a place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgesdk.training.accelerating import new_accelerator
+from edgesdk.training.style.history import StyleHistory
+from edgesdk.training.style.lessons import Lessons, first_crops
+from edgesdk.training.style.loop import Watched, fit_style
+from edgesdk.training.style.objective import StyleGoals, StyleObjective, unpainted_distances
+from edgesdk.training.style.paintings import Painting, gram_targets, read_paintings
+from edgesdk.training.style.perceptual import load_perceptual
+from edgesdk.training.style.perceptual_files import find_perceptual
+from edgesdk.training.style.photographs import Photographs
+from edgesdk.training.style.previews import Previews
+from edgesdk.training.style.recipe import StyleRecipe
+
+__all__ = ["Studio", "StyleTraining", "StylesToLearn"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleTraining:
+    """What is told of every training of style.
+
+    Attributes:
+        history: Row by row.
+        skipped: Why a photograph or painting was left out, by file.
+        photographs: How many there were.
+        perceptual: File of the perceptual network.
+        processes: How many trained it.
+        device: Where, such as ``cpu``.
+        is_main: Whether this is the process that writes and speaks.
+    """
+
+    history: StyleHistory
+    skipped: dict[str, str] = field(default_factory=dict)
+    photographs: int = 0
+    perceptual: str = ""
+    processes: int = 1
+    device: str = "cpu"
+    is_main: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it that matters to others, as JSON values."""
+        return {
+            "history": self.history.to_dict(),
+            "skipped": self.skipped,
+            "photographs": self.photographs,
+            "perceptual": self.perceptual,
+            "processes": self.processes,
+            "device": self.device,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class StylesToLearn:
+    """The styles of a training.
+
+    Attributes:
+        shown: A painting or a part of one for each style; its Gram matrices are the goal.
+        sizes: Shorter sides in pixels at which each is looked at.
+        conditions: What tells the network each style, ``[S, ...]``.
+        a_painting: How many styles in a row are of one painting; previews show the first of them.
+    """
+
+    shown: Sequence[Painting]
+    sizes: Sequence[int]
+    conditions: torch.Tensor
+    a_painting: int = 1
+
+
+class Studio:
+    """Photographs, paintings and the perceptual network that judges, for a network to be trained.
+
+    Args:
+        content: Folder of photographs.
+        styles: Folder of paintings.
+        recipe: How to train.
+        perceptual: File of the perceptual network; None looks for one.
+        called: What a painting is called when it is said how many there are.
+        say: Called with a line of what is being done.
+
+    Attributes:
+        paintings: That were read.
+
+    Raises:
+        EdgeSdkError: See :class:`~edgesdk.training.style.photographs.Photographs`,
+            :func:`~edgesdk.training.style.paintings.read_paintings` and
+            :func:`~edgesdk.training.style.perceptual.load_perceptual`.
+    """
+
+    def __init__(
+        self,
+        content: Path,
+        styles: Path,
+        recipe: StyleRecipe,
+        *,
+        perceptual: Path | None = None,
+        called: str = "paintings",
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._recipe = recipe
+        self.paintings = read_paintings(styles)
+        self._photographs = Photographs(content, recipe.crop)
+        self._file = perceptual or find_perceptual()
+        say(
+            f"{len(self._photographs)} photographs, {len(self.paintings.names)} {called}, "
+            f"judged by {self._file.name}"
+        )
+        self._judge = load_perceptual(self._file)
+        self._objective = StyleObjective(self._judge, recipe)
+
+    def train(
+        self,
+        model: nn.Module,
+        styles: StylesToLearn,
+        network: Mapping[str, Any],
+        *,
+        more_identity: Mapping[str, Any] | None = None,
+        previews: Path | None = None,
+        watched: Watched | None = None,
+        resume: bool = True,
+    ) -> StyleTraining:
+        """Train a network in place; it ends on the device of the training.
+
+        Args:
+            model: Maps photographs ``[N, 3, H, W]`` (0..1) and conditions ``[N, ...]`` to painted
+                ones.
+            styles: To be learnt.
+            network: Its configuration.
+            more_identity: What identifies the run besides network, pictures and judge.
+            previews: Folder of sheets of what is painted meanwhile, one at the end at least.
+            watched: See :func:`~edgesdk.training.style.loop.fit_style`; its ``preview`` is set
+                here.
+            resume: Whether to go on from a checkpoint.
+
+        Raises:
+            EdgeSdkError: See :func:`~edgesdk.training.style.loop.fit_style`.
+        """
+        accelerator = new_accelerator()
+        device, recipe = accelerator.device, self._recipe
+        self._judge.to(device)
+        model.to(device)
+        grams = gram_targets(self._judge, styles.shown, recipe.style_layers, styles.sizes)
+        crops = first_crops(self._photographs, recipe).to(device)
+        goals = StyleGoals(grams, unpainted_distances(self._judge, crops, grams))
+        conditions = styles.conditions.to(device)
+        watched = watched or Watched()
+        if previews is not None and accelerator.is_main_process:
+            watched.preview = Previews(
+                previews,
+                model,
+                self._photographs,
+                self.paintings.paintings,
+                conditions[:: styles.a_painting],
+            ).write
+        history = fit_style(
+            model,
+            Lessons(self._photographs, conditions, goals, recipe),
+            self._objective,
+            recipe,
+            watched,
+            identity=self._identity(network, more_identity or {}),
+            resume=resume,
+            accelerator=accelerator,
+        )
+        skipped = {**self.paintings.skipped, **self._photographs.skipped}
+        return StyleTraining(
+            history=history,
+            skipped={str(path): why for path, why in skipped.items()},
+            photographs=len(self._photographs),
+            perceptual=self._file.name,
+            processes=accelerator.num_processes,
+            device=str(device),
+            is_main=accelerator.is_main_process,
+        )
+
+    def _identity(self, network: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "network": dict(network),
+            "photographs": self._photographs.identity(),
+            "paintings": self.paintings.identity(),
+            **more,
+            "perceptual": self._judge.identity(),
+        }

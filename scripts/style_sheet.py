@@ -1,0 +1,85 @@
+"""Draw the sheet of the shipped styles, ``docs/styles.jpg``, from photographs never trained on.
+
+    python scripts/style_sheet.py --data DIR
+
+``DIR`` holds ``photos`` and ``paintings``, as for scripts/train_shipped_styles.py. Every photograph
+is painted with its longer side at 512 pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from edgesdk import models
+from edgesdk.models.weight_cards import shipped_card
+from edgesdk.picture_files import pictures_below, read_picture
+from edgesdk.picture_sheet import PictureSheet
+
+LONGEST = 512
+HELD_PHOTOGRAPHS = 11
+SHOWN = 184
+#: Of the photographs held apart, those with something to see at this size.
+CHOSEN = (2, 5, 11, 17)
+
+
+def photograph(path: Path) -> np.ndarray:
+    """The photograph at its size, sides cut to 8s."""
+    picture = read_picture(path, backdrop="white")
+    scale = LONGEST / max(picture.size)
+    size = tuple(max(16, round(side * scale) // 8 * 8) for side in picture.size)
+    return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
+
+
+def painted(network: Any, pixels: np.ndarray, style: int) -> np.ndarray:
+    """The photograph in a style."""
+    shares = torch.zeros(1, len(network.style_names), 1, 1)
+    shares[0, style] = 1
+    picture = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        found = network(picture, shares)[0].permute(1, 2, 0)
+    return np.asarray((255 * found).round().to(torch.uint8))
+
+
+def square(pixels: np.ndarray) -> np.ndarray:
+    """The middle."""
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[top : top + side, left : left + side]
+
+
+def main() -> None:
+    """Paint and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/styles.jpg"))
+    parser.add_argument("--photographs", type=int, nargs="+", default=CHOSEN)
+    given = parser.parse_args()
+    held = pictures_below(given.data / "photos")[::HELD_PHOTOGRAPHS]
+    shown = [photograph(held[place]) for place in given.photographs]
+    network: Any = models.create("multi_style")
+    styles = shipped_card("multi_style")["styles"]
+    # Two styles a row.
+    columns = ["", *[""] * len(shown)] * 2
+    sheet = PictureSheet(columns, width=SHOWN)
+    sheet.add_row([None, *map(square, shown)] * 2, "photographs never trained on")
+    for left in range(0, len(styles), 2):
+        row: list[np.ndarray | None] = []
+        for style in range(left, min(left + 2, len(styles))):
+            original = read_picture(given.data / "paintings" / styles[style]["file"])
+            row += [square(np.asarray(original))]
+            row += [square(painted(network, pixels, style)) for pixels in shown]
+        row += [None] * (len(columns) - len(row))
+        names = [style["name"] for style in styles[left : left + 2]]
+        sheet.add_row(row, " and ".join(names))
+    sheet.save(given.output)
+
+
+if __name__ == "__main__":
+    main()
