@@ -97,6 +97,8 @@ _SYMBOLIC_CALL = re.compile(
     r"|StrictGreaterThan|StrictLessThan|Symbol|ToFloat|TruncToFloat|TruncToInt|Tuple|Unequality"
     r"|Where|ceiling|floor"
 )
+#: How Max, Min, Abs and ToFloat are written in guards, which are Python and no sympy.
+_GUARD_CALLS = frozenset({"abs", "float", "max", "min"})
 _POWERS = frozenset({"FloatPow", "LShift", "Pow", "PowByNatural"})
 _GUARD_METHODS = frozenset({"size", "storage_offset", "stride", "dim", "numel"})
 _GUARD_ATTRIBUTES = frozenset({"device", "dtype", "ndim", "requires_grad", "shape"})
@@ -320,8 +322,10 @@ def _check_guard(text: str) -> None:
         elif isinstance(node, ast.Call):
             if not isinstance(node.func, ast.Attribute | ast.Name) or node.keywords:
                 raise _refuse(what, text)
-            if isinstance(node.func, ast.Name) and not _SYMBOLIC_CALL.fullmatch(node.func.id):
-                raise _refuse(what, text)
+            if isinstance(node.func, ast.Name):
+                name = node.func.id
+                if name not in _GUARD_CALLS and not _SYMBOLIC_CALL.fullmatch(name):
+                    raise _refuse(what, text)
         elif isinstance(node, ast.Constant):
             plain = isinstance(node.value, str) and _PLAIN.fullmatch(node.value)
             if not (plain or node.value is None or _plain_number(node.value)):

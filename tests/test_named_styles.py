@@ -40,6 +40,7 @@ def tiny(**options: Any) -> MultiStyleNet:
         encoder_widths=[4, 4, 8],
         expanded_widths=[8],
         decoder_widths=[4, 4, 4],
+        pretrained=False,
         **options,
     )
     assert isinstance(net, MultiStyleNet)

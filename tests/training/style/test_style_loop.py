@@ -179,7 +179,7 @@ def test_an_added_style_leaves_the_others_as_they_are(
 def test_adding_refuses_what_it_cannot_add_to(
     studio: Studio, short: StyleRecipe, tmp_path: Path
 ) -> None:
-    net = models.create("multi_style", styles=2, style_names=["a", "b"], **SMALL)
+    net = models.create("multi_style", styles=2, style_names=["a", "b"], pretrained=False, **SMALL)
     assert isinstance(net, MultiStyleNet)
     with pytest.raises(UsageError, match="the style 'b' already"):
         with_more_styles(net, ["c", "b"])
