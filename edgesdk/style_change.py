@@ -76,6 +76,7 @@ class StyleRuler:
 
     def __init__(self, net: PerceptualNet, source: str) -> None:
         self._net = net
+        # At whole size: halved pictures and palettes tell training more than they tell of damage.
         self.layers = tuple(name for name in StyleRecipe().style_layers if name in net.layers)
         if not self.layers:
             raise UsageError(f"{source} has no layer that styles are compared in")

@@ -277,6 +277,8 @@ def test_sizes_that_are_code(text: str, honest: Path, tmp_path: Path) -> None:
         "L['x'].tofile(TRAP)",
         "math.__loader__",
         "print(1)",
+        "max(1, key=__import__('os').mkdir)",
+        "max([TRAP], key=L['x'])",
         "L['x\\'] + __import__(\\'os\\')'] == 1",
         "(yield)",
     ],
@@ -288,6 +290,21 @@ def test_guards_that_are_code(text: str, honest: Path, tmp_path: Path) -> None:
         content["guards_code"] = [text.replace("TRAP", repr(str(trap)))]
 
     assert_refused(changed_json(honest, tmp_path, MODEL, change), trap)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "max(1, L['x'].size()[0]//4) < L['x'].size()[0]",
+        "min(2, abs(L['x'].size()[0])) == 2",
+        "float(L['x'].size()[0]) > 1.5",
+    ],
+)
+def test_guards_as_an_exporter_writes_them(text: str, honest: Path, tmp_path: Path) -> None:
+    def change(content: Any) -> None:
+        content["guards_code"] = [text]
+
+    check_program_file(changed_json(honest, tmp_path, MODEL, change))
 
 
 @pytest.mark.parametrize("name", ["x): pass\nimport os", "x=__import__('os')", "a b", "x'"])

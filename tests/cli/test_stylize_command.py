@@ -27,6 +27,7 @@ av = pytest.importorskip("av")
 pytestmark = pytest.mark.usefixtures("native_library")
 
 Run = Callable[..., int]
+Painted = Callable[..., tuple[int, Path]]
 MakeClip = Callable[..., Path]
 
 #: What a terminal gives a command, whatever the tests were started with.
@@ -133,6 +134,14 @@ def shares_onnx(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def painted_by_shares(here: Run, shares_onnx: Path, pictures: Path, tmp_path: Path) -> Painted:
+    """Paints the pictures with it; gives the exit code and the folder."""
+    painted = tmp_path / "painted"
+    command = ("stylize", str(pictures), "-o", str(painted), "--onnx", str(shares_onnx))
+    return lambda *choice: (here(*command, *choice), painted)
+
+
 @pytest.mark.parametrize(
     ("choice", "colour", "remarks"),
     [
@@ -150,15 +159,10 @@ def test_styles_of_an_onnx_file_are_chosen_by_number(
     choice: tuple[str, ...],
     colour: tuple[int, int, int],
     remarks: list[str],
-    here: Run,
-    shares_onnx: Path,
-    pictures: Path,
-    tmp_path: Path,
+    painted_by_shares: Painted,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    painted = tmp_path / "painted"
-    arguments = ("stylize", str(pictures), "-o", str(painted), "--onnx", str(shares_onnx))
-    ran = here(*arguments, *choice, "--json")
+    ran, painted = painted_by_shares(*choice, "--json")
     ended = capsys.readouterr()
     assert ran == 0, ended.err
     assert json.loads(ended.out)["remarks"] == remarks
@@ -179,15 +183,11 @@ def test_styles_of_an_onnx_file_are_chosen_by_number(
 def test_styles_an_onnx_file_does_not_have(
     choice: tuple[str, ...],
     told: str,
-    here: Run,
-    shares_onnx: Path,
-    pictures: Path,
-    tmp_path: Path,
+    painted_by_shares: Painted,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    painted = tmp_path / "painted"
-    arguments = ("stylize", str(pictures), "-o", str(painted), "--onnx", str(shares_onnx))
-    assert here(*arguments, *choice) == 2
+    ran, painted = painted_by_shares(*choice)
+    assert ran == 2
     assert told in capsys.readouterr().err and not painted.exists()
 
 

@@ -82,6 +82,19 @@ def test_ended_anywhere_it_goes_on_to_the_same_bits(
     assert again.history.resumed_at == 12 and bits(again.model) == bits(whole.model)
 
 
+def test_it_ends_at_the_step_it_is_told_wherever_it_began(
+    studio: Studio, short: StyleRecipe, tmp_path: Path
+) -> None:
+    studio.train(short, watched=Watched(checkpoint=tmp_path, stop_after_steps=3))
+    part = studio.train(short, watched=Watched(checkpoint=tmp_path, stop_at_step=7))
+    assert (part.history.resumed_at, part.history.steps) == (3, 7) and not part.history.finished
+    there = studio.train(short, watched=Watched(checkpoint=tmp_path, stop_at_step=7))
+    assert there.history.resumed_at == there.history.steps == 7
+    assert bits(there.model) == bits(part.model)
+    beyond = studio.train(short, watched=Watched(checkpoint=tmp_path, stop_at_step=99))
+    assert beyond.history.finished and beyond.history.steps == 12
+
+
 def test_a_checkpoint_of_another_run_is_refused(
     studio: Studio, short: StyleRecipe, tmp_path: Path
 ) -> None:
@@ -112,7 +125,9 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(
     kept = read_run(tmp_path, CHECKPOINT_VERSION, ())
     assert kept is not None
     tensors, description = kept
-    at = int(re.search(r"at step (\d+)", caught.value.message)[1])  # type: ignore[index]
+    told = re.search(r"at step (\d+)", caught.value.message)
+    assert told is not None
+    at = int(told[1])
     assert description["position"]["step"] == at > 0
     assert all(torch.isfinite(value).all() for value in tensors.values())
 
