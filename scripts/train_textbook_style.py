@@ -1,0 +1,101 @@
+"""Train a network on one painting: the reference that the shipped styles are measured against.
+
+    python scripts/train_textbook_style.py --data DIR --work DIR --style starry-night --steps 1000
+    python benchmarks/style_quality.py --data DIR --johnson DIR/johnson.edgemodel starry-night
+
+The network is the textbook one (``johnson``), or with ``--network multi_style`` the small one with
+a single style, which tells what its size costs when both take as many steps. Photographs, paintings
+and losses are those of scripts/train_shipped_styles.py, whose settings ``--recipe`` takes. The
+command goes on where it was ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+from train_shipped_styles import STYLES, prepared, told
+
+from edgesdk import models
+from edgesdk.model_file import save_model
+from edgesdk.training.style.loop import Watched
+from edgesdk.training.style.recipe import StyleRecipe
+from edgesdk.training.style.studio import Studio, StylesToLearn
+
+
+class Between(nn.Module):
+    """A textbook network, which takes and gives 0..255, as the training feeds it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, photographs: torch.Tensor, _style: torch.Tensor) -> torch.Tensor:
+        """Paint ``[N, 3, H, W]``, 0..1."""
+        painted: torch.Tensor = self.network(255 * photographs) / 255
+        return painted
+
+
+def fresh(name: str) -> tuple[nn.Module, nn.Module]:
+    """A network to train and what the training calls."""
+    if name == "multi_style":
+        network: nn.Module = models.create(name, styles=1, style_names=["one"], pretrained=False)
+        return network, network
+    network = models.create("johnson")
+    *_, last = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    # It begins with grey instead of black: its first hundreds of steps would go into that.
+    nn.init.constant_(last.bias, 127.5)
+    return network, Between(network)
+
+
+def main() -> None:
+    """Prepare, train, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [style.name for style in STYLES]
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--style", choices=names, required=True)
+    parser.add_argument("--network", choices=("johnson", "multi_style"), default="johnson")
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--recipe", type=json.loads, default={}, help="settings as JSON")
+    parser.add_argument("--perceptual", type=Path, help="VGG16's weights; else looked for")
+    parser.add_argument("--threads", type=int, default=0)
+    given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    recipe = StyleRecipe(**{**given.recipe, "steps": given.steps})
+    torch.manual_seed(recipe.seed)
+    photographs, paintings = prepared(given.data, given.work, any_style=False)
+    for path in paintings.iterdir():
+        if path.stem.partition(" ")[2] != given.style:
+            path.unlink()
+    studio = Studio(photographs, paintings, recipe, perceptual=given.perceptual, say=print)
+    network, called = fresh(given.network)
+    training = studio.train(
+        called,
+        StylesToLearn(
+            shown=studio.paintings.paintings,
+            sizes=recipe.style_sizes,
+            conditions=torch.ones(1, 1, 1, 1),
+        ),
+        {"name": given.network},
+        previews=given.work / "sheets",
+        watched=Watched(
+            checkpoint=given.work / "run",
+            checkpoint_every_seconds=120,
+            preview_every_steps=250,
+            progress=told,
+        ),
+    )
+    output = given.work / f"{given.network}.edgemodel"
+    save_model(network.cpu().eval(), given.network, output, overwrite=True)
+    print(f"{output}: {training.history.steps} steps, {training.history.records[-1].losses}")
+
+
+if __name__ == "__main__":
+    main()
