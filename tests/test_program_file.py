@@ -99,6 +99,21 @@ def test_an_honest_program_loads(honest: Path, program: torch.export.ExportedPro
     torch.testing.assert_close(loaded["flat"], program.module()(x)["flat"])
 
 
+def test_sizes_that_are_multiples_can_be_decomposed(tmp_path: Path) -> None:
+    height = 8 * torch.export.Dim("eighth", min=2, max=16)
+    pool = torch.nn.AvgPool2d(8).eval()
+    torch.export.save(
+        torch.export.export(pool, (torch.ones(1, 1, 24, 32),), dynamic_shapes=({2: height},)),
+        tmp_path / "steps.pt2",
+    )
+    # As torch reads the file itself, this fails in its own passes.
+    program = load_program(tmp_path / "steps.pt2").run_decompositions()
+    x = torch.randn(1, 1, 40, 32)
+    torch.testing.assert_close(program.module()(x), pool(x))
+    with pytest.raises(AssertionError, match="128"):
+        program.module()(torch.randn(1, 1, 136, 32))
+
+
 def test_pickled_sample_inputs(honest: Path, tmp_path: Path) -> None:
     trap = tmp_path / "trap"
     for legacy in (True, False):

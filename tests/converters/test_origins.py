@@ -228,6 +228,17 @@ def test_the_users_own_traceback_in_a_message(program: torch.export.ExportedProg
     assert conversion_error(program, "litert", RuntimeError(torch_only)).where is None
 
 
+def test_the_first_cause_is_named(program: torch.export.ExportedProgram) -> None:
+    outer = RuntimeError("failed. \x1b[96mThis is step 2/3\x1b[0m of it\nNext steps: ask")
+    middle = KeyError("between")
+    middle.__context__ = AssertionError("expected sympy.Symbol")
+    outer.__cause__ = middle
+    assert conversion_error(program, "onnx", outer).message == (
+        "onnx's converter failed with RuntimeError: failed. This is step 2/3 of it, "
+        "from AssertionError: expected sympy.Symbol"
+    )
+
+
 def test_a_message_is_cut_to_its_first_line(program: torch.export.ExportedProgram) -> None:
     error = conversion_error(program, "onnx", RuntimeError("\n  " + "x" * 900 + "\nsecond"))
     assert error.message == "onnx's converter failed with RuntimeError: " + "x" * 500
