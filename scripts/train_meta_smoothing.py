@@ -132,6 +132,7 @@ def main() -> None:
     }
     if options.start is not None:
         painted_by["started_from_sha256"] = hashlib.sha256(options.start.read_bytes()).hexdigest()
+    before = options.start.with_suffix(".json") if options.start is not None else None
     history = fit_smoothing(
         model,
         photographs,
@@ -158,6 +159,8 @@ def main() -> None:
         "torch": torch.__version__,
         "last": dataclasses.asdict(history.records[-1]),
     }
+    if before is not None and before.is_file():
+        record["started_from"] = json.loads(before.read_text(encoding="utf-8"))
     path = options.output.with_suffix(".json")
     write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())
     print(f"{options.output}: {len(content)} bytes; {path}")
