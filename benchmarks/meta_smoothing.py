@@ -24,7 +24,6 @@ import sys
 import time
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from PIL import Image
 
 from edgesdk import models, runtime
 from edgesdk.picture_files import pictures_below, read_picture
-from edgesdk.training.style.paintings import as_tensor
+from edgesdk.training.style.network_painter import network_painter
 from edgesdk.video import KeyFrameSmoother, VideoCore, colour_painter, session_painter
 from edgesdk.video.frames import Painter
 
@@ -76,15 +75,11 @@ def shipped_painters() -> dict[str, list[Painter]]:
     """Some styles of the network that comes with the package."""
     network: Any = models.create("multi_style")
     network.eval()
-    shares = torch.eye(len(network.style_names))[:, :, None, None]
-
-    def paint(style: int, picture: Picture) -> Picture:
-        with torch.no_grad():
-            painted = network(as_tensor(picture), shares[style : style + 1])
-        pixels: Picture = (255 * painted[0].permute(1, 2, 0)).round().to(torch.uint8).numpy()
-        return pixels
-
-    return {f"shipped, {network.style_names[n]}": [partial(paint, n)] for n in SHIPPED_STYLES}
+    shares = torch.eye(len(network.style_names))
+    return {
+        f"shipped, {network.style_names[n]}": [network_painter(network, shares[n])]
+        for n in SHIPPED_STYLES
+    }
 
 
 def painters(options: argparse.Namespace) -> dict[str, list[Painter]]:

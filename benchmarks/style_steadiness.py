@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,10 @@ from PIL import Image
 
 from edgesdk import models
 from edgesdk.model_file import load_model
+from edgesdk.training.style.network_painter import network_painter
 from edgesdk.video.metrics import WarpError
 from edgesdk.video.painting_ahead import painter_size
 
-Painter = Callable[[np.ndarray], np.ndarray]
 COLUMNS = ("input", "with", "without")
 CLAIM = 0.6
 
@@ -46,23 +46,11 @@ def frames_of(path: Path, longest: int, count: int | None) -> Iterator[np.ndarra
             yield np.array(image.resize((width, height), Image.Resampling.BOX))
 
 
-def painter(network: Any, style: int) -> Painter:
-    """Paints frames in a style."""
-    shares = torch.zeros(1, network.config["styles"], 1, 1)
-    shares[0, style] = 1
-
-    def paint(frame: np.ndarray) -> np.ndarray:
-        picture = torch.from_numpy(frame).permute(2, 0, 1)[None] / 255
-        with torch.no_grad():
-            painted = network(picture, shares)[0].permute(1, 2, 0)
-        return np.asarray((255 * painted).round().to(torch.uint8))
-
-    return paint
-
-
 def measure(clip: Path, networks: list[Any], style: int, given: argparse.Namespace) -> list[float]:
     """Mean squared warp errors of the clip itself and of what each network makes of it."""
-    painters = [painter(network, style) for network in networks]
+    painters = [
+        network_painter(network, torch.eye(network.config["styles"])[style]) for network in networks
+    ]
     meter: WarpError | None = None
     for frame in frames_of(clip, given.longest, given.frames):
         if meter is None:

@@ -20,6 +20,7 @@ from edgesdk import models
 from edgesdk.models.weight_cards import shipped_card
 from edgesdk.picture_files import pictures_below, read_picture
 from edgesdk.picture_sheet import PictureSheet
+from edgesdk.training.style.network_painter import network_painter
 
 LONGEST = 512
 HELD_PHOTOGRAPHS = 11
@@ -34,16 +35,6 @@ def photograph(path: Path) -> np.ndarray:
     scale = LONGEST / max(picture.size)
     size = tuple(max(16, round(side * scale) // 8 * 8) for side in picture.size)
     return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
-
-
-def painted(network: Any, pixels: np.ndarray, style: int) -> np.ndarray:
-    """The photograph in a style."""
-    shares = torch.zeros(1, len(network.style_names), 1, 1)
-    shares[0, style] = 1
-    picture = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None] / 255
-    with torch.no_grad():
-        found = network(picture, shares)[0].permute(1, 2, 0)
-    return np.asarray((255 * found).round().to(torch.uint8))
 
 
 def square(pixels: np.ndarray) -> np.ndarray:
@@ -74,7 +65,8 @@ def main() -> None:
         for style in range(left, min(left + 2, len(styles))):
             original = read_picture(given.data / "paintings" / styles[style]["file"])
             row += [square(np.asarray(original))]
-            row += [square(painted(network, pixels, style)) for pixels in shown]
+            paint = network_painter(network, torch.eye(len(styles))[style])
+            row += [square(paint(pixels)) for pixels in shown]
         row += [None] * (len(columns) - len(row))
         names = [style["name"] for style in styles[left : left + 2]]
         sheet.add_row(row, " and ".join(names))

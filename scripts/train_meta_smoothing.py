@@ -16,7 +16,6 @@ import argparse
 import dataclasses
 import hashlib
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from edgesdk.models.weight_cards import shipped_path
 from edgesdk.picture_files import pictures_below
 from edgesdk.storage import write_atomically
 from edgesdk.training.style.history import StyleProgress
-from edgesdk.training.style.paintings import as_tensor
+from edgesdk.training.style.network_painter import network_painter
 from edgesdk.training.style.photographs import Photographs
 from edgesdk.training.style.smoothing import fit_smoothing
 from edgesdk.training.style.smoothing_recipe import SmoothingRecipe
@@ -67,17 +66,7 @@ def shipped_painters(blends: int, seed: int) -> list[Painter]:
         share = float(random.uniform(0.3, 0.7))
         shares.append(share * torch.eye(count)[first] + (1 - share) * torch.eye(count)[second])
 
-    def paint(style: torch.Tensor, picture: np.ndarray) -> np.ndarray:
-        height, width = picture.shape[:2]
-        # The network takes multiples of 8; what is added repeats the border and is cut off again.
-        below, right = -height % 8, -width % 8
-        padded = np.pad(picture, ((0, below), (0, right), (0, 0)), mode="edge")
-        with torch.no_grad():
-            painted = network(as_tensor(padded), style[None, :, None, None])[0]
-        pixels = (255 * painted[:, :height, :width].permute(1, 2, 0)).round().to(torch.uint8)
-        return np.ascontiguousarray(pixels.numpy())
-
-    return [partial(paint, style) for style in shares]
+    return [network_painter(network, style) for style in shares]
 
 
 def colour_painters(folder: Path, count: int) -> list[Painter]:
