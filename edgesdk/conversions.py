@@ -24,6 +24,7 @@ from edgesdk.preparing import Prepared, Variant
 from edgesdk.program import program_digest
 from edgesdk.spec import TensorSpec
 from edgesdk.storage import storage_errors
+from quant.own_moments import spare_own_moments
 from quant.spec import QuantSpec
 from quant.support import require_support
 
@@ -185,6 +186,8 @@ class ConversionJob:
                 require_support(self.qualified, self.spec)
             self.target.require()
             captured = prepared.capture(self.needs)
+            if self.spec is not None:
+                self.spec = spare_own_moments(self.spec, captured.program)
             faces = prepared.face_specs(Variant(self.needs.dynamic))
         except EdgeSdkError as error:
             self._failure = error

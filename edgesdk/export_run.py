@@ -34,8 +34,9 @@ from edgesdk.manifest import (
     ReferenceRecord,
     SourceRecord,
 )
+from edgesdk.model_samples import make_samples
 from edgesdk.original_paintings import OriginalPaintings
-from edgesdk.preparing import Prepared, Variant, make_samples
+from edgesdk.preparing import Prepared, Variant
 from edgesdk.program import program_digest
 from edgesdk.quantization_inputs import QuantizationInputs
 from edgesdk.quantized_export import QuantizedExport

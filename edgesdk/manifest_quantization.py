@@ -148,6 +148,8 @@ class QuantizationRecord(_Record):
         weights: Weights by the bits each takes in the artefact.
         layers: One record an operator with weights, in the order of the program.
         float_layers: Module paths that were kept float on request or to meet a bound.
+        float_norms: Module paths that stayed float because they normalise by moments of their own
+            input, which fixed ranges do not hold.
         float_operators: Operators that stayed float for want of a kernel, by name with count.
         calibration: Null where no ranges were needed.
         faces: Scales of int8 inputs and outputs.
@@ -158,6 +160,7 @@ class QuantizationRecord(_Record):
     weights: dict[int, int] = {}
     layers: Annotated[list[QuantizedLayerRecord], FailFast()] = []
     float_layers: Annotated[list[_Text], FailFast()] = []
+    float_norms: Annotated[list[_Text], FailFast()] = []
     float_operators: dict[str, int] = {}
     calibration: CalibrationRecord | None = None
     faces: Annotated[list[FaceScaleRecord], FailFast()] = []

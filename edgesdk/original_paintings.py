@@ -20,12 +20,13 @@ from edgesdk.picture_files import read_picture
 from edgesdk.preparing import Prepared, Variant
 from edgesdk.program import run_eager
 from edgesdk.runtime.session import Session
+from edgesdk.samples import spread
 from edgesdk.spec import TensorSpec
 from edgesdk.storage import storage_errors
 from edgesdk.style_change import StyleRuler, StyleScale
 from edgesdk.video.painters import SessionPainter, session_painter
 
-__all__ = ["THUMBNAILS", "OriginalPainting", "OriginalPaintings", "spread"]
+__all__ = ["THUMBNAILS", "OriginalPainting", "OriginalPaintings"]
 
 Picture = NDArray[np.uint8]
 
@@ -178,13 +179,6 @@ class _ModelSession(Session):
 
     def close(self) -> None:
         """Does nothing: the model stays its owner's."""
-
-
-def spread(count: int, most: int) -> list[int]:
-    """At most ``most`` of ``count`` places, the first and the last among them, evenly apart."""
-    if count <= most:
-        return list(range(count))
-    return [round(place * (count - 1) / (most - 1)) for place in range(most)]
 
 
 class _Studio:

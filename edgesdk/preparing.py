@@ -1,10 +1,10 @@
-"""Everything a conversion needs, made once: the model, its face, programs and samples."""
+"""Everything a conversion needs, made once: the model, its face, programs and examples."""
 
 from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,14 @@ from edgesdk.face import (
     torch_dtype,
     training_layers,
 )
-from edgesdk.program import Capture, capture, first_not_finite, run_eager
-from edgesdk.sample_files import read_example, read_sample
-from edgesdk.samples import Samples, random_inputs
+from edgesdk.program import Capture, capture
+from edgesdk.samples import random_inputs
 from edgesdk.source import LoadedModel, load
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec, parse_image
-from edgesdk.spec_examples import example_arrays
+from edgesdk.spec_examples import example_arrays, single_styles
 from edgesdk.style_names import model_style_names
 
-__all__ = ["Prepared", "Variant", "make_samples", "prepare", "read_example"]
-
-_MAX_REAL = 8
-_RANDOM = 3
+__all__ = ["Prepared", "Variant", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -133,6 +129,16 @@ class Prepared:
         tensors = self._face_tensors(self.face_specs(Variant()))
         pairs = zip(self.specs, tensors, strict=True)
         return {spec.name: tensor.detach().numpy() for spec, tensor in pairs}
+
+    def backgrounds(self) -> tuple[dict[str, np.ndarray], ...]:
+        """What photographs lack to be inputs of the face: :meth:`example`, once in every style.
+
+        One style at a time is what apps paint in, and what each of them scales its activations
+        to: ranges taken in a blend of all would cut every single one off.
+        """
+        example = self.example()
+        styles = single_styles(self.loaded.model, self.specs)
+        return tuple({**example, **style} for style in styles) or (example,)
 
 
 def _freed(spec: TensorSpec, dims: Mapping[str, DynamicDim]) -> TensorSpec:
@@ -314,84 +320,4 @@ def _image_input(specs: Sequence[TensorSpec], image: ImageSpec) -> tuple[int, Im
         f"no input takes an image of {image.channels} channels: "
         + ", ".join(str(spec) for spec in specs),
         remedy="--image needs a float32 input of shape 1x3xHxW (1x1xHxW for grey)",
-    )
-
-
-def _other_sizes(specs: Sequence[TensorSpec]) -> list[dict[str, int]]:
-    """Two further sizes of the free dimensions: the smallest, and one above the example's."""
-    dims = {
-        dim.name: (dim, spec.shape[axis]) for spec in specs for axis, dim in spec.dynamic.items()
-    }
-    if not dims:
-        return []
-    smallest = {name: dim.smallest for name, (dim, _) in dims.items()}
-    larger = {}
-    for name, (dim, size) in dims.items():
-        steps = max(1, size // (2 * dim.multiple)) if size > 8 else 2
-        larger[name] = min(dim.largest, size + steps * dim.multiple)
-    sizes = {name: size for name, (_, size) in dims.items()}
-    return [found for found in (smallest, larger) if found != sizes]
-
-
-def _finite(arrays: Mapping[str, np.ndarray]) -> bool:
-    return all(bool(np.isfinite(a).all()) for a in arrays.values() if a.dtype.kind == "f")
-
-
-def make_samples(
-    prepared: Prepared,
-    variant: Variant,
-    files: Sequence[Path] = (),
-    on_sample: Callable[[int, int], None] | None = None,
-) -> Samples:
-    """Real and random inputs with what the model itself answers.
-
-    Args:
-        prepared: The model.
-        variant: Whose free dimensions also get samples of other sizes.
-        files: Photographs or files of arrays; at most 8 are taken.
-        on_sample: Called with the number done and the number in all.
-
-    Raises:
-        ModelOutputError: The model answers NaN or infinity; names the operator.
-        InputSpecError: A file that does not fit.
-    """
-    specs = prepared.face_specs(variant)
-    example = prepared.example()
-    real = [
-        (path.name, read_sample(path, specs, example, prepared.loaded.image))
-        for path in files[:_MAX_REAL]
-    ]
-    drawn = [
-        (f"random {index + 1}", random_inputs(specs, 100 + index, example))
-        for index in range(_RANDOM)
-    ]
-    drawn += [
-        (
-            ", ".join(f"{name}={size}" for name, size in sizes.items()),
-            random_inputs(specs, 200 + index, example, sizes),
-        )
-        for index, sizes in enumerate(_other_sizes(specs))
-    ]
-    face = prepared.face()
-    pairs = [*real, *drawn]
-    expected = []
-    for index, (name, arrays) in enumerate(pairs):
-        outputs = run_eager(face, arrays)
-        if not _finite(outputs):
-            if not _finite(arrays):
-                raise InputSpecError(
-                    f"{name} holds NaN or infinity, and the model passes it on",
-                    remedy="give samples of finite numbers",
-                )
-            error = first_not_finite(prepared.capture(variant).program, arrays)
-            error.message += f" (on {name})"
-            raise error
-        expected.append(outputs)
-        if on_sample:
-            on_sample(index + 1, len(pairs))
-    return Samples(
-        tuple(name for name, _ in pairs),
-        tuple(arrays for _, arrays in pairs),
-        tuple(expected),
-        len(real),
     )

@@ -82,7 +82,9 @@ class QuantizationInputs:
                 tell("choosing how many inputs to calibrate on")
                 captured = prepared.capture(Variant())
                 names = [spec.name for spec in captured.inputs]
-                count, _ = enough_samples(captured.program, names, found.inputs)
+                # In less than all its styles a stylizer has not shown its ranges.
+                least = len(prepared.backgrounds())
+                count, _ = enough_samples(captured.program, names, found.inputs, least=least)
             calibration = found.first(count)
         evaluation = None
         if options.measured:
@@ -172,7 +174,7 @@ class _Reader:
             source,
             self._specs,
             image=self._prepared.loaded.image,
-            background=self._prepared.example(),
+            backgrounds=self._prepared.backgrounds(),
             limit=limit,
             seed=self._options.seed,
             apart_from=apart_from,

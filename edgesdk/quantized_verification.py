@@ -65,6 +65,7 @@ def quantization_record(
             for layer in quantized.layers
         ],
         float_layers=list(spec.float_layers),
+        float_norms=list(spec.float_norms),
         float_operators=dict(sorted(quantized.float_operators.items())),
         calibration=calibration,
         faces=list(face_scales(result)),

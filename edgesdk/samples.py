@@ -13,7 +13,7 @@ from edgesdk.errors import BundleDamagedError, InputSpecError
 from edgesdk.picture_files import read_picture
 from edgesdk.spec import TensorSpec
 
-__all__ = ["Samples", "image_tensor", "random_inputs"]
+__all__ = ["Samples", "image_tensor", "random_inputs", "spread"]
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,13 @@ def random_inputs(
             array = generator.integers(0, 2, shape)
         arrays[spec.name] = array.astype(spec.dtype)
     return arrays
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most ``most`` of ``count`` places, the first and the last among them, evenly apart."""
+    if count <= most:
+        return list(range(count))
+    return [round(place * (count - 1) / (most - 1)) for place in range(most)]
 
 
 def _share_axis(example: np.ndarray | None) -> int | None:

@@ -11,7 +11,7 @@ from edgesdk.samples import random_inputs
 from edgesdk.spec import TensorSpec
 from edgesdk.video.styles import find_style_input, style_vector
 
-__all__ = ["example_arrays"]
+__all__ = ["example_arrays", "single_styles"]
 
 
 def example_arrays(model: nn.Module, specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
@@ -33,3 +33,22 @@ def example_arrays(model: nn.Module, specs: Sequence[TensorSpec]) -> dict[str, n
         shape = arrays[styles.name].shape
         arrays[styles.name] = np.array(np.broadcast_to(even, shape))
     return arrays
+
+
+def single_styles(model: nn.Module, specs: Sequence[TensorSpec]) -> list[dict[str, np.ndarray]]:
+    """Every style of a model by itself.
+
+    Args:
+        model: Any; see :func:`example_arrays`.
+        specs: Its inputs.
+
+    Returns:
+        The array of the style input by its name, once a style, in their order; empty for a model
+        that blends none.
+    """
+    styles = find_style_input(specs) if hasattr(model, "style_names") else None
+    if styles is None:
+        return []
+    shape = next(spec.shape for spec in specs if spec.name == styles.name)
+    single = (styles.array(style_vector(styles.count, style)) for style in range(styles.count))
+    return [{styles.name: np.array(np.broadcast_to(array, shape))} for array in single]

@@ -86,7 +86,7 @@ def read_inputs(
     specs: Sequence[TensorSpec],
     *,
     image: ImageSpec | None = None,
-    background: Mapping[str, np.ndarray] | None = None,
+    backgrounds: Sequence[Mapping[str, np.ndarray]] = (),
     limit: int = 512,
     seed: int = 0,
     apart_from: Iterable[str] = (),
@@ -99,7 +99,9 @@ def read_inputs(
             tuples or dictionaries by input name; a label behind the inputs is left out.
         specs: The model's inputs.
         image: Preprocessing of photographs, for inputs that have none baked in.
-        background: What a photograph does not tell: arrays by input name.
+        backgrounds: What a photograph does not tell: arrays by input name. Of several, such as the
+            styles of a stylizer, each photograph takes the next, and photographs come again until
+            each was taken.
         limit: Largest number of samples; which ones, the seed decides.
         seed: Same seed, same choice.
         apart_from: Names of samples that must not be among them.
@@ -116,7 +118,7 @@ def read_inputs(
         if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
             files = picture_files(path) if path.is_dir() else [path]
             root = path if path.is_dir() else path.parent
-            return _of_pictures(files, root, specs, image, background or {}, limit, seed, taken)
+            return _of_pictures(files, root, specs, image, backgrounds or [{}], limit, seed, taken)
         if path.suffix.lower() not in _ARRAY_SUFFIXES or not path.is_file():
             raise DataError(
                 f"no inputs in {path}",
@@ -140,7 +142,7 @@ def _of_pictures(
     root: Path,
     specs: Sequence[TensorSpec],
     image: ImageSpec | None,
-    background: Mapping[str, np.ndarray],
+    backgrounds: Sequence[Mapping[str, np.ndarray]],
     limit: int,
     seed: int,
     taken: frozenset[str],
@@ -150,9 +152,11 @@ def _of_pictures(
     named = [(path.relative_to(root).as_posix(), path) for path in files]
     order = np.random.default_rng(seed).permutation(len(named))
     left = [named[place] for place in order if named[place][0] not in taken][:limit]
+    count = min(limit, max(len(left), len(backgrounds))) if left else 0
+    pairs = [(left[k % len(left)], backgrounds[k % len(backgrounds)]) for k in range(count)]
     return _checked(
-        tuple(name for name, _ in left),
-        tuple(read_sample(path, specs, background, image) for _, path in left),
+        tuple(name for (name, _), _ in pairs),
+        tuple(read_sample(path, specs, background, image) for (_, path), background in pairs),
         f"{len(left)} of {len(files)} photographs in {root.name}",
     )
 
@@ -278,18 +282,21 @@ def enough_samples(
     names: Sequence[str],
     inputs: Sequence[Arrays],
     on_sample: Callable[[int, int], None] | None = None,
+    *,
+    least: int = _FIRST,
 ) -> tuple[int, float]:
     """How many samples it takes until the ranges stand still.
 
-    The program runs on 16 samples, on twice as many, and so on, until the mean extremes of all its
-    tensors together change by less than 1 % of their widths. Mean extremes are what every method
-    of taking ranges rests on, and they cost no histogram.
+    The program runs on ``least`` samples, on twice as many, and so on, until the mean extremes of
+    all its tensors together change by less than 1 % of their widths. Mean extremes are what every
+    method of taking ranges rests on, and they cost no histogram.
 
     Args:
         program: The float program.
         names: Names of its inputs, in order.
         inputs: The samples, in the order in which they are to be used.
         on_sample: Called with the number done and the number in all.
+        least: The number to begin with, at least 16.
 
     Returns:
         The number, and the last mean change as a share; 1.0 where there were too few to tell.
@@ -315,7 +322,7 @@ def enough_samples(
 
     watch = Watch(program.module(check_guards=False))
     before: dict[str, tuple[float, float]] = {}
-    mark, change = _FIRST, 1.0
+    mark, change = max(least, _FIRST), 1.0
     for index, arrays in enumerate(inputs):
         with torch.no_grad():
             watch.run(*(torch.from_numpy(arrays[name]) for name in names))

@@ -36,6 +36,7 @@ from quant.fake_quantization.operator_groups import (
 from quant.fake_quantization.operators import NORMS, arguments
 from quant.layer_names import operator_name
 from quant.learned_ranges import LearnedRanges
+from quant.own_moments import spare_own_moments
 from quant.spec import QuantSpec
 from quant.trainable import require_trainable
 
@@ -83,7 +84,9 @@ def prepare_qat(
         UnsupportedRecipeError: A recipe without integer weights.
     """
     require_trainable(spec)
-    network = Network(program_of(model, example))
+    program = program_of(model, example)
+    spec = spare_own_moments(spec, program)
+    network = Network(program)
     groups = find_groups(network)
     for path in spec.float_layers:
         if not any(group.path == path or group.path.startswith(f"{path}.") for group in groups):

@@ -97,6 +97,8 @@ class QuantSpec:
         float_layers: Module paths of the layers that stay float, such as ``blocks.0.conv``; a path
             stands for everything below it.
         face: One of :data:`FACES`; ``int8`` needs static activations.
+        float_norms: Module paths that stay float without being asked to, see
+            :mod:`quant.own_moments`.
     """
 
     name: str
@@ -106,6 +108,7 @@ class QuantSpec:
     ranges: str = "min_max"
     float_layers: tuple[str, ...] = field(default=())
     face: str = "float"
+    float_norms: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
         if self.ranges not in RANGE_METHODS:
@@ -139,4 +142,16 @@ class QuantSpec:
         Args:
             path: Module path, such as ``blocks.0.conv``.
         """
-        return any(path == kept or path.startswith(f"{kept}.") for kept in self.float_layers)
+        return bool(self.why_float(path))
+
+    def why_float(self, path: str) -> str:
+        """Why the layer at a module path stays float, in words; empty where it does not."""
+        if _below(path, self.float_layers):
+            return "kept float as asked"
+        if _below(path, self.float_norms):
+            return "normalises by moments of its own input, which fixed ranges do not hold"
+        return ""
+
+
+def _below(path: str, above: tuple[str, ...]) -> bool:
+    return any(path == kept or path.startswith(f"{kept}.") for kept in above)

@@ -26,8 +26,9 @@ from edgesdk.gates import GateOptions
 from edgesdk.model_file import ModelFace, read_model_file, save_model
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 from edgesdk.models.photos import paths
-from edgesdk.original_paintings import OriginalPainting, spread
+from edgesdk.original_paintings import OriginalPainting
 from edgesdk.painted import painted_record
+from edgesdk.samples import spread
 from edgesdk.spec import TensorSpec
 from edgesdk.style_change import StyleRuler, perceptual_state
 from edgesdk.training.style.perceptual import PerceptualNet

@@ -76,6 +76,7 @@ FLOORS = (
     "edgesdk.bundle_writer",
     "edgesdk.spec_examples",
     "edgesdk.preparing",
+    "edgesdk.model_samples",
     "edgesdk.cost_records",
     "edgesdk.conversions",
     "edgesdk.int8_face",

@@ -50,6 +50,7 @@ class QuantizationRow:
         gate: Whether the bound is met.
         missed: Whether it is missed.
         kept_float: Layers that stayed float on request.
+        float_norms: Normalisations that stayed float because fixed ranges do not hold them.
         left_float: Operators and layers that stayed float for want of a kernel.
         calibration: Where ranges come from.
     """
@@ -66,6 +67,7 @@ class QuantizationRow:
     gate: str
     missed: bool
     kept_float: Sequence[str]
+    float_norms: Sequence[str]
     left_float: Sequence[str]
     calibration: str
 
@@ -172,11 +174,12 @@ def _row(manifest: Manifest, artefact: ArtefactRecord, label: str) -> Quantizati
     total = sum(quantized.weights.values())
     small = sum(count for bits, count in quantized.weights.items() if bits <= 8)
     drop, calibration = quantized.drop, quantized.calibration
+    normalised = tuple(f"{path}." for path in quantized.float_norms)
     left = [f"{name} × {count_text(count)}" for name, count in quantized.float_operators.items()]
     left += [
         f"{layer.path}: {layer.reason}"
         for layer in quantized.layers
-        if layer.bits > 8 and layer.reason
+        if layer.bits > 8 and layer.reason and not layer.path.startswith(normalised)
     ]
     return QuantizationRow(
         label=label,
@@ -195,6 +198,7 @@ def _row(manifest: Manifest, artefact: ArtefactRecord, label: str) -> Quantizati
         else f"{'met' if drop.passed else 'missed'}, {share_text(drop.bound)} allowed",
         missed=drop is not None and not drop.passed,
         kept_float=list(quantized.float_layers),
+        float_norms=list(quantized.float_norms),
         left_float=left,
         calibration=""
         if calibration is None

@@ -249,8 +249,9 @@ def _reason(
 ) -> str:
     if plan.spec.weights is None:
         return ""
-    if plan.spec.keeps_float(layer.path):
-        return "kept float as asked"
+    asked = plan.spec.why_float(layer.path)
+    if asked:
+        return asked
     if packed is None:
         return "it is another operator in Core ML"
     return work.reasons.get(layer.node.name, "coremltools left the weights as they were")

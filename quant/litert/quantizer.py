@@ -38,7 +38,6 @@ from quant.support import require_support
 __all__ = ["quantize"]
 
 _TARGET = "litert"
-_KEPT = "kept float on request"
 #: Operators that move between floats and integers and compute nothing.
 _BETWEEN = frozenset({"DEQUANTIZE", "QUANTIZE"})
 
@@ -245,7 +244,7 @@ def _told(output: Path, floats: _Float, plan: QuantPlan) -> Quantized:
         for sample in checked_samples(floats.model, plan.samples, "sample")
     ]
     faces = _faces(model, plan)
-    layers = read_layers(model, floats.paths, _reasons(floats))
+    layers = read_layers(model, floats.paths, _reasons(floats, plan.spec))
     simulation = Simulation(output) if samples else None
     return Quantized(
         layers,
@@ -256,10 +255,10 @@ def _told(output: Path, floats: _Float, plan: QuantPlan) -> Quantized:
     )
 
 
-def _reasons(floats: _Float) -> dict[str, str]:
+def _reasons(floats: _Float, spec: QuantSpec) -> dict[str, str]:
     """Why a layer stays float where it does, by path."""
     return {
-        path: _KEPT
+        path: spec.why_float(path)
         if layer.operator.index in floats.kept
         else f"LiteRT has no integer kernel of {layer.operator.name} for it"
         for layer, path in zip(floats.layers, floats.paths, strict=True)

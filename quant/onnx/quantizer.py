@@ -23,8 +23,6 @@ from quant.support import require_support
 
 __all__ = ["quantize"]
 
-_ASKED = "kept float as asked"
-
 
 def quantize(artefact: Path, output: Path, plan: QuantPlan) -> Quantized:
     """Quantize an ONNX model.
@@ -59,7 +57,7 @@ def quantize(artefact: Path, output: Path, plan: QuantPlan) -> Quantized:
         )
     kept = _kept_nodes(graph, layers, spec)
     quantized = [layer for layer in layers if layer.node not in kept]
-    reasons = dict.fromkeys(kept & {layer.node for layer in layers}, _ASKED)
+    reasons = {layer.node: spec.why_float(layer.path) for layer in layers if layer.node in kept}
     faces: tuple[FaceScale, ...] = ()
     if spec.precision == "fp16":
         graph = in_half_precision(graph, kept)

@@ -145,6 +145,7 @@ def train_any_stylizer(
             a_painting=views_a_painting,
         ),
         pupil.painter.config,
+        evened=pupil.painter.painter,
         more_identity=more_identity,
         previews=previews,
         watched=watched,

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgesdk.models.multi_style import MultiStyleNet
 from edgesdk.training.accelerating import new_accelerator
+from edgesdk.training.style.even_channels import even_out_channels
 from edgesdk.training.style.history import StyleHistory
 from edgesdk.training.style.lessons import Lessons, first_crops
 from edgesdk.training.style.loop import Watched, fit_style
@@ -123,6 +125,7 @@ class Studio:
         styles: StylesToLearn,
         network: Mapping[str, Any],
         *,
+        evened: MultiStyleNet | None = None,
         more_identity: Mapping[str, Any] | None = None,
         previews: Path | None = None,
         watched: Watched | None = None,
@@ -135,6 +138,8 @@ class Studio:
                 ones.
             styles: To be learnt.
             network: Its configuration.
+            evened: The part of it whose channels are evened out in the end, see
+                :mod:`~edgesdk.training.style.even_channels`; None for none.
             more_identity: What identifies the run besides network, pictures and judge.
             previews: Folder of sheets of what is painted meanwhile, one at the end at least.
             watched: See :func:`~edgesdk.training.style.loop.fit_style`; its ``preview`` is set
@@ -171,6 +176,8 @@ class Studio:
             resume=resume,
             accelerator=accelerator,
         )
+        if evened is not None:
+            even_out_channels(evened, model.eval(), crops, conditions)
         skipped = {**self.paintings.skipped, **self._photographs.skipped}
         return StyleTraining(
             history=history,

@@ -101,6 +101,8 @@ def train_stylizer(
             conditions=torch.eye(count)[first:, :, None, None],
         ),
         model.config,
+        # What was there before stays as it is, to the bit.
+        evened=None if base is not None else model,
         more_identity={} if start is None else {"start": weights_digest(model)},
         previews=previews,
         watched=watched,

@@ -1,0 +1,108 @@
+"""Real and random inputs of a prepared model, with what the model itself answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgesdk.errors import InputSpecError
+from edgesdk.preparing import Prepared, Variant
+from edgesdk.program import first_not_finite, run_eager
+from edgesdk.sample_files import read_sample
+from edgesdk.samples import Samples, random_inputs, spread
+from edgesdk.spec import TensorSpec
+
+__all__ = ["make_samples"]
+
+_MAX_REAL = 8
+_RANDOM = 3
+
+
+def make_samples(
+    prepared: Prepared,
+    variant: Variant,
+    files: Sequence[Path] = (),
+    on_sample: Callable[[int, int], None] | None = None,
+) -> Samples:
+    """Real and random inputs with what the model itself answers.
+
+    Args:
+        prepared: The model.
+        variant: Whose free dimensions also get samples of other sizes.
+        files: Photographs or files of arrays; at most 8 are taken.
+        on_sample: Called with the number done and the number in all.
+
+    Raises:
+        ModelOutputError: The model answers NaN or infinity; names the operator.
+        InputSpecError: A file that does not fit.
+    """
+    specs = prepared.face_specs(variant)
+    example = prepared.example()
+    backgrounds = prepared.backgrounds()
+    # Of many styles the last ones are shown too.
+    styles = spread(len(backgrounds), max(1, min(len(files), _MAX_REAL)))
+    real = [
+        (
+            path.name,
+            read_sample(
+                path, specs, backgrounds[styles[place % len(styles)]], prepared.loaded.image
+            ),
+        )
+        for place, path in enumerate(files[:_MAX_REAL])
+    ]
+    drawn = [
+        (f"random {index + 1}", random_inputs(specs, 100 + index, example))
+        for index in range(_RANDOM)
+    ]
+    drawn += [
+        (
+            ", ".join(f"{name}={size}" for name, size in sizes.items()),
+            random_inputs(specs, 200 + index, example, sizes),
+        )
+        for index, sizes in enumerate(_other_sizes(specs))
+    ]
+    face = prepared.face()
+    pairs = [*real, *drawn]
+    expected = []
+    for index, (name, arrays) in enumerate(pairs):
+        outputs = run_eager(face, arrays)
+        if not _finite(outputs):
+            if not _finite(arrays):
+                raise InputSpecError(
+                    f"{name} holds NaN or infinity, and the model passes it on",
+                    remedy="give samples of finite numbers",
+                )
+            error = first_not_finite(prepared.capture(variant).program, arrays)
+            error.message += f" (on {name})"
+            raise error
+        expected.append(outputs)
+        if on_sample:
+            on_sample(index + 1, len(pairs))
+    return Samples(
+        tuple(name for name, _ in pairs),
+        tuple(arrays for _, arrays in pairs),
+        tuple(expected),
+        len(real),
+    )
+
+
+def _other_sizes(specs: Sequence[TensorSpec]) -> list[dict[str, int]]:
+    """Two further sizes of the free dimensions: the smallest, and one above the example's."""
+    dims = {
+        dim.name: (dim, spec.shape[axis]) for spec in specs for axis, dim in spec.dynamic.items()
+    }
+    if not dims:
+        return []
+    smallest = {name: dim.smallest for name, (dim, _) in dims.items()}
+    larger = {}
+    for name, (dim, size) in dims.items():
+        steps = max(1, size // (2 * dim.multiple)) if size > 8 else 2
+        larger[name] = min(dim.largest, size + steps * dim.multiple)
+    sizes = {name: size for name, (_, size) in dims.items()}
+    return [found for found in (smallest, larger) if found != sizes]
+
+
+def _finite(arrays: Mapping[str, np.ndarray]) -> bool:
+    return all(bool(np.isfinite(a).all()) for a in arrays.values() if a.dtype.kind == "f")

@@ -1,0 +1,90 @@
+"""Even out the channels of the shipped networks of styles, which paint the same afterwards.
+
+    python scripts/even_shipped_styles.py --data DIR
+
+Trainings do so in the end (edgesdk/training/style/even_channels.py); the shipped weights are older
+than that. Photographs and paintings are those of scripts/train_shipped_styles.py, the photographs
+without those held apart. Prints how far the paintings are from those before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from train_shipped_styles import WEIGHTS, prepared, written
+
+from edgesdk import models
+from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
+from edgesdk.models.multi_style import MultiStyleNet
+from edgesdk.training.style.even_channels import even_out_channels
+from edgesdk.training.style.lessons import first_crops
+from edgesdk.training.style.paintings import as_tensor, read_paintings, scaled
+from edgesdk.training.style.photographs import Photographs
+from edgesdk.training.style.recipe import StyleRecipe
+
+COMMAND = "python scripts/even_shipped_styles.py --data DIR"
+_SIDE = 256
+
+
+@torch.no_grad()
+def evened(
+    network: MultiStyleNet, paint: nn.Module, pictures: torch.Tensor, conditions: torch.Tensor
+) -> float:
+    """Even out; decibels between what is painted afterwards and before."""
+    before = torch.cat([paint(pictures, one[None]) for one in conditions])
+    even_out_channels(network, paint, pictures, conditions)
+    after = torch.cat([paint(pictures, one[None]) for one in conditions])
+    return float(-10 * (after - before).square().mean().log10())
+
+
+def rewritten(name: str, tensors: dict[str, torch.Tensor]) -> None:
+    """Replace weights, and say so on their card."""
+    card: dict[str, Any] = json.loads((WEIGHTS / f"{name}.json").read_text(encoding="utf-8"))
+    if card.get("channels_evened_out_by") == COMMAND:
+        raise SystemExit(f"{name}: was done before")
+    written(WEIGHTS, name, tensors, {"channels_evened_out_by": COMMAND, **card})
+
+
+def main() -> None:
+    """Both networks."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    given = parser.parse_args()
+    recipe = StyleRecipe(crop=_SIDE)
+    with tempfile.TemporaryDirectory() as work:
+        photographs, folder = prepared(given.data, Path(work), any_style=True)
+        pictures = first_crops(Photographs(photographs, recipe.crop), recipe)
+        paintings = read_paintings(folder).paintings
+    many = models.create("multi_style", pretrained=True).eval()
+    painter = models.create("any_style", pretrained=True).eval()
+    encoder = models.create("style_encoder", pretrained=True).eval()
+    if not (
+        isinstance(many, MultiStyleNet)
+        and isinstance(painter, AnyStyleNet)
+        and isinstance(encoder, StyleEncoder)
+    ):
+        raise SystemExit("the zoo has other networks")
+    found = evened(many, many, pictures, torch.eye(many.config["styles"])[:, :, None, None])
+    print(f"multi_style: {found:.1f} dB from before")
+    rewritten("multi_style", dict(many.state_dict()))
+    with torch.no_grad():
+        styles = torch.cat([encoder(as_tensor(scaled(one, _SIDE)[None])) for one in paintings])
+    found = evened(painter.painter, painter, pictures, styles)
+    print(f"any_style: {found:.1f} dB from before")
+    parts = {"encoder": encoder, "painter": painter}
+    rewritten(
+        "any_style",
+        {f"{part}.{key}": v for part, one in parts.items() for key, v in one.state_dict().items()},
+    )
+
+
+if __name__ == "__main__":
+    main()
