@@ -131,6 +131,32 @@ def test_integer_inputs_stay_inside_tables() -> None:
         assert set(arrays["input"].ravel()) <= {7, 499, 3}
 
 
+class Stylist(nn.Module):
+    """Blends styles, as its attribute says."""
+
+    style_names = ("one", "two", "three")
+
+    def forward(self, picture: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+        return picture * style.reshape(-1, 3, 1, 1)
+
+
+def test_photographs_are_shown_in_one_style_at_a_time(tmp_path: Path) -> None:
+    prepared = prepare(Stylist().eval(), inputs=specs("picture:1x3x8x8", "style:1x3"))
+    assert prepared.example()["style"].tolist() == [[np.float32(1 / 3)] * 3]
+    shown = [background["style"].tolist() for background in prepared.backgrounds()]
+    assert shown == [[[1, 0, 0]], [[0, 1, 0]], [[0, 0, 1]]]
+    photo = tmp_path / "p.png"
+    Image.new("RGB", (8, 8), (255, 255, 255)).save(photo)
+    samples = make_samples(prepared, Variant(), [photo, photo])
+    # Of more styles than photographs the first and the last, and blends where all is random.
+    assert [int(arrays["style"].argmax()) for arrays in samples.inputs[:2]] == [0, 2]
+    assert [float(arrays["style"].max()) for arrays in samples.inputs[:2]] == [1, 1]
+    for arrays in samples.inputs[2:]:
+        assert 0 < arrays["style"].max() < 1
+    plain = prepare(nn.ReLU().eval(), torch.ones(2)).backgrounds()
+    assert len(plain) == 1 and plain[0].keys() == {"input"}
+
+
 def test_captures_are_made_once() -> None:
     prepared = prepare(nn.ReLU().eval(), torch.ones(2))
     assert prepared.capture(Variant()) is prepared.capture(Variant())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ from quant.litert.calibration import Calibration, calibrate, checked_samples, me
 from quant.litert.file import LitertModel, read_model
 from quant.litert.layers import LitertLayer, layer_paths, read_layers, weighted_operators
 from quant.litert.recipes import vendor_recipe, weight_bits
-from quant.litert.regions import float_region, fragile_region, scope
+from quant.litert.regions import float_region, fragile_region, moment_region, scope
 from quant.litert.simulation import Simulation
 from quant.litert.weights import round_weights
 from quant.plan import FaceScale, Quantized, QuantPlan
@@ -40,6 +41,9 @@ __all__ = ["quantize"]
 _TARGET = "litert"
 #: Operators that move between floats and integers and compute nothing.
 _BETWEEN = frozenset({"DEQUANTIZE", "QUANTIZE"})
+#: LiteRT takes a scale for a power of two where its logarithm is within 0.001 of a whole number;
+#: and what a range is widened by to be out of that.
+_NEARLY, _WIDER = 0.002, 1.005
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,8 @@ def quantize(artefact: Path, output: Path, plan: QuantPlan) -> Quantized:
     paths = layer_paths(model, plan.program)
     weighted = {layer.operator.index for layer in layers}
     fragile = fragile_region(model, weighted) if plan.spec.static else set()
+    if plan.spec.float_norms:
+        fragile |= moment_region(model, weighted)
     kept = _kept(plan, model, layers, paths)
     floats = _Float(artefact, model, layers, paths, kept, fragile - kept)
     measured = _measured(floats, plan)
@@ -163,7 +169,7 @@ def _prepared(
         input_scales=_input_scales(changed, spec, measured),
     )
     ranges = dict(rounded.ranges)
-    for index, (low, high) in measured.ranges.items():
+    for index, (low, high) in _no_powers(measured.ranges, spec).items():
         tensor = floats.model.tensors[index]
         shape = (1,) * len(tensor.shape)
         ranges[tensor.name] = {
@@ -171,6 +177,25 @@ def _prepared(
             "max": np.full(shape, high, np.float32),
         }
     return bytes(rounded.content), ranges
+
+
+def _no_powers(
+    ranges: dict[int, tuple[float, float]], spec: QuantSpec
+) -> dict[int, tuple[float, float]]:
+    """Ranges of 16 bits whose scales are no powers of two.
+
+    LiteRT adds and subtracts tensors whose scales all are, or nearly, by shifting, and refuses the
+    file where it would have to shift to the left: a photograph of 0 to 1 less a half, for instance.
+    """
+    if spec.activations is None or spec.activations.bits != 16:
+        return ranges
+    found = {}
+    for index, (low, high) in ranges.items():
+        scale, _ = scale_and_zero_point(low, high, bits=16, symmetric=True)
+        power = math.log2(scale)
+        wider = _WIDER if abs(power - round(power)) < _NEARLY else 1.0
+        found[index] = (wider * low, wider * high)
+    return found
 
 
 def _input_scales(

@@ -7,8 +7,13 @@ from collections.abc import Collection
 
 from quant.litert.file import LitertModel, LitertOperator
 
-__all__ = ["float_region", "fragile_region", "scope"]
+__all__ = ["float_region", "fragile_region", "moment_region", "scope"]
 
+_ROOTS = frozenset({"RSQRT", "SQRT"})
+#: What a normalisation by moments is written with.
+_ARITHMETIC = frozenset(
+    {"ADD", "DIV", "MEAN", "MUL", "POW", "SQUARE", "SQUARED_DIFFERENCE", "SUB", "SUM"}
+)
 #: Operators whose results span so many orders of magnitude that 8 bits lose most of them: squares,
 #: and what is taken of variances.
 _WIDE = frozenset({"EXP", "LOG", "POW", "RSQRT", "SQRT", "SQUARE", "SQUARED_DIFFERENCE"})
@@ -79,6 +84,26 @@ def fragile_region(model: LitertModel, weighted: Collection[int]) -> set[int]:
         readers = [other for index in operator.outputs for other in consumers.get(index, [])]
         if readers and all(other.index in found for other in readers):
             found.add(operator.index)
+    return found
+
+
+def moment_region(model: LitertModel, weighted: Collection[int]) -> set[int]:
+    """The arithmetic around roots: normalisations written out, from what they centre to what they
+    are added to.
+
+    Args:
+        model: The float model.
+        weighted: Indices of the operators with weights, at which it ends.
+    """
+    neighbours = _neighbours(model)
+    operators = {operator.index: operator for operator in model.operators}
+    waiting = [index for index, operator in operators.items() if operator.name in _ROOTS]
+    found = set(waiting)
+    while waiting:
+        for other in neighbours[waiting.pop()] - found - set(weighted):
+            if operators[other].name in _ARITHMETIC | _ROOTS:
+                found.add(other)
+                waiting.append(other)
     return found
 
 

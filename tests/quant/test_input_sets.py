@@ -47,6 +47,23 @@ def test_the_seed_decides_which(photographs):
     assert first.sha256 != other.sha256
 
 
+def test_photographs_take_turns_with_what_they_do_not_tell(photographs):
+    style = TensorSpec("style", (1, 8))
+    backgrounds = [{"style": np.eye(8, dtype=np.float32)[[place]]} for place in range(8)]
+    found = read_inputs(photographs, [SPEC, style], backgrounds=backgrounds)
+    # Six photographs come again until each of eight styles was shown.
+    assert [int(arrays["style"].argmax()) for arrays in found.inputs] == list(range(8))
+    assert found.names[6:] == found.names[:2]
+    assert len(set(found.names)) == 6
+    fewer = read_inputs(photographs, [SPEC, style], backgrounds=backgrounds[:4])
+    assert [int(arrays["style"].argmax()) for arrays in fewer.inputs] == [0, 1, 2, 3, 0, 1]
+    assert len(read_inputs(photographs, [SPEC, style], backgrounds=backgrounds, limit=5)) == 5
+    with pytest.raises(DataError, match="no sample is left"):
+        read_inputs(
+            photographs, [SPEC, style], backgrounds=backgrounds, apart_from=set(found.names)
+        )
+
+
 def test_one_folder_can_be_split(photographs):
     first = read_inputs(photographs, [SPEC], limit=4)
     rest = read_inputs(photographs, [SPEC], apart_from=first.names)
@@ -147,6 +164,9 @@ def test_samples_are_taken_until_the_ranges_stand_still():
     program = torch.export.export(_Scaled().eval(), (torch.zeros(1, 4),))
     same = [{"x": np.ones((1, 4), np.float32)}] * 200
     assert enough_samples(program, ["x"], same) == (32, 0.0)
+    # No fewer than there are styles, however still the ranges stand.
+    assert enough_samples(program, ["x"], same, least=40) == (80, 0.0)
+    assert enough_samples(program, ["x"], same, least=3) == (32, 0.0)
     # Inputs that grow and grow never stand still.
     growing = [{"x": np.full((1, 4), 1.3**i, np.float32)} for i in range(100)]
     count, change = enough_samples(program, ["x"], growing)
