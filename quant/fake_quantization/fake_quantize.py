@@ -62,7 +62,7 @@ def weight_scales(rows: Tensor, quant: WeightQuant) -> Tensor:
         quant: With form ``linear``.
 
     Returns:
-        Positive scales that broadcast to ``rows``; 1 where all weights are zero.
+        Positive scales that broadcast to ``rows``; 1 where all weights are zero or next to it.
     """
     magnitude = rows.detach().abs()
     if quant.granularity == "tensor" or rows.ndim < 2:
@@ -73,7 +73,9 @@ def weight_scales(rows: Tensor, quant: WeightQuant) -> Tensor:
         blocks = [part.flatten(1).amax(1) for part in magnitude.split(quant.block, dim=1)]
         reach = torch.stack(blocks, 1).repeat_interleave(quant.block, 1)[:, : rows.shape[1]]
         reach = reach.reshape(*rows.shape[:2], *(1,) * (rows.ndim - 2))
-    return torch.where(reach > 0, reach / quant.largest, torch.ones_like(reach))
+    scales = reach / quant.largest
+    # Below the normal numbers there is none to divide by.
+    return torch.where(scales >= torch.finfo(scales.dtype).tiny, scales, torch.ones_like(reach))
 
 
 def _by_output(weight: Tensor, transposed: bool, groups: int) -> Tensor:

@@ -343,7 +343,7 @@ def test_layers_that_are_kept_float(everything: Converted, tmp_path: Path, recip
     kept = {layer.path: layer for layer in quantized.layers if layer.bits == 32}
     assert kept.keys() == {"gate.down", "gate.up", "head"}
     assert {layer.activation_bits for layer in kept.values()} == {32}
-    assert {layer.reason for layer in kept.values()} == {"kept float on request"}
+    assert {layer.reason for layer in kept.values()} == {"kept float as asked"}
     assert likeness(run(path, everything.samples), quantized.simulated) > 0.9999
 
 
