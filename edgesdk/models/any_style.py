@@ -95,9 +95,10 @@ class AnyStyleNet(nn.Module):
         statistics: How many numbers a style is, see :attr:`StyleEncoder.width`.
         code: Length of the vector that they are turned into; of so many styles learnt in training
             every other style is a mixture.
-        encoder_widths: See :class:`~edgesdk.models.multi_style.MultiStyleNet`, like the next two.
+        encoder_widths: See :class:`~edgesdk.models.multi_style.MultiStyleNet`, like the next three.
         expanded_widths: Likewise.
         decoder_widths: Likewise.
+        refined_widths: Likewise.
         pretrained: Load the package's weights, which fit the default widths only; ``config`` keeps
             this as false.
 
@@ -114,12 +115,15 @@ class AnyStyleNet(nn.Module):
         encoder_widths: list[int] | None = None,
         expanded_widths: list[int] | None = None,
         decoder_widths: list[int] | None = None,
+        refined_widths: list[int] | None = None,
         pretrained: bool = False,
     ) -> None:
         super().__init__()
         check_width("statistics", statistics)
-        self.painter = MultiStyleNet(code, encoder_widths, expanded_widths, decoder_widths)
-        widths = ("encoder_widths", "expanded_widths", "decoder_widths")
+        self.painter = MultiStyleNet(
+            code, encoder_widths, expanded_widths, decoder_widths, refined_widths
+        )
+        widths = ("encoder_widths", "expanded_widths", "decoder_widths", "refined_widths")
         self.config: dict[str, Any] = {
             "statistics": statistics,
             "code": code,

@@ -86,24 +86,6 @@ def _twice(x: torch.Tensor) -> torch.Tensor:
     return functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
-class _Decode(nn.Module):
-    """Doubles the size and adds what the encoder saw there: outlines that an eighth cannot hold."""
-
-    def __init__(self, in_width: int, seen_width: int, width: int, styles: int) -> None:
-        super().__init__()
-        # Pointwise at the small size, where it costs a quarter.
-        self.pointwise = nn.Conv2d(in_width, width, 1, bias=False)
-        self.pad = SlicedReflectionPad(1)
-        self.depthwise = nn.Conv2d(width, width, 3, groups=width, bias=False)
-        self.lateral = nn.Conv2d(seen_width, width, 1, bias=False)
-        self.norm = StyleNorm(width, styles)
-        self.activation = nn.ReLU6()
-
-    def forward(self, x: torch.Tensor, seen: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        x = self.depthwise(self.pad(_twice(self.pointwise(x)))) + self.lateral(seen)
-        return self.activation(self.norm(x, style))
-
-
 class _Block(nn.Module):
     """An inverted residual, normalised where it is narrow."""
 
@@ -120,6 +102,31 @@ class _Block(nn.Module):
         # Padded where it is narrow: what is pointwise does not mind, and there is less to copy.
         inner = self.activation(self.depthwise(self.activation(self.expand(self.pad(x)))))
         return x + self.norm(self.project(inner), style)
+
+
+class _Decode(nn.Module):
+    """Doubles the size and adds what the encoder saw there: outlines that an eighth cannot hold.
+
+    An inverted residual behind it, where there is one, paints hatching that an eighth cannot hold.
+    """
+
+    def __init__(
+        self, in_width: int, seen_width: int, width: int, styles: int, refined: int = 0
+    ) -> None:
+        super().__init__()
+        # Pointwise at the small size, where it costs a quarter.
+        self.pointwise = nn.Conv2d(in_width, width, 1, bias=False)
+        self.pad = SlicedReflectionPad(1)
+        self.depthwise = nn.Conv2d(width, width, 3, groups=width, bias=False)
+        self.lateral = nn.Conv2d(seen_width, width, 1, bias=False)
+        self.norm = StyleNorm(width, styles)
+        self.activation = nn.ReLU6()
+        self.block = _Block(width, refined, styles) if refined else None
+
+    def forward(self, x: torch.Tensor, seen: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+        x = self.depthwise(self.pad(_twice(self.pointwise(x)))) + self.lateral(seen)
+        x = self.activation(self.norm(x, style))
+        return x if self.block is None else self.block(x, style)
 
 
 class _Soften(nn.Module):
@@ -148,6 +155,8 @@ class MultiStyleNet(nn.Module):
         encoder_widths: Channels at a half, a quarter and an eighth of the size.
         expanded_widths: Channels inside each inverted residual; as many blocks as elements.
         decoder_widths: Channels at a quarter, a half and the whole of the size.
+        refined_widths: Channels inside an inverted residual at a quarter and at a half of the size;
+            0 for none there.
         channels: Channels of the picture, in and out.
         style_names: What the styles are called, see
             :func:`edgesdk.style_names.check_style_names`; None: by their numbers, or, with
@@ -168,6 +177,7 @@ class MultiStyleNet(nn.Module):
         encoder_widths: list[int] | None = None,
         expanded_widths: list[int] | None = None,
         decoder_widths: list[int] | None = None,
+        refined_widths: list[int] | None = None,
         channels: int = 3,
         style_names: list[str] | None = None,
         pretrained: bool = False,
@@ -180,12 +190,14 @@ class MultiStyleNet(nn.Module):
         encoder_widths = encoder_widths or [16, 32, 64]
         expanded_widths = [160] * 6 if expanded_widths is None else expanded_widths
         decoder_widths = decoder_widths or [40, 16, 8]
+        refined_widths = [0, 0] if refined_widths is None else refined_widths
         self.config: dict[str, Any] = as_lists(
             {
                 "styles": styles,
                 "encoder_widths": encoder_widths,
                 "expanded_widths": expanded_widths,
                 "decoder_widths": decoder_widths,
+                "refined_widths": refined_widths,
                 "channels": channels,
                 "style_names": style_names,
                 "pretrained": False,
@@ -194,7 +206,8 @@ class MultiStyleNet(nn.Module):
         check_lengths(3, encoder_widths=encoder_widths, decoder_widths=decoder_widths)
         for key, value in self.config.items():
             if key not in ("style_names", "pretrained"):
-                check_width(key, value)
+                check_width(key, value, smallest=0 if key == "refined_widths" else 1)
+        check_lengths(2, refined_widths=refined_widths)
         if style_names is not None:
             check_style_names(style_names, count=styles)
         first, second, width = encoder_widths
@@ -209,7 +222,10 @@ class MultiStyleNet(nn.Module):
         self.soften = _Soften(width)
         third, fourth, last = decoder_widths
         self.decoder = nn.ModuleList(
-            [_Decode(width, second, third, styles), _Decode(third, first, fourth, styles)]
+            [
+                _Decode(width, second, third, styles, refined_widths[0]),
+                _Decode(third, first, fourth, styles, refined_widths[1]),
+            ]
         )
         self.pad = SlicedReflectionPad(1)
         # At the whole of the size a channel costs most.

@@ -106,6 +106,8 @@ def test_bad_arguments_are_refused(net: MultiStyleNet) -> None:
         {"encoder_widths": [4, 4]},
         {"decoder_widths": [4, 4]},
         {"expanded_widths": [0]},
+        {"refined_widths": [8]},
+        {"refined_widths": [-1, 0]},
         {"style_names": []},
         {"styles": 2, "style_names": ["night"]},
         {"styles": 2, "style_names": ["night", "night"]},

@@ -75,6 +75,8 @@ def _before_norms(network: MultiStyleNet) -> Iterator[tuple[StyleNorm, tuple[nn.
         yield block.norm, (block.project,)
     for decode in network.decoder:
         yield decode.norm, (decode.depthwise, decode.lateral)
+        if decode.block is not None:
+            yield decode.block.norm, (decode.block.project,)
 
 
 def _in_a_row(network: MultiStyleNet) -> Iterator[tuple[nn.Conv2d, nn.Conv2d]]:

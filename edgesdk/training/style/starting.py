@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgesdk import models
 from edgesdk.errors import DataError, UsageError
 from edgesdk.model_file import read_model_file
 from edgesdk.models.any_style import AnyStyleNet
@@ -46,13 +47,18 @@ def started_from(path: Path, fresh: MultiStyleNet) -> MultiStyleNet:
         fresh: The one that would be trained otherwise.
 
     Returns:
-        The trained one; every weight can learn.
+        The trained one; every weight can learn. Where only the fresh one refines at a quarter or a
+        half of the size, it is that one with the trained one's weights, and paints the same: its
+        own blocks begin by adding nothing (zero-initialised residuals, Goyal et al.,
+        arXiv:1706.02677, section 5.1).
 
     Raises:
         UsageError: It has other styles or widths; says which.
         EdgeSdkError: See :func:`read_stylizer`.
     """
     trained = read_stylizer(path)
+    if _refines_more(fresh.config, trained.config):
+        trained = _refined(trained, fresh)
     odd = _differences(trained.config, fresh.config)
     if odd:
         raise UsageError(
@@ -61,6 +67,25 @@ def started_from(path: Path, fresh: MultiStyleNet) -> MultiStyleNet:
             "to it with --from",
         )
     return trained
+
+
+def _refines_more(here: dict[str, Any], there: dict[str, Any]) -> bool:
+    pairs = list(zip(here["refined_widths"], there["refined_widths"], strict=True))
+    return here["refined_widths"] != there["refined_widths"] and all(b in (0, a) for a, b in pairs)
+
+
+@torch.no_grad()
+def _refined(trained: MultiStyleNet, fresh: MultiStyleNet) -> MultiStyleNet:
+    """A trained network with more blocks in its decoder, which add nothing yet."""
+    config = {**trained.config, "refined_widths": fresh.config["refined_widths"]}
+    wider = models.create("multi_style", **config)
+    if not isinstance(wider, MultiStyleNet):
+        raise UsageError(f"multi_style is a {type(wider).__name__}")
+    wider.load_state_dict(trained.state_dict(), strict=False)
+    for decode, before in zip(wider.decoder, trained.decoder, strict=True):
+        if decode.block is not None and before.block is None:
+            nn.init.zeros_(decode.block.norm.scale.weight)
+    return wider
 
 
 @torch.no_grad()

@@ -15,7 +15,12 @@ from edgesdk.training.style.even_channels import even_out_channels
 from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.stylizer import train_stylizer
 
-SMALL = {"encoder_widths": [4, 6, 8], "expanded_widths": [12], "decoder_widths": [6, 5, 4]}
+SMALL = {
+    "encoder_widths": [4, 6, 8],
+    "expanded_widths": [12],
+    "decoder_widths": [6, 5, 4],
+    "refined_widths": [8, 0],
+}
 
 
 def uneven(network: MultiStyleNet) -> MultiStyleNet:
@@ -61,6 +66,7 @@ def test_the_same_is_painted_and_channels_reach_as_far() -> None:
     with torch.no_grad():
         before = network(picture, style)
     layers = [network.encoder[1].norm, network.blocks[0].norm, network.decoder[1].norm]
+    layers += [network.decoder[0].block.norm]
     spreads = [
         float(r.max() / r.min()) for r in (reach(network, x, picture, style) for x in layers)
     ]
