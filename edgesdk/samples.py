@@ -186,9 +186,12 @@ def random_inputs(
 
 
 def spread(count: int, most: int) -> list[int]:
-    """At most ``most`` of ``count`` places, the first and the last among them, evenly apart."""
+    """At most ``most`` of ``count`` places, the first and, of two or more, the last among them, evenly
+    apart."""
     if count <= most:
         return list(range(count))
+    if most == 1:
+        return [0]
     return [round(place * (count - 1) / (most - 1)) for place in range(most)]
 
 

@@ -193,6 +193,7 @@ def command(given: argparse.Namespace) -> str:
     said = "python scripts/train_shipped_styles.py --data DIR --work DIR"
     said += " --any" if given.any else ""
     said += f" --start {given.start.name}" if given.start else ""
+    said += f" --config '{json.dumps(given.config)}'" if given.config else ""
     said += f" --stop-after {given.stop_after}" if given.stop_after else ""
     return said + (f" --recipe '{json.dumps(given.recipe)}'" if given.recipe else "")
 
@@ -216,6 +217,7 @@ def main() -> None:
     parser.add_argument("--any", action="store_true", help="the network of any style")
     parser.add_argument("--start", type=Path, help="trained.edgemodel of a run to go on with")
     parser.add_argument("--recipe", type=json.loads, default={}, help="settings as JSON")
+    parser.add_argument("--config", type=json.loads, default={}, help="of the network, as JSON")
     parser.add_argument("--stop-after", type=int, help="end at this step, to --start from there")
     parser.add_argument("--trial", action="store_true", help="keep the result in the work folder")
     parser.add_argument("--threads", type=int, default=0)
@@ -238,6 +240,7 @@ def main() -> None:
         photographs,
         paintings,
         recipe,
+        config=given.config,
         perceptual=given.perceptual,
         previews=given.work / "sheets",
         watched=watched,

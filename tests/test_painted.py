@@ -217,6 +217,7 @@ def test_a_network_that_ends_too_early() -> None:
 )
 def test_styles_are_spread_over_all(count: int, places: list[int]) -> None:
     assert spread(count, 4) == places
+    assert spread(count, 1) == [0]
 
 
 # ---------------------------------------------------------------- float artefacts

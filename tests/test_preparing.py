@@ -153,6 +153,8 @@ def test_photographs_are_shown_in_one_style_at_a_time(tmp_path: Path) -> None:
     assert [float(arrays["style"].max()) for arrays in samples.inputs[:2]] == [1, 1]
     for arrays in samples.inputs[2:]:
         assert 0 < arrays["style"].max() < 1
+    assert make_samples(prepared, Variant(), [photo]).inputs[0]["style"].tolist() == [[1, 0, 0]]
+    assert make_samples(prepared, Variant()).real == 0
     plain = prepare(nn.ReLU().eval(), torch.ones(2)).backgrounds()
     assert len(plain) == 1 and plain[0].keys() == {"input"}
 
