@@ -6,8 +6,9 @@
 ``DIR`` holds ``paintings`` and ``photos``. The command goes on where it was ended. At the end it
 writes ``edgesdk/models/weights/NAME.safetensors`` (half precision) and ``NAME.json``, the card:
 data, recipe, machine, losses. The folder of work keeps the twelve styles as ``trained.edgemodel``,
-which a later run can ``--start`` from. Every eleventh photograph and, for any style, six paintings
-are held apart; the benchmarks measure on those.
+which a later run can ``--start`` from; ``--start shipped`` goes on from the package's own weights.
+Every eleventh photograph and, for any style, six paintings are held apart; the benchmarks measure
+on those.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
+from edgesdk import models
+from edgesdk.model_file import save_model
 from edgesdk.picture_files import pictures_below, read_picture
 from edgesdk.storage import write_atomically
 from edgesdk.training.style.any_stylizer import train_any_stylizer
@@ -198,6 +201,18 @@ def command(given: argparse.Namespace) -> str:
     return said + (f" --recipe '{json.dumps(given.recipe)}'" if given.recipe else "")
 
 
+def shipped(work: Path) -> Path:
+    """The package's twelve styles and their card, as a run leaves them in its folder of work."""
+    folder = work / "shipped"
+    folder.mkdir(exist_ok=True)
+    # Styles are called as the files of the paintings are.
+    names = [f"{number:02}-{style.name}" for number, style in enumerate(STYLES)]
+    network = models.create("multi_style", style_names=names)
+    save_model(network, "multi_style", folder / "trained.edgemodel", overwrite=True)
+    write_atomically(folder / "card.json", (WEIGHTS / "multi_style.json").read_bytes())
+    return folder / "trained.edgemodel"
+
+
 def told(progress: StyleProgress) -> None:
     """Print every 25th step."""
     if progress.step % 25 == 0 or progress.preview:
@@ -215,7 +230,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--perceptual", type=Path, help="VGG16's weights; else looked for")
     parser.add_argument("--any", action="store_true", help="the network of any style")
-    parser.add_argument("--start", type=Path, help="trained.edgemodel of a run to go on with")
+    parser.add_argument("--start", type=Path, help="trained.edgemodel, or shipped")
     parser.add_argument("--recipe", type=json.loads, default={}, help="settings as JSON")
     parser.add_argument("--config", type=json.loads, default={}, help="of the network, as JSON")
     parser.add_argument("--stop-after", type=int, help="end at this step, to --start from there")
@@ -226,6 +241,8 @@ def main() -> None:
     if given.threads:
         torch.set_num_threads(given.threads)
     recipe = StyleRecipe(**given.recipe)
+    given.work.mkdir(parents=True, exist_ok=True)
+    start = shipped(given.work) if given.start == Path("shipped") else given.start
     photographs, paintings = prepared(given.data, given.work, any_style=given.any)
     began = time.monotonic()
     watched = Watched(
@@ -245,7 +262,7 @@ def main() -> None:
         previews=given.work / "sheets",
         watched=watched,
         say=print,
-        **({"start": given.start} if given.start else {}),
+        **({"start": start} if start else {}),
     )
     first, last = trained.history.records[0], trained.history.records[-1]
     card = {
@@ -260,11 +277,11 @@ def main() -> None:
         "minutes_of_the_last_call": round((time.monotonic() - began) / 60, 1),
         "losses": {"first": asdict(first), "last": asdict(last)},
     }
-    if given.start:
-        before = json.loads((given.start.parent / "card.json").read_text(encoding="utf-8"))
+    if start:
+        before = json.loads((start.parent / "card.json").read_text(encoding="utf-8"))
         card["started_from"] = {
             key: before[key]
-            for key in ("command", "recipe", "losses", "started_from")
+            for key in ("command", "recipe", "losses", "channels_evened_out_by", "started_from")
             if key in before
         }
     output = given.work if given.trial or given.stop_after else WEIGHTS
