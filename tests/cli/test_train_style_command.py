@@ -101,9 +101,11 @@ def test_a_trained_stylizer_goes_on_learning(
     assert found["styles"] == ["paintings-0", "paintings-1"] and found["added"] == 2
     assert found["history"]["records"][-1]["losses"]["temporal"] > 0
     after = read_model_file(folder / "calm.edgemodel").model.state_dict()
-    moved = [float((after[name] - before[name]).abs().max()) for name in before]
-    # Every weight has learnt, and none has come further than two steps take it.
-    assert min(moved) > 0 and max(moved) < 0.02
+    moved = {name: float((after[name] - before[name]).abs().max()) for name in before}
+    # Every weight has learnt, and no style has come further than two steps take it. Convolutions
+    # may: they are scaled at the end.
+    assert min(moved.values()) > 0
+    assert max(value for name, value in moved.items() if ".norm." in name) < 0.02
     (folder / "paintings" / "paintings-1.png").rename(folder / "paintings" / "zebra.png")
     assert train("--steps", "2", "--start", "calm.edgemodel", "--overwrite") == 2
     told = capsys.readouterr().err
