@@ -186,8 +186,7 @@ def random_inputs(
 
 
 def spread(count: int, most: int) -> list[int]:
-    """At most ``most`` of ``count`` places, the first and, of two or more, the last among them, evenly
-    apart."""
+    """At most ``most`` of ``count`` places, evenly apart: the first, and of several the last."""
     if count <= most:
         return list(range(count))
     if most == 1:
