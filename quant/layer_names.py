@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch.fx import Node
 
-__all__ = ["layer_path", "module_stack", "operator_name", "tensor_names"]
+__all__ = ["layer_path", "lies_below", "module_stack", "operator_name", "tensor_names"]
 
 #: The mark of a second call of the same module, such as ``relu@1``.
 _CALL = re.compile(r"@\d+")
@@ -36,6 +36,11 @@ def layer_path(node: Node) -> str:
     """
     stack = module_stack(node)
     return stack[-1] if stack else node.name
+
+
+def lies_below(path: str, above: Iterable[str]) -> bool:
+    """Whether a module path is one of several, or lies below one."""
+    return any(path == other or path.startswith(f"{other}.") for other in above)
 
 
 def operator_name(node: Node) -> str:

@@ -34,7 +34,7 @@ from quant.fake_quantization.operator_groups import (
     over_outputs,
 )
 from quant.fake_quantization.operators import NORMS, arguments
-from quant.layer_names import operator_name
+from quant.layer_names import lies_below, operator_name
 from quant.learned_ranges import LearnedRanges
 from quant.own_moments import spare_own_moments
 from quant.spec import QuantSpec
@@ -89,7 +89,7 @@ def prepare_qat(
     network = Network(program)
     groups = find_groups(network)
     for path in spec.float_layers:
-        if not any(group.path == path or group.path.startswith(f"{path}.") for group in groups):
+        if not any(lies_below(group.path, (path,)) for group in groups):
             raise UnknownNameError("layer", path, [group.path for group in groups])
     chosen = choose_groups(
         network,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgesdk.errors import UnknownNameError, UsageError
+from quant.layer_names import lies_below
 
 __all__ = [
     "FACES",
@@ -146,12 +147,8 @@ class QuantSpec:
 
     def why_float(self, path: str) -> str:
         """Why the layer at a module path stays float, in words; empty where it does not."""
-        if _below(path, self.float_layers):
+        if lies_below(path, self.float_layers):
             return "kept float as asked"
-        if _below(path, self.float_norms):
+        if lies_below(path, self.float_norms):
             return "normalises by moments of its own input, which fixed ranges do not hold"
         return ""
-
-
-def _below(path: str, above: tuple[str, ...]) -> bool:
-    return any(path == kept or path.startswith(f"{kept}.") for kept in above)

@@ -97,9 +97,9 @@ class CoremlQuantizer(Quantizer):
         """There is nothing that could be wrong after :meth:`annotate`."""
 
     def _why_float(self, node: Node) -> str:
-        asked = self._spec.why_float(layer_path(node))
-        if asked:
-            return asked
+        reason = self._spec.why_float(layer_path(node))
+        if reason:
+            return reason
         if node.target in TRANSPOSED_CONVOLUTIONS and len(node.args) > 6 and node.args[6] != 1:
             return "Core ML has no scale for each output of a transposed convolution with groups"
         return ""

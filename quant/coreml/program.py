@@ -249,9 +249,9 @@ def _reason(
 ) -> str:
     if plan.spec.weights is None:
         return ""
-    asked = plan.spec.why_float(layer.path)
-    if asked:
-        return asked
+    reason = plan.spec.why_float(layer.path)
+    if reason:
+        return reason
     if packed is None:
         return "it is another operator in Core ML"
     return work.reasons.get(layer.node.name, "coremltools left the weights as they were")

@@ -107,9 +107,9 @@ class PlanQuantizer(XNNPACKQuantizer):
 
     def _why_float(self, node: Node) -> str:
         """Why an operator stays float; empty where the vendor's rules decide."""
-        asked = self._spec.why_float(layer_path(node))
-        if asked:
-            return asked
+        reason = self._spec.why_float(layer_path(node))
+        if reason:
+            return reason
         if node.target in TRANSPOSED_CONVOLUTIONS:
             groups = node.args[6] if len(node.args) > 6 else 1
             if groups != 1:

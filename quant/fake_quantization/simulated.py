@@ -19,7 +19,7 @@ from quant.fake_quantization.group_step import choose_groups, tensors_to_round
 from quant.fake_quantization.network import Network, Walk, plain, sample_errors
 from quant.fake_quantization.operator_groups import Folded, OperatorGroup, find_groups, fold_norm
 from quant.fake_quantization.step import Choice, Range, SimulatedStep, halved
-from quant.layer_names import layer_path
+from quant.layer_names import layer_path, lies_below
 from quant.plan import Arrays
 from quant.spec import QuantSpec
 
@@ -319,9 +319,9 @@ class SimulatedQuantization:
 
     def _choose(self, float_layers: tuple[str, ...], only: tuple[str, ...] | None) -> Choice:
         def wanted(path: str) -> bool:
-            if self.spec.keeps_float(path) or _below(path, float_layers):
+            if self.spec.keeps_float(path) or lies_below(path, float_layers):
                 return False
-            return only is None or _below(path, only)
+            return only is None or lies_below(path, only)
 
         groups = choose_groups(
             self.network,
@@ -337,7 +337,7 @@ class SimulatedQuantization:
     def _check_paths(self, paths: Iterable[str]) -> None:
         known = [group.path for group in self.groups]
         for path in paths:
-            if not any(_below(other, (path,)) for other in known):
+            if not any(lies_below(other, (path,)) for other in known):
                 raise UnknownNameError("layer", path, known)
 
     def _compute(self, inputs: Arrays, step: Any, until: Node | None) -> Arrays:
@@ -362,10 +362,6 @@ class SimulatedQuantization:
                 remedy=f"the program takes {', '.join(self.inputs)}",
             )
         return [torch.from_numpy(np.asarray(inputs[name], order="C")) for name in self.inputs]
-
-
-def _below(path: str, kept: Iterable[str]) -> bool:
-    return any(path == other or path.startswith(f"{other}.") for other in kept)
 
 
 def _shapes(sample: Arrays) -> tuple[Any, ...]:

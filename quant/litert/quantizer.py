@@ -10,7 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from edgesdk.errors import (
     QuantizationError,
     UnknownNameError,
 )
-from quant.layer_names import module_stack
+from quant.layer_names import lies_below, module_stack
 from quant.litert.calibration import Calibration, calibrate, checked_samples, measurable
 from quant.litert.file import LitertModel, read_model
 from quant.litert.layers import LitertLayer, layer_paths, read_layers, weighted_operators
@@ -122,7 +122,7 @@ def _kept(
     modules = {path for node in plan.program.graph.nodes for path in module_stack(node)}
     known = modules | set(paths)
     for path in plan.spec.float_layers:
-        if not any(name == path or name.startswith(f"{path}.") for name in known):
+        if not any(lies_below(name, (path,)) for name in known):
             raise UnknownNameError("layer", path, known)
     kept = {
         layer.operator.index
@@ -144,13 +144,14 @@ def _measured(floats: _Float, plan: QuantPlan) -> Calibration:
     samples = checked_samples(floats.model, plan.calibration, "calibration sample")
     if not samples or spec.weights is None:
         return Calibration()
-    return calibrate(
+    found = calibrate(
         *(floats.path, floats.model, samples),
         tensors=measurable(floats.model) if spec.static else (),
         layers=floats.changed,
         method=spec.ranges,
         bits=spec.activations.bits if spec.activations is not None else 8,
     )
+    return replace(found, ranges=_no_powers(found.ranges, spec))
 
 
 def _prepared(
@@ -169,7 +170,7 @@ def _prepared(
         input_scales=_input_scales(changed, spec, measured),
     )
     ranges = dict(rounded.ranges)
-    for index, (low, high) in _no_powers(measured.ranges, spec).items():
+    for index, (low, high) in measured.ranges.items():
         tensor = floats.model.tensors[index]
         shape = (1,) * len(tensor.shape)
         ranges[tensor.name] = {

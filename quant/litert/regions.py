@@ -9,6 +9,7 @@ from quant.litert.file import LitertModel, LitertOperator
 
 __all__ = ["float_region", "fragile_region", "moment_region", "scope"]
 
+#: What makes deviations of variances.
 _ROOTS = frozenset({"RSQRT", "SQRT"})
 #: What a normalisation by moments is written with.
 _ARITHMETIC = frozenset(

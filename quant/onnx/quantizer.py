@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesdk.errors import QuantizationError, UnknownNameError
+from quant.layer_names import lies_below
 from quant.onnx.calibration import observe_ranges
 from quant.onnx.dynamic import make_dynamic
 from quant.onnx.faces import face_floats, face_integers, make_int8_faces
@@ -78,7 +79,7 @@ def quantize(artefact: Path, output: Path, plan: QuantPlan) -> Quantized:
 def _kept_nodes(graph: OnnxGraph, layers: Sequence[OnnxLayer], spec: QuantSpec) -> set[str]:
     paths = node_paths(graph) | {layer.node: layer.path for layer in layers}
     for asked in spec.float_layers:
-        if not any(path == asked or path.startswith(f"{asked}.") for path in paths.values()):
+        if not any(lies_below(path, (asked,)) for path in paths.values()):
             raise UnknownNameError("layer", asked, {layer.path for layer in layers})
     return {name for name, path in paths.items() if path and spec.keeps_float(path)}
 

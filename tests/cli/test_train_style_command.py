@@ -14,6 +14,7 @@ from PIL import Image
 
 from edgesdk.cli import main
 from edgesdk.model_file import read_model_file
+from edgesdk.training.style import studio
 
 FEW = ["--set", "crop=64", "--set", "batch_size=2", "--set", "style_sizes=64"]
 FEW += ["--set", "warmup_steps=1"]
@@ -88,8 +89,10 @@ def test_a_style_is_added(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_trained_stylizer_goes_on_learning(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What learning moves, without what is scaled after it.
+    monkeypatch.setattr(studio, "even_out_channels", lambda *args: None)
     assert train("--steps", "2") == 0
     before = read_model_file(folder / "my.edgemodel").model.state_dict()
     arguments = ["--content", "photos", "--styles", "paintings", "-o", "calm.edgemodel"]
@@ -101,11 +104,9 @@ def test_a_trained_stylizer_goes_on_learning(
     assert found["styles"] == ["paintings-0", "paintings-1"] and found["added"] == 2
     assert found["history"]["records"][-1]["losses"]["temporal"] > 0
     after = read_model_file(folder / "calm.edgemodel").model.state_dict()
-    moved = {name: float((after[name] - before[name]).abs().max()) for name in before}
-    # Every weight has learnt, and no style has come further than two steps take it. Convolutions
-    # may: they are scaled at the end.
-    assert min(moved.values()) > 0
-    assert max(value for name, value in moved.items() if ".norm." in name) < 0.02
+    moved = [float((after[name] - before[name]).abs().max()) for name in before]
+    # Every weight has learnt, and none has come further than two steps take it.
+    assert min(moved) > 0 and max(moved) < 0.02
     (folder / "paintings" / "paintings-1.png").rename(folder / "paintings" / "zebra.png")
     assert train("--steps", "2", "--start", "calm.edgemodel", "--overwrite") == 2
     told = capsys.readouterr().err
