@@ -27,6 +27,12 @@ hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.register_profile("search")
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
+# Workers share the cores out among themselves and what they start, before torch counts them. With a
+# thread for every core in each of them, OpenMP's threads spend most of their time waiting.
+if (_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
+    _cores = max(1, (os.cpu_count() or 1) // _workers)
+    os.environ.setdefault("OMP_NUM_THREADS", str(_cores))
+
 # A shell's background jobs begin with Ctrl-C ignored, and so would every command tested here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

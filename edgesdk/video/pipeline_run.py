@@ -16,6 +16,7 @@ from edgesdk.errors import MediaError, UsageError
 from edgesdk.video.flow_chain import Flow
 from edgesdk.video.frames import Enlarger, Frame, PaintedFrame, Painter
 from edgesdk.video.interpolator import Interpolator
+from edgesdk.video.judging_ahead import JudgingAhead
 from edgesdk.video.key_frames import KeyframeFinder, KeyframePolicy
 from edgesdk.video.painting_ahead import PaintingAhead, PaintingTask
 from edgesdk.video.picture_pool import PicturePool
@@ -81,6 +82,7 @@ class _Stage:
 
     size: tuple[int, int]
     finder: KeyframeFinder
+    judges: JudgingAhead
     interpolator: Interpolator
     painters: PaintingAhead
     pool: PicturePool
@@ -91,8 +93,8 @@ class _Stage:
 class PipelineRun:
     """The state of one run.
 
-    Two native cores work at once: one looks for key frames and stays as far ahead as the painter
-    needs, the other renders behind it.
+    Two native cores work at once, each in a thread of its own: one looks for key frames and stays
+    as far ahead as there is room for, the other renders behind it.
     """
 
     def __init__(self, options: RunOptions, summary: PipelineSummary) -> None:
@@ -106,12 +108,14 @@ class PipelineRun:
         self._painted = False
         self._stand_in = False
         self._closed = False
+        # Whether more frames may come, what kept them from coming, and whether the last is known.
+        self._more = True
+        self._failure: Exception | None = None
+        self._complete = False
         # A whole segment must fit, with the frame that turns out to be behind a cut.
         interval = options.policy.interval
         room = interval + 2 + min(interval, _LOOK_AHEAD)
         self._room = _STREAMING_FRAMES if options.streaming else room
-
-    # Frames in
 
     def _open(self, frame: Frame) -> _Stage:
         height, width = frame.pixels.shape[:2]
@@ -126,6 +130,8 @@ class PipelineRun:
             finder = stack.enter_context(
                 KeyframeFinder(width, height, options.policy, quality=options.quality, **shared)
             )
+            judges = JudgingAhead(finder)
+            stack.callback(judges.close)
             # Is given every flow, and finds none.
             interpolator = stack.enter_context(Interpolator(width, height, **shared))
             painters = stack.enter_context(
@@ -134,6 +140,7 @@ class PipelineRun:
             return _Stage(
                 size=(width, height),
                 finder=finder,
+                judges=judges,
                 interpolator=interpolator,
                 painters=painters,
                 pool=PicturePool(width, height, kept),
@@ -141,15 +148,27 @@ class PipelineRun:
                 resources=stack.pop_all(),
             )
 
-    def _take(self, frame: Frame) -> _Stage:
-        """Judge a frame and hold it; have it painted if it is a key frame."""
+    def _pull(self, source: Iterator[Frame]) -> None:
+        """Take the next frame and have it judged."""
+        try:
+            frame = next(source, None)
+            self._more = frame is not None
+            if frame is not None and not self._closed:
+                self._ask(frame)
+        # Raised once the frames before it are out, whose number would depend on the painter else.
+        except Exception as error:  # noqa: BLE001
+            self._failure, self._more = error, False
+        # While streaming nothing is known of later frames.
+        self._collect(wait=self._options.streaming)
+
+    def _ask(self, frame: Frame) -> None:
         _check(frame)
         stage = self._stage
         if stage is None:
             stage = self._stage = self._open(frame)
             stage.finder.begin(frame.pixels)
             self._hold(stage, _Held(frame), ("first",))
-            return stage
+            return
         size = (frame.pixels.shape[1], frame.pixels.shape[0])
         if size != stage.size:
             raise MediaError(
@@ -157,13 +176,28 @@ class PipelineRun:
                 f"{size[0]} x {size[1]} at {float(frame.time):.3f} s",
                 remedy="cut the video there and paint the parts one by one",
             )
-        with self._timed("flow_seconds"):
-            judgement = stage.finder.judge(frame.pixels)
-        if "cut" in judgement.reasons and not self._options.streaming:
-            # So that nothing is interpolated across the cut.
-            self._make_key(stage, self._pending[-1] if self._pending else None, "before_cut")
-        self._hold(stage, _Held(frame, judgement.step, judgement.flow), judgement.reasons)
-        return stage
+        stage.judges.ask(frame)
+
+    def _collect(self, *, wait: bool = False) -> None:
+        """Hold the frames that have been judged; have the key frames among them painted."""
+        stage = self._stage
+        if stage is None or self._closed:
+            return
+        before = stage.judges.seconds
+        for frame, judgement in stage.judges.answers(wait=wait):
+            if "cut" in judgement.reasons and not self._options.streaming:
+                # So that nothing is interpolated across the cut.
+                self._make_key(stage, self._pending[-1] if self._pending else None, "before_cut")
+            self._hold(stage, _Held(frame, judgement.step, judgement.flow), judgement.reasons)
+        self._summary.flow_seconds += stage.judges.seconds - before
+
+    def _finish(self) -> None:
+        """Say which frame is the last."""
+        if self._stage is None:
+            raise MediaError("the video has no picture at all")
+        if self._pending and not self._options.streaming:
+            self._make_key(self._stage, self._pending[-1], "last")
+        self._complete = True
 
     def _hold(self, stage: _Stage, held: _Held, reasons: tuple[str, ...]) -> None:
         self._pending.append(held)
@@ -177,33 +211,29 @@ class PipelineRun:
         if held.task is None:
             held.task = stage.painters.paint(held.frame.pixels)
 
-    # Frames out
-
     def paint(self, frames: Iterable[Frame]) -> Iterator[PaintedFrame]:
         """Paint a video; see :meth:`~edgesdk.video.pipeline.VideoPipeline.run`."""
         source = iter(frames)
-        exhausted = False
         try:
-            while not exhausted or self._pending:
+            while not self._complete or self._pending:
+                self._collect()
                 segment = self._segment()
-                full = len(self._pending) >= self._room
+                judging = 0 if self._stage is None else len(self._stage.judges)
+                full = len(self._pending) + judging >= self._room
+                ended = not self._more and not judging
+                if ended and not self._complete and self._failure is None:
+                    self._finish()
                 # While the painter works, look further ahead for what it can paint next.
-                if segment and (exhausted or full or self._is_painted(segment)):
+                elif segment and (ended or full or self._is_painted(segment)):
                     yield from self._give_out(segment)
-                    if self._closed:
-                        return
-                    continue
-                frame = next(source, None)
+                elif self._more and not full:
+                    self._pull(source)
+                elif judging:
+                    self._collect(wait=True)
+                elif self._failure is not None:
+                    raise self._failure
                 if self._closed:
                     return
-                if frame is not None:
-                    self._take(frame)
-                    continue
-                exhausted = True
-                if self._stage is None:
-                    raise MediaError("the video has no picture at all")
-                if self._pending and not self._options.streaming:
-                    self._make_key(self._stage, self._pending[-1], "last")
         finally:
             self.close()
 
@@ -240,6 +270,8 @@ class PipelineRun:
             picture = self._rendered(stage, one, tau, onward)
             pictures.appendleft(self._given(stage, one, picture, None))
             following = one
+            # The painter shall not wait for key frames that have been found meanwhile.
+            self._collect()
         while pictures:
             self._count(pictures[0])
             yield pictures.popleft()

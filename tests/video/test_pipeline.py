@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgesdk.errors import MediaError, UsageError
+from edgesdk.errors import MediaError, MissingEnvironmentError, UsageError
 from edgesdk.video import Frame, KeyframePolicy, PaintedFrame, VideoPipeline
 from edgesdk.video.interpolator import Interpolator
 from edgesdk.video.painting_ahead import PaintingAhead, painter_size
@@ -444,14 +444,15 @@ def test_summary_counts(texture: Make) -> None:
 
 
 def workers() -> int:
-    return sum(thread.name == "edgesdk-painter" for thread in threading.enumerate())
+    names = [thread.name for thread in threading.enumerate()]
+    return sum(name.startswith(("edgesdk-painter", "edgesdk-judge")) for name in names)
 
 
 def test_closing_ends_the_worker(texture: Make) -> None:
     pipeline = VideoPipeline(invert, threads=1)
     run = pipeline.run(video(panning(texture, 30)))
     next(run)
-    assert workers() == 1
+    assert workers() == 2
     pipeline.close()
     pipeline.close()
     assert workers() == 0
@@ -477,6 +478,39 @@ def test_an_error_of_the_source_comes_through(texture: Make) -> None:
 
     with VideoPipeline(invert, threads=1) as pipeline, pytest.raises(MediaError, match="corrupt"):
         list(pipeline.run(torn()))
+    assert workers() == 0
+
+
+@pytest.mark.parametrize("seconds", [0, 0.05])
+def test_what_was_painted_before_an_error_comes_out(texture: Make, seconds: float) -> None:
+    """All of it, however quick the painter is: two key frames and what lies between."""
+
+    def slow(pixels: Picture) -> Picture:
+        time.sleep(seconds)
+        return 255 - pixels
+
+    frames = [*[texture(64, 48)] * 6, texture(32, 48)]
+    seen: list[int] = []
+    policy = KeyframePolicy(every=3)
+    with VideoPipeline(slow, threads=1, policy=policy) as pipeline:  # noqa: SIM117
+        with pytest.raises(MediaError, match="size changes"):
+            seen += (painted.index for painted in pipeline.run(video(frames)))
+    assert seen == [0, 1, 2, 3]
+    assert workers() == 0
+
+
+def test_an_error_of_the_search_comes_through(
+    texture: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(finder: object, pixels: Picture) -> None:
+        raise MissingEnvironmentError("memory is exhausted")
+
+    monkeypatch.setattr("edgesdk.video.key_frames.KeyframeFinder.judge", exhausted)
+    with (
+        VideoPipeline(invert, threads=1) as pipeline,
+        pytest.raises(MissingEnvironmentError, match="memory"),
+    ):
+        list(pipeline.run(video([texture(64, 48)] * 3)))
     assert workers() == 0
 
 
