@@ -38,6 +38,7 @@ from edgesdk.training.style.any_stylizer import train_any_stylizer
 from edgesdk.training.style.history import StyleProgress
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.recipe import StyleRecipe
+from edgesdk.training.style.starting import encoder_path
 from edgesdk.training.style.stylizer import train_stylizer
 from edgesdk.training.style.stylizer_file import save_stylizer
 
@@ -206,14 +207,20 @@ def command(given: argparse.Namespace) -> str:
     return said + (f" --recipe '{json.dumps(given.recipe)}'" if given.recipe else "")
 
 
-def shipped(path: Path) -> None:
-    """Write the package's twelve styles, and their card beside, as a run leaves them."""
+def shipped(path: Path, *, any_style: bool) -> None:
+    """Write the package's networks, and their card beside, as a run leaves them."""
     path.parent.mkdir(exist_ok=True)
-    # Styles are called as the files of the paintings are.
-    names = [f"{number:02}-{style.name}" for number, style in enumerate(STYLES)]
-    network = models.create("multi_style", style_names=names)
-    save_model(network, "multi_style", path, overwrite=True)
-    write_atomically(path.parent / "card.json", (WEIGHTS / "multi_style.json").read_bytes())
+    if any_style:
+        save_model(models.create("any_style"), "any_style", path, overwrite=True)
+        encoder = models.create("style_encoder")
+        save_model(encoder, "style_encoder", encoder_path(path), overwrite=True)
+    else:
+        # Styles are called as the files of the paintings are.
+        names = [f"{number:02}-{style.name}" for number, style in enumerate(STYLES)]
+        network = models.create("multi_style", style_names=names)
+        save_model(network, "multi_style", path, overwrite=True)
+    name = "any_style" if any_style else "multi_style"
+    write_atomically(path.parent / "card.json", (WEIGHTS / f"{name}.json").read_bytes())
 
 
 def told(progress: StyleProgress) -> None:
@@ -250,7 +257,7 @@ def main() -> None:
         if accelerator.is_main_process:
             given.work.mkdir(parents=True, exist_ok=True)
             if given.start == Path("shipped"):
-                shipped(start)
+                shipped(start, any_style=given.any)
         photographs, paintings = prepared(given.data, given.work, any_style=given.any)
     start = start if given.start == Path("shipped") else given.start
     began = time.monotonic()

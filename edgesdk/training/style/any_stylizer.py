@@ -18,7 +18,7 @@ from edgesdk.training.counter_random import key
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.paintings import Painting, as_tensor, scaled
 from edgesdk.training.style.recipe import StyleRecipe
-from edgesdk.training.style.starting import body_taken_over, weights_digest
+from edgesdk.training.style.starting import any_style_taken_over, weights_digest
 from edgesdk.training.style.studio import Studio, StylesToLearn, StyleTraining
 
 __all__ = ["TrainedAnyStylizer", "train_any_stylizer", "views"]
@@ -112,8 +112,9 @@ def train_any_stylizer(
         content: Folder of photographs.
         styles: Folder of paintings, the more and the more different the better.
         recipe: How to train.
-        start: ``NAME.edgemodel`` of a trained network of many styles, whose convolutions and styles
-            the painter begins with (:func:`~edgesdk.training.style.starting.body_taken_over`).
+        start: ``NAME.edgemodel`` of a painter in any style, with its encoder beside it, to go on
+            from; or of a network of many styles, whose convolutions and styles the painter begins
+            with (:func:`~edgesdk.training.style.starting.any_style_taken_over`).
         config: Options of :class:`~edgesdk.models.any_style.AnyStyleNet`.
         perceptual: See :func:`~edgesdk.training.style.stylizer.train_stylizer`, like the next four.
         previews: Likewise.
@@ -129,8 +130,8 @@ def train_any_stylizer(
     pupil = _pupil(config or {})
     more_identity: dict[str, Any] = {"views": views_a_painting}
     if start is not None:
-        body_taken_over(start, pupil.painter, recipe.seed)
-        more_identity["start"] = weights_digest(pupil.painter)
+        any_style_taken_over(start, pupil.encoder, pupil.painter, recipe.seed)
+        more_identity["start"] = weights_digest(pupil)
     say(f"looking at {views_a_painting} views of each painting")
     squares = [
         views(one, views_a_painting, recipe.style_sizes, recipe.seed)

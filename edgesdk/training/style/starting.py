@@ -12,10 +12,17 @@ from torch import nn
 from edgesdk import models
 from edgesdk.errors import DataError, UsageError
 from edgesdk.model_file import read_model_file
-from edgesdk.models.any_style import AnyStyleNet
+from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 
-__all__ = ["body_taken_over", "read_stylizer", "started_from", "weights_digest"]
+__all__ = [
+    "any_style_taken_over",
+    "body_taken_over",
+    "encoder_path",
+    "read_stylizer",
+    "started_from",
+    "weights_digest",
+]
 
 #: Options that make no other network.
 _FREE = ("pretrained", "style_names", "styles")
@@ -129,6 +136,50 @@ def body_taken_over(path: Path, painter: AnyStyleNet, seed: int) -> None:
                     :, :, None, None
                 ]
     fresh.load_state_dict(state)
+
+
+def encoder_path(path: Path) -> Path:
+    """Where the encoder of ``NAME.edgemodel`` lies: ``NAME-encoder.edgemodel``."""
+    return path.with_name(f"{path.stem}-encoder.edgemodel")
+
+
+def any_style_taken_over(
+    path: Path, encoder: StyleEncoder, painter: AnyStyleNet, seed: int
+) -> None:
+    """Give the two networks of any style what was learnt before.
+
+    Args:
+        path: ``NAME.edgemodel`` of a painter in any style, its encoder beside it, or of a network
+            of many styles (:func:`body_taken_over`).
+        encoder: Changed in place; not by a network of many styles.
+        painter: Changed in place.
+        seed: See :func:`body_taken_over`.
+
+    Raises:
+        UsageError: They are of other widths; says which.
+        DataError: The file beside the painter is no encoder.
+        EdgeSdkError: See :func:`edgesdk.model_file.read_model_file`.
+    """
+    before = read_model_file(path).model
+    if not isinstance(before, AnyStyleNet):
+        body_taken_over(path, painter, seed)
+        return
+    beside = encoder_path(path)
+    encoding = read_model_file(beside).model
+    if not isinstance(encoding, StyleEncoder):
+        raise DataError(
+            f"{beside} is no encoder of paintings",
+            remedy="keep the two files that `edgesdk train style --any` wrote together",
+        )
+    pairs = ((before, painter), (encoding, encoder))
+    odd = [text for old, new in pairs for text in _other_widths(old.config, new.config)]
+    if odd:
+        raise UsageError(
+            f"a training cannot start from {path.name}: {'; '.join(odd)}",
+            remedy="give networks of the same widths",
+        )
+    for old, new in pairs:
+        new.load_state_dict(old.state_dict())
 
 
 def weights_digest(model: nn.Module) -> str:

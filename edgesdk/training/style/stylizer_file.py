@@ -8,9 +8,10 @@ from edgesdk.errors import OutputExistsError, UsageError
 from edgesdk.model_file import ModelFace, save_model
 from edgesdk.spec import IMAGE_PRESETS, TensorSpec
 from edgesdk.training.style.any_stylizer import TrainedAnyStylizer
+from edgesdk.training.style.starting import encoder_path
 from edgesdk.training.style.stylizer import TrainedStylizer
 
-__all__ = ["check_outputs", "encoder_path", "save_any_stylizer", "save_stylizer"]
+__all__ = ["check_outputs", "save_any_stylizer", "save_stylizer"]
 
 
 def check_outputs(path: Path, *, any_style: bool, overwrite: bool) -> None:
@@ -58,11 +59,6 @@ def save_stylizer(
         image=IMAGE_PRESETS["unit"],
     )
     return save_model(trained.model, "multi_style", path, face=face, overwrite=overwrite)
-
-
-def encoder_path(path: Path) -> Path:
-    """Where the encoder of ``NAME.edgemodel`` is written: ``NAME-encoder.edgemodel``."""
-    return path.with_name(f"{path.stem}-encoder.edgemodel")
 
 
 def save_any_stylizer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,11 +65,12 @@ def test_it_learns_saves_both_networks_and_resumes(
     short: StyleRecipe,
     tmp_path: Path,
 ) -> None:
-    def train(watched: Watched | None = None) -> object:
+    def train(watched: Watched | None = None, start: Path | None = None, **to: Any) -> object:
         return train_any_stylizer(
             photographs_folder,
             paintings_folder,
-            short.changed(steps=6),
+            short.changed(steps=6, **to),
+            start=start,
             config=SMALL,
             perceptual=trunk,
             views_a_painting=2,
@@ -87,6 +89,11 @@ def test_it_learns_saves_both_networks_and_resumes(
         painted = painter(picture, encoder(painting))
         same = whole.painter(picture, whole.encoder(painting))  # type: ignore[attr-defined]
     assert torch.equal(painted, same)
+    # A training that hardly learns, from what was learnt.
+    after = train(start=path, learning_rate=1e-12)
+    with torch.no_grad():
+        goes_on = after.painter(picture, after.encoder(painting))  # type: ignore[attr-defined]
+    torch.testing.assert_close(goes_on, same, atol=1e-4, rtol=0)
 
 
 def test_both_outputs_must_be_free(tmp_path: Path) -> None:

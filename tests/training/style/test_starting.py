@@ -13,7 +13,7 @@ from torch import nn
 from edgesdk import models
 from edgesdk.errors import DataError, SourceNotFoundError, TrainingError, UsageError
 from edgesdk.model_file import load_model, save_model
-from edgesdk.models.any_style import AnyStyleNet
+from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 from edgesdk.training.checkpoint_file import read_run
 from edgesdk.training.style import studio
@@ -23,7 +23,13 @@ from edgesdk.training.style.paintings import read_paintings
 from edgesdk.training.style.perceptual import load_perceptual
 from edgesdk.training.style.photographs import Photographs
 from edgesdk.training.style.recipe import StyleRecipe
-from edgesdk.training.style.starting import body_taken_over, started_from, weights_digest
+from edgesdk.training.style.starting import (
+    any_style_taken_over,
+    body_taken_over,
+    encoder_path,
+    started_from,
+    weights_digest,
+)
 from edgesdk.training.style.stylizer import TrainedStylizer, train_stylizer
 from edgesdk.training.style.stylizer_file import save_stylizer
 
@@ -260,3 +266,54 @@ def test_any_style_of_other_widths_takes_nothing_over(
     with pytest.raises(UsageError, match=told):
         body_taken_over(path, painter, seed=1)
     assert bits(painter) == before
+
+
+def pair(seed: int, **options: Any) -> tuple[StyleEncoder, AnyStyleNet]:
+    encoder = models.create("style_encoder", pretrained=False)
+    painter = models.create("any_style", pretrained=False, **{"code": 5, **SMALL, **options})
+    assert isinstance(encoder, StyleEncoder) and isinstance(painter, AnyStyleNet)
+    # A fresh network of the zoo always is the same.
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for value in (*encoder.parameters(), *painter.parameters()):
+            value += 0.01 * torch.randn_like(value)
+    return encoder, painter
+
+
+def test_any_style_goes_on_from_any_style(tmp_path: Path) -> None:
+    encoder, painter = pair(1)
+    path = save_model(painter, "any_style", tmp_path / "any.edgemodel")
+    save_model(encoder, "style_encoder", encoder_path(path))
+    taken = pair(2)
+    assert bits(taken[0]) != bits(encoder) and bits(taken[1]) != bits(painter)
+    any_style_taken_over(path, *taken, seed=1)
+    assert bits(taken[0]) == bits(encoder) and bits(taken[1]) == bits(painter)
+
+
+def test_any_style_begins_from_many_styles(tmp_path: Path) -> None:
+    path = save_model(small(), "multi_style", tmp_path / "many.edgemodel")
+    encoder, painter = pair(1)
+    before = bits(encoder)
+    _, other = pair(1)
+    any_style_taken_over(path, encoder, painter, seed=4)
+    body_taken_over(path, other, seed=4)
+    assert bits(painter) == bits(other) and bits(encoder) == before
+
+
+def test_a_pair_that_is_none_is_refused(tmp_path: Path) -> None:
+    encoder, painter = pair(1)
+    path = save_model(painter, "any_style", tmp_path / "any.edgemodel")
+    fresh = pair(2)
+    before = [bits(one) for one in fresh]
+    with pytest.raises(SourceNotFoundError, match=r"any-encoder\.edgemodel"):
+        any_style_taken_over(path, *fresh, seed=1)
+    beside = save_model(painter, "any_style", encoder_path(path))
+    with pytest.raises(DataError, match="no encoder of paintings"):
+        any_style_taken_over(path, *fresh, seed=1)
+    shutil.rmtree(beside)
+    save_model(encoder, "style_encoder", beside)
+    with pytest.raises(UsageError, match="code are 5 there and 6 here"):
+        any_style_taken_over(path, *pair(2, code=6), seed=1)
+    with pytest.raises(DataError, match="no network of styles"):
+        any_style_taken_over(beside, *fresh, seed=1)
+    assert [bits(one) for one in fresh] == before
