@@ -209,7 +209,7 @@ def command(given: argparse.Namespace) -> str:
 
 def shipped(path: Path, *, any_style: bool) -> None:
     """Write the package's networks, and their card beside, as a run leaves them."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     if any_style:
         save_model(models.create("any_style"), "any_style", path, overwrite=True)
         encoder = models.create("style_encoder")
@@ -252,14 +252,12 @@ def main() -> None:
         torch.set_num_threads(given.threads)
     recipe = StyleRecipe(**given.recipe)
     accelerator = new_accelerator()
-    start = given.work / "shipped" / "trained.edgemodel"
+    of_package = given.start == Path("shipped")
+    start = given.work / "shipped" / "trained.edgemodel" if of_package else given.start
     with accelerator.main_process_first():
-        if accelerator.is_main_process:
-            given.work.mkdir(parents=True, exist_ok=True)
-            if given.start == Path("shipped"):
-                shipped(start, any_style=given.any)
+        if of_package and accelerator.is_main_process:
+            shipped(start, any_style=given.any)
         photographs, paintings = prepared(given.data, given.work, any_style=given.any)
-    start = start if given.start == Path("shipped") else given.start
     began = time.monotonic()
     watched = Watched(
         checkpoint=given.work / "run",

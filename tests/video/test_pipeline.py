@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import threading
 import time
@@ -16,10 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgesdk.errors import MediaError, MissingEnvironmentError, UsageError
+from edgesdk.errors import UsageError
 from edgesdk.video import Frame, KeyframePolicy, PaintedFrame, VideoPipeline
-from edgesdk.video.interpolator import Interpolator
-from edgesdk.video.painting_ahead import PaintingAhead, painter_size
+from edgesdk.video.painting_ahead import painter_size
 from edgesdk.video.picture_pool import PicturePool
 from edgesdk.video.strength import StrengthBlend
 
@@ -380,23 +378,12 @@ def test_pool_gives_out_again_what_nobody_holds() -> None:
     assert address in {pool.take().ctypes.data for _ in range(2)}
 
 
-def test_no_frame_is_an_error() -> None:
-    with pytest.raises(MediaError, match="no picture"):
-        paint([])
-
-
 @pytest.mark.parametrize("streaming", [False, True])
 def test_one_frame_is_a_video(texture: Make, streaming: bool) -> None:
     frame = texture(64, 48)
     painted = paint(video([frame]), streaming=streaming)
     assert [p.reasons for p in painted] == [("first",)]
     assert np.array_equal(painted[0].pixels, 255 - frame)
-
-
-def test_another_size_tells_the_time(texture: Make) -> None:
-    frames = video([texture(64, 48)] * 50 + [texture(48, 64)])
-    with pytest.raises(MediaError, match=r"from 64 x 48 to 48 x 64 at 2\.000 s"):
-        paint(frames)
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
@@ -441,84 +428,6 @@ def test_summary_counts(texture: Make) -> None:
         assert summary.reasons == {"first": 1, "interval": 2, "last": 1}
         assert summary.reuse == pytest.approx(11 / 4)
         assert summary.painter_seconds > 0 and summary.flow_seconds > 0
-
-
-def workers() -> int:
-    names = [thread.name for thread in threading.enumerate()]
-    return sum(name.startswith(("edgesdk-painter", "edgesdk-judge")) for name in names)
-
-
-def test_closing_ends_the_worker(texture: Make) -> None:
-    pipeline = VideoPipeline(invert, threads=1)
-    run = pipeline.run(video(panning(texture, 30)))
-    next(run)
-    assert workers() == 2
-    pipeline.close()
-    pipeline.close()
-    assert workers() == 0
-    assert list(run) == []
-    with pytest.raises(UsageError, match="closed"):
-        pipeline.run([])
-
-
-def test_a_run_that_is_abandoned_ends_its_worker(texture: Make) -> None:
-    with VideoPipeline(invert, threads=1) as pipeline:
-        run = pipeline.run(video(panning(texture, 30)))
-        next(run)
-        del run
-        gc.collect()
-        assert workers() == 0
-        assert len(list(pipeline.run(video([texture(64, 48)] * 3)))) == 3
-
-
-def test_an_error_of_the_source_comes_through(texture: Make) -> None:
-    def torn() -> Iterator[Frame]:
-        yield from video([texture(64, 48)] * 3)
-        raise MediaError("a packet is corrupt at 0.120 s")
-
-    with VideoPipeline(invert, threads=1) as pipeline, pytest.raises(MediaError, match="corrupt"):
-        list(pipeline.run(torn()))
-    assert workers() == 0
-
-
-@pytest.mark.parametrize("seconds", [0, 0.05])
-def test_what_was_painted_before_an_error_comes_out(texture: Make, seconds: float) -> None:
-    """All of it, however quick the painter is: two key frames and what lies between."""
-
-    def slow(pixels: Picture) -> Picture:
-        time.sleep(seconds)
-        return 255 - pixels
-
-    frames = [*[texture(64, 48)] * 6, texture(32, 48)]
-    seen: list[int] = []
-    policy = KeyframePolicy(every=3)
-    with VideoPipeline(slow, threads=1, policy=policy) as pipeline:  # noqa: SIM117
-        with pytest.raises(MediaError, match="size changes"):
-            seen += (painted.index for painted in pipeline.run(video(frames)))
-    assert seen == [0, 1, 2, 3]
-    assert workers() == 0
-
-
-def test_an_error_of_the_search_comes_through(
-    texture: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def exhausted(finder: object, pixels: Picture) -> None:
-        raise MissingEnvironmentError("memory is exhausted")
-
-    monkeypatch.setattr("edgesdk.video.key_frames.KeyframeFinder.judge", exhausted)
-    with (
-        VideoPipeline(invert, threads=1) as pipeline,
-        pytest.raises(MissingEnvironmentError, match="memory"),
-    ):
-        list(pipeline.run(video([texture(64, 48)] * 3)))
-    assert workers() == 0
-
-
-def test_closed_painter_takes_nothing() -> None:
-    ahead = PaintingAhead(invert, None, 2)
-    ahead.close()
-    with pytest.raises(UsageError):
-        ahead.paint(np.zeros((4, 4, 3), np.uint8))
 
 
 def test_key_frames_are_painted_while_others_render(texture: Make) -> None:
@@ -575,29 +484,3 @@ def test_a_painter_is_called() -> None:
 def test_frames_must_be_pictures(pixels: Any) -> None:
     with pytest.raises(UsageError, match="frame 0"):
         paint([Frame(0, Fraction(0), pixels)])
-
-
-def test_interpolator_between_equal_paintings_is_exact(texture: Make) -> None:
-    frame, painting = texture(64, 48), texture(64, 48, 5)
-    with Interpolator(64, 48, threads=1) as interpolator:
-        interpolator.key(frame, painting)
-        interpolator.next_key(frame, painting)
-        assert np.array_equal(interpolator.between(frame, 0.3), painting)
-        interpolator.advance()
-        assert np.array_equal(interpolator.after(frame), painting)
-        with pytest.raises(UsageError):
-            interpolator.between(frame, 0.5)
-        with pytest.raises(UsageError, match="share"):
-            interpolator.renewed(frame, painting, 0)
-
-
-def test_renewed_painting_is_new_where_the_old_one_does_not_fit(texture: Make) -> None:
-    frame = texture(64, 48)
-    changed = frame.copy()
-    changed[:, 32:] = 255 - changed[:, 32:]
-    old, new = np.full_like(frame, 50), np.full_like(frame, 200)
-    with Interpolator(64, 48, threads=1) as interpolator:
-        interpolator.key(frame, old)
-        mixed = interpolator.renewed(changed, new, 0.1)
-    assert mixed[:, 4:24].mean() == pytest.approx(65, abs=4)
-    assert mixed[:, 44:60].mean() > 140

@@ -12,7 +12,7 @@ import torch
 from edgesdk.errors import UsageError
 from edgesdk.model_file import read_model_file
 from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
-from edgesdk.training.style.any_stylizer import train_any_stylizer, views
+from edgesdk.training.style.any_stylizer import TrainedAnyStylizer, train_any_stylizer, views
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.paintings import read_paintings
 from edgesdk.training.style.recipe import StyleRecipe
@@ -65,7 +65,9 @@ def test_it_learns_saves_both_networks_and_resumes(
     short: StyleRecipe,
     tmp_path: Path,
 ) -> None:
-    def train(watched: Watched | None = None, start: Path | None = None, **to: Any) -> object:
+    def train(
+        watched: Watched | None = None, start: Path | None = None, **to: Any
+    ) -> TrainedAnyStylizer:
         return train_any_stylizer(
             photographs_folder,
             paintings_folder,
@@ -80,19 +82,19 @@ def test_it_learns_saves_both_networks_and_resumes(
     whole = train()
     train(Watched(checkpoint=tmp_path / "run", stop_after_steps=4))
     resumed = train(Watched(checkpoint=tmp_path / "run"))
-    assert resumed.history.resumed_at == 4  # type: ignore[attr-defined]
-    path, beside = save_any_stylizer(resumed, tmp_path / "any.edgemodel", size=64)  # type: ignore[arg-type]
+    assert resumed.history.resumed_at == 4
+    path, beside = save_any_stylizer(resumed, tmp_path / "any.edgemodel", size=64)
     assert beside.name == "any-encoder.edgemodel"
     painter, encoder = read_model_file(path).model, read_model_file(beside).model
     picture, painting = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 96, 64)
     with torch.no_grad():
         painted = painter(picture, encoder(painting))
-        same = whole.painter(picture, whole.encoder(painting))  # type: ignore[attr-defined]
+        same = whole.painter(picture, whole.encoder(painting))
     assert torch.equal(painted, same)
     # A training that hardly learns, from what was learnt.
     after = train(start=path, learning_rate=1e-12)
     with torch.no_grad():
-        goes_on = after.painter(picture, after.encoder(painting))  # type: ignore[attr-defined]
+        goes_on = after.painter(picture, after.encoder(painting))
     torch.testing.assert_close(goes_on, same, atol=1e-4, rtol=0)
 
 
