@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from edgesdk.errors import UsageError
+from edgesdk.training.style.lattice import lattice_share
 from edgesdk.training.style.losses import content_loss, gram_matrix, temporal_loss, total_variation
 from edgesdk.training.style.perceptual import PerceptualNet
 from edgesdk.training.style.recipe import StyleRecipe
@@ -16,8 +17,11 @@ from edgesdk.training.style.recipe import StyleRecipe
 __all__ = ["PARTS", "StyleGoals", "StyleObjective", "tone_loss", "unpainted_distances"]
 
 #: Names of the parts of the loss.
-PARTS = ("content", "tone", "style", "variation", "temporal")
+PARTS = ("content", "tone", "style", "variation", "lattice", "temporal")
 
+#: Period in pixels of the patterns that count as a lattice, with 8, 4 and 2: twice what networks of
+#: style halve the size by in all, because enlarging leaves traces at twice the period as well.
+_GRID = 16
 #: Places along each side at which light and dark are compared.
 _TONES = 12
 #: A layer in which photographs are this close to a painting, as a share of the painting's own
@@ -106,7 +110,8 @@ class StyleObjective:
 
     The distance of Gram matrices is 0 for the painting's own and 1 for what photographs have before
     they are painted, in every layer and for every style; that of features is a share of their
-    squared norm. Light and dark (:func:`tone_loss`), total variation a value and unsteadiness (mean
+    squared norm. Light and dark (:func:`tone_loss`), total variation a value, what repeats with the
+    network's grid (:func:`~edgesdk.training.style.lattice.lattice_share`) and unsteadiness (mean
     squared differences, as shares of white) are added.
 
     Args:
@@ -160,6 +165,7 @@ class StyleObjective:
             "tone": tone_loss(picture, photographs),
             "style": torch.stack(distances).mean(dim=0),
             "variation": total_variation(picture) / picture[0].numel(),
+            "lattice": lattice_share(picture, _GRID),
         }
 
     def temporal(

@@ -35,6 +35,8 @@ class StyleRecipe(Settings):
         tone_weight: Of its light and dark at low resolution.
         style_weight: Of the painting's Gram matrices.
         variation_weight: Of differences between neighbouring pixels.
+        lattice_weight: Of strokes and dots that repeat every 16, 8 or 4 pixels; chance alone gives
+            about 0.01 in a crop of 160 pixels.
         temporal_weight: Of what changes when the photograph moves.
         clip_gradient: Largest norm of the gradient; 0 for no limit.
         seed: Of the order, the crops, the motions and the weights.
@@ -61,6 +63,7 @@ class StyleRecipe(Settings):
     tone_weight: float = Field(default=1.0, ge=0)
     style_weight: float = Field(default=4.0, ge=0)
     variation_weight: float = Field(default=1.0, ge=0)
+    lattice_weight: float = Field(default=0.0, ge=0)
     temporal_weight: float = Field(default=0.0, ge=0)
     clip_gradient: float = Field(default=1.0, ge=0)
     seed: int = Field(default=0, ge=0, lt=2**63)

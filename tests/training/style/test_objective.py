@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from edgesdk.errors import UnknownNameError, UsageError
+from edgesdk.training.style.lattice import lattice_share
 from edgesdk.training.style.motions import carried, flows, moved
 from edgesdk.training.style.objective import (
     PARTS,
@@ -79,11 +80,16 @@ def gram_targets_of(net: PerceptualNet, picture: torch.Tensor) -> dict[str, torc
 
 def test_the_total_is_the_weighted_sum(net: PerceptualNet, short: StyleRecipe) -> None:
     recipe = short.changed(
-        content_weight=1, tone_weight=2, style_weight=3, variation_weight=4, temporal_weight=5
+        content_weight=1,
+        tone_weight=2,
+        style_weight=3,
+        variation_weight=4,
+        lattice_weight=5,
+        temporal_weight=6,
     )
     objective = StyleObjective(net, recipe)
     parts = {name: torch.tensor([10.0**place]) for place, name in enumerate(PARTS)}
-    assert objective.total(parts).item() == 54321
+    assert objective.total(parts).item() == 654321
 
 
 def test_variation_is_a_mean_a_value(net: PerceptualNet, short: StyleRecipe) -> None:
@@ -95,6 +101,45 @@ def test_variation_is_a_mean_a_value(net: PerceptualNet, short: StyleRecipe) -> 
     parts = objective.parts(painted, painted, goals.of(torch.tensor([0])))
     # One edge of height 64 in each of 64 columns.
     assert parts["variation"].item() == pytest.approx(1 / 64)
+
+
+def test_a_lattice_is_taken_out_and_strokes_stay(net: PerceptualNet, short: StyleRecipe) -> None:
+    """Descending the loss of a picture removes what repeats every 16 pixels and little else."""
+    generator = torch.Generator().manual_seed(0)
+    strokes = 0.4 + 0.2 * torch.rand(1, 1, 160, 160, generator=generator)
+    cell = 0.1 * torch.rand(1, 1, 16, 16, generator=generator)
+    painted = (strokes + cell.repeat(1, 1, 10, 10)).expand(1, 3, 160, 160).clone()
+    only = {f"{part}_weight": 0 for part in PARTS} | {"lattice_weight": 1}
+    objective = StyleObjective(net, short.changed(style_layers=["conv1_1"], **only))
+    goals = StyleGoals(gram_targets_of(net, painted), {"conv1_1": torch.ones(1)})
+
+    def lattice(picture: torch.Tensor) -> torch.Tensor:
+        return objective.total(objective.parts(painted, picture, goals)).sum()
+
+    picture = painted.clone().requires_grad_()
+    before = lattice(picture).item()
+    assert before == pytest.approx(0.2, abs=0.03)
+    optimizer = torch.optim.SGD([picture], lr=200.0)
+    for _ in range(20):
+        optimizer.zero_grad()
+        lattice(picture).backward()
+        optimizer.step()
+    assert lattice(picture).item() < 0.1 * before
+    # What changed repeats with the grid; the strokes are left (correlated by 0.89 before).
+    change = (picture - painted).detach()
+    assert lattice_share(change, 16).item() > 0.75
+    kept = torch.corrcoef(torch.stack([picture.detach().mean(1).flatten(), strokes.flatten()]))
+    assert kept[0, 1].item() > 0.99
+
+
+def test_a_plain_painting_has_a_gradient(net: PerceptualNet, short: StyleRecipe) -> None:
+    plain = torch.full((1, 3, 64, 64), 0.5, requires_grad=True)
+    objective = StyleObjective(net, short.changed(style_layers=["conv1_1"], lattice_weight=1))
+    goals = StyleGoals(gram_targets_of(net, pictures(8, 1)), {"conv1_1": torch.ones(1)})
+    parts = objective.parts(plain.detach(), plain, goals)
+    objective.total(parts).sum().backward()
+    assert parts["lattice"].item() == 0
+    assert plain.grad is not None and torch.isfinite(plain.grad).all()
 
 
 def test_bad_objectives(net: PerceptualNet, short: StyleRecipe) -> None:
