@@ -5,8 +5,9 @@
 
 The network is the textbook one (``johnson``), or with ``--network multi_style`` the small one with
 a single style, which tells what its size costs when both take as many steps. Photographs, paintings
-and losses are those of scripts/train_shipped_styles.py, whose settings ``--recipe`` takes. The
-command goes on where it was ended.
+and losses are those of scripts/train_shipped_styles.py, whose settings ``--recipe`` takes; like
+there, ``--start NET.edgemodel`` begins with what an earlier training learnt. The command goes on
+where it was ended.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from torch import nn
 from train_shipped_styles import STYLES, prepared, told
 
 from edgesdk import models
-from edgesdk.model_file import save_model
+from edgesdk.model_file import load_model, save_model
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.recipe import StyleRecipe
+from edgesdk.training.style.starting import weights_digest
 from edgesdk.training.style.studio import Studio, StylesToLearn
 
 
@@ -64,6 +66,7 @@ def main() -> None:
     parser.add_argument("--style", choices=names, required=True)
     parser.add_argument("--network", choices=("johnson", "multi_style"), default="johnson")
     parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--start", type=Path, help="NET.edgemodel of the same network")
     parser.add_argument("--recipe", type=json.loads, default={}, help="settings as JSON")
     parser.add_argument("--config", type=json.loads, default={}, help="of the network, as JSON")
     parser.add_argument("--perceptual", type=Path, help="VGG16's weights; else looked for")
@@ -79,6 +82,8 @@ def main() -> None:
             path.unlink()
     studio = Studio(photographs, paintings, recipe, perceptual=given.perceptual, say=print)
     network, called = fresh(given.network, given.config)
+    if given.start:
+        network.load_state_dict(load_model(given.start).state_dict())
     training = studio.train(
         called,
         StylesToLearn(
@@ -87,6 +92,7 @@ def main() -> None:
             conditions=torch.ones(1, 1, 1, 1),
         ),
         {"name": given.network, **given.config},
+        more_identity={"start": weights_digest(network)} if given.start else None,
         previews=given.work / "sheets",
         watched=Watched(
             checkpoint=given.work / "run",

@@ -83,3 +83,12 @@ def test_a_network_of_one_style(
         picture = torch.rand(1, 3, 64, 64)
         painted = painter(255 * picture) if size else painter(picture, torch.ones(1, 1, 1, 1))
     assert painted.shape == picture.shape and bool(painted.isfinite().all())
+    # A step that moves nothing ends with the weights it started from.
+    still = json.dumps({**RECIPE, "learning_rate": 1e-12, "warmup_steps": 0})
+    start = tmp_path / f"{network}.edgemodel"
+    more = (*("--start", start, "--work", tmp_path / "more", "--recipe", still), "--steps", 1)
+    went_on = ran("train_textbook_style.py", *args, *more)
+    assert went_on.returncode == 0, went_on.stderr
+    again = load_model(tmp_path / "more" / f"{network}.edgemodel")
+    for name, value in again.state_dict().items():
+        torch.testing.assert_close(value, painter.state_dict()[name], rtol=1e-4, atol=1e-6)
