@@ -79,10 +79,10 @@ def main() -> None:
         styles = torch.cat([encoder(as_tensor(scaled(one, _SIDE)[None])) for one in paintings])
     found = evened(painter.painter, painter, pictures, styles)
     print(f"any_style: {found:.1f} dB from before")
-    parts = {"encoder": encoder, "painter": painter}
+    parts = {"encoder": encoder.state_dict(), "painter": painter.state_dict()}
     rewritten(
         "any_style",
-        {f"{part}.{key}": v for part, one in parts.items() for key, v in one.state_dict().items()},
+        {f"{part}.{key}": value for part, state in parts.items() for key, value in state.items()},
     )
 
 

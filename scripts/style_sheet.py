@@ -33,8 +33,8 @@ def photograph(path: Path) -> np.ndarray:
     """The photograph at its size, sides cut to 8s."""
     picture = read_picture(path, backdrop="white")
     scale = LONGEST / max(picture.size)
-    size = tuple(max(16, round(side * scale) // 8 * 8) for side in picture.size)
-    return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
+    width, height = (max(16, round(side * scale) // 8 * 8) for side in picture.size)
+    return np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def square(pixels: np.ndarray) -> np.ndarray:
