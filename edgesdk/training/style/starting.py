@@ -38,7 +38,10 @@ def read_stylizer(path: Path) -> MultiStyleNet:
         DataError: It holds another network.
         EdgeSdkError: See :func:`edgesdk.model_file.read_model_file`.
     """
-    model = read_model_file(path).model
+    return _stylizer(path, read_model_file(path).model)
+
+
+def _stylizer(path: Path, model: nn.Module) -> MultiStyleNet:
     if not isinstance(model, MultiStyleNet):
         raise DataError(
             f"{path} is no network of styles", remedy="name one that `edgesdk train style` made"
@@ -95,7 +98,6 @@ def _refined(trained: MultiStyleNet, fresh: MultiStyleNet) -> MultiStyleNet:
     return wider
 
 
-@torch.no_grad()
 def body_taken_over(path: Path, painter: AnyStyleNet, seed: int) -> None:
     """Give a network of any style what one of many styles has learnt.
 
@@ -112,7 +114,12 @@ def body_taken_over(path: Path, painter: AnyStyleNet, seed: int) -> None:
         UsageError: It has other widths, or more styles than there are codes; says which.
         EdgeSdkError: See :func:`read_stylizer`.
     """
-    trained, fresh = read_stylizer(path), painter.painter
+    _take_over_body(path, read_stylizer(path), painter, seed)
+
+
+@torch.no_grad()
+def _take_over_body(path: Path, trained: MultiStyleNet, painter: AnyStyleNet, seed: int) -> None:
+    fresh = painter.painter
     odd = _other_widths(trained.config, fresh.config)
     count, codes = trained.config["styles"], fresh.config["styles"]
     if count > codes:
@@ -162,7 +169,7 @@ def any_style_taken_over(
     """
     before = read_model_file(path).model
     if not isinstance(before, AnyStyleNet):
-        body_taken_over(path, painter, seed)
+        _take_over_body(path, _stylizer(path, before), painter, seed)
         return
     beside = encoder_path(path)
     encoding = read_model_file(beside).model
