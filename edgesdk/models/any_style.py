@@ -98,7 +98,7 @@ class AnyStyleNet(nn.Module):
         encoder_widths: See :class:`~edgesdk.models.multi_style.MultiStyleNet`, like the next three.
         expanded_widths: Likewise.
         decoder_widths: Likewise.
-        refined_widths: Likewise.
+        refined_widths: Likewise, but none by default.
         pretrained: Load the package's weights, which fit the default widths only; ``config`` keeps
             this as false.
 
@@ -120,6 +120,7 @@ class AnyStyleNet(nn.Module):
     ) -> None:
         super().__init__()
         check_width("statistics", statistics)
+        refined_widths = [0, 0] if refined_widths is None else refined_widths
         self.painter = MultiStyleNet(
             code, encoder_widths, expanded_widths, decoder_widths, refined_widths
         )

@@ -155,8 +155,8 @@ class MultiStyleNet(nn.Module):
         encoder_widths: Channels at a half, a quarter and an eighth of the size.
         expanded_widths: Channels inside each inverted residual; as many blocks as elements.
         decoder_widths: Channels at a quarter, a half and the whole of the size.
-        refined_widths: Channels inside an inverted residual at a quarter and at a half of the size;
-            0 for none there.
+        refined_widths: Channels inside an inverted residual at a quarter and at a half of the size,
+            which paints hatching that an eighth cannot hold; 0 for none there.
         channels: Channels of the picture, in and out.
         style_names: What the styles are called, see
             :func:`edgesdk.style_names.check_style_names`; None: by their numbers, or, with
@@ -190,7 +190,7 @@ class MultiStyleNet(nn.Module):
         encoder_widths = encoder_widths or [16, 32, 64]
         expanded_widths = [160] * 6 if expanded_widths is None else expanded_widths
         decoder_widths = decoder_widths or [40, 16, 8]
-        refined_widths = [0, 0] if refined_widths is None else refined_widths
+        refined_widths = [120, 48] if refined_widths is None else refined_widths
         self.config: dict[str, Any] = as_lists(
             {
                 "styles": styles,

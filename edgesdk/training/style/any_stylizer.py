@@ -18,7 +18,7 @@ from edgesdk.training.counter_random import key
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.paintings import Painting, as_tensor, scaled
 from edgesdk.training.style.recipe import StyleRecipe
-from edgesdk.training.style.starting import any_style_taken_over, weights_digest
+from edgesdk.training.style.starting import any_style_taken_over, weights_digest, widths_of
 from edgesdk.training.style.studio import Studio, StylesToLearn, StyleTraining
 
 __all__ = ["TrainedAnyStylizer", "train_any_stylizer", "views"]
@@ -115,7 +115,8 @@ def train_any_stylizer(
         start: ``NAME.edgemodel`` of a painter in any style, with its encoder beside it, to go on
             from; or of a network of many styles, whose convolutions and styles the painter begins
             with (:func:`~edgesdk.training.style.starting.any_style_taken_over`).
-        config: Options of :class:`~edgesdk.models.any_style.AnyStyleNet`.
+        config: Options of :class:`~edgesdk.models.any_style.AnyStyleNet`; widths that are not told
+            are those of ``start``.
         perceptual: See :func:`~edgesdk.training.style.stylizer.train_stylizer`, like the next four.
         previews: Likewise.
         watched: Likewise.
@@ -127,7 +128,7 @@ def train_any_stylizer(
         EdgeSdkError: Likewise.
     """
     studio = Studio(content, styles, recipe, perceptual=perceptual, say=say)
-    pupil = _pupil(config or {})
+    pupil = _pupil({**({} if start is None else widths_of(start)), **(config or {})})
     more_identity: dict[str, Any] = {"views": views_a_painting}
     if start is not None:
         any_style_taken_over(start, pupil.encoder, pupil.painter, recipe.seed)

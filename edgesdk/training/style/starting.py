@@ -22,6 +22,7 @@ __all__ = [
     "read_stylizer",
     "started_from",
     "weights_digest",
+    "widths_of",
 ]
 
 #: Options that make no other network.
@@ -143,6 +144,22 @@ def _take_over_body(path: Path, trained: MultiStyleNet, painter: AnyStyleNet, se
                     :, :, None, None
                 ]
     fresh.load_state_dict(state)
+
+
+def widths_of(path: Path) -> dict[str, Any]:
+    """The widths of a trained network of style, as options for one that begins with its weights.
+
+    Args:
+        path: ``NAME.edgemodel`` of a network of many styles or of any.
+
+    Raises:
+        DataError: It holds another network.
+        EdgeSdkError: See :func:`edgesdk.model_file.read_model_file`.
+    """
+    model = read_model_file(path).model
+    if not isinstance(model, AnyStyleNet):
+        model = _stylizer(path, model)
+    return {key: value for key, value in model.config.items() if key.endswith("_widths")}
 
 
 def encoder_path(path: Path) -> Path:

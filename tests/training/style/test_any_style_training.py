@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from edgesdk.errors import UsageError
-from edgesdk.model_file import read_model_file
+from edgesdk import models
+from edgesdk.errors import DataError, UsageError
+from edgesdk.model_file import read_model_file, save_model
 from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
 from edgesdk.training.style.any_stylizer import TrainedAnyStylizer, train_any_stylizer, views
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.paintings import read_paintings
 from edgesdk.training.style.recipe import StyleRecipe
+from edgesdk.training.style.starting import widths_of
 from edgesdk.training.style.stylizer_file import check_outputs, save_any_stylizer
 
 SMALL = {
@@ -96,6 +98,40 @@ def test_it_learns_saves_both_networks_and_resumes(
     with torch.no_grad():
         goes_on = after.painter(picture, after.encoder(painting))
     torch.testing.assert_close(goes_on, same, atol=1e-4, rtol=0)
+
+
+def test_it_has_the_widths_of_what_it_starts_from(
+    photographs_folder: Path,
+    paintings_folder: Path,
+    trunk: Path,
+    short: StyleRecipe,
+    tmp_path: Path,
+) -> None:
+    widths = {key: value for key, value in SMALL.items() if key != "code"}
+    widths["refined_widths"] = [8, 4]
+    many = models.create("multi_style", styles=2, pretrained=False, **widths)
+    path = save_model(many, "multi_style", tmp_path / "many.edgemodel")
+    recipe = short.changed(steps=1, warmup_steps=0)
+
+    def train(config: dict[str, Any]) -> TrainedAnyStylizer:
+        return train_any_stylizer(
+            photographs_folder,
+            paintings_folder,
+            recipe,
+            start=path,
+            config={"code": 8, **config},
+            perceptual=trunk,
+            views_a_painting=2,
+        )
+
+    found = train({}).painter.config
+    assert {key: found[key] for key in widths} == widths
+    with pytest.raises(UsageError, match=r"refined_widths are \[8, 4\] there and \[0, 0\] here"):
+        train({"refined_widths": [0, 0]})
+    other = models.create("unet")
+    there = save_model(other, "unet", tmp_path / "other.edgemodel")
+    with pytest.raises(DataError, match=r"other\.edgemodel is no network of styles"):
+        widths_of(there)
 
 
 def test_both_outputs_must_be_free(tmp_path: Path) -> None:

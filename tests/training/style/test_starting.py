@@ -33,7 +33,12 @@ from edgesdk.training.style.starting import (
 from edgesdk.training.style.stylizer import TrainedStylizer, train_stylizer
 from edgesdk.training.style.stylizer_file import save_stylizer
 
-SMALL = {"encoder_widths": [4, 4, 8], "expanded_widths": [16], "decoder_widths": [8, 4, 4]}
+SMALL = {
+    "encoder_widths": [4, 4, 8],
+    "expanded_widths": [16],
+    "decoder_widths": [8, 4, 4],
+    "refined_widths": [0, 0],
+}
 NAMES = ["warm-stripes", "cold-dots"]
 
 
