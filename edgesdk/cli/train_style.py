@@ -224,13 +224,13 @@ def _table(history: StyleHistory) -> Table:
         records if len(records) <= _SHOWN_RECORDS else (records[0], *records[1 - _SHOWN_RECORDS :])
     )
     names = list(records[-1].losses) if records else []
-    table = plain_table("step", "total", *names, "learning rate", "pictures/s")
+    # Eighty columns hold this and no more; the pace was told while it went on.
+    table = plain_table("step", "total", *names, "rate")
     for record in shown:
         table.add_row(
             Text(str(record.step)),
             Text(f"{record.total:.4f}"),
             *(Text(f"{record.losses[name]:.4f}") for name in names),
             Text(f"{record.learning_rate:.3g}"),
-            Text(f"{record.pictures_per_second:.2f}"),
         )
     return table

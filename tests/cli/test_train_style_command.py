@@ -71,7 +71,9 @@ def test_the_table_and_what_was_left_out_are_printed(
     (folder / "photos" / "broken.jpg").write_bytes(b"broken")
     assert train("--steps", "2") == 0
     printed = capsys.readouterr()
-    assert "content" in printed.out and "style" in printed.out
+    parts = ["content", "tone", "style", "variation", "lattice", "temporal"]
+    title = next(line for line in printed.out.splitlines() if line.startswith("step"))
+    assert title.split() == ["step", "total", *parts, "rate"] and len(title) <= 80
     assert "wrote my.edgemodel: 2 styles: paintings-0, paintings-1" in printed.out
     assert "left out photos/broken.jpg: broken.jpg is no picture that can be read" in printed.err
 
