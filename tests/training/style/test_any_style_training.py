@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,30 +61,26 @@ def test_every_style_begins_as_the_plain_normalisation() -> None:
     torch.testing.assert_close(code.sum(), torch.tensor(1.0), rtol=0.02, atol=0)
 
 
-def test_it_learns_saves_both_networks_and_resumes(
-    photographs_folder: Path,
-    paintings_folder: Path,
-    trunk: Path,
-    short: StyleRecipe,
-    tmp_path: Path,
-) -> None:
-    def train(
-        watched: Watched | None = None, start: Path | None = None, **to: Any
-    ) -> TrainedAnyStylizer:
-        return train_any_stylizer(
-            photographs_folder,
-            paintings_folder,
-            short.changed(steps=6, **to),
-            start=start,
-            config=SMALL,
-            perceptual=trunk,
-            views_a_painting=2,
-            watched=watched,
-        )
+@pytest.fixture
+def train(
+    photographs_folder: Path, paintings_folder: Path, trunk: Path
+) -> Callable[..., TrainedAnyStylizer]:
+    """Trains on the small folders."""
 
-    whole = train()
-    train(Watched(checkpoint=tmp_path / "run", stop_after_steps=4))
-    resumed = train(Watched(checkpoint=tmp_path / "run"))
+    def trained(recipe: StyleRecipe, **options: Any) -> TrainedAnyStylizer:
+        options = {"config": SMALL, "perceptual": trunk, "views_a_painting": 2, **options}
+        return train_any_stylizer(photographs_folder, paintings_folder, recipe, **options)
+
+    return trained
+
+
+def test_it_learns_saves_both_networks_and_resumes(
+    train: Callable[..., TrainedAnyStylizer], short: StyleRecipe, tmp_path: Path
+) -> None:
+    recipe = short.changed(steps=6)
+    whole = train(recipe)
+    train(recipe, watched=Watched(checkpoint=tmp_path / "run", stop_after_steps=4))
+    resumed = train(recipe, watched=Watched(checkpoint=tmp_path / "run"))
     assert resumed.history.resumed_at == 4
     path, beside = save_any_stylizer(resumed, tmp_path / "any.edgemodel", size=64)
     assert beside.name == "any-encoder.edgemodel"
@@ -94,40 +91,24 @@ def test_it_learns_saves_both_networks_and_resumes(
         same = whole.painter(picture, whole.encoder(painting))
     assert torch.equal(painted, same)
     # A training that hardly learns, from what was learnt.
-    after = train(start=path, learning_rate=1e-12)
+    after = train(recipe.changed(learning_rate=1e-12), start=path)
     with torch.no_grad():
         goes_on = after.painter(picture, after.encoder(painting))
     torch.testing.assert_close(goes_on, same, atol=1e-4, rtol=0)
 
 
 def test_it_has_the_widths_of_what_it_starts_from(
-    photographs_folder: Path,
-    paintings_folder: Path,
-    trunk: Path,
-    short: StyleRecipe,
-    tmp_path: Path,
+    train: Callable[..., TrainedAnyStylizer], short: StyleRecipe, tmp_path: Path
 ) -> None:
     widths = {key: value for key, value in SMALL.items() if key != "code"}
     widths["refined_widths"] = [8, 4]
     many = models.create("multi_style", styles=2, pretrained=False, **widths)
     path = save_model(many, "multi_style", tmp_path / "many.edgemodel")
     recipe = short.changed(steps=1, warmup_steps=0)
-
-    def train(config: dict[str, Any]) -> TrainedAnyStylizer:
-        return train_any_stylizer(
-            photographs_folder,
-            paintings_folder,
-            recipe,
-            start=path,
-            config={"code": 8, **config},
-            perceptual=trunk,
-            views_a_painting=2,
-        )
-
-    found = train({}).painter.config
+    found = train(recipe, start=path, config={"code": 8}).painter.config
     assert {key: found[key] for key in widths} == widths
     with pytest.raises(UsageError, match=r"refined_widths are \[8, 4\] there and \[0, 0\] here"):
-        train({"refined_widths": [0, 0]})
+        train(recipe, start=path, config={"code": 8, "refined_widths": [0, 0]})
     other = models.create("unet")
     there = save_model(other, "unet", tmp_path / "other.edgemodel")
     with pytest.raises(DataError, match=r"other\.edgemodel is no network of styles"):
