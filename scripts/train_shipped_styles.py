@@ -299,8 +299,8 @@ def main() -> None:
         card["started_from"] = {
             key: before[key]
             for key in (
-                *("command", "config", "recipe", "losses", "channels_evened_out_by"),
-                "started_from",
+                *("command", "config", "recipe", "losses"),
+                *("channels_evened_out_by", "paint_joined_by", "started_from"),
             )
             if key in before
         }

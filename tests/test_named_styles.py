@@ -39,7 +39,7 @@ def tiny(**options: Any) -> MultiStyleNet:
         styles=3,
         encoder_widths=[4, 4, 8],
         expanded_widths=[8],
-        decoder_widths=[4, 4, 4],
+        decoder_widths=[4, 4],
         pretrained=False,
         **options,
     )

@@ -70,7 +70,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         styles=3,
         encoder_widths=[4, 4, 8],
         expanded_widths=[8],
-        decoder_widths=[4, 4, 4],
+        decoder_widths=[4, 4],
         refined_widths=[0, 0],
         pretrained=False,
         style_names=list(NAMES),

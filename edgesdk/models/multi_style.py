@@ -5,7 +5,9 @@ Dumoulin, Shlens and Kudlur, "A Learned Representation for Artistic Style", ICLR
 normalisations alone; the body works at an eighth of the size in inverted residuals (Sandler et
 al., CVPR 2018); resizing in front of a convolution leaves no checkerboard (Odena et al., Distill
 2016), and what the encoder saw at a half and a quarter of the size is added there (Lin et al.,
-Feature Pyramid Networks, CVPR 2017), so that outlines stay. What the body says is softened by a
+Feature Pyramid Networks, CVPR 2017), so that outlines stay. At the whole of the size there is no
+layer: the last one says four pixels for each place of a half (Shi et al., CVPR 2016), and begins
+as a convolution behind resizing. What the body says is softened by a
 binomial filter (Zhang, "Making Convolutional Networks Shift-Invariant Again", ICML 2019): without
 it the networks that were trained dotted plain areas in the finest pattern that an eighth of the
 size can hold. Built from what mobile delegates take whole: reflections put together from slices,
@@ -28,7 +30,7 @@ from edgesdk.models.style import SlicedReflectionPad, instance_normalised
 from edgesdk.models.weight_cards import shipped_card
 from edgesdk.style_names import check_style_names
 
-__all__ = ["MultiStyleNet", "StyleNorm"]
+__all__ = ["MultiStyleNet", "StyleNorm", "behind_enlarging"]
 
 _WEIGHTS = "multi_style"
 
@@ -147,6 +149,31 @@ class _Soften(nn.Module):
         return functional.conv2d(self.pad(x), self.kernel, groups=self.width)
 
 
+def behind_enlarging(kernel: torch.Tensor) -> torch.Tensor:
+    """The kernel that answers at a size what another answers behind bilinear enlarging by 2.
+
+    Every pixel of the enlarged picture is a mean of its neighbours in the small one, so a
+    convolution of it is four convolutions of the small one, one for each place in 2 x 2 pixels.
+    A layer that begins so has no checkerboard to unlearn (Aitken et al., arXiv:1707.02937, do the
+    same for nearest neighbours).
+
+    Args:
+        kernel: ``[outputs, inputs, 3, 3]``, for the enlarged picture.
+
+    Returns:
+        ``[4 * outputs, inputs, 3, 3]``, as :func:`torch.nn.functional.pixel_shuffle` takes its
+        answers.
+    """
+    # Shares of three neighbours in what each of three taps sees, at the even and the odd place.
+    taps = kernel.new_tensor(
+        [
+            [[0.75, 0.25, 0.0], [0.25, 0.75, 0.0], [0.0, 0.75, 0.25]],
+            [[0.25, 0.75, 0.0], [0.0, 0.75, 0.25], [0.0, 0.25, 0.75]],
+        ]
+    )
+    return torch.einsum("oikl,aky,blx->oabiyx", kernel, taps, taps).flatten(0, 2)
+
+
 class MultiStyleNet(nn.Module):
     """Paints a picture in a blend of the styles it was trained on.
 
@@ -154,7 +181,7 @@ class MultiStyleNet(nn.Module):
         styles: How many.
         encoder_widths: Channels at a half, a quarter and an eighth of the size.
         expanded_widths: Channels inside each inverted residual; as many blocks as elements.
-        decoder_widths: Channels at a quarter, a half and the whole of the size.
+        decoder_widths: Channels at a quarter and at a half of the size.
         refined_widths: Channels inside an inverted residual at a quarter and at a half of the size,
             which paints hatching that an eighth cannot hold; 0 for none there.
         channels: Channels of the picture, in and out.
@@ -189,7 +216,7 @@ class MultiStyleNet(nn.Module):
             style_names = shipped if len(shipped) == styles else None
         encoder_widths = encoder_widths or [16, 32, 64]
         expanded_widths = [160] * 6 if expanded_widths is None else expanded_widths
-        decoder_widths = decoder_widths or [40, 16, 8]
+        decoder_widths = decoder_widths or [40, 16]
         refined_widths = [120, 48] if refined_widths is None else refined_widths
         self.config: dict[str, Any] = as_lists(
             {
@@ -203,11 +230,11 @@ class MultiStyleNet(nn.Module):
                 "pretrained": False,
             }
         )
-        check_lengths(3, encoder_widths=encoder_widths, decoder_widths=decoder_widths)
+        check_lengths(3, encoder_widths=encoder_widths)
         for key, value in self.config.items():
             if key not in ("style_names", "pretrained"):
                 check_width(key, value, smallest=0 if key == "refined_widths" else 1)
-        check_lengths(2, refined_widths=refined_widths)
+        check_lengths(2, decoder_widths=decoder_widths, refined_widths=refined_widths)
         if style_names is not None:
             check_style_names(style_names, count=styles)
         first, second, width = encoder_widths
@@ -220,7 +247,7 @@ class MultiStyleNet(nn.Module):
         )
         self.blocks = nn.ModuleList(_Block(width, inner, styles) for inner in expanded_widths)
         self.soften = _Soften(width)
-        third, fourth, last = decoder_widths
+        third, fourth = decoder_widths
         self.decoder = nn.ModuleList(
             [
                 _Decode(width, second, third, styles, refined_widths[0]),
@@ -228,13 +255,16 @@ class MultiStyleNet(nn.Module):
             ]
         )
         self.pad = SlicedReflectionPad(1)
-        # At the whole of the size a channel costs most.
-        self.narrow = nn.Conv2d(fourth, last, 1, bias=False)
-        self.paint = nn.Conv2d(last, channels, 3)
+        # Four pixels for each place: at the whole of the size a channel costs four times as much.
+        self.paint = nn.Conv2d(fourth, 4 * channels, 3)
         initialise(self)
         for module in self.modules():
             if isinstance(module, StyleNorm):
                 module.reset()
+        with torch.no_grad():
+            every_fourth = self.paint.weight[::4]
+            self.paint.weight.copy_(behind_enlarging(every_fourth))
+            self.paint.bias.copy_(self.paint.bias[::4].repeat_interleave(4))
         if pretrained:
             load_shipped(self, _WEIGHTS)
 
@@ -271,6 +301,4 @@ class MultiStyleNet(nn.Module):
         x = self.soften(x)
         for layer in self.decoder:
             x = layer(x, seen.pop(), style)
-        # Padded at half the size, which is one pixel more on each side than the kernel takes.
-        painted = self.paint(_twice(self.pad(self.narrow(x))))
-        return torch.sigmoid(painted[..., 1:-1, 1:-1])
+        return torch.sigmoid(functional.pixel_shuffle(self.paint(self.pad(x)), 2))

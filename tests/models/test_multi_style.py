@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
 from edgesdk.errors import UsageError
-from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
+from edgesdk.models.multi_style import MultiStyleNet, StyleNorm, behind_enlarging
 
 
 def one_hot(styles: int, chosen: int) -> torch.Tensor:
@@ -73,6 +74,30 @@ def test_what_the_body_says_is_softened_by_the_binomial_filter(net: MultiStyleNe
         assert not net.soften(finest).any()
 
 
+def test_one_layer_answers_what_another_does_behind_enlarging() -> None:
+    made = torch.Generator().manual_seed(0)
+    x, kernel = torch.rand(2, 5, 7, 9, generator=made), torch.rand(4, 5, 3, 3, generator=made)
+    enlarged = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+    found = functional.pixel_shuffle(functional.conv2d(x, behind_enlarging(kernel)), 2)
+    # The small kernel has no neighbours at the borders, two pixels of the enlarged picture.
+    torch.testing.assert_close(found, functional.conv2d(enlarged, kernel)[..., 1:-1, 1:-1])
+
+
+def test_by_hand_the_middle_tap_is_the_enlarging_itself() -> None:
+    middle = torch.zeros(1, 1, 3, 3)
+    middle[0, 0, 1, 1] = 16
+    phases = behind_enlarging(middle)
+    assert phases[0, 0].tolist() == [[1, 3, 0], [3, 9, 0], [0, 0, 0]]
+    assert phases[3, 0].tolist() == [[0, 0, 0], [0, 9, 3], [0, 3, 1]]
+
+
+def test_a_new_network_has_no_checkerboard(net: MultiStyleNet) -> None:
+    """All four pixels of a place answer a plain picture alike."""
+    sums = net.paint.weight.detach().sum(dim=(2, 3)).unflatten(0, (3, 4))
+    torch.testing.assert_close(sums, sums[:, :1].expand_as(sums))
+    assert sums[:, 0].abs().mean() > 0.1
+
+
 def test_softening_is_no_weight(net: MultiStyleNet) -> None:
     assert not [name for name in net.state_dict() if "soften" in name]
 
@@ -104,7 +129,7 @@ def test_bad_arguments_are_refused(net: MultiStyleNet) -> None:
     for options in (
         {"styles": 0},
         {"encoder_widths": [4, 4]},
-        {"decoder_widths": [4, 4]},
+        {"decoder_widths": [4, 4, 4]},
         {"expanded_widths": [0]},
         {"refined_widths": [8]},
         {"refined_widths": [-1, 0]},

@@ -80,13 +80,12 @@ def _before_norms(network: MultiStyleNet) -> Iterator[tuple[StyleNorm, tuple[nn.
 
 
 def _in_a_row(network: MultiStyleNet) -> Iterator[tuple[nn.Conv2d, nn.Conv2d]]:
-    """Two layers with only padding, resizing and cutting in between."""
+    """Two layers with only padding and resizing in between."""
     for encode in network.encoder:
         if isinstance(encode.depthwise, nn.Conv2d):
             yield encode.depthwise, encode.pointwise
     for decode in network.decoder:
         yield decode.pointwise, decode.depthwise
-    yield network.narrow, network.paint
 
 
 @contextmanager

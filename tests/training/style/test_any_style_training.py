@@ -25,7 +25,7 @@ SMALL = {
     "code": 8,
     "encoder_widths": [4, 4, 8],
     "expanded_widths": [16],
-    "decoder_widths": [8, 4, 4],
+    "decoder_widths": [8, 4],
 }
 
 

@@ -19,7 +19,7 @@ from edgesdk.training.style.stylizer import train_stylizer
 SMALL = {
     "encoder_widths": [4, 6, 8],
     "expanded_widths": [12],
-    "decoder_widths": [6, 5, 4],
+    "decoder_widths": [6, 5],
     "refined_widths": [8, 0],
 }
 
@@ -38,7 +38,8 @@ def uneven(network: MultiStyleNet) -> MultiStyleNet:
                 module.shift.weight.copy_(torch.randn(module.shift.weight.shape, generator=made))
             elif isinstance(module, nn.Conv2d) and module.bias is not None:
                 module.bias.copy_(torch.randn(module.bias.shape, generator=made) / 4)
-        for layer in (network.encoder[1].pointwise, network.blocks[0].project, network.narrow):
+        network.decoder[0].pointwise.weight.mul_(torch.logspace(0, -1, 6)[:, None, None, None])
+        for layer in (network.encoder[1].pointwise, network.blocks[0].project):
             layer.weight.mul_(torch.logspace(0, -1, layer.out_channels)[:, None, None, None])
     return network.eval()
 
@@ -79,7 +80,7 @@ def test_the_same_is_painted_and_channels_reach_as_far() -> None:
     for layer in layers:
         found = reach(network, layer, picture, style)
         torch.testing.assert_close(found, torch.full_like(found, 4.0), rtol=1e-3, atol=0)
-    taken = reach(network, network.paint, picture, style)
+    taken = reach(network, network.decoder[0].depthwise, picture, style)
     # Resizing takes means, which reach no farther.
     assert float(taken.min()) > 2 and float(taken.max()) < 4.0001
 
@@ -98,13 +99,13 @@ def test_a_channel_without_values_stays() -> None:
     network = many()
     with torch.no_grad():
         network.blocks[0].project.weight[2] = 0
-        network.narrow.weight[1] = 0
+        network.decoder[0].pointwise.weight[1] = 0
         # All but nothing: it is scaled, but not without end.
         network.blocks[0].project.weight[3] *= 1e-9
     tiny = network.blocks[0].project.weight[3].detach().clone()
     even_out_channels(network, network, torch.rand(1, 3, 32, 32), torch.eye(3)[:, :, None, None])
     assert not network.blocks[0].project.weight[2].any()
-    assert not network.narrow.weight[1].any()
+    assert not network.decoder[0].pointwise.weight[1].any()
     torch.testing.assert_close(network.blocks[0].project.weight[3].detach(), 256 * tiny)
     assert all(bool(value.isfinite().all()) for value in network.state_dict().values())
 

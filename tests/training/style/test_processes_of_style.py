@@ -23,7 +23,7 @@ content, styles, trunk, recipe, folder = sys.argv[1:]
 folder = Path(folder)
 trained = train_stylizer(
     Path(content), Path(styles), StyleRecipe(**json.loads(recipe)), perceptual=Path(trunk),
-    config={"encoder_widths": [4, 4, 8], "expanded_widths": [16], "decoder_widths": [8, 4, 4]},
+    config={"encoder_widths": [4, 4, 8], "expanded_widths": [16], "decoder_widths": [8, 4]},
     watched=Watched(checkpoint=folder / "run"),
 )
 losses = trained.history.records[-1].losses

@@ -36,7 +36,7 @@ from edgesdk.training.style.stylizer_file import save_stylizer
 SMALL = {
     "encoder_widths": [4, 4, 8],
     "expanded_widths": [16],
-    "decoder_widths": [8, 4, 4],
+    "decoder_widths": [8, 4],
     "refined_widths": [0, 0],
 }
 NAMES = ["warm-stripes", "cold-dots"]
@@ -258,7 +258,7 @@ def test_any_style_takes_over_what_many_styles_have_learnt(tmp_path: Path) -> No
     ("options", "told"),
     [
         ({"code": 1, **SMALL}, "it has 2 styles and there are 1 codes"),
-        ({"code": 5, **SMALL, "decoder_widths": [8, 4, 8]}, "decoder_widths are"),
+        ({"code": 5, **SMALL, "decoder_widths": [8, 8]}, "decoder_widths are"),
     ],
 )
 def test_any_style_of_other_widths_takes_nothing_over(

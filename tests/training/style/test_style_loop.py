@@ -27,7 +27,7 @@ from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.stylizer import TrainedStylizer, train_stylizer
 from edgesdk.training.style.stylizer_file import save_stylizer
 
-SMALL = {"encoder_widths": [4, 4, 8], "expanded_widths": [16], "decoder_widths": [8, 4, 4]}
+SMALL = {"encoder_widths": [4, 4, 8], "expanded_widths": [16], "decoder_widths": [8, 4]}
 
 
 class Studio:

@@ -25,7 +25,7 @@ RECIPE = {
     "style_layers": ["conv1_1", "conv2_2"],
     "style_sizes": [64],
 }
-SMALL = {"encoder_widths": [4, 4, 8], "expanded_widths": [8], "decoder_widths": [4, 4, 4]}
+SMALL = {"encoder_widths": [4, 4, 8], "expanded_widths": [8], "decoder_widths": [4, 4]}
 
 
 @pytest.fixture(scope="module")
