@@ -59,9 +59,9 @@ def started_from(path: Path, fresh: MultiStyleNet) -> MultiStyleNet:
 
     Returns:
         The trained one; every weight can learn. Where only the fresh one refines at a quarter or a
-        half of the size, it is that one with the trained one's weights, and paints the same: its
-        own blocks begin by adding nothing (zero-initialised residuals, Goyal et al.,
-        arXiv:1706.02677, section 5.1).
+        half of the size, or with more channels, it is that one with the trained one's weights, and
+        paints the same: what is its own begins by adding nothing (zero-initialised residuals,
+        Goyal et al., arXiv:1706.02677, section 5.1).
 
     Raises:
         UsageError: It has other styles or widths; says which.
@@ -82,20 +82,26 @@ def started_from(path: Path, fresh: MultiStyleNet) -> MultiStyleNet:
 
 def _refines_more(here: dict[str, Any], there: dict[str, Any]) -> bool:
     pairs = list(zip(here["refined_widths"], there["refined_widths"], strict=True))
-    return here["refined_widths"] != there["refined_widths"] and all(b in (0, a) for a, b in pairs)
+    return here["refined_widths"] != there["refined_widths"] and all(b <= a for a, b in pairs)
 
 
 @torch.no_grad()
 def _refined(trained: MultiStyleNet, fresh: MultiStyleNet) -> MultiStyleNet:
-    """A trained network with more blocks in its decoder, which add nothing yet."""
+    """A trained network with more or wider blocks in its decoder, which add nothing yet."""
     config = {**trained.config, "refined_widths": fresh.config["refined_widths"]}
     wider = models.create("multi_style", **config)
     if not isinstance(wider, MultiStyleNet):
         raise UsageError(f"multi_style is a {type(wider).__name__}")
-    wider.load_state_dict(trained.state_dict(), strict=False)
-    for decode, before in zip(wider.decoder, trained.decoder, strict=True):
+    state = wider.state_dict()
+    for place, (decode, before) in enumerate(zip(wider.decoder, trained.decoder, strict=True)):
         if decode.block is not None and before.block is None:
-            nn.init.zeros_(decode.block.norm.scale.weight)
+            state[f"decoder.{place}.block.norm.scale.weight"].zero_()
+        elif decode.block is not None:
+            # What is new inside says nothing to what is behind it.
+            state[f"decoder.{place}.block.project.weight"].zero_()
+    for name, value in trained.state_dict().items():
+        state[name][tuple(slice(size) for size in value.shape)] = value
+    wider.load_state_dict(state)
     return wider
 
 

@@ -123,9 +123,19 @@ def test_blocks_that_are_new_begin_by_adding_nothing(
     after = train(short.changed(steps=3), start=path, config={**SMALL, "refined_widths": [8, 0]})
     block = after.model.decoder[0].block
     # It learns nevertheless.
-    assert block is not None and float(block.norm.scale.weight.abs().min()) > 0
-    # Blocks are not dropped, nor exchanged for others.
-    there = save_model(wider, "multi_style", tmp_path / "wider.edgemodel")
+    assert block is not None and block.norm.scale.weight.detach().abs().min() > 0
+    # Nor need it stay as wide as it began.
+    there = save_model(after.model, "multi_style", tmp_path / "wider.edgemodel")
+    widest = started_from(there, small(refined_widths=[12, 4])).eval()
+    assert widest.config["refined_widths"] == [12, 4]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            widest(picture, style), after.model(picture, style), rtol=0, atol=1e-6
+        )
+    project = widest.decoder[0].block.project.weight
+    assert project[:, :8].any() and not project[:, 8:].any()
+    assert widest.decoder[0].block.expand.weight[8:].any()
+    # Blocks are not dropped, nor made narrower.
     for widths in ([0, 0], [4, 0], [0, 8]):
         with pytest.raises(UsageError, match="refined_widths are"):
             started_from(there, small(refined_widths=widths))
