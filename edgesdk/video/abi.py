@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 #: Instruction sets; ``auto`` is the fastest this processor has. All give the same bytes.
-PATHS = {"auto": 0, "scalar": 1, "avx2": 2, "neon": 3}
+PATHS = {"auto": 0, "scalar": 1, "avx2": 2, "neon": 3, "avx512": 4}
 #: ``fast`` ends at half the flow size, the others at the flow size, with more work in ``precise``.
 QUALITIES = {"fast": 0, "balanced": 1, "precise": 2}
 #: Flow of the frame to the key frame, and back.
@@ -112,6 +112,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "set_painted": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p),
     "promote": (ctypes.c_void_p,),
     "set_frame": (ctypes.c_void_p, ctypes.c_void_p),
+    "get_frame": (ctypes.c_void_p, ctypes.c_void_p),
     "estimate": (ctypes.c_void_p, ctypes.c_int32),
     "set_flow": (
         ctypes.c_void_p,

@@ -34,6 +34,7 @@ from edgesdk.video.abi import (
     call,
     native,
 )
+from edgesdk.video.array_pool import ArrayPool
 from edgesdk.video.pictures import Bytes, checked_picture, has_plain_rows, image_view
 
 __all__ = ["Measures", "VideoCore"]
@@ -41,6 +42,10 @@ __all__ = ["Measures", "VideoCore"]
 Floats = NDArray[np.float32]
 
 _LARGEST = 2**31 - 1
+#: Flows, and small frames, whose memory is used again: those of all frames that a pipeline holds.
+_KEPT = 256
+#: Calls that take an original at the flow size as well.
+_TAKES_SMALL = ("set_frame", "set_key")
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,9 @@ class VideoCore:
         self.size = (int(config.width), int(config.height))
         self.flow_size = (int(config.flow_width), int(config.flow_height))
         self.threads = int(config.threads)
+        flow_shape = self.flow_size[::-1]
+        self._flows = ArrayPool((*flow_shape, 2), np.float32, _KEPT)
+        self._smalls = ArrayPool((*flow_shape, 4), np.uint8, _KEPT)
         self.path = next(name for name, code in PATHS.items() if code == config.path)
 
     def _open(self) -> ctypes.c_void_p:
@@ -182,7 +190,9 @@ class VideoCore:
         handle = self._open()
         kept = []
         for label, (array, grey) in pictures.items():
-            picture = checked_picture(label, array, self.size, grey)
+            small = name in _TAKES_SMALL and np.shape(array)[:2] == self.flow_size[::-1]
+            size = self.flow_size if small else self.size
+            picture = checked_picture(label, array, size, grey)
             kept.append(picture if has_plain_rows(picture) else np.ascontiguousarray(picture))
         views = [image_view(array) for array in kept]
         call(self._library, name, handle, *arguments, *(ctypes.byref(view) for view in views))
@@ -192,7 +202,8 @@ class VideoCore:
 
         Args:
             slot: ``a`` or ``b``.
-            original: uint8, H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA); any strides.
+            original: uint8, H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA); any strides. H x W
+                is the core's size, or the flow size, as :meth:`small_frame` gives it.
         """
         self._send("set_key", _code("slot", slot, SLOTS), original=(original, True))
 
@@ -211,6 +222,17 @@ class VideoCore:
     def set_frame(self, original: Bytes) -> None:
         """Set the present frame, as :meth:`set_key` takes it; flows are forgotten."""
         self._send("set_frame", original=(original, True))
+
+    def small_frame(self) -> Bytes:
+        """The present frame at the flow size: uint8, flow height x flow width x 4, RGBA.
+
+        Another core of the same sizes that is given this as its frame or key frame judges and
+        renders the same, and need not scale the frame anew. Flow that it finds differs in the last
+        bits, because grey is then of whole colours.
+        """
+        small = self._smalls.take()
+        call(self._library, "get_frame", self._open(), ctypes.byref(image_view(small)))
+        return small
 
     def estimate(self, use: str = "both") -> None:
         """Estimate flow in both directions, occlusion and residual against ``a``, ``b`` or both."""
@@ -245,7 +267,7 @@ class VideoCore:
         not finite leads nowhere and counts as occluded.
         """
         given = [self._checked_flow("first", first), self._checked_flow("second", second)]
-        joined = np.empty_like(given[0])
+        joined = self._flows.take()
         arguments: list[int] = []
         for flow in (*given, joined):
             arguments += [flow.ctypes.data, flow.strides[0]]
@@ -265,7 +287,7 @@ class VideoCore:
 
     def flow(self, slot: str, direction: str = "to_key") -> Floats:
         """A flow, float32, flow height x flow width x 2 (dx, dy), in pixels of the flow size."""
-        flow = np.empty((self.flow_size[1], self.flow_size[0], 2), np.float32)
+        flow = self._flows.take()
         call(
             self._library,
             "get_flow",

@@ -32,7 +32,8 @@ class Interpolator:
         interpolator.key(first, first_painted)
         picture = interpolator.after(frame)
 
-    Pictures are uint8, H x W x 3, RGB. Flow is estimated on the originals, unless the caller has
+    Pictures are uint8, H x W x 3, RGB. Where an original is only compared, it may be given at the
+    flow size (:meth:`~edgesdk.video.core.VideoCore.small_frame`). Flow is estimated on the originals, unless the caller has
     it already: flow of frame to frame, joined, is steadier than what one frame alone gives. Not
     safe for calls from several threads at a time.
 
@@ -75,13 +76,13 @@ class Interpolator:
         return self._core.flow_size
 
     def key(self, original: Picture, painted: Picture) -> None:
-        """Set the key frame before; one after it is forgotten."""
+        """Set the key frame before; one after it is forgotten. The original is compared only."""
         self._core.set_key("b", original)
         self._core.set_painted("b", painted)
         self._core.promote()
 
     def next_key(self, original: Picture, painted: Picture) -> None:
-        """Set the key frame after."""
+        """Set the key frame after. The original is compared only."""
         self._back.restart()
         self._core.set_key("b", original)
         self._core.set_painted("b", painted)
@@ -106,7 +107,7 @@ class Interpolator:
         """Do for a frame what needs no painting; :meth:`paint` is then quick.
 
         Args:
-            original: The frame.
+            original: The frame; it is compared only.
             flow: To the key frame before and back, where it is known.
             onward: To the next frame and back, for a frame that is painted from both key frames.
                 Such frames come from the one before the key frame after to the earliest.

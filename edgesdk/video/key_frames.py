@@ -104,11 +104,13 @@ class Judgement:
         reasons: Of ``cut``, ``occluded``, ``residual``, ``interval``; empty for a frame between.
         step: Flow to the frame before and back.
         flow: Flow to the last key frame and back.
+        small: The frame at the size of the flow, uint8, RGBA.
     """
 
     reasons: tuple[str, ...]
     step: Flow
     flow: Flow
+    small: NDArray[np.uint8]
 
 
 class KeyframeFinder:
@@ -177,7 +179,7 @@ class KeyframeFinder:
             self._chain.restart()
             self._distance = 0
         core.set_key_from_frame("b")
-        return Judgement(reasons, step, flow)
+        return Judgement(reasons, step, flow, core.small_frame())
 
     def close(self) -> None:
         """Free memory and threads."""

@@ -37,14 +37,17 @@ __all__ = [
 #: Sources of the core, and the library of a wheel in ``lib/``.
 NATIVE = Path(__file__).resolve().parents[1] / "native"
 #: EDGESDK_ABI_VERSION of the header this binding was written for.
-ABI_VERSION = 3
+ABI_VERSION = 4
 
 _LIBRARY = "libedgesdk.dylib" if sys.platform == "darwin" else "libedgesdk.so"
 _STAMP = "sources.sha256"
 _COMPILERS = ("c++", "g++", "clang++")
 # The same as in native/CMakeLists.txt. Fused multiply-adds would make instruction sets differ.
 _OPTIONS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-pthread")
-_AVX2 = ("-mavx2", "-fno-tree-slp-vectorize")
+_SPECIAL = {
+    "_avx2": ("-mavx2", "-fno-tree-slp-vectorize"),
+    "_avx512": ("-mavx512bw", "-mavx512vl", "-fno-tree-slp-vectorize"),
+}
 _SECONDS_A_FILE = 600
 
 
@@ -127,8 +130,9 @@ def build(target: Path, options: Sequence[str] = (), machine: str | None = None)
             objects = []
             for source in sorted(NATIVE.glob("src/*.cpp")):
                 objects.append(str(Path(folder, source.stem + ".o")))
-                # That file alone: the others must run on every processor.
-                special = [*_AVX2] if x86 and source.stem.endswith("_avx2") else []
+                # Those files alone: the others must run on every processor.
+                ending = "_" + source.stem.rpartition("_")[2]
+                special = _SPECIAL.get(ending, ()) if x86 else ()
                 flags = [*_OPTIONS, *special, *options, f"-I{NATIVE / 'include'}"]
                 _run([*command, *flags, "-c", str(source), "-o", objects[-1]])
             whole = Path(folder, _LIBRARY)
@@ -153,7 +157,7 @@ def library_path() -> Path:
         return packaged
     facts = {
         "sources": digest,
-        "options": [*_OPTIONS, *_AVX2],
+        "options": [*_OPTIONS, *(flag for flags in _SPECIAL.values() for flag in flags)],
         "machine": [platform.system(), platform.machine(), *platform.libc_ver()],
     }
     cached = cache_folder() / "native" / key_of(facts) / _LIBRARY

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesdk.errors import MediaError, UsageError
+from edgesdk.video.array_pool import ArrayPool
 from edgesdk.video.flow_chain import Flow
 from edgesdk.video.frames import Enlarger, Frame, PaintedFrame, Painter
 from edgesdk.video.interpolator import Interpolator
 from edgesdk.video.judging_ahead import JudgingAhead
 from edgesdk.video.key_frames import KeyframeFinder, KeyframePolicy
 from edgesdk.video.painting_ahead import PaintingAhead, PaintingTask
-from edgesdk.video.picture_pool import PicturePool
 from edgesdk.video.pipeline_summary import PainterFailure, PipelineSummary
 from edgesdk.video.strength import StrengthBlend
 
@@ -60,6 +60,7 @@ class _Held:
         frame: Itself.
         step: Flow to the frame before it.
         flow: Flow to the last key frame before it.
+        small: Its pixels at the size of the flow, where they are known.
         reasons: Why it is a key frame; empty where it is none.
         task: Its painting, where it is a key frame.
     """
@@ -67,8 +68,14 @@ class _Held:
     frame: Frame
     step: Flow | None = None
     flow: Flow | None = None
+    small: Picture | None = None
     reasons: tuple[str, ...] = ()
     task: PaintingTask | None = None
+
+    @property
+    def compared(self) -> Picture:
+        """What is compared with other frames."""
+        return self.frame.pixels if self.small is None else self.small
 
     @property
     def fresh(self) -> bool:
@@ -85,7 +92,7 @@ class _Stage:
     judges: JudgingAhead
     interpolator: Interpolator
     painters: PaintingAhead
-    pool: PicturePool
+    pool: ArrayPool[np.uint8]
     blend: StrengthBlend
     resources: ExitStack = field(default_factory=ExitStack)
 
@@ -143,7 +150,7 @@ class PipelineRun:
                 judges=judges,
                 interpolator=interpolator,
                 painters=painters,
-                pool=PicturePool(width, height, kept),
+                pool=ArrayPool((height, width, 3), np.uint8, kept),
                 blend=StrengthBlend(options.strength, width, height),
                 resources=stack.pop_all(),
             )
@@ -188,7 +195,8 @@ class PipelineRun:
             if "cut" in judgement.reasons and not self._options.streaming:
                 # So that nothing is interpolated across the cut.
                 self._make_key(stage, self._pending[-1] if self._pending else None, "before_cut")
-            self._hold(stage, _Held(frame, judgement.step, judgement.flow), judgement.reasons)
+            held = _Held(frame, judgement.step, judgement.flow, judgement.small)
+            self._hold(stage, held, judgement.reasons)
         self._summary.flow_seconds += stage.judges.seconds - before
 
     def _finish(self) -> None:
@@ -293,7 +301,7 @@ class PipelineRun:
             np.copyto(out, pixels)
             return out
         with self._timed("flow_seconds"):
-            stage.interpolator.prepare(pixels, held.flow, onward)
+            stage.interpolator.prepare(held.compared, held.flow, onward)
         with self._timed("render_seconds"):
             return stage.interpolator.paint(pixels, tau, out)
 
@@ -308,9 +316,9 @@ class PipelineRun:
         with self._timed("render_seconds"):
             painted = self._settled(stage, held, painting.pixels)
             if held.fresh:
-                stage.interpolator.key(held.frame.pixels, painted)
+                stage.interpolator.key(held.compared, painted)
             else:
-                stage.interpolator.next_key(held.frame.pixels, painted)
+                stage.interpolator.next_key(held.compared, painted)
         return painted, painting.failure
 
     def _settled(self, stage: _Stage, held: _Held, answer: Picture | None) -> Picture:

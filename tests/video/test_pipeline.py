@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from edgesdk.errors import UsageError
 from edgesdk.video import Frame, KeyframePolicy, PaintedFrame, VideoPipeline
+from edgesdk.video.array_pool import ArrayPool
 from edgesdk.video.painting_ahead import painter_size
-from edgesdk.video.picture_pool import PicturePool
 from edgesdk.video.strength import StrengthBlend
 
 pytestmark = pytest.mark.usefixtures("native_library")
@@ -368,7 +368,7 @@ def test_pictures_that_are_held_stay_as_they_are(texture: Make) -> None:
 
 
 def test_pool_gives_out_again_what_nobody_holds() -> None:
-    pool = PicturePool(4, 3)
+    pool = ArrayPool((3, 4, 3), np.uint8)
     first = pool.take()
     address = first.ctypes.data
     view = first[0]

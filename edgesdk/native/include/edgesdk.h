@@ -39,7 +39,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a declaration below changes in a way that a caller would notice. */
-#define EDGESDK_ABI_VERSION 3
+#define EDGESDK_ABI_VERSION 4
 
 /* Largest width and height of a frame, and of the flow. */
 #define EDGESDK_MAX_SIZE 8192
@@ -71,7 +71,8 @@ enum {
   EDGESDK_PATH_AUTO = 0, /* the fastest this processor has */
   EDGESDK_PATH_SCALAR = 1,
   EDGESDK_PATH_AVX2 = 2,
-  EDGESDK_PATH_NEON = 3
+  EDGESDK_PATH_NEON = 3,
+  EDGESDK_PATH_AVX512 = 4 /* with BW and VL */
 };
 
 enum { EDGESDK_SLOT_A = 0, EDGESDK_SLOT_B = 1 };
@@ -154,8 +155,8 @@ EDGESDK_API void edgesdk_video_destroy(edgesdk_video* video);
 EDGESDK_API edgesdk_status edgesdk_video_config_get(const edgesdk_video* video,
                                                     edgesdk_video_config* config);
 
-/* Set a slot's original, of the handle's size and any format. Its painted picture and its flows are
- * forgotten. */
+/* Set a slot's original, of the handle's size and any format, or as edgesdk_video_get_frame gives it.
+ * Its painted picture and its flows are forgotten. */
 EDGESDK_API edgesdk_status edgesdk_video_set_key(edgesdk_video* video, int32_t slot,
                                                  const edgesdk_image* original);
 /* Set the painted picture of a slot whose original is set; RGBA or RGB. It may come later than
@@ -164,9 +165,13 @@ EDGESDK_API edgesdk_status edgesdk_video_set_painted(edgesdk_video* video, int32
                                                      const edgesdk_image* painted);
 /* Slot B becomes slot A; slot B and the flows are forgotten. */
 EDGESDK_API edgesdk_status edgesdk_video_promote(edgesdk_video* video);
-/* Set the present frame t. The flows are forgotten. */
+/* Set the present frame t, as edgesdk_video_set_key takes it. The flows are forgotten. */
 EDGESDK_API edgesdk_status edgesdk_video_set_frame(edgesdk_video* video,
                                                    const edgesdk_image* original);
+/* Copy out the present frame at flow size, RGBA or RGB. Another handle of the same sizes that is
+ * given this judges and renders the same without scaling the frame anew; flow found from it differs
+ * in the last bits, because its grey values are of whole colours. */
+EDGESDK_API edgesdk_status edgesdk_video_get_frame(edgesdk_video* video, const edgesdk_image* frame);
 /* Make the present frame the original of a slot without computing it anew. The frame stays. */
 EDGESDK_API edgesdk_status edgesdk_video_set_key_from_frame(edgesdk_video* video, int32_t slot);
 

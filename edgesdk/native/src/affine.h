@@ -18,19 +18,16 @@ class AffineFitter {
   ptrdiff_t stride() const { return stride_; }
   size_t plane_size() const;
   // Least-squares gain and bias of every window, then the mean over the windows that hold a pixel.
-  void fit(const Picture& original, const Picture& painted, ThreadPool& pool,
-           const AffineMap& map) const;
+  void fit(const Picture& original, const Picture& painted, const Kernels& kernels,
+           ThreadPool& pool, const AffineMap& map) const;
 
  private:
-  void fit_channel(const Picture& original, const Picture& painted, int channel, int16_t* gain,
-                   int16_t* bias) const;
-
   int width_, height_, radius_;
   float epsilon_;
-  ptrdiff_t stride_;
+  ptrdiff_t stride_, sums_stride_;
   Buffer memory_;
-  std::vector<float> columns_; // that the window of each column holds
-  int32_t* sums_;   // of columns, then of windows, four a channel each
+  std::vector<float> columns_; // that the window of each column holds; eight more
+  int32_t* sums_;   // of columns, four rows a channel
   int32_t* fitted_; // gain and bias of every window, for each channel
 };
 

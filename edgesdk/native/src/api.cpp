@@ -51,6 +51,13 @@ edgesdk_status check_full(const edgesdk_video* video, const edgesdk_image* image
   return check_image(image, video->core.config().width, video->core.config().height, grey);
 }
 
+// An original of the handle's size, or already of the flow size.
+edgesdk_status check_original(const edgesdk_video* video, const edgesdk_image* image) {
+  const edgesdk_status status = check_full(video, image, true);
+  if (status != EDGESDK_ERROR_SIZE) return status;
+  return check_image(image, video->core.config().flow_width, video->core.config().flow_height, true);
+}
+
 bool is_flow_stride(const edgesdk_video* video, int64_t stride) {
   return stride >= 8 * static_cast<int64_t>(video->core.config().flow_width) && stride % 4 == 0 &&
          stride / 4 * video->core.config().flow_height <= INT32_MAX;
@@ -115,7 +122,7 @@ edgesdk_status edgesdk_video_config_get(const edgesdk_video* video, edgesdk_vide
 
 edgesdk_status edgesdk_video_set_key(edgesdk_video* video, int32_t slot,
                                      const edgesdk_image* original) {
-  const edgesdk_status status = check_full(video, original, true);
+  const edgesdk_status status = check_original(video, original);
   if (status != EDGESDK_OK) return status;
   if (!is_slot(slot)) return EDGESDK_ERROR_VALUE;
   return guarded([&]() -> edgesdk_status {
@@ -144,12 +151,20 @@ edgesdk_status edgesdk_video_promote(edgesdk_video* video) {
 }
 
 edgesdk_status edgesdk_video_set_frame(edgesdk_video* video, const edgesdk_image* original) {
-  const edgesdk_status status = check_full(video, original, true);
+  const edgesdk_status status = check_original(video, original);
   if (status != EDGESDK_OK) return status;
   return guarded([&]() -> edgesdk_status {
     video->core.set_frame(*original);
     return EDGESDK_OK;
   });
+}
+
+edgesdk_status edgesdk_video_get_frame(edgesdk_video* video, const edgesdk_image* frame) {
+  if (!video) return EDGESDK_ERROR_NULL;
+  const edgesdk_status status = check_image(frame, video->core.config().flow_width,
+                                            video->core.config().flow_height, false);
+  if (status != EDGESDK_OK) return status;
+  return guarded([&] { return video->core.get_frame(*frame); });
 }
 
 edgesdk_status edgesdk_video_estimate(edgesdk_video* video, int32_t use) {

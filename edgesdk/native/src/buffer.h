@@ -29,6 +29,7 @@ class Buffer {
   void* reserve_bytes(size_t count, size_t size);
   void release();
 
+  void* block_ = nullptr; // as allocated; data_ is the first aligned place of it
   void* data_ = nullptr;
   size_t bytes_ = 0;
 };

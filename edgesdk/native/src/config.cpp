@@ -54,7 +54,7 @@ edgesdk_status complete(edgesdk_video_config& c) {
     return EDGESDK_ERROR_VALUE;
   if (c.affine_radius < 1 || c.affine_radius > 16 || c.longest_interval < 1)
     return EDGESDK_ERROR_VALUE;
-  if (c.path < EDGESDK_PATH_AUTO || c.path > EDGESDK_PATH_NEON) return EDGESDK_ERROR_VALUE;
+  if (c.path < EDGESDK_PATH_AUTO || c.path > EDGESDK_PATH_AVX512) return EDGESDK_ERROR_VALUE;
   if (c.path == EDGESDK_PATH_AUTO) c.path = best_path();
   if (!kernels_of(c.path)) return EDGESDK_ERROR_UNSUPPORTED;
   if (c.threads == 0)

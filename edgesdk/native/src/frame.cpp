@@ -98,6 +98,7 @@ std::vector<std::array<int, 2>> FrameReader::pyramid(int flow_width, int flow_he
 FrameReader::FrameReader(int width, int height, int flow_width, int flow_height, int threads,
                          int finest)
     : across_(width, flow_width), down_(height, flow_height),
+      same_across_(flow_width, flow_width), same_down_(flow_height, flow_height),
       sizes_(pyramid(flow_width, flow_height)), finest_(static_cast<size_t>(finest)),
       sums_size_(static_cast<size_t>(width) * 4 + 64),
       sums_(memory_.reserve<uint16_t>(sums_size_ * static_cast<size_t>(threads))) {}
@@ -122,14 +123,15 @@ void FrameReader::allocate(Frame& frame) const {
 void FrameReader::shrink(const edgesdk_image& image, const Kernels& kernels, ThreadPool& pool,
                          const Picture& small, const Plane& grey) const {
   const int height = small.height;
+  const bool same = image.width == small.width && image.height == height;
   pool.run((height + kBand - 1) / kBand, [&](int task, int worker) {
     DownscaleTask work;
     work.source = static_cast<const uint8_t*>(image.data);
     work.stride = static_cast<ptrdiff_t>(image.stride);
     work.channels = channels_of(image.format);
     work.width = image.width;
-    work.across = across_.axis();
-    work.down = down_.axis();
+    work.across = (same ? same_across_ : across_).axis();
+    work.down = (same ? same_down_ : down_).axis();
     work.small = small;
     work.grey = grey;
     work.row_begin = task * kBand;
@@ -143,11 +145,17 @@ void FrameReader::shrink(const edgesdk_image& image, const Kernels& kernels, Thr
 void FrameReader::read(const edgesdk_image& image, const Kernels& kernels, ThreadPool& pool,
                        Frame& frame) const {
   shrink(image, kernels, pool, frame.small, frame.levels[0].grey);
+  frame.set = true;
+  frame.deep = false;
+}
+
+void FrameReader::deepen(const Kernels& kernels, Frame& frame) const {
+  if (frame.deep) return;
   kernels.extend(frame.levels[0].grey);
   for (size_t i = 0; i + 1 < frame.levels.size(); ++i)
     kernels.halve(frame.levels[i].grey, frame.levels[i + 1].grey);
   for (size_t i = finest_; i < frame.levels.size(); ++i) kernels.differentiate(frame.levels[i]);
-  frame.set = true;
+  frame.deep = true;
 }
 
 void count_colours(const Picture& picture, Histogram& histogram) {

@@ -18,6 +18,7 @@ struct Frame {
   Picture small{};
   std::vector<Level> levels; // the finest first
   bool set = false;
+  bool deep = false;         // the levels are there
   Buffer memory;
 };
 
@@ -55,13 +56,15 @@ class FrameReader {
   // Sizes of the pyramid's levels, the finest first.
   const std::vector<std::array<int, 2>>& sizes() const { return sizes_; }
   void allocate(Frame& frame) const;
-  // Scale a picture by area; `grey` takes its luma, 0..255.
+  // Scale a picture by area, or take over one of the small size; `grey` takes its luma, 0..255.
   void shrink(const edgesdk_image& image, const Kernels& kernels, ThreadPool& pool,
               const Picture& small, const Plane& grey) const;
   void read(const edgesdk_image& image, const Kernels& kernels, ThreadPool& pool, Frame& frame) const;
+  // Make the levels of a frame that was read, where they are not there yet.
+  void deepen(const Kernels& kernels, Frame& frame) const;
 
  private:
-  AreaTable across_, down_;
+  AreaTable across_, down_, same_across_, same_down_;
   std::vector<std::array<int, 2>> sizes_;
   size_t finest_;
   size_t sums_size_; // scratch a worker

@@ -46,14 +46,14 @@ FrameRenderer::FrameRenderer(const edgesdk_video_config& config, int threads)
   scratch_ = cursor + 2 * plane;
   fields_.row_holes = reinterpret_cast<uint8_t*>(scratch_ + scratch);
 
-  for (int x = 0; x < config.width; x += 8) {
+  for (int x = 0; x < config.width; x += kBlock) {
     ColumnBlock block;
-    for (int i = 0; i < 8; ++i) {
+    for (int i = 0; i < kBlock; ++i) {
       int index;
       place_on(std::min(x + i, config.width - 1), config.width, width, &index, &block.fraction[i]);
       block.index[i] = static_cast<int16_t>(index);
     }
-    for (int i = 0; i < 8; ++i) {
+    for (int i = 0; i < kBlock; ++i) {
       const int lane = block.index[i] - block.index[0];
       if (lane > 6) narrow_ = false;
       for (int byte = 0; byte < 2; ++byte) {
@@ -142,6 +142,20 @@ void FrameRenderer::render(const Slot* a, const Link& link_a, const Slot* b, con
   });
 }
 
+void widen_pixels(const uint8_t* rgb, int width, uint8_t* rgba) {
+  // Four bytes at once but for the last pixel, after which nothing may be read.
+  for (int x = 0; x < width; ++x) {
+    std::memcpy(rgba + 4 * x, rgb + 3 * x, x + 1 < width ? 4 : 3);
+    rgba[4 * x + 3] = 255;
+  }
+}
+
+void narrow_pixels(const uint8_t* rgba, int width, uint8_t* rgb) {
+  // Likewise: the fourth byte is the next pixel's first, which comes after it.
+  for (int x = 0; x + 1 < width; ++x) std::memcpy(rgb + 3 * x, rgba + 4 * x, 4);
+  std::memcpy(rgb + 3 * (width - 1), rgba + 4 * (width - 1), 3);
+}
+
 void import_picture(const edgesdk_image& image, const Picture& picture, ThreadPool& pool) {
   const int channels = channels_of(image.format);
   pool.run((picture.height + kBand - 1) / kBand, [&](int task, int) {
@@ -151,11 +165,7 @@ void import_picture(const edgesdk_image& image, const Picture& picture, ThreadPo
       if (channels == 4) {
         std::memcpy(out, in, 4 * static_cast<size_t>(picture.width));
       } else {
-        // Four bytes at once but for the last pixel, after which nothing may be read.
-        for (int x = 0; x < picture.width; ++x) {
-          std::memcpy(out + 4 * x, in + 3 * x, x + 1 < picture.width ? 4 : 3);
-          out[4 * x + 3] = 255;
-        }
+        widen_pixels(in, picture.width, out);
       }
     }
   });
@@ -171,7 +181,7 @@ void export_picture(const Picture& picture, const edgesdk_image& image, ThreadPo
       if (channels == 4) {
         std::memcpy(out, in, 4 * static_cast<size_t>(picture.width));
       } else {
-        for (int x = 0; x < picture.width; ++x) std::memcpy(out + 3 * x, in + 4 * x, 3);
+        narrow_pixels(in, picture.width, out);
       }
     }
   });

@@ -58,6 +58,10 @@ class FrameRenderer {
   int16_t* scratch_;
 };
 
+// A row of pixels from three bytes to four, opaque, and back.
+void widen_pixels(const uint8_t* rgb, int width, uint8_t* rgba);
+void narrow_pixels(const uint8_t* rgba, int width, uint8_t* rgb);
+
 // Copy a painted picture, RGBA or RGB, to or from the engine's layout.
 void import_picture(const edgesdk_image& image, const Picture& picture, ThreadPool& pool);
 void export_picture(const Picture& picture, const edgesdk_image& image, ThreadPool& pool);

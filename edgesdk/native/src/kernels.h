@@ -65,6 +65,13 @@ struct JoinTask {
   int row_begin, row_end;
 };
 
+struct TakeFlowTask {
+  const float* pairs;
+  ptrdiff_t stride;
+  Flow flow; // out: what is not finite or too long is kNowhere, in both components
+  int row_begin, row_end;
+};
+
 struct ValidityTask {
   Flow forward, backward;
   Picture frame, key;      // at flow size
@@ -101,12 +108,13 @@ struct AffineMap {
   int16_t* bias[3]; // 1/32 of a level
 }; // rows of field_stride
 
-// Where full-size columns lie between the columns of a small field, in blocks of eight.
+// Where full-size columns lie between the columns of a small field, in blocks of sixteen.
+constexpr int kBlock = 16;
 struct ColumnBlock {
-  int16_t index[8];    // the left column; the right one follows it
-  int16_t fraction[8];
-  uint8_t near[16];    // byte positions of the left columns after the first of them
-  uint8_t far[16];     // of the right ones
+  int16_t index[kBlock];   // the left column; the right one follows it
+  int16_t fraction[kBlock];
+  uint8_t near[2 * kBlock]; // byte positions of the left columns after the first of them
+  uint8_t far[2 * kBlock];  // of the right ones
 };
 
 struct RenderTask {
@@ -128,6 +136,35 @@ struct RenderTask {
   int row_begin, row_end;
 };
 
+struct FitTask {
+  Picture original, painted;
+  int channel, radius;
+  float epsilon;            // full scale squared, times 255 squared
+  const float* columns;     // that the window of each column holds; eight more
+  int32_t* sums;            // scratch: four rows
+  ptrdiff_t sums_stride;    // at least the width and 2 radius + 16
+  int32_t *gains, *biases;  // scratch: planes of the map's layout
+  int16_t *gain, *bias;     // out; rows of `stride` as the scratch
+  ptrdiff_t stride;
+};
+
+// What a full-size pixel takes of a small row, or a full-size row of small rows: four cubic taps from
+// `first` on, and linearly the two in the middle of them. Small rows begin with two pixels of border.
+struct Taps {
+  int32_t first;
+  float cubic[4], linear;
+};
+
+struct EnlargeTask {
+  const uint8_t* rows[4];   // small rows: of every pixel the painting's channels, then the original's
+  const int16_t* gain[2][3]; // the small rows above and below; 1/4096
+  Taps down;
+  const Taps* across;       // of every pixel; one more where the width is odd
+  int small_width, width;
+  float *both, *gains;      // scratch: 8 and 4 floats for each of small_width + 4 pixels
+  uint8_t* pixels;          // original in, picture out: RGBA; room for one pixel more
+};
+
 struct Kernels {
   const char* name;
   void (*downscale)(const DownscaleTask&);
@@ -138,13 +175,17 @@ struct Kernels {
   void (*refine)(const RefineTask&);
   void (*double_flow)(const Flow& source, const Flow& target);
   void (*join)(const JoinTask&);
+  void (*take_flow)(const TakeFlowTask&);
   void (*judge)(const ValidityTask&);
   void (*make_fields)(const FieldsTask&);
   void (*render)(const RenderTask&);
+  void (*enlarge)(const EnlargeTask&);
+  void (*fit)(const FitTask&);
 };
 
 const Kernels& kernels_scalar();
 const Kernels& kernels_avx2();
+const Kernels& kernels_avx512();
 const Kernels& kernels_neon();
 
 }  // namespace edgesdk

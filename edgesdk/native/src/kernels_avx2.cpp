@@ -18,14 +18,16 @@ namespace {
 #include "kernels/joining.h"
 #include "kernels/validity.h"
 #include "kernels/render.h"
+#include "kernels/enlarging.h"
+#include "kernels/fitting.h"
 }  // namespace
 }  // namespace avx2
 
 const Kernels& kernels_avx2() {
   static const Kernels kernels = {
       "avx2", avx2::downscale, avx2::extend, avx2::halve, avx2::differentiate,
-      avx2::search, avx2::refine, avx2::double_flow, avx2::join,
-      avx2::judge, avx2::make_fields, avx2::render};
+      avx2::search, avx2::refine, avx2::double_flow, avx2::join, avx2::take_flow,
+      avx2::judge, avx2::make_fields, avx2::render, avx2::enlarge, avx2::fit};
   return kernels;
 }
 

@@ -18,14 +18,16 @@ namespace {
 #include "kernels/joining.h"
 #include "kernels/validity.h"
 #include "kernels/render.h"
+#include "kernels/enlarging.h"
+#include "kernels/fitting.h"
 }  // namespace
 }  // namespace neon
 
 const Kernels& kernels_neon() {
   static const Kernels kernels = {
       "neon", neon::downscale, neon::extend, neon::halve, neon::differentiate,
-      neon::search, neon::refine, neon::double_flow, neon::join,
-      neon::judge, neon::make_fields, neon::render};
+      neon::search, neon::refine, neon::double_flow, neon::join, neon::take_flow,
+      neon::judge, neon::make_fields, neon::render, neon::enlarge, neon::fit};
   return kernels;
 }
 

@@ -17,14 +17,16 @@ namespace {
 #include "kernels/joining.h"
 #include "kernels/validity.h"
 #include "kernels/render.h"
+#include "kernels/enlarging.h"
+#include "kernels/fitting.h"
 }  // namespace
 }  // namespace scalar
 
 const Kernels& kernels_scalar() {
   static const Kernels kernels = {
       "scalar", scalar::downscale, scalar::extend, scalar::halve, scalar::differentiate,
-      scalar::search, scalar::refine, scalar::double_flow, scalar::join,
-      scalar::judge, scalar::make_fields, scalar::render};
+      scalar::search, scalar::refine, scalar::double_flow, scalar::join, scalar::take_flow,
+      scalar::judge, scalar::make_fields, scalar::render, scalar::enlarge, scalar::fit};
   return kernels;
 }
 

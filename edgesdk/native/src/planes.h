@@ -20,6 +20,10 @@ constexpr int kOne = 1 << kFractionBits;
 constexpr float kLargestShift = 511.0f;
 // Read as a displacement that no pixel can have made.
 constexpr float kNowhere = 1e6f;
+// Gains of colour maps: their unit; the largest, so that differences of two fit 16 bits; likewise of
+// biases, in 1 / kOne of a level.
+constexpr int kGainOne = 4096;
+constexpr float kLargestGain = 4 * kGainOne - 1, kLargestBias = 16383;
 // A fraction that multiplies as one; see multiply_rounded.
 constexpr int16_t kFull = 32767;
 

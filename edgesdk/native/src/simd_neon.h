@@ -67,8 +67,19 @@ static inline void interleave(F8 even, F8 odd, F8* a, F8* b) {
   *a = {vzip1q_f32(even.lo, odd.lo), vzip2q_f32(even.lo, odd.lo)};
   *b = {vzip1q_f32(even.hi, odd.hi), vzip2q_f32(even.hi, odd.hi)};
 }
+static inline F8 load_halves(const float* low, const float* high) {
+  return {vld1q_f32(low), vld1q_f32(high)};
+}
+static inline F8 f4_4(float low, float high) { return {vdupq_n_f32(low), vdupq_n_f32(high)}; }
+static inline void halves(F8 a, F8 b, F8* low, F8* high) {
+  *low = {a.lo, b.lo};
+  *high = {a.hi, b.hi};
+}
 
 static inline I8 load(const int32_t* p) { return {vld1q_s32(p), vld1q_s32(p + 4)}; }
+static inline I8 load_words(const uint8_t* p) {
+  return {vreinterpretq_s32_u8(vld1q_u8(p)), vreinterpretq_s32_u8(vld1q_u8(p + 16))};
+}
 static inline void store(int32_t* p, I8 a) {
   vst1q_s32(p, a.lo);
   vst1q_s32(p + 4, a.hi);
@@ -131,6 +142,8 @@ static inline S8 pick(S8 a, Bytes16 index) {
   return {vreinterpretq_s16_u8(vqtbl1q_u8(vreinterpretq_u8_s16(a.v), index.v))};
 }
 
+#include "simd_pairs.h"
+
 struct Sum16 { uint16x8_t lo, hi; };
 static inline Sum16 zero_sum() { return {vdupq_n_u16(0), vdupq_n_u16(0)}; }
 static inline Sum16 add_weighted(Sum16 acc, const uint8_t* bytes, int weight) {
@@ -145,6 +158,8 @@ static inline void store(uint16_t* p, Sum16 a) {
 }
 
 // Two pixels in each register.
+// Neighbours that stay neighbours are quicker loaded at once.
+constexpr bool kRuns = true;
 struct Block { int16x8_t v[4]; };
 struct Spots { S8 x, y, across, down; };
 

@@ -64,8 +64,25 @@ static inline void interleave(F8 even, F8 odd, F8* a, F8* b) {
     b->v[2 * i + 1] = odd.v[4 + i];
   }
 }
+// Four from either place; a half of each number; the lower halves of two and the upper ones.
+static inline F8 load_halves(const float* low, const float* high) {
+  F8 r;
+  std::memcpy(r.v, low, sizeof r / 2);
+  std::memcpy(r.v + 4, high, sizeof r / 2);
+  return r;
+}
+static inline F8 f4_4(float low, float high) { EDGESDK_LANES(F8, i < 4 ? low : high); }
+static inline void halves(F8 a, F8 b, F8* low, F8* high) {
+  *low = load_halves(a.v, b.v);
+  *high = load_halves(a.v + 4, b.v + 4);
+}
 
 static inline I8 load(const int32_t* p) { I8 r; std::memcpy(&r, p, sizeof r); return r; }
+// The same from anywhere, the first byte the lowest.
+static inline I8 load_words(const uint8_t* p) {
+  EDGESDK_LANES(I8, static_cast<int32_t>(p[4 * i] | p[4 * i + 1] << 8 | p[4 * i + 2] << 16 |
+                                         static_cast<uint32_t>(p[4 * i + 3]) << 24));
+}
 static inline void store(int32_t* p, I8 a) { std::memcpy(p, &a, sizeof a); }
 static inline I8 i8(int32_t x) { EDGESDK_LANES(I8, x); }
 static inline I8 iota() { EDGESDK_LANES(I8, i); }
@@ -129,6 +146,8 @@ static inline S8 pick(S8 a, Bytes16 index) {
 }
 
 // Sum of products of bytes with one weight: acc[i] += weight * bytes[i], for sixteen bytes.
+#include "simd_pairs.h"
+
 struct Sum16 { uint16_t v[16]; };
 static inline Sum16 zero_sum() { Sum16 r; std::memset(&r, 0, sizeof r); return r; }
 static inline Sum16 add_weighted(Sum16 acc, const uint8_t* bytes, int weight) {
@@ -140,6 +159,8 @@ static inline void store(uint16_t* p, Sum16 a) { std::memcpy(p, &a, sizeof a); }
 #undef EDGESDK_LANES
 
 // Eight RGBA pixels with five fractional bits a channel.
+// Neighbours that stay neighbours are quicker loaded at once.
+constexpr bool kRuns = true;
 struct Block { int16_t v[32]; };
 // Where eight pixels lie in a picture: the pixel above and left of each, and fractions of 1/32:
 // `across` holds the weights of the left and of the right pixel in its lower and upper byte, `down`

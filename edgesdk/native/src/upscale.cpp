@@ -1,7 +1,6 @@
 #include "upscale.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -15,89 +14,28 @@ constexpr int kBand = 16;
 constexpr int kRadius = 2;             // windows of the gain, low-resolution pixels
 constexpr float kGainEpsilon = 2e-4f;  // full scale squared
 
-// Four cubic taps of a full-size pixel, and the two linear ones in the middle of them.
-struct Taps {
-  std::array<int, 4> index;
-  std::array<float, 4> cubic;
-  float linear;
-};
-
-// Catmull-Rom: through the samples, third order for smooth pictures.
+// Of every full-size pixel; one more, so that two can be made at a time. Catmull-Rom: through the
+// samples, third order for smooth pictures.
 std::vector<Taps> taps_of(int full, int small) {
-  std::vector<Taps> all(static_cast<size_t>(full));
+  std::vector<Taps> all;
   for (int i = 0; i < full; ++i) {
     const double place = (i + 0.5) * small / full - 0.5;
     const double below = std::floor(place);
     const float t = static_cast<float>(place - below);
-    Taps& taps = all[static_cast<size_t>(i)];
-    for (int k = 0; k < 4; ++k)
-      taps.index[static_cast<size_t>(k)] = std::clamp(static_cast<int>(below) - 1 + k, 0, small - 1);
-    taps.cubic = {((-0.5f * t + 1) * t - 0.5f) * t, (1.5f * t - 2.5f) * t * t + 1,
-                  ((-1.5f * t + 2) * t + 0.5f) * t, (0.5f * t - 0.5f) * t * t};
-    taps.linear = t;
+    all.push_back({static_cast<int32_t>(below) + 1,
+                   {((-0.5f * t + 1) * t - 0.5f) * t, (1.5f * t - 2.5f) * t * t + 1,
+                    ((-1.5f * t + 2) * t + 0.5f) * t, (0.5f * t - 0.5f) * t * t},
+                   t});
   }
+  all.push_back(all.back());
   return all;
 }
 
-// Four channels of a pixel at once, on every processor that compilers know vectors of.
-#if defined(__GNUC__)
-using Pixel = float __attribute__((vector_size(16)));
-using Whole = int32_t __attribute__((vector_size(16)));
-
-// The whole levels of a pixel within 0..255.
-void store(Pixel pixel, int channels, uint8_t* out) {
-  const Pixel none = {}, most = {255, 255, 255, 255};
-  pixel = pixel > none ? pixel : none;
-  pixel = pixel < most ? pixel : most;
-  const Whole levels = __builtin_convertvector(pixel, Whole);
-  for (int c = 0; c < channels; ++c) out[c] = static_cast<uint8_t>(levels[c]);
-}
-#else
-struct Pixel {
-  float value[4];
-  float operator[](int c) const { return value[c]; }
-  friend Pixel operator+(Pixel a, const Pixel& b) {
-    for (int c = 0; c < 4; ++c) a.value[c] += b.value[c];
-    return a;
-  }
-  friend Pixel operator-(Pixel a, const Pixel& b) {
-    for (int c = 0; c < 4; ++c) a.value[c] -= b.value[c];
-    return a;
-  }
-  friend Pixel operator*(Pixel a, const Pixel& b) {
-    for (int c = 0; c < 4; ++c) a.value[c] *= b.value[c];
-    return a;
-  }
-};
-
-void store(const Pixel& pixel, int channels, uint8_t* out) {
-  for (int c = 0; c < channels; ++c)
-    out[c] = static_cast<uint8_t>(std::clamp(pixel[c], 0.0f, 255.0f));
-}
-#endif
-
-Pixel spread(float x) { return Pixel{x, x, x, x}; }
-
-Pixel load(const float* from) {
-  Pixel pixel;
-  std::memcpy(&pixel, from, sizeof(pixel));
-  return pixel;
-}
-
-Pixel cubic(const float* row, const Taps& taps) {
-  return spread(taps.cubic[0]) * load(row + 4 * taps.index[0]) +
-         spread(taps.cubic[1]) * load(row + 4 * taps.index[1]) +
-         spread(taps.cubic[2]) * load(row + 4 * taps.index[2]) +
-         spread(taps.cubic[3]) * load(row + 4 * taps.index[3]);
-}
-
-// Rows of four floats a pixel.
-void cubic_row(const Picture& picture, const Taps& taps, float* out) {
-  const uint8_t* rows[4];
-  for (size_t k = 0; k < 4; ++k) rows[k] = row_of(picture, taps.index[k]);
-  for (int i = 0; i < 4 * picture.width; ++i)
-    out[i] = taps.cubic[0] * rows[0][i] + taps.cubic[1] * rows[1][i] + taps.cubic[2] * rows[2][i] +
-             taps.cubic[3] * rows[3][i];
+// A row as RGBA, and back as it is wanted.
+void widen_row(const uint8_t* in, int channels, int width, uint8_t* out) {
+  if (channels == 4) std::memcpy(out, in, 4 * static_cast<size_t>(width));
+  else if (channels == 3) widen_pixels(in, width, out);
+  else for (int x = 0; x < width; ++x) std::memset(out + 4 * x, in[x], 4);
 }
 
 }  // namespace
@@ -106,17 +44,21 @@ struct GuidedUpscaler::Size {
   Size(int width, int height, int low_width, int low_height, int threads)
       : reader(width, height, low_width, low_height, threads, 0),
         fitter(low_width, low_height, kRadius, kGainEpsilon), across(taps_of(width, low_width)),
-        down(taps_of(height, low_height)), row(4 * static_cast<size_t>(low_width)) {
+        down(taps_of(height, low_height)), row(12 * (static_cast<size_t>(low_width) + 4)),
+        pixels(4 * (static_cast<size_t>(width) + 1)) {
     size_t bytes = 0, floats = 0;
     for (int i = 0; i < 2; ++i) lay_picture(nullptr, &bytes, low_width, low_height);
     lay_plane(nullptr, &floats, low_width, low_height);
-    const size_t rows = 3 * row * static_cast<size_t>(threads);
+    const size_t rows = row * static_cast<size_t>(threads);
+    bytes += pixels * static_cast<size_t>(threads) + 8 * static_cast<size_t>(low_width) * static_cast<size_t>(low_height);
     float* cursor = memory.reserve<float>(floats + rows + bytes / sizeof(float) + 16);
     grey = lay_plane(&cursor, nullptr, low_width, low_height);
     scratch = cursor;
     uint8_t* place = reinterpret_cast<uint8_t*>(cursor + rows);
     painted = lay_picture(&place, nullptr, low_width, low_height);
     original = lay_picture(&place, nullptr, low_width, low_height);
+    both = place;
+    pixel_rows = both + 8 * static_cast<size_t>(low_width) * static_cast<size_t>(low_height);
     int16_t* maps = map_memory.reserve<int16_t>(6 * fitter.plane_size());
     for (int c = 0; c < 3; ++c) {
       map.gain[c] = maps + static_cast<size_t>(2 * c) * fitter.plane_size();
@@ -127,11 +69,12 @@ struct GuidedUpscaler::Size {
   FrameReader reader;
   AffineFitter fitter;
   std::vector<Taps> across, down;
-  size_t row;
+  size_t row, pixels; // scratch a worker: floats, bytes
   Picture painted, original;
   Plane grey;
   AffineMap map{};
   float* scratch;
+  uint8_t *both, *pixel_rows; // of every small pixel, the painting and the original
   Buffer memory, map_memory;
 };
 
@@ -147,36 +90,37 @@ void GuidedUpscaler::upscale(const edgesdk_image& painted, const edgesdk_image& 
   Size& size = *size_;
   import_picture(painted, size.painted, pool);
   size.reader.shrink(original, kernels, pool, size.original, size.grey);
-  size.fitter.fit(size.original, size.painted, pool, size.map);
+  size.fitter.fit(size.original, size.painted, kernels, pool, size.map);
+
+  const size_t stride = 8 * static_cast<size_t>(low_width);
+  for (int y = 0; y < low_height; ++y)
+    for (int x = 0; x < low_width; ++x) {
+      uint8_t* both = size.both + static_cast<size_t>(y) * stride + 8 * x;
+      std::memcpy(both, row_of(size.painted, y) + 4 * x, 4);
+      std::memcpy(both + 4, row_of(size.original, y) + 4 * x, 4);
+    }
 
   const int channels = channels_of(original.format), out_channels = channels_of(output.format);
   pool.run((height_ + kBand - 1) / kBand, [&](int task, int worker) {
-    float* paint_row = size.scratch + 3 * size.row * static_cast<size_t>(worker);
-    float *guide_row = paint_row + size.row, *gain_row = guide_row + size.row;
+    EnlargeTask work;
+    work.across = size.across.data();
+    work.small_width = low_width;
+    work.width = width_;
+    work.both = size.scratch + size.row * static_cast<size_t>(worker);
+    work.gains = work.both + 8 * (low_width + 4);
+    work.pixels = size.pixel_rows + size.pixels * static_cast<size_t>(worker);
     for (int y = task * kBand; y < std::min(height_, (task + 1) * kBand); ++y) {
-      const Taps& down = size.down[static_cast<size_t>(y)];
-      cubic_row(size.painted, down, paint_row);
-      cubic_row(size.original, down, guide_row);
-      const ptrdiff_t upper = down.index[1] * size.fitter.stride();
-      const ptrdiff_t lower = down.index[2] * size.fitter.stride();
-      for (int c = 0; c < 3; ++c)
-        for (int x = 0; x < low_width; ++x) {
-          const float a = size.map.gain[c][upper + x], b = size.map.gain[c][lower + x];
-          gain_row[4 * x + c] = (a + (b - a) * down.linear) * (1.0f / 4096);
-        }
-      for (int x = 0; x < low_width; ++x) gain_row[4 * x + 3] = 0;
-      const uint8_t* guide = static_cast<const uint8_t*>(original.data) + y * static_cast<ptrdiff_t>(original.stride);
+      work.down = size.down[static_cast<size_t>(y)];
+      const auto inside = [&](int tap) { return std::clamp(work.down.first - 2 + tap, 0, low_height - 1); };
+      for (int k = 0; k < 4; ++k) work.rows[k] = size.both + static_cast<size_t>(inside(k)) * stride;
+      for (int k = 0; k < 2; ++k)
+        for (int c = 0; c < 3; ++c) work.gain[k][c] = size.map.gain[c] + inside(k + 1) * size.fitter.stride();
+      widen_row(static_cast<const uint8_t*>(original.data) + y * static_cast<ptrdiff_t>(original.stride),
+                channels, width_, work.pixels);
+      kernels.enlarge(work);
       uint8_t* out = static_cast<uint8_t*>(output.data) + y * static_cast<ptrdiff_t>(output.stride);
-      for (int x = 0; x < width_; ++x) {
-        const Taps& taps = size.across[static_cast<size_t>(x)];
-        const uint8_t* pixel = guide + channels * x;
-        const Pixel own = {static_cast<float>(pixel[0]), static_cast<float>(pixel[channels == 1 ? 0 : 1]),
-                           static_cast<float>(pixel[channels == 1 ? 0 : 2]), 0.0f};
-        const Pixel near = load(gain_row + 4 * taps.index[1]), far = load(gain_row + 4 * taps.index[2]);
-        const Pixel gain = near + (far - near) * spread(taps.linear);
-        const Pixel value = cubic(paint_row, taps) + gain * (own - cubic(guide_row, taps)) + spread(0.5f);
-        store(value, out_channels, out + out_channels * x);
-      }
+      if (out_channels == 4) std::memcpy(out, work.pixels, 4 * static_cast<size_t>(width_));
+      else narrow_pixels(work.pixels, width_, out);
     }
   });
 }

@@ -17,21 +17,6 @@ const float* pairs(const float* flow, int64_t stride, int y) {
   return reinterpret_cast<const float*>(reinterpret_cast<const char*>(flow) + y * static_cast<ptrdiff_t>(stride));
 }
 
-void import_flow(const float* pairs_in, int64_t stride, const Flow& flow, const Kernels& kernels) {
-  for (int y = 0; y < flow.u.height; ++y) {
-    const float* in = pairs(pairs_in, stride, y);
-    float *u = row_of(flow.u, y), *v = row_of(flow.v, y);
-    for (int x = 0; x < flow.u.width; ++x) {
-      // False for what is not a number, too.
-      const bool sound = std::fabs(in[2 * x]) < kNowhere && std::fabs(in[2 * x + 1]) < kNowhere;
-      u[x] = sound ? in[2 * x] : kNowhere;
-      v[x] = sound ? in[2 * x + 1] : kNowhere;
-    }
-  }
-  kernels.extend(flow.u);
-  kernels.extend(flow.v);
-}
-
 }  // namespace
 
 Video::Video(const edgesdk_video_config& config)
@@ -105,6 +90,7 @@ edgesdk_status Video::set_key_from_frame(int slot) {
   std::memcpy(row_of(key.levels.front().grey, -kPad) - kPad, from,
               static_cast<size_t>(end - reinterpret_cast<const uint8_t*>(from)));
   key.set = true;
+  key.deep = frame_.deep;
   slots_[slot].counted = false;
   slots_[slot].has_painted = false;
   links_[slot].set = false;
@@ -126,7 +112,7 @@ void Video::fit(Slot& slot) {
   const edgesdk_image painted = {slot.painted.data, slot.painted.width, slot.painted.height,
                                  static_cast<int64_t>(slot.painted.stride), EDGESDK_FORMAT_RGBA8888};
   reader_.shrink(painted, kernels_, pool_, small_painted_, unused_grey_);
-  fitter_.fit(slot.original.small, small_painted_, pool_, slot.affine);
+  fitter_.fit(slot.original.small, small_painted_, kernels_, pool_, slot.affine);
   slot.fitted = true;
 }
 
@@ -142,6 +128,12 @@ edgesdk_status Video::promote() {
 void Video::set_frame(const edgesdk_image& original) {
   reader_.read(original, kernels_, pool_, frame_);
   forget_links();
+}
+
+edgesdk_status Video::get_frame(const edgesdk_image& frame) {
+  if (!frame_.set) return EDGESDK_ERROR_STATE;
+  export_picture(frame_.small, frame, pool_);
+  return EDGESDK_OK;
 }
 
 void Video::link(int slot) {
@@ -161,6 +153,10 @@ void Video::judge(int use) {
 
 edgesdk_status Video::estimate(int use) {
   if (!ready(use, false)) return EDGESDK_ERROR_STATE;
+  // Left until now: a frame whose flows are given needs no levels.
+  reader_.deepen(kernels_, frame_);
+  for (int slot = 0; slot < 2; ++slot)
+    if (use & (1 << slot)) reader_.deepen(kernels_, slots_[slot].original);
   // Whole flows are the tasks: nothing inside one waits, and their number suits a phone's cores.
   int tasks[4], count = 0;
   for (int direction = 0; direction < 4; ++direction)
@@ -195,11 +191,26 @@ void Video::join_flows(const float* first, int64_t first_stride, const float* se
   });
 }
 
+void Video::take_flow(const float* flow, int64_t stride, const Flow& taken) {
+  const int height = config_.flow_height;
+  pool_.run((height + kJoinedRows - 1) / kJoinedRows, [&](int task, int) {
+    TakeFlowTask work;
+    work.pairs = flow;
+    work.stride = stride / kFloat;
+    work.flow = taken;
+    work.row_begin = task * kJoinedRows;
+    work.row_end = std::min(height, work.row_begin + kJoinedRows);
+    kernels_.take_flow(work);
+  });
+  kernels_.extend(taken.u);
+  kernels_.extend(taken.v);
+}
+
 edgesdk_status Video::set_flow(int slot, const float* to_key, int64_t to_stride,
                                const float* from_key, int64_t from_stride) {
   if (!ready(1 << slot, false)) return EDGESDK_ERROR_STATE;
-  import_flow(to_key, to_stride, links_[slot].to_key, kernels_);
-  import_flow(from_key, from_stride, links_[slot].from_key, kernels_);
+  take_flow(to_key, to_stride, links_[slot].to_key);
+  take_flow(from_key, from_stride, links_[slot].from_key);
   link(slot);
   return EDGESDK_OK;
 }

@@ -22,6 +22,7 @@ class Video {
   edgesdk_status set_painted(int slot, const edgesdk_image& painted);
   edgesdk_status promote();
   void set_frame(const edgesdk_image& original);
+  edgesdk_status get_frame(const edgesdk_image& frame);
   edgesdk_status estimate(int use);
   void join_flows(const float* first, int64_t first_stride, const float* second,
                   int64_t second_stride, float* joined, int64_t joined_stride);
@@ -42,6 +43,7 @@ class Video {
   void link(int slot);
   void judge(int use);
   void forget_links();
+  void take_flow(const float* flow, int64_t stride, const Flow& taken);
 
   edgesdk_video_config config_;
   const Kernels& kernels_;

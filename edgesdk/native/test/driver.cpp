@@ -128,7 +128,8 @@ void random_round(Random& random) {
   config.threads = random.between(1, 4);
   config.quality = random.between(0, 2);
   config.affine_radius = random.between(1, 16);
-  const int paths[] = {EDGESDK_PATH_AUTO, EDGESDK_PATH_SCALAR, EDGESDK_PATH_AVX2, EDGESDK_PATH_NEON};
+  const int paths[] = {EDGESDK_PATH_AUTO, EDGESDK_PATH_SCALAR, EDGESDK_PATH_AVX2, EDGESDK_PATH_NEON,
+                       EDGESDK_PATH_AVX512};
   config.path = paths[random.between(0, 3)];
   if (!edgesdk_path_available(config.path)) config.path = EDGESDK_PATH_SCALAR;
   edgesdk_video* video = nullptr;

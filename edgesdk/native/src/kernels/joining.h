@@ -1,4 +1,4 @@
-// One flow continued by another.
+// Flows as callers hold them: taken over, and one continued by another.
 #pragma once
 
 // u and v of eight pixels of a flow whose components lie side by side.
@@ -62,5 +62,29 @@ static void join(const JoinTask& task) {
     std::memcpy(block, in + 2 * x, bytes);
     join_block(task, x, y, block, joined);
     std::memcpy(out + 2 * x, joined, bytes);
+  }
+}
+
+static inline void take_block(const float* in, float* u, float* v) {
+  const F8 nowhere = f8(kNowhere);
+  const Pairs step = load_pairs(in);
+  const F8 x = bounded(step.u, nowhere), y = bounded(step.v, nowhere);
+  const F8 lost = at_most(nowhere, max(x, y)), found = f8(1) - lost;
+  store(u, x * found + lost * nowhere);
+  store(v, y * found + lost * nowhere);
+}
+
+static void take_flow(const TakeFlowTask& task) {
+  const int width = task.flow.u.width;
+  for (int y = task.row_begin; y < task.row_end; ++y) {
+    const float* in = task.pairs + y * task.stride;
+    float *u = row_of(task.flow.u, y), *v = row_of(task.flow.v, y);
+    int x = 0;
+    for (; x + 8 <= width; x += 8) take_block(in + 2 * x, u + x, v + x);
+    if (x == width) continue;
+    // The caller's rows end with their last pixel; those of a plane have a border.
+    float block[16] = {};
+    std::memcpy(block, in + 2 * x, sizeof(float) * 2 * static_cast<size_t>(width - x));
+    take_block(block, u + x, v + x);
   }
 }

@@ -18,44 +18,47 @@ static inline void blend_rows(const int16_t* upper, ptrdiff_t below, int16_t fra
 }
 
 template <bool narrow>
-static inline S8 across(const ColumnBlock& block, const int16_t* row) {
-  S8 near, far;
+static inline S16 across(const ColumnBlock& block, const int16_t* row) {
+  S16 near, far;
   if (narrow) {
     const S8 columns = load(row + block.index[0]);
-    near = pick(columns, load_bytes(block.near));
-    far = pick(columns, load_bytes(block.far));
+    near = pick(columns, load_wide_bytes(block.near));
+    far = pick(columns, load_wide_bytes(block.far));
   } else {
-    int16_t left[8], right[8];
-    for (int i = 0; i < 8; ++i) {
+    int16_t left[kBlock], right[kBlock];
+    for (int i = 0; i < kBlock; ++i) {
       left[i] = row[block.index[i]];
       right[i] = row[block.index[i] + 1];
     }
-    near = load(left);
-    far = load(right);
+    near = load_wide(left);
+    far = load_wide(right);
   }
-  return near + multiply_rounded(far - near, load(block.fraction));
+  return near + multiply_rounded(far - near, load_wide(block.fraction));
 }
 
-static inline Spots place(const RenderTask& task, S8 x, S8 y, S8 shift_x, S8 shift_y) {
+static inline WideSpots place(const RenderTask& task, S16 x, S16 y, S16 shift_x, S16 shift_y) {
   // One pixel of border lies round the picture, so the fractions beyond an edge do not matter.
-  return spots_of(min(max(x + shift_right<kFractionBits>(shift_x), s8(-1)),
-                      s8(static_cast<int16_t>(task.width - 1))),
-                  min(max(y + shift_right<kFractionBits>(shift_y), s8(-1)),
-                      s8(static_cast<int16_t>(task.height - 1))),
-                  shift_x, shift_y);
+  return wide_spots_of(min(max(x + shift_right<kFractionBits>(shift_x), s16(-1)),
+                           s16(static_cast<int16_t>(task.width - 1))),
+                       min(max(y + shift_right<kFractionBits>(shift_y), s16(-1)),
+                           s16(static_cast<int16_t>(task.height - 1))),
+                       shift_x, shift_y);
 }
 
-// Mix the affine colours of the frame into eight blended pixels, `covered` saying how little.
+// Mix the affine colours of the frame into the eight blended pixels from `x` on, the half `upper` of
+// a block; `covered` says how little.
 template <bool narrow>
 static inline Block fill_holes(const RenderTask& task, const ColumnBlock& block, int16_t* const* rows,
-                              int x, int y, S8 covered, const Block& blended) {
+                              int x, int y, bool upper, S8 covered, const Block& blended) {
   // Channel by channel in loops of eight, which compilers turn into vectors.
   int16_t pixels[32], gain[8], bias[8];
   const int channels = task.original_channels, last = task.width - 1 - x;
   const uint8_t* row = task.original + y * task.original_stride + static_cast<ptrdiff_t>(x) * channels;
   for (int c = 0; c < 3; ++c) {
-    store(gain, across<narrow>(block, rows[kGain + c]));
-    store(bias, across<narrow>(block, rows[kBias + c]));
+    const S16 gains = across<narrow>(block, rows[kGain + c]);
+    const S16 biases = across<narrow>(block, rows[kBias + c]);
+    store(gain, upper ? high_half(gains) : low_half(gains));
+    store(bias, upper ? high_half(biases) : low_half(biases));
     int colour[8];
     for (int i = 0; i < 8; ++i)
       colour[i] = row[static_cast<ptrdiff_t>(i < last ? i : last) * channels + (channels == 1 ? 0 : c)];
@@ -83,27 +86,36 @@ template <bool narrow, int channels>
 static inline void render_row(const RenderTask& task, int y, int16_t* const* rows, bool holes) {
   uint8_t* out = task.output + y * task.output_stride;
   const bool has_a = task.a.data != nullptr, has_b = task.b.data != nullptr;
-  const S8 down = s8(static_cast<int16_t>(y));
-  for (int x = 0; x < task.width; x += 8) {
-    const ColumnBlock& block = task.columns[x / 8];
-    const S8 right = iota16() + s8(static_cast<int16_t>(x));
-    const S8 share = has_a && has_b ? across<narrow>(block, rows[kSecond]) : s8(has_a ? 0 : kFull);
+  const S16 down = s16(static_cast<int16_t>(y));
+  for (int x = 0; x < task.width; x += kBlock) {
+    const ColumnBlock& block = task.columns[x / kBlock];
+    const S16 right = iota_wide() + s16(static_cast<int16_t>(x));
+    const S16 share = has_a && has_b ? across<narrow>(block, rows[kSecond]) : s16(has_a ? 0 : kFull);
     const bool use_a = !all_equal(share, kFull), use_b = !all_equal(share, 0);
-    Block pixels = {};
-    if (use_a)
-      pixels = sample_at(task.a, place(task, right, down, across<narrow>(block, rows[kShiftAx]),
-                                       across<narrow>(block, rows[kShiftAy])));
+    Block lower = {}, upper = {};
+    if (use_a) {
+      const WideSpots spots = place(task, right, down, across<narrow>(block, rows[kShiftAx]),
+                                    across<narrow>(block, rows[kShiftAy]));
+      lower = sample_at(task.a, low_half(spots));
+      upper = sample_at(task.a, high_half(spots));
+    }
     if (use_b) {
-      const Block other = sample_at(
-          task.b, place(task, right, down, across<narrow>(block, rows[kShiftBx]),
-                        across<narrow>(block, rows[kShiftBy])));
-      pixels = use_a ? mix(pixels, other, share) : other;
+      const WideSpots spots = place(task, right, down, across<narrow>(block, rows[kShiftBx]),
+                                    across<narrow>(block, rows[kShiftBy]));
+      const Block low = sample_at(task.b, low_half(spots)), high = sample_at(task.b, high_half(spots));
+      lower = use_a ? mix(lower, low, low_half(share)) : low;
+      upper = use_a ? mix(upper, high, high_half(share)) : high;
     }
+    const bool more = x + 8 < task.width;
     if (holes) {
-      const S8 covered = across<narrow>(block, rows[kCovered]);
-      if (!all_equal(covered, kFull)) pixels = fill_holes<narrow>(task, block, rows, x, y, covered, pixels);
+      const S16 covered = across<narrow>(block, rows[kCovered]);
+      if (!all_equal(covered, kFull)) {
+        lower = fill_holes<narrow>(task, block, rows, x, y, false, low_half(covered), lower);
+        if (more) upper = fill_holes<narrow>(task, block, rows, x + 8, y, true, high_half(covered), upper);
+      }
     }
-    store_block<channels>(task, x, out, pixels);
+    store_block<channels>(task, x, out, lower);
+    if (more) store_block<channels>(task, x + 8, out, upper);
   }
 }
 
