@@ -33,9 +33,9 @@ class Interpolator:
         picture = interpolator.after(frame)
 
     Pictures are uint8, H x W x 3, RGB. Where an original is only compared, it may be given at the
-    flow size (:meth:`~edgesdk.video.core.VideoCore.small_frame`). Flow is estimated on the originals, unless the caller has
-    it already: flow of frame to frame, joined, is steadier than what one frame alone gives. Not
-    safe for calls from several threads at a time.
+    flow size (:meth:`~edgesdk.video.core.VideoCore.small_frame`). Flow is estimated on the
+    originals, unless the caller has it already: flow of frame to frame, joined, is steadier than
+    what one frame alone gives. Not safe for calls from several threads at a time.
 
     Args:
         width: Of every frame, pixels.

@@ -36,6 +36,10 @@ def everything(core: Any, texture: Make, seed: int, use: str) -> list[np.ndarray
     found.append(core.join_flows(wild[0], wild[1]))
     low = noise.integers(0, 256, (height // 2 + 1, width // 3 + 1, 3), dtype=np.uint8)
     found.append(core.upscale(low[:height, :width], frames[0]))
+    grey, opaque = frames[0][..., 0], np.empty((height, width, 4), np.uint8)
+    found.append(core.upscale(low[:height, :width], grey, opaque))
+    core.set_frame(frames[0][..., :1].repeat(3, axis=2))
+    found.append(core.small_frame())
     return found
 
 
@@ -70,14 +74,14 @@ def test_paths_and_threads_agree(
 
 def test_there_is_more_than_the_scalar_path(native_library: None) -> None:
     if core_paths() == ("scalar",):
-        pytest.skip("this processor has neither AVX2 nor NEON: only the scalar path ran")
+        pytest.skip("this processor has no AVX2, AVX-512 or NEON: only the scalar path ran")
     assert "scalar" in core_paths()
 
 
 def test_a_path_of_another_processor_is_refused(make_core: Make) -> None:
     from edgesdk.errors import MissingEnvironmentError
 
-    absent = {"avx2", "neon"} - set(core_paths())
+    absent = {"avx2", "avx512", "neon"} - set(core_paths())
     assert absent
     for path in absent:
         with pytest.raises(MissingEnvironmentError, match="instruction set"):

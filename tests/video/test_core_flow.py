@@ -224,3 +224,64 @@ def test_a_promoted_frame_is_the_key_frame_it_was(make_core: Make, texture: Make
     core.set_frame(first)
     core.estimate("a")
     assert np.array_equal(core.flow("a"), expected)
+
+
+@pytest.mark.parametrize("size", [(W, H), (161, 97)])
+def test_a_frame_scaled_by_another_core_is_judged_and_rendered_the_same(
+    make_core: Make, texture: Make, size: tuple[int, int]
+) -> None:
+    frames = [texture(size[0] + 9, size[1], 4)[:, 3 * i : 3 * i + size[0]] for i in range(3)]
+    source, taker = (make_core(*size, flow_size=(40, 24)) for _ in range(2))
+    smalls = []
+    for frame in frames:
+        source.set_frame(frame)
+        smalls.append(source.small_frame())
+        assert smalls[-1].shape == (24, 40, 4) and (smalls[-1][..., 3] == 255).all()
+    for slot, frame in zip("ab", frames[::2], strict=True):
+        source.set_key(slot, frame)
+    source.set_frame(frames[1])
+    source.estimate("both")
+    flows = {slot: (source.flow(slot, "to_key"), source.flow(slot, "from_key")) for slot in "ab"}
+    found = []
+    for core, kept in ((source, frames), (taker, smalls)):
+        for slot, frame in zip("ab", kept[::2], strict=True):
+            core.set_key(slot, frame)
+            core.set_painted(slot, 255 - frames[0])
+        core.set_frame(kept[1])
+        for slot in "ab":
+            core.set_flow(slot, *flows[slot])
+        judged = [array for slot in "ab" for array in core.validity(slot)]
+        found.append((*judged, core.render(frames[1], 0.4), core.measure(2)))
+    for one, other in zip(*found, strict=True):
+        assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other
+    # Flow from it is as good, if not the same.
+    taker.estimate("a")
+    assert np.abs(taker.flow("a") - flows["a"][0]).mean() < 0.05
+
+
+def test_small_frames_are_not_overwritten(make_core: Make, texture: Make) -> None:
+    core = make_core(W, H)
+    kept = []
+    for seed in range(4):
+        core.set_frame(texture(W, H, seed))
+        kept.append((core.small_frame(), core.small_frame().copy()))
+    assert all(np.array_equal(held, copy) for held, copy in kept)
+
+
+def test_a_key_frame_stays_when_the_frame_it_was_goes(make_core: Make, texture: Make) -> None:
+    """Slots and frame may be the same picture; each is forgotten alone."""
+    core, other = make_core(W, H), make_core(W, H)
+    first, second = texture(W, H, 1), texture(W, H, 2)
+    core.set_frame(first)
+    core.set_key_from_frame("a")
+    core.set_key_from_frame("b")
+    core.set_frame(second)
+    core.set_key_from_frame("b")
+    core.estimate("both")
+    other.set_key("a", first)
+    other.set_key("b", second)
+    other.set_frame(second)
+    other.estimate("both")
+    for slot in "ab":
+        assert np.array_equal(core.flow(slot), other.flow(slot))
+    assert core.correlation("a") == other.correlation("a") < core.correlation("b") == 1

@@ -200,6 +200,7 @@ def test_calls_out_of_order_say_what_is_missing(make_core: Make, texture: Make) 
         lambda: core.validity("a"),
         lambda: core.measure(1),
         core.correlation,
+        core.small_frame,
         lambda: core.render(frame),
     ):
         with pytest.raises(UsageError, match="not set"):

@@ -145,8 +145,7 @@ void FrameReader::shrink(const edgesdk_image& image, const Kernels& kernels, Thr
 void FrameReader::read(const edgesdk_image& image, const Kernels& kernels, ThreadPool& pool,
                        Frame& frame) const {
   shrink(image, kernels, pool, frame.small, frame.levels[0].grey);
-  frame.set = true;
-  frame.deep = false;
+  frame.deep = frame.counted = false;
 }
 
 void FrameReader::deepen(const Kernels& kernels, Frame& frame) const {
@@ -158,7 +157,24 @@ void FrameReader::deepen(const Kernels& kernels, Frame& frame) const {
   frame.deep = true;
 }
 
+namespace {
+
+// floor(n / d) as a product, for n up to 24480 and d up to 1530: the error, below n d, stays under 2^31.
+struct Reciprocals {
+  uint64_t of[6 * 255 + 1];
+  Reciprocals() : of() {
+    for (uint64_t d = 1; d <= 6 * 255; ++d) of[d] = ((uint64_t{1} << 31) + d - 1) / d;
+  }
+};
+
+int divided(const Reciprocals& reciprocals, int n, int d) {
+  return static_cast<int>(static_cast<uint64_t>(n) * reciprocals.of[d] >> 31);
+}
+
+}  // namespace
+
 void count_colours(const Picture& picture, Histogram& histogram) {
+  static const Reciprocals reciprocals;
   histogram.fill(0);
   for (int y = 0; y < picture.height; ++y) {
     const uint8_t* row = row_of(picture, y);
@@ -172,8 +188,8 @@ void count_colours(const Picture& picture, Histogram& histogram) {
         else if (high == g) sixths = b - r + 2 * chroma;
         else sixths = r - g + 4 * chroma;
       }
-      const int hue = chroma > 0 ? std::min(kBins - 1, sixths * kBins / (6 * chroma)) : 0;
-      const int saturation = high > 0 ? std::min(kBins - 1, chroma * kBins / high) : 0;
+      const int hue = std::min(kBins - 1, divided(reciprocals, sixths * kBins, 6 * chroma));
+      const int saturation = std::min(kBins - 1, divided(reciprocals, chroma * kBins, high));
       ++histogram[static_cast<size_t>((hue * kBins + saturation) * kBins + high / kBins)];
     }
   }

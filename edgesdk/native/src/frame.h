@@ -17,8 +17,9 @@ using Histogram = std::array<int32_t, kBins * kBins * kBins>;
 struct Frame {
   Picture small{};
   std::vector<Level> levels; // the finest first
-  bool set = false;
   bool deep = false;         // the levels are there
+  Histogram colours;         // of the small picture
+  bool counted = false;      // likewise
   Buffer memory;
 };
 

@@ -13,12 +13,10 @@ namespace edgesdk {
 
 // A key frame: its original, its painting, and how the present frame relates to it.
 struct Slot {
-  Frame original;
+  Frame* original = nullptr; // null: not set
   Picture painted{};
   AffineMap affine{};
   bool has_painted = false;
-  Histogram colours;
-  bool counted = false; // whether `colours` is of `original`
   bool fitted = false; // whether `affine` is of `painted`
   Buffer memory;
 };

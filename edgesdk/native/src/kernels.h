@@ -68,8 +68,7 @@ struct JoinTask {
 struct TakeFlowTask {
   const float* pairs;
   ptrdiff_t stride;
-  Flow flow; // out: what is not finite or too long is kNowhere, in both components
-  int row_begin, row_end;
+  Flow flow; // out, with its border: what is not finite or too long is kNowhere, in both components
 };
 
 struct ValidityTask {

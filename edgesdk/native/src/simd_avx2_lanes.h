@@ -95,6 +95,11 @@ static inline S8 narrow(I8 a) {
 static inline I8 widen_bytes(const uint8_t* p) {
   return {_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))};
 }
+static inline I8 widen_fours(const uint16_t* low, const uint16_t* high) {
+  const __m128i near = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(low));
+  const __m128i far = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(high));
+  return {_mm256_cvtepu16_epi32(_mm_unpacklo_epi64(near, far))};
+}
 static inline S8 s8(int16_t x) { return {_mm_set1_epi16(x)}; }
 static inline S8 iota16() { return {_mm_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7)}; }
 static inline S8 operator&(S8 a, S8 b) { return {_mm_and_si128(a.v, b.v)}; }

@@ -113,6 +113,10 @@ static inline I8 widen_bytes(const uint8_t* p) {
   const int16x8_t wide = vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p)));
   return {vmovl_s16(vget_low_s16(wide)), vmovl_high_s16(wide)};
 }
+static inline I8 widen_fours(const uint16_t* low, const uint16_t* high) {
+  return {vreinterpretq_s32_u32(vmovl_u16(vld1_u16(low))),
+          vreinterpretq_s32_u32(vmovl_u16(vld1_u16(high)))};
+}
 static inline S8 s8(int16_t x) { return {vdupq_n_s16(x)}; }
 static inline S8 iota16() {
   const int16_t v[8] = {0, 1, 2, 3, 4, 5, 6, 7};

@@ -111,6 +111,10 @@ static inline S8 multiply_rounded(S8 a, S8 b) {
 static inline I8 widen(S8 a) { EDGESDK_LANES(I8, a.v[i]); }
 static inline S8 narrow(I8 a) { EDGESDK_LANES(S8, static_cast<int16_t>(a.v[i] > 32767 ? 32767 : a.v[i] < -32768 ? -32768 : a.v[i])); }
 static inline I8 widen_bytes(const uint8_t* p) { EDGESDK_LANES(I8, p[i]); }
+// Four of either place.
+static inline I8 widen_fours(const uint16_t* low, const uint16_t* high) {
+  EDGESDK_LANES(I8, i < 4 ? low[i] : high[i - 4]);
+}
 static inline S8 s8(int16_t x) { EDGESDK_LANES(S8, x); }
 static inline S8 iota16() { EDGESDK_LANES(S8, static_cast<int16_t>(i)); }
 static inline S8 operator&(S8 a, S8 b) { EDGESDK_LANES(S8, static_cast<int16_t>(a.v[i] & b.v[i])); }

@@ -29,10 +29,9 @@ Video::Video(const edgesdk_video_config& config)
       renderer_(config, config.threads),
       fitter_(config.flow_width, config.flow_height, config.affine_radius, config.affine_epsilon),
       upscaler_(config.width, config.height, config.threads) {
-  reader_.allocate(frame_);
+  for (Frame& frame : frames_) reader_.allocate(frame);
   const size_t plane = fitter_.plane_size();
   for (Slot& slot : slots_) {
-    reader_.allocate(slot.original);
     size_t bytes = 0;
     lay_picture(nullptr, &bytes, config.width, config.height);
     int16_t* maps = slot.memory.reserve<int16_t>(6 * plane + bytes / sizeof(int16_t) + 64);
@@ -66,40 +65,43 @@ Video::Video(const edgesdk_video_config& config)
 void Video::forget_links() { links_[0].set = links_[1].set = false; }
 
 bool Video::ready(int use, bool linked) const {
-  if (!frame_.set) return false;
+  if (!frame_) return false;
   for (int slot = 0; slot < 2; ++slot)
     if (use & (1 << slot))
-      if (!slots_[slot].original.set || (linked && !links_[slot].set)) return false;
+      if (!slots_[slot].original || (linked && !links_[slot].set)) return false;
   return true;
 }
 
-void Video::set_key(int slot, const edgesdk_image& original) {
-  reader_.read(original, kernels_, pool_, slots_[slot].original);
-  slots_[slot].counted = false;
+// There are as many frames as can be in use, and one more.
+Frame* Video::read(const edgesdk_image& original) {
+  for (Frame& frame : frames_)
+    if (&frame != frame_ && &frame != slots_[0].original && &frame != slots_[1].original) {
+      reader_.read(original, kernels_, pool_, frame);
+      return &frame;
+    }
+  return nullptr;
+}
+
+void Video::become(int slot, Frame* original) {
+  slots_[slot].original = original;
   slots_[slot].has_painted = false;
   links_[slot].set = false;
 }
 
+void Video::set_key(int slot, const edgesdk_image& original) {
+  slots_[slot].original = nullptr;
+  become(slot, read(original));
+}
+
 edgesdk_status Video::set_key_from_frame(int slot) {
-  if (!frame_.set) return EDGESDK_ERROR_STATE;
-  // Both are laid out alike, so the pyramid is one block of memory.
-  Frame& key = slots_[slot].original;
-  const Level& last = frame_.levels.front();
-  const float* from = row_of(last.grey, -kPad) - kPad;
-  const uint8_t* end = row_of(frame_.small, frame_.small.height) + frame_.small.stride;
-  std::memcpy(row_of(key.levels.front().grey, -kPad) - kPad, from,
-              static_cast<size_t>(end - reinterpret_cast<const uint8_t*>(from)));
-  key.set = true;
-  key.deep = frame_.deep;
-  slots_[slot].counted = false;
-  slots_[slot].has_painted = false;
-  links_[slot].set = false;
+  if (!frame_) return EDGESDK_ERROR_STATE;
+  become(slot, frame_);
   return EDGESDK_OK;
 }
 
 edgesdk_status Video::set_painted(int slot, const edgesdk_image& painted) {
   Slot& key = slots_[slot];
-  if (!key.original.set) return EDGESDK_ERROR_STATE;
+  if (!key.original) return EDGESDK_ERROR_STATE;
   import_picture(painted, key.painted, pool_);
   key.has_painted = true;
   key.fitted = false;
@@ -112,27 +114,28 @@ void Video::fit(Slot& slot) {
   const edgesdk_image painted = {slot.painted.data, slot.painted.width, slot.painted.height,
                                  static_cast<int64_t>(slot.painted.stride), EDGESDK_FORMAT_RGBA8888};
   reader_.shrink(painted, kernels_, pool_, small_painted_, unused_grey_);
-  fitter_.fit(slot.original.small, small_painted_, kernels_, pool_, slot.affine);
+  fitter_.fit(slot.original->small, small_painted_, kernels_, pool_, slot.affine);
   slot.fitted = true;
 }
 
 edgesdk_status Video::promote() {
-  if (!slots_[1].original.set) return EDGESDK_ERROR_STATE;
+  if (!slots_[1].original) return EDGESDK_ERROR_STATE;
   std::swap(slots_[0], slots_[1]);
-  slots_[1].original.set = false;
+  slots_[1].original = nullptr;
   slots_[1].has_painted = false;
   forget_links();
   return EDGESDK_OK;
 }
 
 void Video::set_frame(const edgesdk_image& original) {
-  reader_.read(original, kernels_, pool_, frame_);
+  frame_ = nullptr;
+  frame_ = read(original);
   forget_links();
 }
 
 edgesdk_status Video::get_frame(const edgesdk_image& frame) {
-  if (!frame_.set) return EDGESDK_ERROR_STATE;
-  export_picture(frame_.small, frame, pool_);
+  if (!frame_) return EDGESDK_ERROR_STATE;
+  export_picture(frame_->small, frame, pool_);
   return EDGESDK_OK;
 }
 
@@ -146,7 +149,7 @@ void Video::judge(int use) {
   for (int slot = 0; slot < 2; ++slot) {
     Link& link = links_[slot];
     if (!(use & (1 << slot)) || link.judged) continue;
-    renderer_.judge(frame_, slots_[slot].original, link, kernels_, pool_);
+    renderer_.judge(*frame_, *slots_[slot].original, link, kernels_, pool_);
     link.judged = true;
   }
 }
@@ -154,18 +157,18 @@ void Video::judge(int use) {
 edgesdk_status Video::estimate(int use) {
   if (!ready(use, false)) return EDGESDK_ERROR_STATE;
   // Left until now: a frame whose flows are given needs no levels.
-  reader_.deepen(kernels_, frame_);
+  reader_.deepen(kernels_, *frame_);
   for (int slot = 0; slot < 2; ++slot)
-    if (use & (1 << slot)) reader_.deepen(kernels_, slots_[slot].original);
+    if (use & (1 << slot)) reader_.deepen(kernels_, *slots_[slot].original);
   // Whole flows are the tasks: nothing inside one waits, and their number suits a phone's cores.
   int tasks[4], count = 0;
   for (int direction = 0; direction < 4; ++direction)
     if (use & (1 << (direction / 2))) tasks[count++] = direction;
   pool_.run(count, [&](int task, int) {
     const int direction = tasks[task];
-    const Frame& key = slots_[direction / 2].original;
+    const Frame& key = *slots_[direction / 2].original;
     const bool from_key = direction & 1;
-    estimators_[direction]->estimate(from_key ? key : frame_, from_key ? frame_ : key, kernels_);
+    estimators_[direction]->estimate(from_key ? key : *frame_, from_key ? *frame_ : key, kernels_);
   });
   for (int slot = 0; slot < 2; ++slot)
     if (use & (1 << slot)) link(slot);
@@ -191,26 +194,22 @@ void Video::join_flows(const float* first, int64_t first_stride, const float* se
   });
 }
 
-void Video::take_flow(const float* flow, int64_t stride, const Flow& taken) {
-  const int height = config_.flow_height;
-  pool_.run((height + kJoinedRows - 1) / kJoinedRows, [&](int task, int) {
+// Both at once, a thread each: less would not be worth waking another.
+void Video::take_flows(const float* to_key, int64_t to_stride, const float* from_key,
+                       int64_t from_stride, const Link& link) {
+  pool_.run(2, [&](int task, int) {
     TakeFlowTask work;
-    work.pairs = flow;
-    work.stride = stride / kFloat;
-    work.flow = taken;
-    work.row_begin = task * kJoinedRows;
-    work.row_end = std::min(height, work.row_begin + kJoinedRows);
+    work.pairs = task == 0 ? to_key : from_key;
+    work.stride = (task == 0 ? to_stride : from_stride) / kFloat;
+    work.flow = task == 0 ? link.to_key : link.from_key;
     kernels_.take_flow(work);
   });
-  kernels_.extend(taken.u);
-  kernels_.extend(taken.v);
 }
 
 edgesdk_status Video::set_flow(int slot, const float* to_key, int64_t to_stride,
                                const float* from_key, int64_t from_stride) {
   if (!ready(1 << slot, false)) return EDGESDK_ERROR_STATE;
-  take_flow(to_key, to_stride, links_[slot].to_key);
-  take_flow(from_key, from_stride, links_[slot].from_key);
+  take_flows(to_key, to_stride, from_key, from_stride, links_[slot]);
   link(slot);
   return EDGESDK_OK;
 }
@@ -269,11 +268,13 @@ edgesdk_status Video::measure(int distance, edgesdk_measures& measures) {
 
 edgesdk_status Video::correlate(int slot, float& value) {
   if (!ready(1 << slot, false)) return EDGESDK_ERROR_STATE;
-  Slot& key = slots_[slot];
-  if (!key.counted) count_colours(key.original.small, key.colours);
-  key.counted = true;
-  count_colours(frame_.small, colours_);
-  value = correlation(colours_, key.colours);
+  Frame& key = *slots_[slot].original;
+  for (Frame* frame : {frame_, &key})
+    if (!frame->counted) {
+      count_colours(frame->small, frame->colours);
+      frame->counted = true;
+    }
+  value = correlation(frame_->colours, key.colours);
   return EDGESDK_OK;
 }
 

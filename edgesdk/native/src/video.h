@@ -39,11 +39,14 @@ class Video {
 
  private:
   bool ready(int use, bool linked) const;
+  Frame* read(const edgesdk_image& original);
+  void become(int slot, Frame* original);
   void fit(Slot& slot);
   void link(int slot);
   void judge(int use);
   void forget_links();
-  void take_flow(const float* flow, int64_t stride, const Flow& taken);
+  void take_flows(const float* to_key, int64_t to_stride, const float* from_key,
+                  int64_t from_stride, const Link& link);
 
   edgesdk_video_config config_;
   const Kernels& kernels_;
@@ -53,13 +56,13 @@ class Video {
   FrameRenderer renderer_;
   AffineFitter fitter_;
   GuidedUpscaler upscaler_;
+  Frame frames_[4];
   Slot slots_[2];
-  Frame frame_;
+  Frame* frame_ = nullptr; // the present one; null: not set
   std::unique_ptr<FlowEstimator> estimators_[4]; // slot A to, from; slot B to, from
   Link links_[2];
   Picture small_painted_{};
   Plane unused_grey_{};
-  Histogram colours_; // scratch: of the frame
   Buffer memory_;
 };
 

@@ -112,6 +112,7 @@ void unsound_calls(edgesdk_video* video, Picture& good) {
   image.format = 99;
   refused(edgesdk_video_set_frame(video, &image), "an unknown format");
   refused(edgesdk_video_set_key(video, 2, &good.image), "slot 2");
+  refused(edgesdk_video_get_frame(video, nullptr), "nowhere to copy the frame to");
   refused(edgesdk_video_estimate(video, 0), "no slot");
   refused(edgesdk_video_render(video, 1, std::nanf(""), &good.image, &good.image), "tau NaN");
   refused(edgesdk_video_get_flow(video, 0, 0, nullptr, 8), "a null flow");
@@ -130,7 +131,7 @@ void random_round(Random& random) {
   config.affine_radius = random.between(1, 16);
   const int paths[] = {EDGESDK_PATH_AUTO, EDGESDK_PATH_SCALAR, EDGESDK_PATH_AVX2, EDGESDK_PATH_NEON,
                        EDGESDK_PATH_AVX512};
-  config.path = paths[random.between(0, 3)];
+  config.path = paths[random.between(0, 4)];
   if (!edgesdk_path_available(config.path)) config.path = EDGESDK_PATH_SCALAR;
   edgesdk_video* video = nullptr;
   must(edgesdk_video_create(&config, &video), "create");
@@ -175,6 +176,11 @@ void random_round(Random& random) {
     must(edgesdk_video_render(video, use, random.real(), &frame.image, &output.image), "render");
   edgesdk_measures measures;
   must(edgesdk_video_measure(video, random.between(1, 12), &measures), "measure");
+  Picture small(flow_width, flow_height, random.between(1, 2), random.between(0, 3));
+  must(edgesdk_video_get_frame(video, &small.image), "get_frame");
+  must(edgesdk_video_set_frame(video, &small.image), "set_frame of the flow size");
+  must(edgesdk_video_estimate(video, EDGESDK_USE_BOTH), "estimate");
+  must(edgesdk_video_render(video, 3, random.real(), &frame.image, &output.image), "render");
   Picture low(random.between(1, width), random.between(1, height), random.between(1, 2), random.between(0, 3));
   paint(low, 0, 0, random.next());
   must(edgesdk_video_upscale(video, &low.image, &frame.image, &output.image), "upscale");

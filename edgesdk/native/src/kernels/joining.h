@@ -76,7 +76,7 @@ static inline void take_block(const float* in, float* u, float* v) {
 
 static void take_flow(const TakeFlowTask& task) {
   const int width = task.flow.u.width;
-  for (int y = task.row_begin; y < task.row_end; ++y) {
+  for (int y = 0; y < task.flow.u.height; ++y) {
     const float* in = task.pairs + y * task.stride;
     float *u = row_of(task.flow.u, y), *v = row_of(task.flow.v, y);
     int x = 0;
@@ -87,4 +87,6 @@ static void take_flow(const TakeFlowTask& task) {
     std::memcpy(block, in + 2 * x, sizeof(float) * 2 * static_cast<size_t>(width - x));
     take_block(block, u + x, v + x);
   }
+  extend(task.flow.u);
+  extend(task.flow.v);
 }

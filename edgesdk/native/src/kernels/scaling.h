@@ -62,9 +62,38 @@ static inline void sum_columns(const DownscaleTask& task, int y) {
   }
 }
 
+// Of RGB where every pixel is as wide as the others: two at a time.
+static inline void sum_even_columns(const DownscaleTask& task, int y) {
+  uint8_t* small = row_of(task.small, y);
+  float* grey = row_of(task.grey, y);
+  const int width = task.small.width, each = task.across.uniform, step = 3 * each;
+  const I8 weight = i8(task.across.weights[0]);
+  const uint16_t* sums = task.sums;
+  for (int x = 0; x < width; x += 2, sums += 2 * step) {
+    // What the last of an odd number has beside it is not kept.
+    const uint16_t* next = x + 1 < width ? sums + step : sums;
+    I8 total = widen_fours(sums, next);
+    for (int i = 1; i < each; ++i) total = total + widen_fours(sums + 3 * i, next + 3 * i);
+    total = total * weight;
+    int32_t value[8];
+    uint8_t bytes[8];
+    store(value, total);
+    store_bytes(bytes, shift_right<16>(total + i8(32768)));
+    for (int k = 0; k < (x + 1 < width ? 2 : 1); ++k) {
+      const uint32_t luma = 77 * static_cast<uint32_t>(value[4 * k]) +
+                            150 * static_cast<uint32_t>(value[4 * k + 1]) +
+                            29 * static_cast<uint32_t>(value[4 * k + 2]);
+      grey[x + k] = static_cast<float>(luma) * (1.0f / 16777216.0f);
+      bytes[4 * k + 3] = 255;
+      std::memcpy(small + 4 * (x + k), bytes + 4 * k, 4);
+    }
+  }
+}
+
 template <int channels>
 static inline void sum_row(const DownscaleTask& task, int y) {
-  if (task.across.uniform) sum_columns<channels, true>(task, y);
+  if (channels == 3 && task.across.uniform) sum_even_columns(task, y);
+  else if (task.across.uniform) sum_columns<channels, true>(task, y);
   else sum_columns<channels, false>(task, y);
 }
 
