@@ -11,7 +11,8 @@ take for strokes.
 With ``--any`` the shipped any-style network is measured on paintings held apart from its training:
 at most 1.15 times the peer's Gram distance. With ``--johnson NET.edgemodel STYLE`` the shipped
 network is compared with a textbook network trained on that style: at most 1.15 times its distance;
-beside it stand the textbook network's paintings less what repeats with the grid.
+beside it stand the textbook network's paintings less what repeats with the grid. The network may
+also be a small one of that style alone (``train_textbook_style.py --network multi_style``).
 
     python benchmarks/style_quality.py --data DIR [--sheet SHEET.jpg]
 
@@ -32,6 +33,7 @@ import torch
 from PIL import Image
 
 from edgesdk import models
+from edgesdk.models.multi_style import MultiStyleNet
 from edgesdk.models.weight_cards import shipped_card
 from edgesdk.picture_files import pictures_below, read_picture
 from edgesdk.picture_sheet import PictureSheet
@@ -261,6 +263,8 @@ def main() -> int:
         pictures = [pictures[chosen]]
 
         def theirs(photograph: np.ndarray, _: int) -> torch.Tensor:
+            if isinstance(textbook, MultiStyleNet):
+                return textbook(as_tensor(photograph), torch.ones(1, 1, 1, 1))
             # As it is shown: what lies beyond black and white is cut off.
             return (textbook(as_tensor(photograph) * 255) / 255).clamp(0, 1)
 

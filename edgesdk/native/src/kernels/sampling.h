@@ -24,11 +24,11 @@ static inline Spots high_half(const WideSpots& s) {
 }
 
 static inline Block sample_at(const Picture& picture, const Spots& spots) {
-  if (!kRuns) return sample_each(picture.data, picture.stride, spots);
   const int x = first(spots.x), y = first(spots.y);
   // What the output's next rows will want: two pictures and their rows are more streams than
   // processors foresee by themselves.
   __builtin_prefetch(row_of(picture, y) + 4 * static_cast<ptrdiff_t>(x) + 3 * picture.stride);
+  if (!kRuns) return sample_each(picture.data, picture.stride, spots);
   // Where motion is smooth most blocks stay blocks.
   if (all_equal(spots.x - iota16(), static_cast<int16_t>(x)) &&
       all_equal(spots.y, static_cast<int16_t>(y)))
