@@ -217,7 +217,7 @@ class MultiStyleNet(nn.Module):
         encoder_widths = encoder_widths or [16, 32, 64]
         expanded_widths = [160] * 6 if expanded_widths is None else expanded_widths
         decoder_widths = decoder_widths or [40, 16]
-        refined_widths = [120, 48] if refined_widths is None else refined_widths
+        refined_widths = [128, 64] if refined_widths is None else refined_widths
         self.config: dict[str, Any] = as_lists(
             {
                 "styles": styles,
