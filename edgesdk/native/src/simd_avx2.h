@@ -14,8 +14,6 @@ namespace avx2 {
 
 // The two pixels of each half: 0, 1 and 4, 5; then 2, 3 and 6, 7. Unpacking and packing of bytes
 // lead to and from this order without a permutation.
-// Neighbours that stay neighbours are quicker loaded at once.
-constexpr bool kRuns = true;
 struct Block { __m256i first, second; };
 
 // Positions of 16-bit lane `low` in every lane of the lower half, of `high` in the upper half.
@@ -98,6 +96,8 @@ static inline Block sample_each(const uint8_t* data, ptrdiff_t stride, const Spo
 #undef EDGESDK_SPREAD_PAIRS
 #undef EDGESDK_FOUR_TIMES
 #undef EDGESDK_TWICE
+
+#include "simd_runs.h"
 
 static inline Block mix(const Block& a, const Block& b, S8 share) {
   const __m256i both = both_halves(share, share);

@@ -13,8 +13,6 @@ namespace avx512 {
 #include "simd_avx2_lanes.h"
 
 // Four channels of eight pixels, one after the other.
-// Gathers need no branch that processors foresee wrongly.
-constexpr bool kRuns = false;
 struct Block { __m512i v; };
 
 // Every lane four times, for the channels of its pixel.
@@ -39,11 +37,8 @@ static inline Block blend(__m512i top, __m512i below, S8 across, S8 down) {
   return {lerp(blend_across(top, weights), blend_across(below, weights), spread(down))};
 }
 
-// Not called, see kRuns.
-static inline Block sample_run(const uint8_t*, ptrdiff_t, S8, S8) {
-  return {_mm512_setzero_si512()};
-}
-static inline Block sample_each(const uint8_t* data, ptrdiff_t stride, const Spots& spots) {
+// Gathers need no branch that processors foresee wrongly.
+static inline Block sample(const uint8_t* data, ptrdiff_t stride, const Spots& spots) {
   const __m256i rows = _mm256_mullo_epi32(_mm256_cvtepi16_epi32(spots.y.v),
                                           _mm256_set1_epi32(static_cast<int>(stride)));
   const __m256i columns = _mm256_slli_epi32(_mm256_cvtepi16_epi32(spots.x.v), 2);

@@ -162,8 +162,6 @@ static inline void store(uint16_t* p, Sum16 a) {
 }
 
 // Two pixels in each register.
-// Neighbours that stay neighbours are quicker loaded at once.
-constexpr bool kRuns = true;
 struct Block { int16x8_t v[4]; };
 struct Spots { S8 x, y, across, down; };
 
@@ -232,6 +230,8 @@ static inline Block sample_each(const uint8_t* data, ptrdiff_t stride, const Spo
   }
   return r;
 }
+#include "simd_runs.h"
+
 static inline Block mix(const Block& a, const Block& b, S8 share) {
   Block r;
   for (int i = 0; i < 4; ++i) r.v[i] = lerp(a.v[i], b.v[i], spread_both(share, i));

@@ -163,8 +163,6 @@ static inline void store(uint16_t* p, Sum16 a) { std::memcpy(p, &a, sizeof a); }
 #undef EDGESDK_LANES
 
 // Eight RGBA pixels with five fractional bits a channel.
-// Neighbours that stay neighbours are quicker loaded at once.
-constexpr bool kRuns = true;
 struct Block { int16_t v[32]; };
 // Where eight pixels lie in a picture: the pixel above and left of each, and fractions of 1/32:
 // `across` holds the weights of the left and of the right pixel in its lower and upper byte, `down`
@@ -196,6 +194,8 @@ static inline Block sample_each(const uint8_t* data, ptrdiff_t stride, const Spo
   return r;
 }
 // a + (b - a) share / 32768, with a share for each pixel.
+#include "simd_runs.h"
+
 static inline Block mix(const Block& a, const Block& b, S8 share) {
   Block r;
   for (int i = 0; i < 32; ++i) {

@@ -28,11 +28,5 @@ static inline Block sample_at(const Picture& picture, const Spots& spots) {
   // What the output's next rows will want: two pictures and their rows are more streams than
   // processors foresee by themselves.
   __builtin_prefetch(row_of(picture, y) + 4 * static_cast<ptrdiff_t>(x) + 3 * picture.stride);
-  if (!kRuns) return sample_each(picture.data, picture.stride, spots);
-  // Where motion is smooth most blocks stay blocks.
-  if (all_equal(spots.x - iota16(), static_cast<int16_t>(x)) &&
-      all_equal(spots.y, static_cast<int16_t>(y)))
-    return sample_run(row_of(picture, y) + 4 * static_cast<ptrdiff_t>(x), picture.stride,
-                      spots.across, spots.down);
-  return sample_each(picture.data, picture.stride, spots);
+  return sample(picture.data, picture.stride, spots);
 }
