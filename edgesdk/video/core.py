@@ -9,8 +9,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +32,7 @@ from edgesdk.video.abi import (
     call,
     native,
 )
+from edgesdk.video.arguments import code_of, real_number, whole_number
 from edgesdk.video.array_pool import ArrayPool
 from edgesdk.video.pictures import Bytes, checked_picture, has_plain_rows, image_view
 
@@ -41,7 +40,6 @@ __all__ = ["Measures", "VideoCore"]
 
 Floats = NDArray[np.float32]
 
-_LARGEST = 2**31 - 1
 #: Flows, and small frames, whose memory is used again: those of all frames that a pipeline holds.
 _KEPT = 256
 #: Calls that take an original at the flow size as well.
@@ -63,28 +61,6 @@ class Measures:
     occluded_fraction: float
     mean_residual: float
     reasons: tuple[str, ...]
-
-
-def _code(kind: str, name: str, known: Mapping[str, int]) -> int:
-    if name not in known:
-        raise UnknownNameError(kind, str(name), known)
-    return known[name]
-
-
-def _whole(name: str, value: object, low: int, high: int = _LARGEST) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise UsageError(f"{name} must be a whole number, not {value!r}")
-    if not low <= value <= high:
-        raise UsageError(f"{name} must be {low} to {high}, not {value}")
-    return int(value)
-
-
-def _real(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise UsageError(f"{name} must be a number, not {value!r}")
-    if not math.isfinite(value):
-        raise UsageError(f"{name} must be finite, not {value}")
-    return float(value)
 
 
 class VideoCore:
@@ -130,23 +106,27 @@ class VideoCore:
         call(
             self._library,
             "config_default",
-            _whole("width", width, 1, 8192),
-            _whole("height", height, 1, 8192),
+            whole_number("width", width, 1, 8192),
+            whole_number("height", height, 1, 8192),
             ctypes.byref(config),
         )
         if flow_size is not None:
-            config.flow_width = _whole("the flow's width", flow_size[0], 1, min(width, 1024))
-            config.flow_height = _whole("the flow's height", flow_size[1], 1, min(height, 1024))
-        config.threads = _whole("threads", threads, 0, 64)
-        config.path = _code("path", path, PATHS)
-        config.quality = _code("quality", quality, QUALITIES)
+            config.flow_width = whole_number("the flow's width", flow_size[0], 1, min(width, 1024))
+            config.flow_height = whole_number(
+                "the flow's height", flow_size[1], 1, min(height, 1024)
+            )
+        config.threads = whole_number("threads", threads, 0, 64)
+        config.path = code_of("path", path, PATHS)
+        config.quality = code_of("quality", quality, QUALITIES)
         for name, value in settings.items():
             if name not in SETTINGS:
                 raise UnknownNameError("setting of the video core", name, SETTINGS)
             setattr(
                 config,
                 name,
-                _whole(name, value, 0) if name in INTEGER_SETTINGS else _real(name, value),
+                whole_number(name, value, 0)
+                if name in INTEGER_SETTINGS
+                else real_number(name, value),
             )
         call(self._library, "create", ctypes.byref(config), ctypes.byref(self._handle))
         call(self._library, "config_get", self._handle, ctypes.byref(config))
@@ -190,8 +170,8 @@ class VideoCore:
         handle = self._open()
         kept = []
         for label, (array, grey) in pictures.items():
-            small = name in _TAKES_SMALL and np.shape(array)[:2] == self.flow_size[::-1]
-            size = self.flow_size if small else self.size
+            small = isinstance(array, np.ndarray) and array.shape[:2] == self.flow_size[::-1]
+            size = self.flow_size if small and name in _TAKES_SMALL else self.size
             picture = checked_picture(label, array, size, grey)
             kept.append(picture if has_plain_rows(picture) else np.ascontiguousarray(picture))
         views = [image_view(array) for array in kept]
@@ -205,15 +185,15 @@ class VideoCore:
             original: uint8, H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA); any strides. H x W
                 is the core's size, or the flow size, as :meth:`small_frame` gives it.
         """
-        self._send("set_key", _code("slot", slot, SLOTS), original=(original, True))
+        self._send("set_key", code_of("slot", slot, SLOTS), original=(original, True))
 
     def set_key_from_frame(self, slot: str) -> None:
         """Make the present frame the original of a slot, without computing it anew."""
-        call(self._library, "set_key_from_frame", self._open(), _code("slot", slot, SLOTS))
+        call(self._library, "set_key_from_frame", self._open(), code_of("slot", slot, SLOTS))
 
     def set_painted(self, slot: str, painted: Bytes) -> None:
         """Set the painting of a slot whose original is set: uint8, H x W x 3 or H x W x 4."""
-        self._send("set_painted", _code("slot", slot, SLOTS), painted=(painted, False))
+        self._send("set_painted", code_of("slot", slot, SLOTS), painted=(painted, False))
 
     def promote(self) -> None:
         """Make slot ``b`` slot ``a``; ``b`` and the flows are forgotten."""
@@ -236,7 +216,7 @@ class VideoCore:
 
     def estimate(self, use: str = "both") -> None:
         """Estimate flow in both directions, occlusion and residual against ``a``, ``b`` or both."""
-        call(self._library, "estimate", self._open(), _code("slot", use, USES))
+        call(self._library, "estimate", self._open(), code_of("slot", use, USES))
 
     def set_flow(self, slot: str, to_key: Floats, from_key: Floats) -> None:
         """Give flows of one's own instead of :meth:`estimate`.
@@ -247,7 +227,7 @@ class VideoCore:
                 what is not finite counts as occluded.
             from_key: Likewise, the opposite direction.
         """
-        handle, code = self._open(), _code("slot", slot, SLOTS)
+        handle, code = self._open(), code_of("slot", slot, SLOTS)
         flows = [self._checked_flow("to_key", to_key), self._checked_flow("from_key", from_key)]
         call(
             self._library,
@@ -292,8 +272,8 @@ class VideoCore:
             self._library,
             "get_flow",
             self._open(),
-            _code("slot", slot, SLOTS),
-            _code("direction", direction, DIRECTIONS),
+            code_of("slot", slot, SLOTS),
+            code_of("direction", direction, DIRECTIONS),
             flow.ctypes.data,
             8 * self.flow_size[0],
         )
@@ -312,7 +292,7 @@ class VideoCore:
             self._library,
             "get_validity",
             self._open(),
-            _code("slot", slot, SLOTS),
+            code_of("slot", slot, SLOTS),
             valid.ctypes.data,
             residual.ctypes.data,
             self.flow_size[0],
@@ -326,7 +306,7 @@ class VideoCore:
             self._library,
             "measure",
             self._open(),
-            _whole("distance", distance, 1),
+            whole_number("distance", distance, 1),
             ctypes.byref(found),
         )
         return Measures(
@@ -343,7 +323,7 @@ class VideoCore:
             self._library,
             "correlation",
             self._open(),
-            _code("slot", slot, SLOTS),
+            code_of("slot", slot, SLOTS),
             ctypes.byref(value),
         )
         return float(value.value)
@@ -371,7 +351,7 @@ class VideoCore:
         Returns:
             ``out``.
         """
-        code, place = _code("slot", use, USES), _real("tau", tau)
+        code, place = code_of("slot", use, USES), real_number("tau", tau)
         if not 0 <= place <= 1:
             raise UsageError(f"tau must be 0 to 1, not {place}")
         target = self._output(out)

@@ -9,7 +9,9 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Enlarger", "Frame", "PaintedFrame", "Painter"]
+from edgesdk.errors import UsageError
+
+__all__ = ["Enlarger", "Frame", "PaintedFrame", "Painter", "check_frame"]
 
 #: A stylizer: uint8, H x W x 3, RGB in and out, of the same size. It must not change its input.
 Painter = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -55,3 +57,25 @@ class PaintedFrame:
     key: bool = False
     reasons: tuple[str, ...] = ()
     failure: str | None = None
+
+
+def check_frame(frame: Frame) -> None:
+    """Check what a source of frames has yielded.
+
+    Raises:
+        UsageError: Its pixels are not uint8, H x W x 3, or there are none.
+    """
+    pixels = frame.pixels
+    if (
+        not isinstance(pixels, np.ndarray)
+        or pixels.dtype != np.uint8
+        or pixels.ndim != 3
+        or pixels.shape[2] != 3
+        or 0 in pixels.shape
+    ):
+        told = (
+            f"{pixels.dtype} {pixels.shape}"
+            if isinstance(pixels, np.ndarray)
+            else type(pixels).__name__
+        )
+        raise UsageError(f"frame {frame.index} must be uint8, H x W x 3, not {told}")

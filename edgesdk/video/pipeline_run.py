@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgesdk.errors import MediaError, UsageError
 from edgesdk.video.array_pool import ArrayPool
 from edgesdk.video.flow_chain import Flow
-from edgesdk.video.frames import Enlarger, Frame, PaintedFrame, Painter
+from edgesdk.video.frames import Enlarger, Frame, PaintedFrame, Painter, check_frame
 from edgesdk.video.interpolator import Interpolator
 from edgesdk.video.judging_ahead import JudgingAhead
 from edgesdk.video.key_frames import KeyframeFinder, KeyframePolicy
@@ -169,7 +169,7 @@ class PipelineRun:
         self._collect(wait=self._options.streaming)
 
     def _ask(self, frame: Frame) -> None:
-        _check(frame)
+        check_frame(frame)
         stage = self._stage
         if stage is None:
             stage = self._stage = self._open(frame)
@@ -387,20 +387,3 @@ def _flow_size(width: int, height: int) -> tuple[int, int]:
     """The shape of a frame within :data:`_FLOW`, lying or standing."""
     share = min(1.0, _FLOW[0] / max(width, height), _FLOW[1] / min(width, height))
     return max(1, round(share * width)), max(1, round(share * height))
-
-
-def _check(frame: Frame) -> None:
-    pixels = frame.pixels
-    if (
-        not isinstance(pixels, np.ndarray)
-        or pixels.dtype != np.uint8
-        or pixels.ndim != 3
-        or pixels.shape[2] != 3
-        or 0 in pixels.shape
-    ):
-        told = (
-            f"{pixels.dtype} {pixels.shape}"
-            if isinstance(pixels, np.ndarray)
-            else type(pixels).__name__
-        )
-        raise UsageError(f"frame {frame.index} must be uint8, H x W x 3, not {told}")

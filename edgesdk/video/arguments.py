@@ -1,0 +1,51 @@
+"""Names and numbers, checked before native code sees them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from edgesdk.errors import UnknownNameError, UsageError
+
+__all__ = ["code_of", "real_number", "whole_number"]
+
+_LARGEST = 2**31 - 1
+
+
+def code_of(kind: str, name: str, known: Mapping[str, int]) -> int:
+    """The number of a name.
+
+    Raises:
+        UnknownNameError: It is no known one; the nearest is named.
+    """
+    if name not in known:
+        raise UnknownNameError(kind, str(name), known)
+    return known[name]
+
+
+def whole_number(name: str, value: object, low: int, high: int = _LARGEST) -> int:
+    """A whole number within bounds.
+
+    Raises:
+        UsageError: It is none, or out of them.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise UsageError(f"{name} must be a whole number, not {value!r}")
+    if not low <= value <= high:
+        raise UsageError(f"{name} must be {low} to {high}, not {value}")
+    return int(value)
+
+
+def real_number(name: str, value: object) -> float:
+    """A finite number.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise UsageError(f"{name} must be a number, not {value!r}")
+    if not math.isfinite(value):
+        raise UsageError(f"{name} must be finite, not {value}")
+    return float(value)
