@@ -144,7 +144,7 @@ def build(target: Path, options: Sequence[str] = (), machine: str | None = None)
 def library_path() -> Path:
     """The library for the present sources: a wheel's, the cache's, or one built now.
 
-    Building takes about 15 s of one core, once.
+    Building takes about 30 s of one core, once.
 
     Raises:
         MissingToolError: It must be built, and there is no compiler that can.
