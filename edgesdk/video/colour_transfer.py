@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from edgesdk.errors import MediaError, UnknownNameError, UsageError
-from edgesdk.video.frames import Painter
+from edgesdk.video.frames import Painter, is_rgb_picture
 
 __all__ = ["METHODS", "colour_painter", "reinhard", "wct"]
 
@@ -51,13 +51,7 @@ def _from_lab(values: Values) -> Values:
 
 
 def _flat(picture: Picture) -> Values:
-    if (
-        not isinstance(picture, np.ndarray)
-        or picture.dtype != np.uint8
-        or picture.ndim != 3
-        or picture.shape[2] != 3
-        or 0 in picture.shape
-    ):
+    if not is_rgb_picture(picture):
         raise UsageError("a picture must be a NumPy array of uint8, H x W x 3")
     return picture.reshape(-1, 3).astype(np.float32) / np.float32(255)
 

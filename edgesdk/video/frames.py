@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgesdk.errors import UsageError
 
-__all__ = ["Enlarger", "Frame", "PaintedFrame", "Painter", "check_frame"]
+__all__ = ["Enlarger", "Frame", "PaintedFrame", "Painter", "check_frame", "is_rgb_picture"]
 
 #: A stylizer: uint8, H x W x 3, RGB in and out, of the same size. It must not change its input.
 Painter = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -59,6 +60,17 @@ class PaintedFrame:
     failure: str | None = None
 
 
+def is_rgb_picture(value: object) -> TypeGuard[NDArray[np.uint8]]:
+    """Whether it is uint8, H x W x 3, with at least one pixel."""
+    return (
+        isinstance(value, np.ndarray)
+        and value.dtype == np.uint8
+        and value.ndim == 3
+        and value.shape[2] == 3
+        and 0 not in value.shape
+    )
+
+
 def check_frame(frame: Frame) -> None:
     """Check what a source of frames has yielded.
 
@@ -66,13 +78,7 @@ def check_frame(frame: Frame) -> None:
         UsageError: Its pixels are not uint8, H x W x 3, or there are none.
     """
     pixels = frame.pixels
-    if (
-        not isinstance(pixels, np.ndarray)
-        or pixels.dtype != np.uint8
-        or pixels.ndim != 3
-        or pixels.shape[2] != 3
-        or 0 in pixels.shape
-    ):
+    if not is_rgb_picture(pixels):
         told = (
             f"{pixels.dtype} {pixels.shape}"
             if isinstance(pixels, np.ndarray)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from edgesdk.errors import MissingBackendError, UsageError
 from edgesdk.video.core import VideoCore
+from edgesdk.video.frames import is_rgb_picture
 
 __all__ = [
     "Flicker",
@@ -350,13 +351,7 @@ def flicker(pictures: Iterable[Picture] | Sequence[Picture]) -> float:
 
 
 def _check(picture: object, size: tuple[int, int] | None) -> None:
-    if (
-        not isinstance(picture, np.ndarray)
-        or picture.dtype != np.uint8
-        or picture.ndim != 3
-        or picture.shape[2] != 3
-        or 0 in picture.shape
-    ):
+    if not is_rgb_picture(picture):
         raise UsageError("a picture must be a NumPy array of uint8, H x W x 3")
     if size is not None and picture.shape[:2] != (size[1], size[0]):
         raise UsageError(

@@ -31,7 +31,7 @@ std::vector<Taps> taps_of(int full, int small) {
   return all;
 }
 
-// A row as RGBA, and back as it is wanted.
+// A row as RGBA.
 void widen_row(const uint8_t* in, int channels, int width, uint8_t* out) {
   if (channels == 4) std::memcpy(out, in, 4 * static_cast<size_t>(width));
   else if (channels == 3) widen_pixels(in, width, out);
