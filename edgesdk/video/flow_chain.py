@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgesdk.video.core import VideoCore
 
-__all__ = ["OCCLUSION_OFFSET", "Flow", "FlowChain"]
+__all__ = ["OCCLUSION_OFFSET", "Flow", "FlowChain", "joined"]
 
 #: Pixels of the flow size, squared, by which a chain and its way back may miss: eight times what
 #: flow found at once is allowed, because every joint adds its own error.
@@ -38,6 +38,20 @@ class Flow:
     def reversed(self) -> Flow:
         """The same two frames, seen from the other."""
         return Flow(self.from_key, self.to_key)
+
+
+def joined(core: VideoCore, step: Flow, before: Flow) -> Flow:
+    """The flow of a frame to a key frame, by way of the frame next to it.
+
+    Args:
+        core: Computes it; what is set in it does not matter.
+        step: To the frame next to it.
+        before: Of that one to the key frame.
+    """
+    return Flow(
+        core.join_flows(step.to_key, before.to_key),
+        core.join_flows(before.from_key, step.from_key),
+    )
 
 
 class FlowChain:
@@ -65,13 +79,6 @@ class FlowChain:
                 frame.
         """
         core, before = self._core, self._flow
-        if before is None:
-            self._flow = step
-            core.set_flow(self._slot, step.to_key, step.from_key)
-            return step
-        self._flow = Flow(
-            core.join_flows(step.to_key, before.to_key),
-            core.join_flows(before.from_key, step.from_key),
-        )
+        self._flow = step if before is None else joined(core, step, before)
         core.set_flow(self._slot, self._flow.to_key, self._flow.from_key)
         return self._flow

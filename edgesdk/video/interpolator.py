@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgesdk.errors import UsageError
 from edgesdk.video.core import VideoCore
-from edgesdk.video.flow_chain import OCCLUSION_OFFSET, Flow, FlowChain
+from edgesdk.video.flow_chain import OCCLUSION_OFFSET, Flow, joined
 
 __all__ = ["Interpolator"]
 
@@ -68,7 +69,6 @@ class Interpolator:
         )
         still = np.zeros((self._core.flow_size[1], self._core.flow_size[0], 2), np.float32)
         self._still = Flow(still, still)
-        self._back = FlowChain(self._core, "b")
 
     @property
     def flow_size(self) -> tuple[int, int]:
@@ -83,7 +83,6 @@ class Interpolator:
 
     def next_key(self, original: Picture, painted: Picture) -> None:
         """Set the key frame after. The original is compared only."""
-        self._back.restart()
         self._core.set_key("b", original)
         self._core.set_painted("b", painted)
 
@@ -101,6 +100,21 @@ class Interpolator:
         else:
             self._core.set_flow("a", flow.to_key, flow.from_key)
 
+    def onward_flows(self, steps: Sequence[Flow]) -> list[Flow]:
+        """The flow of frames to the key frame after them.
+
+        Args:
+            steps: Of every frame to the next one and back, in order; that of the last leads to the
+                key frame.
+
+        Returns:
+            One flow to the key frame and back for every step.
+        """
+        flows: list[Flow] = []
+        for step in reversed(steps):
+            flows.append(joined(self._core, step, flows[-1]) if flows else step)
+        return flows[::-1]
+
     def prepare(
         self, original: Picture, flow: Flow | None = None, onward: Flow | None = None
     ) -> None:
@@ -109,13 +123,12 @@ class Interpolator:
         Args:
             original: The frame; it is compared only.
             flow: To the key frame before and back, where it is known.
-            onward: To the next frame and back, for a frame that is painted from both key frames.
-                Such frames come from the one before the key frame after to the earliest.
+            onward: To the key frame after and back, for a frame that is painted from both.
         """
         self._core.set_frame(original)
         self._find(flow)
         if onward is not None:
-            self._back.extend(onward)
+            self._core.set_flow("b", onward.to_key, onward.from_key)
 
     def paint(self, original: Picture, tau: float | None, out: Picture | None = None) -> Picture:
         """Paint the frame that was prepared: from both key frames at ``tau``, or, at None, from

@@ -34,6 +34,9 @@ _STREAMING_FRAMES = 3
 _FLOW = (384, 216)
 #: Frames beyond a segment that may come in while the painter is busy.
 _LOOK_AHEAD = 16
+#: Pictures whose memory is used again: a key frame's, the one that is rendered, and some that the
+#: consumer still holds.
+_KEPT_PICTURES = 8
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,6 @@ class PipelineRun:
             "threads": options.threads,
             "flow_size": options.flow_size or _flow_size(width, height),
         }
-        # Rendered frames of a segment, its key frame, and a few that the consumer still holds.
-        kept = min(options.policy.interval, _LOOK_AHEAD) + 6
         with ExitStack() as stack:
             finder = stack.enter_context(
                 KeyframeFinder(width, height, options.policy, quality=options.quality, **shared)
@@ -150,7 +151,7 @@ class PipelineRun:
                 judges=judges,
                 interpolator=interpolator,
                 painters=painters,
-                pool=ArrayPool((height, width, 3), np.uint8, kept),
+                pool=ArrayPool((height, width, 3), np.uint8, _KEPT_PICTURES),
                 blend=StrengthBlend(options.strength, width, height),
                 resources=stack.pop_all(),
             )
@@ -266,23 +267,21 @@ class PipelineRun:
             self._count(given)
             yield given
             return
-        # From the last to the first, because the flow to the key frame after grows that way.
-        pictures: deque[PaintedFrame] = deque()
         distance = last.frame.index - self._key_index
-        following = last
+        onward = self._onward(stage, [*between, last])
         while between:
             # Popped, so that a frame is free as soon as its painting is there.
-            one = between.pop()
+            one = between.pop(0)
             tau = (one.frame.index - self._key_index) / distance
-            onward = None if following.step is None else following.step.reversed
-            picture = self._rendered(stage, one, tau, onward)
-            pictures.appendleft(self._given(stage, one, picture, None))
-            following = one
+            picture = self._rendered(stage, one, tau, onward.pop(0))
+            given = self._given(stage, one, picture, None)
+            # Nobody else holds it, so that its memory is free once the consumer has done with it.
+            del picture
+            self._count(given)
+            yield given
+            del given
             # The painter shall not wait for key frames that have been found meanwhile.
             self._collect()
-        while pictures:
-            self._count(pictures[0])
-            yield pictures.popleft()
             if self._closed:
                 return
         if not last.fresh:
@@ -291,6 +290,14 @@ class PipelineRun:
         given = self._given(stage, last, painted, failure)
         self._count(given)
         yield given
+
+    def _onward(self, stage: _Stage, segment: list[_Held]) -> list[Flow | None]:
+        """The flow of every frame of a segment but the last to the last."""
+        if self._stand_in:
+            return [None] * (len(segment) - 1)
+        steps = [held.step.reversed for held in segment[1:] if held.step is not None]
+        with self._timed("flow_seconds"):
+            return list(stage.interpolator.onward_flows(steps))
 
     def _rendered(
         self, stage: _Stage, held: _Held, tau: float | None, onward: Flow | None
