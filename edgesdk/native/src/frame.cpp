@@ -63,6 +63,7 @@ void extend(const Picture& picture) {
 
 AreaTable::AreaTable(int from, int to) {
   const double scale = static_cast<double>(from) / to;
+  bool alike = true;
   for (int i = 0; i < to; ++i) {
     const double begin = i * scale, end = (i + 1) * scale;
     const int first = static_cast<int>(begin);
@@ -76,11 +77,12 @@ AreaTable::AreaTable(int from, int to) {
       const double covered = (std::min(end, p + 1.0) - begin) / scale;
       const int total = p + 1 == last ? 256 : static_cast<int>(std::lround(256 * covered));
       weights_.push_back(total - before);
+      alike = alike && last - first == count_[0] && weights_.back() == weights_[0];
       before = total;
     }
+    if (weights_.size() % 2) weights_.push_back(0);
   }
-  const bool alike = std::all_of(count_.begin(), count_.end(), [&](int n) { return n == count_[0]; }) &&
-                     std::all_of(weights_.begin(), weights_.end(), [&](int w) { return w == weights_[0]; });
+  for (const int32_t weight : weights_) fours_.insert(fours_.end(), 4, weight);
   uniform_ = alike ? count_[0] : 0;
 }
 

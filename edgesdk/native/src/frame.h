@@ -39,11 +39,11 @@ class AreaTable {
  public:
   AreaTable(int from, int to);
   AreaAxis axis() const {
-    return {first_.data(), count_.data(), offset_.data(), weights_.data(), uniform_};
+    return {first_.data(), count_.data(), offset_.data(), weights_.data(), fours_.data(), uniform_};
   }
 
  private:
-  std::vector<int32_t> first_, count_, offset_, weights_;
+  std::vector<int32_t> first_, count_, offset_, weights_, fours_;
   int uniform_ = 0;
 };
 

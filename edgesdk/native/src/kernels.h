@@ -10,7 +10,8 @@ struct AreaAxis {
   const int32_t* first;   // of each destination pixel
   const int32_t* count;
   const int32_t* offset;  // of its weights
-  const int32_t* weights;
+  const int32_t* weights; // noughts make the number of each even
+  const int32_t* fours;   // the weights, each four times for the channels
   int uniform; // the count where all pixels have the same and equal weights, else 0
 };
 

@@ -39,6 +39,12 @@ static inline void deinterleave(F8 a, F8 b, F8* even, F8* odd) {
   even->v = _mm256_shuffle_ps(low, high, 0x88);
   odd->v = _mm256_shuffle_ps(low, high, 0xDD);
 }
+static inline void gather_pairs(const float* p, I8 index, F8* first, F8* second) {
+  const double* pairs = reinterpret_cast<const double*>(p);
+  const __m256d low = _mm256_i32gather_pd(pairs, _mm256_castsi256_si128(index.v), 4);
+  const __m256d high = _mm256_i32gather_pd(pairs, _mm256_extracti128_si256(index.v, 1), 4);
+  deinterleave({_mm256_castpd_ps(low)}, {_mm256_castpd_ps(high)}, first, second);
+}
 static inline void interleave(F8 even, F8 odd, F8* a, F8* b) {
   const __m256 low = _mm256_unpacklo_ps(even.v, odd.v);
   const __m256 high = _mm256_unpackhi_ps(even.v, odd.v);

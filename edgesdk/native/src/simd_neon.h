@@ -63,6 +63,13 @@ static inline void deinterleave(F8 a, F8 b, F8* even, F8* odd) {
   *even = {vuzp1q_f32(a.lo, a.hi), vuzp1q_f32(b.lo, b.hi)};
   *odd = {vuzp2q_f32(a.lo, a.hi), vuzp2q_f32(b.lo, b.hi)};
 }
+static inline void gather_pairs(const float* p, I8 index, F8* first, F8* second) {
+  int32_t i[8];
+  vst1q_s32(i, index.lo);
+  vst1q_s32(i + 4, index.hi);
+  const auto two = [&](int k) { return vcombine_f32(vld1_f32(p + i[k]), vld1_f32(p + i[k + 1])); };
+  deinterleave({two(0), two(2)}, {two(4), two(6)}, first, second);
+}
 static inline void interleave(F8 even, F8 odd, F8* a, F8* b) {
   *a = {vzip1q_f32(even.lo, odd.lo), vzip2q_f32(even.lo, odd.lo)};
   *b = {vzip1q_f32(even.hi, odd.hi), vzip2q_f32(even.hi, odd.hi)};

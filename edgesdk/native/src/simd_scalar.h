@@ -56,6 +56,11 @@ static inline void deinterleave(F8 a, F8 b, F8* even, F8* odd) {
     odd->v[4 + i] = b.v[2 * i + 1];
   }
 }
+// What is at each place, and what follows it.
+static inline void gather_pairs(const float* p, I8 index, F8* first, F8* second) {
+  *first = gather(p, index);
+  *second = gather(p + 1, index);
+}
 static inline void interleave(F8 even, F8 odd, F8* a, F8* b) {
   for (int i = 0; i < 4; ++i) {
     a->v[2 * i] = even.v[i];

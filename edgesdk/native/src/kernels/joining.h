@@ -18,7 +18,9 @@ static inline void store_pairs(float* to, F8 u, F8 v) {
 }
 static inline Pairs pairs_at(const float* from, I8 index, bool run) {
   if (run) return load_pairs(from + first(index));
-  return {gather(from, index), gather(from + 1, index)};
+  Pairs pairs;
+  gather_pairs(from, index, &pairs.u, &pairs.v);
+  return pairs;
 }
 
 // Of eight pixels at (x, y); `in` and `out` hold sixteen floats.

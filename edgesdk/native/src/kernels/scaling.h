@@ -20,89 +20,94 @@ static inline void extend(const Plane& plane) {
 
 // Weighted sums of the source rows under one destination row, byte by byte; 1/256.
 static inline void sum_rows(const DownscaleTask& task, int y) {
+  constexpr int kAtOnce = 4;
   const int bytes = task.width * task.channels;
   const int first = task.down.first[y], count = task.down.count[y];
   const int32_t* weights = task.down.weights + task.down.offset[y];
   const uint8_t* source = task.source + first * task.stride;
   int i = 0;
-  for (; i + 16 <= bytes; i += 16) {
-    Sum16 acc = zero_sum();
-    for (int r = 0; r < count; ++r) acc = add_weighted(acc, source + r * task.stride + i, weights[r]);
-    store(task.sums + i, acc);
+  for (; i + 16 * kAtOnce <= bytes; i += 16 * kAtOnce) {
+    Sum16 sums[kAtOnce];
+    for (Sum16& sum : sums) sum = zero_sum();
+    for (int r = 0; r < count; ++r)
+      for (int k = 0; k < kAtOnce; ++k)
+        sums[k] = add_weighted(sums[k], source + r * task.stride + i + 16 * k, weights[r]);
+    for (int k = 0; k < kAtOnce; ++k) store(task.sums + i + 16 * k, sums[k]);
   }
   for (; i < bytes; ++i) {
-    int acc = 0;
-    for (int r = 0; r < count; ++r) acc += weights[r] * source[r * task.stride + i];
-    task.sums[i] = static_cast<uint16_t>(acc);
+    int sum = 0;
+    for (int r = 0; r < count; ++r) sum += weights[r] * source[r * task.stride + i];
+    task.sums[i] = static_cast<uint16_t>(sum);
   }
 }
 
-template <int channels, bool uniform>
-static inline void sum_columns(const DownscaleTask& task, int y) {
-  // Four lanes whatever the format: what the fourth sums up is not used.
-  constexpr int lanes = channels == 1 ? 1 : 4;
-  uint8_t* small = row_of(task.small, y);
-  float* grey = row_of(task.grey, y);
-  const int width = task.small.width, each = task.across.uniform;
-  for (int x = 0; x < width; ++x) {
-    const uint16_t* sums = task.sums + static_cast<ptrdiff_t>(task.across.first[x]) * channels;
+// Four lanes of 1/65536 for each of `count` small pixels from `begin` on; the fourth means nothing.
+static inline void sum_grey_columns(const DownscaleTask& task, int begin, int count, int32_t* totals) {
+  for (int x = begin; x < begin + count; ++x, totals += 4) {
+    const uint16_t* sums = task.sums + task.across.first[x];
     const int32_t* weights = task.across.weights + task.across.offset[x];
-    const int count = uniform ? each : task.across.count[x];
-    uint32_t value[4] = {0, 0, 0, 0};
-    for (int i = 0; i < count; ++i, sums += channels)
-      for (int c = 0; c < lanes; ++c)
-        value[c] += uniform ? sums[c] : static_cast<uint32_t>(weights[i]) * sums[c];
-    for (int c = 0; c < lanes; ++c)
-      if (uniform) value[c] *= static_cast<uint32_t>(weights[0]);
-    if (channels == 1) value[1] = value[2] = value[0];
-    const uint32_t luma = 77 * value[0] + 150 * value[1] + 29 * value[2];
-    grey[x] = static_cast<float>(luma) * (1.0f / 16777216.0f);
-    for (int c = 0; c < 3; ++c) small[4 * x + c] = static_cast<uint8_t>((value[c] + 32768) >> 16);
-    small[4 * x + 3] = 255;
+    int32_t total = 0;
+    for (int i = 0; i < task.across.count[x]; ++i) total += weights[i] * sums[i];
+    totals[0] = totals[1] = totals[2] = total;
   }
 }
 
-// Of RGB where every pixel is as wide as the others: two at a time.
-static inline void sum_even_columns(const DownscaleTask& task, int y) {
-  uint8_t* small = row_of(task.small, y);
-  float* grey = row_of(task.grey, y);
-  const int width = task.small.width, each = task.across.uniform, step = 3 * each;
-  const I8 weight = i8(task.across.weights[0]);
-  const uint16_t* sums = task.sums;
-  for (int x = 0; x < width; x += 2, sums += 2 * step) {
-    // What the last of an odd number has beside it is not kept.
-    const uint16_t* next = x + 1 < width ? sums + step : sums;
-    I8 total = widen_fours(sums, next);
-    for (int i = 1; i < each; ++i) total = total + widen_fours(sums + 3 * i, next + 3 * i);
-    total = total * weight;
-    int32_t value[8];
-    uint8_t bytes[8];
-    store(value, total);
-    store_bytes(bytes, shift_right<16>(total + i8(32768)));
-    for (int k = 0; k < (x + 1 < width ? 2 : 1); ++k) {
-      const uint32_t luma = 77 * static_cast<uint32_t>(value[4 * k]) +
-                            150 * static_cast<uint32_t>(value[4 * k + 1]) +
-                            29 * static_cast<uint32_t>(value[4 * k + 2]);
-      grey[x + k] = static_cast<float>(luma) * (1.0f / 16777216.0f);
-      bytes[4 * k + 3] = 255;
-      std::memcpy(small + 4 * (x + k), bytes + 4 * k, 4);
-    }
-  }
-}
-
+// Where every small pixel is as wide as the others: two at a time.
 template <int channels>
-static inline void sum_row(const DownscaleTask& task, int y) {
-  if (channels == 3 && task.across.uniform) sum_even_columns(task, y);
-  else if (task.across.uniform) sum_columns<channels, true>(task, y);
-  else sum_columns<channels, false>(task, y);
+static inline void sum_even_columns(const DownscaleTask& task, int begin, int count, int32_t* totals) {
+  const int each = task.across.uniform, step = channels * each;
+  const I8 weight = i8(task.across.weights[0]);
+  const uint16_t* sums = task.sums + static_cast<ptrdiff_t>(begin) * step;
+  for (int x = 0; x < count; x += 2, sums += 2 * step) {
+    // What the last of an odd number has beside it is not kept.
+    const uint16_t* next = x + 1 < count ? sums + step : sums;
+    I8 total = widen_fours(sums, next);
+    for (int i = 1; i < each; ++i)
+      total = total + widen_fours(sums + channels * i, next + channels * i);
+    store(totals + 4 * x, total * weight);
+  }
+}
+
+// Otherwise two source columns of one pixel at a time, the last of an odd number with a nought.
+template <int channels>
+static inline void sum_columns(const DownscaleTask& task, int begin, int count, int32_t* totals) {
+  for (int x = begin; x < begin + count; ++x, totals += 4) {
+    const uint16_t* sums = task.sums + static_cast<ptrdiff_t>(task.across.first[x]) * channels;
+    const int32_t* weights = task.across.fours + 4 * static_cast<ptrdiff_t>(task.across.offset[x]);
+    I8 total = widen_fours(sums, sums + channels) * load(weights);
+    for (int i = 2; i < task.across.count[x]; i += 2)
+      total = total + widen_fours(sums + channels * i, sums + channels * (i + 1)) * load(weights + 4 * i);
+    int32_t halves[8];
+    store(halves, total);
+    for (int c = 0; c < 4; ++c) totals[c] = halves[c] + halves[4 + c];
+  }
 }
 
 static void downscale(const DownscaleTask& task) {
+  constexpr int kColumns = 64;
+  int32_t totals[4 * kColumns + 4];
   for (int y = task.row_begin; y < task.row_end; ++y) {
     sum_rows(task, y);
-    if (task.channels == 1) sum_row<1>(task, y);
-    if (task.channels == 3) sum_row<3>(task, y);
-    if (task.channels == 4) sum_row<4>(task, y);
+    for (int begin = 0; begin < task.small.width; begin += kColumns) {
+      const int count = clamped(task.small.width - begin, 0, kColumns);
+      const bool even = task.across.uniform != 0;
+      if (task.channels == 1) sum_grey_columns(task, begin, count, totals);
+      else if (task.channels == 3 && even) sum_even_columns<3>(task, begin, count, totals);
+      else if (task.channels == 3) sum_columns<3>(task, begin, count, totals);
+      else if (even) sum_even_columns<4>(task, begin, count, totals);
+      else sum_columns<4>(task, begin, count, totals);
+      // Plain loops, which compilers turn into vectors.
+      float* grey = row_of(task.grey, y) + begin;
+      for (int x = 0; x < count; ++x) {
+        const uint32_t luma = 77 * static_cast<uint32_t>(totals[4 * x]) +
+                              150 * static_cast<uint32_t>(totals[4 * x + 1]) +
+                              29 * static_cast<uint32_t>(totals[4 * x + 2]);
+        grey[x] = static_cast<float>(luma) * (1.0f / 16777216.0f);
+      }
+      uint8_t* small = row_of(task.small, y) + 4 * begin;
+      for (int i = 0; i < 4 * count; ++i) small[i] = static_cast<uint8_t>((totals[i] + 32768) >> 16);
+      for (int x = 0; x < count; ++x) small[4 * x + 3] = 255;
+    }
   }
 }
 
