@@ -131,10 +131,15 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
         *(ctypes.c_void_p, ctypes.c_int32),
         *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64),
     ),
+    "set_validity": (
+        *(ctypes.c_void_p, ctypes.c_int32),
+        *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64),
+    ),
     "measure": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p),
     "correlation": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p),
     "render": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_float, ctypes.c_void_p, ctypes.c_void_p),
-    "upscale": (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
+    "shrink": (ctypes.c_void_p, ctypes.c_void_p),
+    "upscale": (ctypes.c_void_p,) * 5,
 }
 
 

@@ -10,31 +10,24 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesdk.errors import UnknownNameError, UsageError
-from edgesdk.video.abi import (
-    DIRECTIONS,
-    INTEGER_SETTINGS,
-    PATHS,
-    QUALITIES,
-    REASONS,
-    SETTINGS,
-    SLOTS,
-    USES,
-    ConfigStruct,
-    MeasuresStruct,
-    call,
-    native,
-)
+from edgesdk.errors import UsageError
+from edgesdk.video.abi import DIRECTIONS, REASONS, SLOTS, USES, MeasuresStruct
 from edgesdk.video.arguments import code_of, real_number, whole_number
 from edgesdk.video.array_pool import ArrayPool
-from edgesdk.video.pictures import Bytes, checked_picture, has_plain_rows, image_view
+from edgesdk.video.core_handle import CoreHandle
+from edgesdk.video.pictures import (
+    Bytes,
+    checked_picture,
+    has_plain_rows,
+    image_view,
+    with_plain_rows,
+)
 
 __all__ = ["Measures", "VideoCore"]
 
@@ -63,119 +56,32 @@ class Measures:
     reasons: tuple[str, ...]
 
 
-class VideoCore:
+class VideoCore(CoreHandle):
     """Flow, occlusion, key-frame measures and in-between frames for frames of one size.
 
     Key frames have two slots: ``a``, the earlier, and ``b``, the later. Not safe for calls from
-    several threads at a time; different cores are independent.
-
-    Args:
-        width: Of every frame, pixels, 1..8192.
-        height: Likewise.
-        flow_size: Width and height flow is computed at, at most 1024 and at most the frame's; by
-            default the frame's shape within 480 x 270 (or 270 x 480).
-        threads: 1..64; 0 takes one a processor, at most 4. Results do not depend on it.
-        path: One of :data:`PATHS`; results do not depend on it.
-        quality: One of :data:`QUALITIES`.
-        library: A library built elsewhere; by default the package's own.
-        settings: Further fields of ``edgesdk_video_config``: ``occlusion_slope``,
-            ``occlusion_offset``, ``residual_sigma``, ``affine_radius``, ``affine_epsilon``,
-            ``cut_correlation``, ``occluded_fraction``, ``mean_residual``, ``longest_interval``.
-
-    Raises:
-        UsageError: An argument is out of its range.
-        MissingEnvironmentError: The core cannot be built or loaded, the processor lacks the path,
-            memory or threads are exhausted.
+    several threads at a time; different cores are independent. Arguments as for
+    :class:`~edgesdk.video.core_handle.CoreHandle`.
     """
 
-    def __init__(
-        self,
-        width: int,
-        height: int,
-        *,
-        flow_size: tuple[int, int] | None = None,
-        threads: int = 0,
-        path: str = "auto",
-        quality: str = "fast",
-        library: Path | None = None,
-        **settings: float,
-    ) -> None:
-        self._handle = ctypes.c_void_p()
-        self._library = native(library)
-        config = ConfigStruct()
-        call(
-            self._library,
-            "config_default",
-            whole_number("width", width, 1, 8192),
-            whole_number("height", height, 1, 8192),
-            ctypes.byref(config),
-        )
-        if flow_size is not None:
-            config.flow_width = whole_number("the flow's width", flow_size[0], 1, min(width, 1024))
-            config.flow_height = whole_number(
-                "the flow's height", flow_size[1], 1, min(height, 1024)
-            )
-        config.threads = whole_number("threads", threads, 0, 64)
-        config.path = code_of("path", path, PATHS)
-        config.quality = code_of("quality", quality, QUALITIES)
-        for name, value in settings.items():
-            if name not in SETTINGS:
-                raise UnknownNameError("setting of the video core", name, SETTINGS)
-            setattr(
-                config,
-                name,
-                whole_number(name, value, 0)
-                if name in INTEGER_SETTINGS
-                else real_number(name, value),
-            )
-        call(self._library, "create", ctypes.byref(config), ctypes.byref(self._handle))
-        call(self._library, "config_get", self._handle, ctypes.byref(config))
-        self.size = (int(config.width), int(config.height))
-        self.flow_size = (int(config.flow_width), int(config.flow_height))
-        self.threads = int(config.threads)
-        flow_shape = self.flow_size[::-1]
-        self._flows = ArrayPool((*flow_shape, 2), np.float32, _KEPT)
-        self._smalls = ArrayPool((*flow_shape, 4), np.uint8, _KEPT)
-        self.path = next(name for name, code in PATHS.items() if code == config.path)
+    @cached_property
+    def _flows(self) -> ArrayPool[np.float32]:
+        return ArrayPool((*self.flow_size[::-1], 2), np.float32, _KEPT)
 
-    def _open(self) -> ctypes.c_void_p:
-        if not self._handle:
-            raise UsageError("this video core is closed")
-        return self._handle
-
-    def close(self) -> None:
-        """Free the core's memory and threads; a second call does nothing."""
-        handle, self._handle = self._handle, ctypes.c_void_p()
-        if handle:
-            self._library.edgesdk_video_destroy(handle)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        # A constructor that raised may have left no handle.
-        if getattr(self, "_handle", None):
-            self.close()
+    @cached_property
+    def _smalls(self) -> ArrayPool[np.uint8]:
+        return ArrayPool((*self.flow_size[::-1], 4), np.uint8, _KEPT)
 
     def _send(self, name: str, *arguments: Any, **pictures: tuple[object, bool]) -> None:
         """Call with pictures of the core's size as the last arguments."""
-        handle = self._open()
         kept = []
         for label, (array, grey) in pictures.items():
             small = isinstance(array, np.ndarray) and array.shape[:2] == self.flow_size[::-1]
             size = self.flow_size if small and name in _TAKES_SMALL else self.size
             picture = checked_picture(label, array, size, grey)
-            kept.append(picture if has_plain_rows(picture) else np.ascontiguousarray(picture))
+            kept.append(with_plain_rows(picture))
         views = [image_view(array) for array in kept]
-        call(self._library, name, handle, *arguments, *(ctypes.byref(view) for view in views))
+        self._call(name, *arguments, *(ctypes.byref(view) for view in views))
 
     def set_key(self, slot: str, original: Bytes) -> None:
         """Set a slot's original; its painting and flows are forgotten.
@@ -189,7 +95,7 @@ class VideoCore:
 
     def set_key_from_frame(self, slot: str) -> None:
         """Make the present frame the original of a slot, without computing it anew."""
-        call(self._library, "set_key_from_frame", self._open(), code_of("slot", slot, SLOTS))
+        self._call("set_key_from_frame", code_of("slot", slot, SLOTS))
 
     def set_painted(self, slot: str, painted: Bytes) -> None:
         """Set the painting of a slot whose original is set: uint8, H x W x 3 or H x W x 4."""
@@ -197,7 +103,7 @@ class VideoCore:
 
     def promote(self) -> None:
         """Make slot ``b`` slot ``a``; ``b`` and the flows are forgotten."""
-        call(self._library, "promote", self._open())
+        self._call("promote")
 
     def set_frame(self, original: Bytes) -> None:
         """Set the present frame, as :meth:`set_key` takes it; flows are forgotten."""
@@ -211,12 +117,12 @@ class VideoCore:
         bits, because grey is then of whole colours.
         """
         small = self._smalls.take()
-        call(self._library, "get_frame", self._open(), ctypes.byref(image_view(small)))
+        self._call("get_frame", ctypes.byref(image_view(small)))
         return small
 
     def estimate(self, use: str = "both") -> None:
         """Estimate flow in both directions, occlusion and residual against ``a``, ``b`` or both."""
-        call(self._library, "estimate", self._open(), code_of("slot", use, USES))
+        self._call("estimate", code_of("slot", use, USES))
 
     def set_flow(self, slot: str, to_key: Floats, from_key: Floats) -> None:
         """Give flows of one's own instead of :meth:`estimate`.
@@ -227,12 +133,10 @@ class VideoCore:
                 what is not finite counts as occluded.
             from_key: Likewise, the opposite direction.
         """
-        handle, code = self._open(), code_of("slot", slot, SLOTS)
+        code = code_of("slot", slot, SLOTS)
         flows = [self._checked_flow("to_key", to_key), self._checked_flow("from_key", from_key)]
-        call(
-            self._library,
+        self._call(
             "set_flow",
-            handle,
             code,
             flows[0].ctypes.data,
             flows[0].strides[0],
@@ -251,7 +155,7 @@ class VideoCore:
         arguments: list[int] = []
         for flow in (*given, joined):
             arguments += [flow.ctypes.data, flow.strides[0]]
-        call(self._library, "join_flows", self._open(), *arguments)
+        self._call("join_flows", *arguments)
         return joined
 
     def _checked_flow(self, name: str, flow: object) -> Floats:
@@ -268,10 +172,8 @@ class VideoCore:
     def flow(self, slot: str, direction: str = "to_key") -> Floats:
         """A flow, float32, flow height x flow width x 2 (dx, dy), in pixels of the flow size."""
         flow = self._flows.take()
-        call(
-            self._library,
+        self._call(
             "get_flow",
-            self._open(),
             code_of("slot", slot, SLOTS),
             code_of("direction", direction, DIRECTIONS),
             flow.ctypes.data,
@@ -288,24 +190,41 @@ class VideoCore:
         """
         valid = np.empty((self.flow_size[1], self.flow_size[0]), np.uint8)
         residual = np.empty_like(valid)
-        call(
-            self._library,
+        self._call(
             "get_validity",
-            self._open(),
             code_of("slot", slot, SLOTS),
             valid.ctypes.data,
             residual.ctypes.data,
             self.flow_size[0],
         )
-        return valid.astype(np.bool_), residual
+        return valid.view(np.bool_), residual
+
+    def set_validity(self, slot: str, valid: NDArray[np.bool_], residual: Bytes) -> None:
+        """Give what :meth:`validity` of another core found, so that it need not be found anew.
+
+        Args:
+            slot: ``a`` or ``b``; its flow is set.
+            valid: Of a core of the same sizes and settings, for the same frame, key frame and flow.
+            residual: Likewise.
+        """
+        shape = self.flow_size[::-1]
+        for name, plane, kind in (("valid", valid, np.bool_), ("residual", residual, np.uint8)):
+            right = isinstance(plane, np.ndarray) and plane.dtype == kind and plane.shape == shape
+            if not right or not plane.flags.c_contiguous:
+                raise UsageError(f"{name} must be {np.dtype(kind)} {shape}, as validity gives it")
+        self._call(
+            "set_validity",
+            code_of("slot", slot, SLOTS),
+            valid.ctypes.data,
+            residual.ctypes.data,
+            self.flow_size[0],
+        )
 
     def measure(self, distance: int) -> Measures:
         """Judge the present frame against slot ``a``, ``distance`` frames later (at least 1)."""
         found = MeasuresStruct()
-        call(
-            self._library,
+        self._call(
             "measure",
-            self._open(),
             whole_number("distance", distance, 1),
             ctypes.byref(found),
         )
@@ -319,10 +238,8 @@ class VideoCore:
     def correlation(self, slot: str = "a") -> float:
         """Correlation of the HSV histograms of the present frame and a key frame, -1..1."""
         value = ctypes.c_float()
-        call(
-            self._library,
+        self._call(
             "correlation",
-            self._open(),
             code_of("slot", slot, SLOTS),
             ctypes.byref(value),
         )
@@ -361,25 +278,40 @@ class VideoCore:
         self._send("render", code, place, original=(original, True), out=(target, False))
         return target
 
-    def upscale(self, painted: Bytes, original: Bytes, out: Bytes | None = None) -> Bytes:
+    def upscale(
+        self,
+        painted: Bytes,
+        original: Bytes,
+        out: Bytes | None = None,
+        *,
+        shrunk: Bytes | None = None,
+    ) -> Bytes:
         """Enlarge a painting to the core's size along the edges of its full-size original.
 
         Args:
             painted: uint8, h x w x 3 or h x w x 4, at most the core's size.
             original: The full-size picture that was shrunk and painted.
             out: As in :meth:`render`.
+            shrunk: What :func:`~edgesdk.video.shrinking.shrunk_picture` makes of the original at
+                the painting's size, where it is at hand; changes nothing but the time.
         """
         small = checked_picture("painted", painted, None, grey=False)
-        if small.shape[0] > self.size[1] or small.shape[1] > self.size[0]:
+        low = (small.shape[1], small.shape[0])
+        if low[0] > self.size[0] or low[1] > self.size[1]:
             raise UsageError(f"painted is larger than {self.size[0]} x {self.size[1]}")
-        small = small if has_plain_rows(small) else np.ascontiguousarray(small)
         target = self._output(out)
-        if isinstance(original, np.ndarray) and np.may_share_memory(target, original):
-            original = original.copy()
-        if np.may_share_memory(target, small):
-            small = small.copy()
-        view = image_view(small)
-        self._send("upscale", ctypes.byref(view), original=(original, True), out=(target, False))
+        given = [small, checked_picture("original", original, self.size, grey=True)]
+        if shrunk is not None:
+            given.append(checked_picture("shrunk", shrunk, low, grey=False))
+        # Whatever shared the output's memory would be read after it is written.
+        given = [
+            np.array(one, order="C") if np.may_share_memory(target, one) else with_plain_rows(one)
+            for one in given
+        ]
+        views: list[Any] = [ctypes.byref(image_view(one)) for one in given]
+        views += [None] * (shrunk is None)
+        view = ctypes.byref(image_view(target))
+        self._call("upscale", *views, view)
         return target
 
     def allocations(self) -> int:

@@ -85,13 +85,16 @@ class EveryFrame:
 
     def paint(self, pixels: Picture) -> Picture:
         """Paint a frame, uint8, H x W x 3; the answer is not written to again."""
-        answer = self._painting.paint(pixels).result().pixels
+        painting = self._painting.paint(pixels).result()
+        answer = painting.pixels
         started = time.perf_counter()
         if answer is None:
             answer = pixels if self._before is None else self._before
         elif answer.shape != pixels.shape:
-            enlarge = self._enlarge or self._core.upscale
-            answer = enlarge(answer, pixels)
+            if self._enlarge is None:
+                answer = self._core.upscale(answer, pixels, shrunk=painting.shown)
+            else:
+                answer = self._enlarge(answer, pixels)
         self._before = answer
         if not self._blend.whole:
             answer = self._blend.blend(pixels, answer, np.empty_like(pixels))

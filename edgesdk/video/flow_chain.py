@@ -29,10 +29,13 @@ class Flow:
     Attributes:
         to_key: Where each pixel of the frame lies in the other, most often a key frame.
         from_key: Where each pixel of the other lies in the frame.
+        validity: What :meth:`~edgesdk.video.core.VideoCore.validity` found for it, where a core
+            with :data:`OCCLUSION_OFFSET` has looked.
     """
 
     to_key: NDArray[np.float32]
     from_key: NDArray[np.float32]
+    validity: tuple[NDArray[np.bool_], NDArray[np.uint8]] | None = None
 
     @property
     def reversed(self) -> Flow:

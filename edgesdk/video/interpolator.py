@@ -90,15 +90,26 @@ class Interpolator:
         """The key frame after is now the key frame before."""
         self._core.promote()
 
-    def enlarge(self, painted: Picture, original: Picture, out: Picture | None = None) -> Picture:
-        """Bring the painting of a scaled-down key frame to full size, along the edges of it."""
-        return self._core.upscale(painted, original, out)
+    def enlarge(
+        self,
+        painted: Picture,
+        original: Picture,
+        out: Picture | None = None,
+        shrunk: Picture | None = None,
+    ) -> Picture:
+        """Bring the painting of a scaled-down key frame to full size, along the edges of it.
+
+        Arguments as for :meth:`~edgesdk.video.core.VideoCore.upscale`.
+        """
+        return self._core.upscale(painted, original, out, shrunk=shrunk)
 
     def _find(self, flow: Flow | None) -> None:
         if flow is None:
             self._core.estimate("a")
         else:
             self._core.set_flow("a", flow.to_key, flow.from_key)
+            if flow.validity is not None:
+                self._core.set_validity("a", *flow.validity)
 
     def onward_flows(self, steps: Sequence[Flow]) -> list[Flow]:
         """The flow of frames to the key frame after them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -170,6 +170,7 @@ class KeyframeFinder:
         flow = self._chain.extend(step)
         if self._policy.every is None:
             reasons = core.measure(self._distance).reasons
+            flow = replace(flow, validity=core.validity("a"))
         else:
             cut = core.correlation("a") < self._policy.cut_correlation
             due = self._distance >= self._policy.every

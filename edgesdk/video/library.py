@@ -37,7 +37,7 @@ __all__ = [
 #: Sources of the core, and the library of a wheel in ``lib/``.
 NATIVE = Path(__file__).resolve().parents[1] / "native"
 #: EDGESDK_ABI_VERSION of the header this binding was written for.
-ABI_VERSION = 4
+ABI_VERSION = 5
 
 _LIBRARY = "libedgesdk.dylib" if sys.platform == "darwin" else "libedgesdk.so"
 _STAMP = "sources.sha256"

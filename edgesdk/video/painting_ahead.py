@@ -11,10 +11,10 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from edgesdk.errors import EdgeSdkError, UsageError
 from edgesdk.video.frames import Painter
+from edgesdk.video.shrinking import shrunk_picture
 
 __all__ = ["Painting", "PaintingAhead", "PaintingTask", "painter_size"]
 
@@ -27,11 +27,13 @@ class Painting:
 
     Attributes:
         pixels: The painter's answer, of the size it was shown; None where it failed.
+        shown: What the painter was shown, where that was scaled down.
         failure: What went wrong, in one line; None where nothing did.
         seconds: The painter took.
     """
 
     pixels: Picture | None
+    shown: Picture | None
     failure: str | None
     seconds: float
 
@@ -107,25 +109,24 @@ class PaintingAhead:
 
     def _painted(self, original: Picture) -> Painting:
         started = time.perf_counter()
-        pixels, failure = None, None
+        pixels, shown, failure = None, None, None
         try:
             shown = self._shown(original)
-            pixels, failure = _checked(self._painter(shown), shown.shape)
+            # A frame is needed for the frames around it, so a painter gets no chance to alter it.
+            given = original.view() if shown is None else shown.copy()
+            given.flags.writeable = shown is not None
+            pixels, failure = _checked(self._painter(given), given.shape)
         # A painter is the user's own code: whatever it raises must cost no more than one key frame,
         # and the message is kept for the summary.
         except Exception as error:  # noqa: BLE001
             failure = _told(error)
-        return Painting(pixels, failure, time.perf_counter() - started)
+        return Painting(pixels, shown, failure, time.perf_counter() - started)
 
-    def _shown(self, original: Picture) -> Picture:
+    def _shown(self, original: Picture) -> Picture | None:
         size = painter_size(original.shape[1], original.shape[0], self._max_size)
         if size == (original.shape[1], original.shape[0]):
-            # The frame is needed for the frames around it, so a painter gets no chance to alter it.
-            shown = original.view()
-            shown.flags.writeable = False
-            return shown
-        scaled = Image.fromarray(original).resize(size, Image.Resampling.BOX)
-        return np.asarray(scaled, np.uint8).copy()
+            return None
+        return shrunk_picture(original, *size)
 
     def close(self) -> None:
         """End the worker, after the key frame it is painting; those that wait are left."""

@@ -49,6 +49,11 @@ def has_plain_rows(array: Bytes) -> bool:
     return inner and array.strides[0] >= depth * array.shape[1]
 
 
+def with_plain_rows(array: Bytes) -> Bytes:
+    """The array, or a copy where its pixels lie otherwise; see :func:`has_plain_rows`."""
+    return array if has_plain_rows(array) else np.ascontiguousarray(array)
+
+
 def image_view(array: Bytes) -> ImageStruct:
     """An array with plain rows as the core's image; valid as long as the array is."""
     depth = 1 if array.ndim == 2 else array.shape[2]

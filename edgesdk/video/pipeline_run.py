@@ -19,7 +19,7 @@ from edgesdk.video.frames import Enlarger, Frame, PaintedFrame, Painter, check_f
 from edgesdk.video.interpolator import Interpolator
 from edgesdk.video.judging_ahead import JudgingAhead
 from edgesdk.video.key_frames import KeyframeFinder, KeyframePolicy
-from edgesdk.video.painting_ahead import PaintingAhead, PaintingTask
+from edgesdk.video.painting_ahead import Painting, PaintingAhead, PaintingTask
 from edgesdk.video.pipeline_summary import PainterFailure, PipelineSummary
 from edgesdk.video.strength import StrengthBlend
 
@@ -321,16 +321,17 @@ class PipelineRun:
             painting = task.result()
         self._summary.painter_seconds += painting.seconds
         with self._timed("render_seconds"):
-            painted = self._settled(stage, held, painting.pixels)
+            painted = self._settled(stage, held, painting)
             if held.fresh:
                 stage.interpolator.key(held.compared, painted)
             else:
                 stage.interpolator.next_key(held.compared, painted)
         return painted, painting.failure
 
-    def _settled(self, stage: _Stage, held: _Held, answer: Picture | None) -> Picture:
+    def _settled(self, stage: _Stage, held: _Held, painting: Painting) -> Picture:
         """What a key frame shows, from the painter's answer and the paint before."""
         pixels, interpolator = held.frame.pixels, stage.interpolator
+        answer = painting.pixels
         first = not self._painted
         self._painted = self._painted or answer is not None
         self._stand_in = first and not self._painted
@@ -341,7 +342,8 @@ class PipelineRun:
         if answer.shape != pixels.shape:
             enlarge = self._options.enlarge
             if enlarge is None:
-                answer = interpolator.enlarge(answer, pixels, stage.pool.take())
+                out = stage.pool.take()
+                answer = interpolator.enlarge(answer, pixels, out, painting.shown)
             else:
                 answer = enlarge(answer, pixels)
         share = self._options.renewal * (held.frame.index - self._key_index)

@@ -254,6 +254,16 @@ def test_a_frame_scaled_by_another_core_is_judged_and_rendered_the_same(
         found.append((*judged, core.render(frames[1], 0.4), core.measure(2)))
     for one, other in zip(*found, strict=True):
         assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other
+    # What was found is taken over: given otherwise, it shows.
+    for slot, (valid, residual) in {s: source.validity(s) for s in "ab"}.items():
+        taker.set_flow(slot, *flows[slot])
+        taker.set_validity(slot, np.zeros_like(valid), residual)
+        assert not taker.validity(slot)[0].any()
+        taker.set_validity(slot, valid, residual)
+    again = (*(array for slot in "ab" for array in taker.validity(slot)), taker.measure(2))
+    assert np.array_equal(taker.render(frames[1], 0.4), found[0][4])
+    assert all(np.array_equal(one, other) for one, other in zip(again, found[0][:4], strict=False))
+    assert again[4] == found[0][5]
     # Flow from it is as good, if not the same.
     taker.estimate("a")
     assert np.abs(taker.flow("a") - flows["a"][0]).mean() < 0.05

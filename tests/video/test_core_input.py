@@ -198,6 +198,7 @@ def test_calls_out_of_order_say_what_is_missing(make_core: Make, texture: Make) 
         lambda: core.set_flow("a", flow, flow),
         lambda: core.flow("a"),
         lambda: core.validity("a"),
+        lambda: core.set_validity("a", flow[..., 0] > 0, flow[..., 0].astype(np.uint8)),
         lambda: core.measure(1),
         core.correlation,
         core.small_frame,
@@ -247,3 +248,20 @@ def test_the_flow_fits_480_by_270_in_the_frames_shape(make_core: Make) -> None:
     for size, flow_size in sizes.items():
         with make_core(*size) as core:
             assert core.flow_size == flow_size
+
+
+def test_validity_is_what_validity_gives(make_core: Make, texture: Make) -> None:
+    core = ready(make_core, texture)
+    valid, residual = core.validity("a")
+    core.set_validity("a", valid, residual)
+    for planes in (
+        (residual, residual),
+        (valid, valid),
+        (valid[:-1], residual),
+        (valid, residual[:, :-1]),
+        (valid.T, residual.T),
+        (None, residual),
+        (np.asfortranarray(valid), residual),
+    ):
+        with pytest.raises(UsageError, match="as validity gives it"):
+            core.set_validity("a", *planes)  # type: ignore[arg-type]

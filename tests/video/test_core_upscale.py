@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgesdk.errors import UsageError
+from edgesdk.video.shrinking import shrunk_picture
+
+pytestmark = pytest.mark.usefixtures("native_library")
+
 Make = Callable[..., Any]
 W, H = 240, 160
 
@@ -83,3 +88,33 @@ def test_sizes_may_change_and_alpha_is_carried(make_core: Make, texture: Make) -
         out = np.zeros((H, W, 4), np.uint8)
         core.upscale(low, original, out)
         assert (out[..., 3] == 60).all()
+
+
+def test_a_shrunk_original_changes_nothing(make_core: Make, texture: Make) -> None:
+    core, original = make_core(W, H), photograph(texture)
+    for size in ((100, 70), (60, 40), (W, H)):
+        low = 255 - shrunk_picture(original, *size)
+        given = core.upscale(low, original, shrunk=shrunk_picture(original, *size))
+        assert np.array_equal(given, core.upscale(low, original))
+    with pytest.raises(UsageError, match="shrunk is 60 x 40"):
+        core.upscale(low, original, shrunk=original[:40, :60])
+
+
+def test_every_shrunk_pixel_is_the_mean_of_what_it_covers(texture: Make) -> None:
+    picture = texture(W, H)
+    parts = picture.reshape(H // 4, 4, W // 4, 4, 3).astype(float).mean((1, 3))
+    assert abs(shrunk_picture(picture, W // 4, H // 4) - parts).max() <= 1
+    assert np.array_equal(shrunk_picture(picture, W, H), picture)
+    # Five pixels on two: the middle one is shared.
+    row = np.array([[0, 100, 200, 50, 250]], np.uint8)
+    assert shrunk_picture(row, 2, 1)[0].tolist() == [[80, 80, 80], [160, 160, 160]]
+    alpha = np.dstack([picture, np.zeros((H, W), np.uint8)])
+    assert np.array_equal(shrunk_picture(alpha, 100, 70), shrunk_picture(picture, 100, 70))
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (W + 1, 5), (5, H + 1)])
+def test_impossible_sizes_are_refused(texture: Make, size: tuple[int, int]) -> None:
+    with pytest.raises(UsageError, match="cannot be shrunk"):
+        shrunk_picture(texture(W, H), *size)
+    with pytest.raises(UsageError, match="uint8"):
+        shrunk_picture(np.zeros((4, 4, 3), np.float32), 2, 2)

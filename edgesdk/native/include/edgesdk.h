@@ -39,7 +39,7 @@ extern "C" {
 #endif
 
 /* Changes whenever a declaration below changes in a way that a caller would notice. */
-#define EDGESDK_ABI_VERSION 4
+#define EDGESDK_ABI_VERSION 5
 
 /* Largest width and height of a frame, and of the flow. */
 #define EDGESDK_MAX_SIZE 8192
@@ -197,6 +197,11 @@ EDGESDK_API edgesdk_status edgesdk_video_get_flow(const edgesdk_video* video, in
 EDGESDK_API edgesdk_status edgesdk_video_get_validity(edgesdk_video* video, int32_t slot,
                                                       uint8_t* valid, uint8_t* residual,
                                                       int64_t stride);
+/* Give what edgesdk_video_get_validity of another handle of the same sizes and settings found for the
+ * same frame, key frame and flow, after the flow is set, so that it need not be found anew. */
+EDGESDK_API edgesdk_status edgesdk_video_set_validity(edgesdk_video* video, int32_t slot,
+                                                      const uint8_t* valid,
+                                                      const uint8_t* residual, int64_t stride);
 /* Judge the present frame against slot A, `distance` >= 1 frames later. Needs
  * edgesdk_video_estimate with slot A. */
 EDGESDK_API edgesdk_status edgesdk_video_measure(edgesdk_video* video, int32_t distance,
@@ -213,11 +218,17 @@ EDGESDK_API edgesdk_status edgesdk_video_render(edgesdk_video* video, int32_t us
                                                 const edgesdk_image* original,
                                                 const edgesdk_image* output);
 
+/* Scale a picture down by area, in any thread: `original` of any format, `small` RGBA or RGB and
+ * nowhere larger. This is what a painter should be shown: see edgesdk_video_upscale. */
+EDGESDK_API edgesdk_status edgesdk_video_shrink(const edgesdk_image* original,
+                                                const edgesdk_image* small);
 /* Enlarge a painted picture (RGBA or RGB, any size up to the handle's) to the handle's size along
  * the edges of its full-size original: bicubic interpolation, plus the original's detail scaled by
- * how strongly the painting follows it there. */
+ * how strongly the painting follows it there. `shrunk` is what edgesdk_video_shrink makes of the
+ * original at the size of the painting, RGBA or RGB; null has it made anew. */
 EDGESDK_API edgesdk_status edgesdk_video_upscale(edgesdk_video* video, const edgesdk_image* painted,
                                                  const edgesdk_image* original,
+                                                 const edgesdk_image* shrunk,
                                                  const edgesdk_image* output);
 
 #ifdef __cplusplus

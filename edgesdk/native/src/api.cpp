@@ -8,6 +8,7 @@
 #include "config.h"
 #include "edgesdk.h"
 #include "processor.h"
+#include "shrink.h"
 #include "video.h"
 
 using edgesdk::Video;
@@ -61,6 +62,11 @@ edgesdk_status check_original(const edgesdk_video* video, const edgesdk_image* i
 bool is_flow_stride(const edgesdk_video* video, int64_t stride) {
   return stride >= 8 * static_cast<int64_t>(video->core.config().flow_width) && stride % 4 == 0 &&
          stride / 4 * video->core.config().flow_height <= INT32_MAX;
+}
+
+// Of planes with a byte a pixel at flow size.
+bool is_byte_stride(const edgesdk_video* video, int64_t stride) {
+  return stride >= video->core.config().flow_width && stride <= (int64_t{1} << 32);
 }
 
 }  // namespace
@@ -212,8 +218,17 @@ edgesdk_status edgesdk_video_get_validity(edgesdk_video* video, int32_t slot, ui
                                           uint8_t* residual, int64_t stride) {
   if (!video) return EDGESDK_ERROR_NULL;
   if (!is_slot(slot)) return EDGESDK_ERROR_VALUE;
-  if (stride < video->core.config().flow_width || stride > (int64_t{1} << 32)) return EDGESDK_ERROR_SIZE;
+  if (!is_byte_stride(video, stride)) return EDGESDK_ERROR_SIZE;
   return guarded([&] { return video->core.get_validity(slot, valid, residual, stride); });
+}
+
+edgesdk_status edgesdk_video_set_validity(edgesdk_video* video, int32_t slot,
+                                          const uint8_t* valid, const uint8_t* residual,
+                                          int64_t stride) {
+  if (!video || !valid || !residual) return EDGESDK_ERROR_NULL;
+  if (!is_slot(slot)) return EDGESDK_ERROR_VALUE;
+  if (!is_byte_stride(video, stride)) return EDGESDK_ERROR_SIZE;
+  return guarded([&] { return video->core.set_validity(slot, valid, residual, stride); });
 }
 
 edgesdk_status edgesdk_video_measure(edgesdk_video* video, int32_t distance,
@@ -239,8 +254,24 @@ edgesdk_status edgesdk_video_render(edgesdk_video* video, int32_t use, float tau
   return guarded([&] { return video->core.render(use, tau, *original, *output); });
 }
 
+edgesdk_status edgesdk_video_shrink(const edgesdk_image* original, const edgesdk_image* small) {
+  if (!original || !small) return EDGESDK_ERROR_NULL;
+  if (original->width < 1 || original->height < 1 || original->width > EDGESDK_MAX_SIZE ||
+      original->height > EDGESDK_MAX_SIZE || small->width < 1 || small->height < 1 ||
+      small->width > original->width || small->height > original->height)
+    return EDGESDK_ERROR_SIZE;
+  edgesdk_status status = check_image(original, original->width, original->height, true);
+  if (status == EDGESDK_OK) status = check_image(small, small->width, small->height, false);
+  if (status != EDGESDK_OK) return status;
+  return guarded([&]() -> edgesdk_status {
+    edgesdk::shrink(*original, *small);
+    return EDGESDK_OK;
+  });
+}
+
 edgesdk_status edgesdk_video_upscale(edgesdk_video* video, const edgesdk_image* painted,
-                                     const edgesdk_image* original, const edgesdk_image* output) {
+                                     const edgesdk_image* original, const edgesdk_image* shrunk,
+                                     const edgesdk_image* output) {
   edgesdk_status status = check_full(video, original, true);
   if (status == EDGESDK_OK) status = check_full(video, output, false);
   if (status != EDGESDK_OK) return status;
@@ -249,9 +280,11 @@ edgesdk_status edgesdk_video_upscale(edgesdk_video* video, const edgesdk_image* 
       painted->height > output->height)
     return EDGESDK_ERROR_SIZE;
   status = check_image(painted, painted->width, painted->height, false);
+  if (status == EDGESDK_OK && shrunk)
+    status = check_image(shrunk, painted->width, painted->height, false);
   if (status != EDGESDK_OK) return status;
   return guarded([&]() -> edgesdk_status {
-    video->core.upscale(*painted, *original, *output);
+    video->core.upscale(*painted, *original, shrunk, *output);
     return EDGESDK_OK;
   });
 }

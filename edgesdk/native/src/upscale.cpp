@@ -82,14 +82,15 @@ GuidedUpscaler::GuidedUpscaler(int width, int height, int threads)
     : width_(width), height_(height), threads_(threads) {}
 
 void GuidedUpscaler::upscale(const edgesdk_image& painted, const edgesdk_image& original,
-                             const edgesdk_image& output, const Kernels& kernels,
-                             ThreadPool& pool) {
+                             const edgesdk_image* shrunk, const edgesdk_image& output,
+                             const Kernels& kernels, ThreadPool& pool) {
   const int low_width = painted.width, low_height = painted.height;
   if (!size_ || size_->painted.width != low_width || size_->painted.height != low_height)
     size_ = std::make_shared<Size>(width_, height_, low_width, low_height, threads_);
   Size& size = *size_;
   import_picture(painted, size.painted, pool);
-  size.reader.shrink(original, kernels, pool, size.original, size.grey);
+  if (shrunk) import_picture(*shrunk, size.original, pool);
+  else size.reader.shrink(original, kernels, pool, size.original, size.grey);
   size.fitter.fit(size.original, size.painted, kernels, pool, size.map);
 
   const size_t stride = 8 * static_cast<size_t>(low_width);

@@ -14,8 +14,9 @@ namespace edgesdk {
 class GuidedUpscaler {
  public:
   GuidedUpscaler(int width, int height, int threads);
+  // Null for a shrunk original that is to be made.
   void upscale(const edgesdk_image& painted, const edgesdk_image& original,
-               const edgesdk_image& output, const Kernels& kernels, ThreadPool& pool);
+               const edgesdk_image* shrunk, const edgesdk_image& output, const Kernels& kernels, ThreadPool& pool);
 
  private:
   struct Size; // everything that depends on the low-resolution size

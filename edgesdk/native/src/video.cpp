@@ -242,6 +242,19 @@ edgesdk_status Video::get_validity(int slot, uint8_t* valid, uint8_t* residual,
   return EDGESDK_OK;
 }
 
+edgesdk_status Video::set_validity(int slot, const uint8_t* valid, const uint8_t* residual,
+                                   int64_t stride) {
+  Link& link = links_[slot];
+  if (!link.set) return EDGESDK_ERROR_STATE;
+  for (int y = 0; y < config_.flow_height; ++y) {
+    const ptrdiff_t in = y * static_cast<ptrdiff_t>(stride), out = y * renderer_.link_stride();
+    for (int x = 0; x < config_.flow_width; ++x) link.valid[out + x] = valid[in + x] ? 1 : 0;
+    std::memcpy(link.residual + out, residual + in, static_cast<size_t>(config_.flow_width));
+  }
+  link.judged = true;
+  return EDGESDK_OK;
+}
+
 edgesdk_status Video::measure(int distance, edgesdk_measures& measures) {
   if (!ready(EDGESDK_USE_A, true)) return EDGESDK_ERROR_STATE;
   judge(EDGESDK_USE_A);
@@ -296,8 +309,8 @@ edgesdk_status Video::render(int use, float tau, const edgesdk_image& original,
 }
 
 void Video::upscale(const edgesdk_image& painted, const edgesdk_image& original,
-                    const edgesdk_image& output) {
-  upscaler_.upscale(painted, original, output, kernels_, pool_);
+                    const edgesdk_image* shrunk, const edgesdk_image& output) {
+  upscaler_.upscale(painted, original, shrunk, output, kernels_, pool_);
 }
 
 }  // namespace edgesdk

@@ -30,12 +30,14 @@ class Video {
                           int64_t from_stride);
   edgesdk_status get_flow(int slot, int direction, float* flow, int64_t stride) const;
   edgesdk_status get_validity(int slot, uint8_t* valid, uint8_t* residual, int64_t stride);
+  edgesdk_status set_validity(int slot, const uint8_t* valid, const uint8_t* residual,
+                              int64_t stride);
   edgesdk_status measure(int distance, edgesdk_measures& measures);
   edgesdk_status correlate(int slot, float& value);
   edgesdk_status render(int use, float tau, const edgesdk_image& original,
                         const edgesdk_image& output);
   void upscale(const edgesdk_image& painted, const edgesdk_image& original,
-               const edgesdk_image& output);
+               const edgesdk_image* shrunk, const edgesdk_image& output);
 
  private:
   bool ready(int use, bool linked) const;

@@ -166,6 +166,8 @@ void random_round(Random& random) {
     std::vector<uint8_t> valid(static_cast<size_t>(flow_width * flow_height)), residual(valid.size());
     must(edgesdk_video_get_flow(video, slot, 0, flow.data(), 8 * flow_width), "get_flow");
     must(edgesdk_video_get_validity(video, slot, valid.data(), residual.data(), flow_width), "get_validity");
+    must(edgesdk_video_set_validity(video, slot, valid.data(), residual.data(), flow_width), "set_validity");
+    refused(edgesdk_video_set_validity(video, slot, valid.data(), nullptr, flow_width), "no residual");
     for (size_t i = 0; i < valid.size(); ++i)
       if (valid[i] > 1 || (valid[i] == 1 && !std::isfinite(to[2 * i] + to[2 * i + 1]))) {
         std::fprintf(stderr, "a pixel without a flow is valid\n");
@@ -183,7 +185,10 @@ void random_round(Random& random) {
   must(edgesdk_video_render(video, 3, random.real(), &frame.image, &output.image), "render");
   Picture low(random.between(1, width), random.between(1, height), random.between(1, 2), random.between(0, 3));
   paint(low, 0, 0, random.next());
-  must(edgesdk_video_upscale(video, &low.image, &frame.image, &output.image), "upscale");
+  must(edgesdk_video_upscale(video, &low.image, &frame.image, nullptr, &output.image), "upscale");
+  Picture shrunk(low.image.width, low.image.height, random.between(1, 2), random.between(0, 3));
+  must(edgesdk_video_shrink(&frame.image, &shrunk.image), "shrink");
+  must(edgesdk_video_upscale(video, &low.image, &frame.image, &shrunk.image, &output.image), "upscale");
   must(edgesdk_video_set_key_from_frame(video, 1), "set_key_from_frame");
   must(edgesdk_video_promote(video), "promote");
   refused(edgesdk_video_render(video, 1, 0.5f, &frame.image, &output.image), "render after promote");
@@ -213,7 +218,7 @@ int count_allocations() {
     edgesdk_measures measures;
     must(edgesdk_video_measure(video, 1, &measures), "measure");
     must(edgesdk_video_render(video, EDGESDK_USE_BOTH, 0.4f, &frame.image, &output.image), "render");
-    must(edgesdk_video_upscale(video, &low.image, &frame.image, &output.image), "upscale");
+    must(edgesdk_video_upscale(video, &low.image, &frame.image, nullptr, &output.image), "upscale");
     must(edgesdk_video_promote(video), "promote");
   }
   const long long during = allocated + edgesdk_allocation_count() - before;
@@ -263,7 +268,7 @@ int write_scenes(int path, uint64_t seed, const char* name) {
     std::fwrite(output.bytes.get(), 1, output.size, file);
     Picture low(size[0] / 3, size[1] / 3, 2, 0);
     paint(low, 0, 0, 5);
-    must(edgesdk_video_upscale(video, &low.image, &frames[0].image, &output.image), "upscale");
+    must(edgesdk_video_upscale(video, &low.image, &frames[0].image, nullptr, &output.image), "upscale");
     std::fwrite(output.bytes.get(), 1, output.size, file);
     edgesdk_video_destroy(video);
   }
