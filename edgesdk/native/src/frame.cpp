@@ -126,7 +126,9 @@ void FrameReader::shrink(const edgesdk_image& image, const Kernels& kernels, Thr
                          const Picture& small, const Plane& grey) const {
   const int height = small.height;
   const bool same = image.width == small.width && image.height == height;
-  pool.run((height + kBand - 1) / kBand, [&](int task, int worker) {
+  // What is of that size already is copied, which is not worth waking a thread for.
+  const int band = same ? height : kBand;
+  pool.run((height + band - 1) / band, [&](int task, int worker) {
     DownscaleTask work;
     work.source = static_cast<const uint8_t*>(image.data);
     work.stride = static_cast<ptrdiff_t>(image.stride);
@@ -136,8 +138,8 @@ void FrameReader::shrink(const edgesdk_image& image, const Kernels& kernels, Thr
     work.down = (same ? same_down_ : down_).axis();
     work.small = small;
     work.grey = grey;
-    work.row_begin = task * kBand;
-    work.row_end = std::min(height, work.row_begin + kBand);
+    work.row_begin = task * band;
+    work.row_end = std::min(height, work.row_begin + band);
     work.sums = sums_ + sums_size_ * static_cast<size_t>(worker);
     kernels.downscale(work);
   });

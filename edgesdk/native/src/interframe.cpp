@@ -8,6 +8,7 @@ namespace edgesdk {
 namespace {
 
 constexpr int kBand = 16; // output rows of a task
+constexpr int kAlone = 1 << 18; // pixels that are copied in the time it takes to wake a thread
 
 // Where a full-size pixel's centre lies on a small axis: the index below and the fraction.
 void place_on(int pixel, int full, int small, int* index, int16_t* fraction) {
@@ -24,6 +25,10 @@ float exponential(double x) {
   for (int i = 1; i < 16; ++i) sum += term *= reduced / i;
   for (int i = 0; i < 10; ++i) sum *= sum;
   return static_cast<float>(sum);
+}
+
+int copied_rows(const Picture& picture) {
+  return picture.height <= kAlone / picture.width ? picture.height : kBand;
 }
 
 }  // namespace
@@ -157,9 +162,9 @@ void narrow_pixels(const uint8_t* rgba, int width, uint8_t* rgb) {
 }
 
 void import_picture(const edgesdk_image& image, const Picture& picture, ThreadPool& pool) {
-  const int channels = channels_of(image.format);
-  pool.run((picture.height + kBand - 1) / kBand, [&](int task, int) {
-    for (int y = task * kBand; y < std::min(picture.height, (task + 1) * kBand); ++y) {
+  const int channels = channels_of(image.format), band = copied_rows(picture);
+  pool.run((picture.height + band - 1) / band, [&](int task, int) {
+    for (int y = task * band; y < std::min(picture.height, (task + 1) * band); ++y) {
       const uint8_t* in = static_cast<const uint8_t*>(image.data) + y * static_cast<ptrdiff_t>(image.stride);
       uint8_t* out = row_of(picture, y);
       if (channels == 4) {
@@ -173,9 +178,9 @@ void import_picture(const edgesdk_image& image, const Picture& picture, ThreadPo
 }
 
 void export_picture(const Picture& picture, const edgesdk_image& image, ThreadPool& pool) {
-  const int channels = channels_of(image.format);
-  pool.run((picture.height + kBand - 1) / kBand, [&](int task, int) {
-    for (int y = task * kBand; y < std::min(picture.height, (task + 1) * kBand); ++y) {
+  const int channels = channels_of(image.format), band = copied_rows(picture);
+  pool.run((picture.height + band - 1) / band, [&](int task, int) {
+    for (int y = task * band; y < std::min(picture.height, (task + 1) * band); ++y) {
       const uint8_t* in = row_of(picture, y);
       uint8_t* out = static_cast<uint8_t*>(image.data) + y * static_cast<ptrdiff_t>(image.stride);
       if (channels == 4) {

@@ -9,9 +9,10 @@ ThreadPool::ThreadPool(int threads) {
         uint64_t seen = 0;
         std::unique_lock<std::mutex> lock(mutex_);
         for (;;) {
-          begun_.wait(lock, [&] { return stopping_ || round_ != seen; });
+          begun_.wait(lock, [&] { return stopping_ || (open_ && round_ != seen); });
           if (stopping_) return;
           seen = round_;
+          ++busy_;
           lock.unlock();
           take_tasks(worker);
           lock.lock();
@@ -52,12 +53,14 @@ void ThreadPool::run_erased(int count, Call call, const void* context) {
     context_ = context;
     count_ = count;
     next_.store(0, std::memory_order_relaxed);
-    busy_ = static_cast<int>(workers_.size());
+    open_ = true;
     ++round_;
   }
   begun_.notify_all();
   take_tasks(0);
+  // Only for workers that have come: on a busy machine the others may come when all is done.
   std::unique_lock<std::mutex> lock(mutex_);
+  open_ = false;
   ended_.wait(lock, [&] { return busy_ == 0; });
 }
 

@@ -38,7 +38,8 @@ class ThreadPool {
   std::mutex mutex_;
   std::condition_variable begun_, ended_;
   uint64_t round_ = 0;
-  int busy_ = 0;
+  int busy_ = 0; // workers in the present round
+  bool open_ = false; // whether the present round may have tasks left
   bool stopping_ = false;
   Call call_ = nullptr;
   const void* context_ = nullptr;

@@ -194,16 +194,11 @@ void Video::join_flows(const float* first, int64_t first_stride, const float* se
   });
 }
 
-// Both at once, a thread each: less would not be worth waking another.
+// Here and now: it takes little longer than waking another thread.
 void Video::take_flows(const float* to_key, int64_t to_stride, const float* from_key,
                        int64_t from_stride, const Link& link) {
-  pool_.run(2, [&](int task, int) {
-    TakeFlowTask work;
-    work.pairs = task == 0 ? to_key : from_key;
-    work.stride = (task == 0 ? to_stride : from_stride) / kFloat;
-    work.flow = task == 0 ? link.to_key : link.from_key;
-    kernels_.take_flow(work);
-  });
+  kernels_.take_flow({to_key, to_stride / kFloat, link.to_key});
+  kernels_.take_flow({from_key, from_stride / kFloat, link.from_key});
 }
 
 edgesdk_status Video::set_flow(int slot, const float* to_key, int64_t to_stride,
