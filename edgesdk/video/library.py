@@ -46,7 +46,7 @@ _COMPILERS = ("c++", "g++", "clang++")
 _OPTIONS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fPIC", "-fvisibility=hidden", "-pthread")
 _SPECIAL = {
     "_avx2": ("-mavx2", "-fno-tree-slp-vectorize"),
-    "_avx512": ("-mavx512bw", "-mavx512vl", "-fno-tree-slp-vectorize"),
+    "_avx512": ("-mavx512bw", "-mavx512vl", "-mavx512vbmi", "-fno-tree-slp-vectorize"),
 }
 _SECONDS_A_FILE = 600
 

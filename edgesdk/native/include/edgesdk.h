@@ -72,7 +72,7 @@ enum {
   EDGESDK_PATH_SCALAR = 1,
   EDGESDK_PATH_AVX2 = 2,
   EDGESDK_PATH_NEON = 3,
-  EDGESDK_PATH_AVX512 = 4 /* with BW and VL */
+  EDGESDK_PATH_AVX512 = 4 /* with BW, VL and VBMI */
 };
 
 enum { EDGESDK_SLOT_A = 0, EDGESDK_SLOT_B = 1 };

@@ -12,7 +12,7 @@ const Kernels* kernels_of(int32_t path) {
   // The builtin also asks the operating system whether it keeps the wide registers.
   if (path == EDGESDK_PATH_AVX2 && __builtin_cpu_supports("avx2")) return &kernels_avx2();
   if (path == EDGESDK_PATH_AVX512 && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl"))
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi"))
     return &kernels_avx512();
 #endif
 #if defined(__aarch64__)

@@ -103,9 +103,10 @@ static inline Block mix(const Block& a, const Block& b, S8 share) {
   const __m256i both = both_halves(share, share);
   return {lerp(a.first, b.first, spread_first(both)), lerp(a.second, b.second, spread_second(both))};
 }
-static inline Block load_block(const int16_t* p) {
-  const __m256i a = load256(p), b = load256(p + 16);
-  return {_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31)};
+static inline Block block_of(S8 red, S8 green, S8 blue, S8 alpha) {
+  const __m256i rg = both_halves({_mm_unpacklo_epi16(red.v, green.v)}, {_mm_unpackhi_epi16(red.v, green.v)});
+  const __m256i ba = both_halves({_mm_unpacklo_epi16(blue.v, alpha.v)}, {_mm_unpackhi_epi16(blue.v, alpha.v)});
+  return {_mm256_unpacklo_epi32(rg, ba), _mm256_unpackhi_epi32(rg, ba)};
 }
 static inline void store(int16_t* p, const Block& a) {
   __m256i* out = reinterpret_cast<__m256i*>(p);
@@ -132,6 +133,8 @@ static inline I8 difference(const uint8_t* bytes, const Block& a) {
       _mm256_madd_epi16(_mm256_abs_epi16(_mm256_sub_epi16(first, a.first)), colours),
       _mm256_madd_epi16(_mm256_abs_epi16(_mm256_sub_epi16(second, a.second)), colours))};
 }
+
+#include "simd_wide.h"
 
 }  // namespace avx2
 }  // namespace edgesdk

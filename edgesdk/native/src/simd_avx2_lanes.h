@@ -152,6 +152,23 @@ static inline S16 operator&(S16 a, S16 b) { return {_mm256_and_si256(a.v, b.v)};
 static inline S16 min(S16 a, S16 b) { return {_mm256_min_epi16(a.v, b.v)}; }
 static inline S16 max(S16 a, S16 b) { return {_mm256_max_epi16(a.v, b.v)}; }
 static inline S16 multiply_rounded(S16 a, S16 b) { return {_mm256_mulhrs_epi16(a.v, b.v)}; }
+static inline S16 multiply_down(S16 a, S16 b) {
+  return {_mm256_or_si256(_mm256_slli_epi16(_mm256_mulhi_epi16(a.v, b.v), 9),
+                          _mm256_srli_epi16(_mm256_mullo_epi16(a.v, b.v), 7))};
+}
+static inline S16 add_saturated(S16 a, S16 b) { return {_mm256_adds_epi16(a.v, b.v)}; }
+// Of four pixels at a time, which begin four bytes later in the second load.
+static inline S16 load_wide_channel(const uint8_t* rgb, int channel) {
+  const auto c = static_cast<char>(channel);
+  const __m256i places = _mm256_broadcastsi128_si256(_mm_add_epi8(
+      _mm_setr_epi8(0, -128, 3, -128, 6, -128, 9, -128, 4, -128, 7, -128, 10, -128, 13, -128),
+      _mm_setr_epi8(c, 0, c, 0, c, 0, c, 0, c, 0, c, 0, c, 0, c, 0)));
+  const auto two = [](const uint8_t* low, const uint8_t* high) {
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(load128(low)), load128(high), 1);
+  };
+  return {_mm256_blend_epi32(_mm256_shuffle_epi8(two(rgb, rgb + 24), places),
+                             _mm256_shuffle_epi8(two(rgb + 8, rgb + 32), places), 0xCC)};
+}
 template <int bits>
 static inline S16 shift_right(S16 a) { return {_mm256_srai_epi16(a.v, bits)}; }
 template <int bits>

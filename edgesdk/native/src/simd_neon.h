@@ -114,6 +114,14 @@ static inline void store(int16_t* p, S8 a) { vst1q_s16(p, a.v); }
 static inline S8 operator+(S8 a, S8 b) { return {vaddq_s16(a.v, b.v)}; }
 static inline S8 operator-(S8 a, S8 b) { return {vsubq_s16(a.v, b.v)}; }
 static inline S8 multiply_rounded(S8 a, S8 b) { return {vqrdmulhq_s16(a.v, b.v)}; }
+static inline S8 multiply_down(S8 a, S8 b) {
+  return {vcombine_s16(vshrn_n_s32(vmull_s16(vget_low_s16(a.v), vget_low_s16(b.v)), 7),
+                       vshrn_n_s32(vmull_high_s16(a.v, b.v), 7))};
+}
+static inline S8 add_saturated(S8 a, S8 b) { return {vqaddq_s16(a.v, b.v)}; }
+static inline S8 load_channel(const uint8_t* rgb, int channel) {
+  return {vreinterpretq_s16_u16(vmovl_u8(vld3_u8(rgb).val[channel]))};
+}
 static inline I8 widen(S8 a) { return {vmovl_s16(vget_low_s16(a.v)), vmovl_high_s16(a.v)}; }
 static inline S8 narrow(I8 a) { return {vqmovn_high_s32(vqmovn_s32(a.lo), a.hi)}; }
 static inline I8 widen_bytes(const uint8_t* p) {
@@ -244,8 +252,16 @@ static inline Block mix(const Block& a, const Block& b, S8 share) {
   for (int i = 0; i < 4; ++i) r.v[i] = lerp(a.v[i], b.v[i], spread_both(share, i));
   return r;
 }
-static inline Block load_block(const int16_t* p) {
-  return {{vld1q_s16(p), vld1q_s16(p + 8), vld1q_s16(p + 16), vld1q_s16(p + 24)}};
+static inline Block block_of(S8 red, S8 green, S8 blue, S8 alpha) {
+  const int16x8_t rg[2] = {vzip1q_s16(red.v, green.v), vzip2q_s16(red.v, green.v)};
+  const int16x8_t ba[2] = {vzip1q_s16(blue.v, alpha.v), vzip2q_s16(blue.v, alpha.v)};
+  Block r;
+  for (int i = 0; i < 2; ++i) {
+    const int32x4_t a = vreinterpretq_s32_s16(rg[i]), b = vreinterpretq_s32_s16(ba[i]);
+    r.v[2 * i] = vreinterpretq_s16_s32(vzip1q_s32(a, b));
+    r.v[2 * i + 1] = vreinterpretq_s16_s32(vzip2q_s32(a, b));
+  }
+  return r;
 }
 static inline void store(int16_t* p, const Block& a) {
   for (int i = 0; i < 4; ++i) vst1q_s16(p + 8 * i, a.v[i]);
@@ -269,6 +285,8 @@ static inline I8 difference(const uint8_t* bytes, const Block& a) {
   }
   return {vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3])};
 }
+
+#include "simd_wide.h"
 
 }  // namespace neon
 }  // namespace edgesdk

@@ -17,6 +17,15 @@ static inline S16 max(S16 a, S16 b) { return {max(a.low, b.low), max(a.high, b.h
 static inline S16 multiply_rounded(S16 a, S16 b) {
   return {multiply_rounded(a.low, b.low), multiply_rounded(a.high, b.high)};
 }
+static inline S16 multiply_down(S16 a, S16 b) {
+  return {multiply_down(a.low, b.low), multiply_down(a.high, b.high)};
+}
+static inline S16 add_saturated(S16 a, S16 b) {
+  return {add_saturated(a.low, b.low), add_saturated(a.high, b.high)};
+}
+static inline S16 load_wide_channel(const uint8_t* rgb, int channel) {
+  return {load_channel(rgb, channel), load_channel(rgb + 24, channel)};
+}
 template <int bits>
 static inline S16 shift_right(S16 a) { return {shift_right<bits>(a.low), shift_right<bits>(a.high)}; }
 template <int bits>

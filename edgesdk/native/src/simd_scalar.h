@@ -113,6 +113,15 @@ static inline S8 operator-(S8 a, S8 b) { EDGESDK_LANES(S8, static_cast<int16_t>(
 static inline S8 multiply_rounded(S8 a, S8 b) {
   EDGESDK_LANES(S8, static_cast<int16_t>((a.v[i] * b.v[i] + 0x4000) >> 15));
 }
+// (a b) >> 7 of what fits 16 bits, and a sum that stays at the ends of them.
+static inline S8 multiply_down(S8 a, S8 b) {
+  EDGESDK_LANES(S8, static_cast<int16_t>((a.v[i] * b.v[i]) >> 7));
+}
+static inline S8 add_saturated(S8 a, S8 b) {
+  EDGESDK_LANES(S8, static_cast<int16_t>(clamped(a.v[i] + b.v[i], -32768, 32767)));
+}
+// One channel of eight RGB pixels, none but their bytes read.
+static inline S8 load_channel(const uint8_t* rgb, int channel) { EDGESDK_LANES(S8, rgb[3 * i + channel]); }
 static inline I8 widen(S8 a) { EDGESDK_LANES(I8, a.v[i]); }
 static inline S8 narrow(I8 a) { EDGESDK_LANES(S8, static_cast<int16_t>(a.v[i] > 32767 ? 32767 : a.v[i] < -32768 ? -32768 : a.v[i])); }
 static inline I8 widen_bytes(const uint8_t* p) { EDGESDK_LANES(I8, p[i]); }
@@ -209,7 +218,16 @@ static inline Block mix(const Block& a, const Block& b, S8 share) {
   }
   return r;
 }
-static inline Block load_block(const int16_t* p) { Block r; std::memcpy(&r, p, sizeof r); return r; }
+static inline Block block_of(S8 red, S8 green, S8 blue, S8 alpha) {
+  Block r;
+  for (int i = 0; i < 8; ++i) {
+    r.v[4 * i] = red.v[i];
+    r.v[4 * i + 1] = green.v[i];
+    r.v[4 * i + 2] = blue.v[i];
+    r.v[4 * i + 3] = alpha.v[i];
+  }
+  return r;
+}
 static inline void store(int16_t* p, const Block& a) { std::memcpy(p, &a, sizeof a); }
 // Bytes, rounded and clamped: 32 of them, or 24 without alpha.
 static inline void store_rgba(uint8_t* out, const Block& a) {
@@ -235,6 +253,8 @@ static inline I8 difference(const uint8_t* bytes, const Block& a) {
   }
   return r;
 }
+
+#include "simd_wide.h"
 
 }  // namespace scalar
 }  // namespace edgesdk

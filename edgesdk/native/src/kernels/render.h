@@ -45,39 +45,38 @@ static inline WideSpots place(const RenderTask& task, S16 x, S16 y, S16 shift_x,
                        shift_x, shift_y);
 }
 
-// Mix the affine colours of the frame into the eight blended pixels from `x` on, the half `upper` of
-// a block; `covered` says how little.
+// Mix the affine colours of the frame into the sixteen blended pixels from `x` on; `covered` says how
+// little.
 template <bool narrow>
-static inline Block fill_holes(const RenderTask& task, const ColumnBlock& block, int16_t* const* rows,
-                              int x, int y, bool upper, S8 covered, const Block& blended) {
-  // Channel by channel in loops of eight, which compilers turn into vectors.
-  int16_t pixels[32], gain[8], bias[8];
+static inline void fill_holes(const RenderTask& task, const ColumnBlock& block, int16_t* const* rows,
+                              int x, int y, S16 covered, WideBlock* pixels) {
   const int channels = task.original_channels, last = task.width - 1 - x;
   const uint8_t* row = task.original + y * task.original_stride + static_cast<ptrdiff_t>(x) * channels;
-  for (int c = 0; c < 3; ++c) {
-    const S16 gains = across<narrow>(block, rows[kGain + c]);
-    const S16 biases = across<narrow>(block, rows[kBias + c]);
-    store(gain, upper ? high_half(gains) : low_half(gains));
-    store(bias, upper ? high_half(biases) : low_half(biases));
-    int colour[8];
-    for (int i = 0; i < 8; ++i)
-      colour[i] = row[static_cast<ptrdiff_t>(i < last ? i : last) * channels + (channels == 1 ? 0 : c)];
-    for (int i = 0; i < 8; ++i)
-      pixels[4 * i + c] = static_cast<int16_t>(
-          clamped(((gain[i] * colour[i]) >> 7) + bias[i], 0, 255 << kFractionBits));
+  uint8_t other[3 * kBlock];
+  if (channels != 3 || last < kBlock - 1) {
+    for (int i = 0; i < kBlock; ++i)
+      for (int c = 0; c < 3; ++c)
+        other[3 * i + c] = row[static_cast<ptrdiff_t>(i < last ? i : last) * channels + (channels == 1 ? 0 : c)];
+    row = other;
   }
-  for (int i = 0; i < 8; ++i) pixels[4 * i + 3] = 255 << kFractionBits;
-  return mix(blended, load_block(pixels), s8(kFull) - covered);
+  const S16 white = s16(255 << kFractionBits);
+  S16 colour[3];
+  for (int c = 0; c < 3; ++c) {
+    const S16 scaled = multiply_down(across<narrow>(block, rows[kGain + c]), load_wide_channel(row, c));
+    const S16 mapped = add_saturated(scaled, across<narrow>(block, rows[kBias + c]));
+    colour[c] = min(max(mapped, s16(0)), white);
+  }
+  *pixels = mix(*pixels, wide_block_of(colour[0], colour[1], colour[2], white), s16(kFull) - covered);
 }
 
 template <int channels>
-static inline void store_block(const RenderTask& task, int x, uint8_t* row, const Block& pixels) {
-  uint8_t bytes[32];
-  const int count = task.width - x < 8 ? task.width - x : 8;
-  uint8_t* out = count == 8 ? row + static_cast<ptrdiff_t>(channels) * x : bytes;
+static inline void store_block(const RenderTask& task, int x, uint8_t* row, const WideBlock& pixels) {
+  uint8_t bytes[4 * kBlock];
+  const int count = task.width - x < kBlock ? task.width - x : kBlock;
+  uint8_t* out = count == kBlock ? row + static_cast<ptrdiff_t>(channels) * x : bytes;
   if (channels == 4) store_rgba(out, pixels);
   else store_rgb(out, pixels);
-  if (count < 8)
+  if (count < kBlock)
     std::memcpy(row + static_cast<ptrdiff_t>(channels) * x, bytes,
                 static_cast<size_t>(channels * count));
 }
@@ -92,30 +91,21 @@ static inline void render_row(const RenderTask& task, int y, int16_t* const* row
     const S16 right = iota_wide() + s16(static_cast<int16_t>(x));
     const S16 share = has_a && has_b ? across<narrow>(block, rows[kSecond]) : s16(has_a ? 0 : kFull);
     const bool use_a = !all_equal(share, kFull), use_b = !all_equal(share, 0);
-    Block lower = {}, upper = {};
-    if (use_a) {
-      const WideSpots spots = place(task, right, down, across<narrow>(block, rows[kShiftAx]),
-                                    across<narrow>(block, rows[kShiftAy]));
-      lower = sample_at(task.a, low_half(spots));
-      upper = sample_at(task.a, high_half(spots));
-    }
+    WideBlock pixels = {};
+    if (use_a)
+      pixels = sample_at(task.a, place(task, right, down, across<narrow>(block, rows[kShiftAx]),
+                                       across<narrow>(block, rows[kShiftAy])));
     if (use_b) {
-      const WideSpots spots = place(task, right, down, across<narrow>(block, rows[kShiftBx]),
-                                    across<narrow>(block, rows[kShiftBy]));
-      const Block low = sample_at(task.b, low_half(spots)), high = sample_at(task.b, high_half(spots));
-      lower = use_a ? mix(lower, low, low_half(share)) : low;
-      upper = use_a ? mix(upper, high, high_half(share)) : high;
+      const WideBlock later =
+          sample_at(task.b, place(task, right, down, across<narrow>(block, rows[kShiftBx]),
+                                  across<narrow>(block, rows[kShiftBy])));
+      pixels = use_a ? mix(pixels, later, share) : later;
     }
-    const bool more = x + 8 < task.width;
     if (holes) {
       const S16 covered = across<narrow>(block, rows[kCovered]);
-      if (!all_equal(covered, kFull)) {
-        lower = fill_holes<narrow>(task, block, rows, x, y, false, low_half(covered), lower);
-        if (more) upper = fill_holes<narrow>(task, block, rows, x + 8, y, true, high_half(covered), upper);
-      }
+      if (!all_equal(covered, kFull)) fill_holes<narrow>(task, block, rows, x, y, covered, &pixels);
     }
-    store_block<channels>(task, x, out, lower);
-    if (more) store_block<channels>(task, x + 8, out, upper);
+    store_block<channels>(task, x, out, pixels);
   }
 }
 

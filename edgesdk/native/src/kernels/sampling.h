@@ -10,23 +10,16 @@ static inline Spots spots_of(S8 x, S8 y, S8 fraction_x, S8 fraction_y) {
 }
 
 // Sixteen of them.
-struct WideSpots { S16 x, y, across, down; };
 static inline WideSpots wide_spots_of(S16 x, S16 y, S16 fraction_x, S16 fraction_y) {
   const S16 right = fraction_x & s16(kOne - 1);
   return {x, y, shift_left<8>(right) - right + s16(kOne),
           shift_left<10>(fraction_y & s16(kOne - 1))};
 }
-static inline Spots low_half(const WideSpots& s) {
-  return {low_half(s.x), low_half(s.y), low_half(s.across), low_half(s.down)};
-}
-static inline Spots high_half(const WideSpots& s) {
-  return {high_half(s.x), high_half(s.y), high_half(s.across), high_half(s.down)};
-}
 
-static inline Block sample_at(const Picture& picture, const Spots& spots) {
-  const int x = first(spots.x), y = first(spots.y);
+static inline WideBlock sample_at(const Picture& picture, const WideSpots& spots) {
+  const int x = first(low_half(spots.x)), y = first(low_half(spots.y));
   // What the output's next rows will want: two pictures and their rows are more streams than
   // processors foresee by themselves.
   __builtin_prefetch(row_of(picture, y) + 4 * static_cast<ptrdiff_t>(x) + 3 * picture.stride);
-  return sample(picture.data, picture.stride, spots);
+  return sample_wide(picture.data, picture.stride, spots);
 }

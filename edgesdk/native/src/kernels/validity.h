@@ -28,8 +28,9 @@ static void judge(const ValidityTask& task) {
       store_bytes(valid + x, to_int(good));
       const S8 qx = narrow(to_int(floor(px * f8(kOne) + f8(0.5f))));
       const S8 qy = narrow(to_int(floor(py * f8(kOne) + f8(0.5f))));
-      const Block seen = sample_at(
-          task.key, spots_of(shift_right<kFractionBits>(qx), shift_right<kFractionBits>(qy), qx, qy));
+      const Block seen = sample(
+          task.key.data, task.key.stride,
+          spots_of(shift_right<kFractionBits>(qx), shift_right<kFractionBits>(qy), qx, qy));
       // A third of the sum, to whole levels.
       const I8 mean = difference(frame + 4 * x, seen) * i8(683) + i8(32768);
       store_bytes(residual + x, shift_right<16>(mean));
