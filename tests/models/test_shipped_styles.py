@@ -42,7 +42,7 @@ def painted(net: MultiStyleNet, photograph: torch.Tensor) -> torch.Tensor:
 def test_the_card_says_how_the_weights_were_made() -> None:
     card = shipped_card("multi_style")
     assert card["command"].startswith("python scripts/train_shipped_styles.py --data DIR")
-    assert card["recipe"]["seed"] == 0 and card["recipe"]["temporal_weight"] > 0
+    assert isinstance(card["recipe"]["seed"], int) and card["recipe"]["temporal_weight"] > 0
     assert {"machine", "data", "losses", "started_from"} <= set(card)
     earliest = card
     while "started_from" in earliest:
