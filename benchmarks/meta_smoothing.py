@@ -37,6 +37,7 @@ from edgesdk.picture_files import pictures_below, read_picture
 from edgesdk.training.style.network_painter import network_painter
 from edgesdk.video import KeyFrameSmoother, VideoCore, colour_painter, session_painter
 from edgesdk.video.frames import Painter
+from edgesdk.video.shrinking import shrunk_picture
 
 Picture = NDArray[np.uint8]
 
@@ -62,8 +63,10 @@ def photographs(folder: Path, count: int) -> Iterator[Picture]:
         yield np.asarray(picture.crop((left, top, left + SIZE[0], top + SIZE[1])))
 
 
-def resized(picture: Picture, size: tuple[int, int], filtering: Image.Resampling) -> Picture:
-    return np.asarray(Image.fromarray(picture).resize((size[1], size[0]), filtering))
+def bicubic(picture: Picture, size: tuple[int, int]) -> Picture:
+    """A picture enlarged, to height and width."""
+    image = Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    return np.asarray(image)
 
 
 def psnr(one: Picture, other: Picture) -> float:
@@ -121,16 +124,15 @@ def measure(options: argparse.Namespace) -> bool:
                 rows: dict[str, list[tuple[float, ...]]] = {way: [] for way in WAYS}
                 for number, picture in enumerate(pictures):
                     painter = group[number % len(group)]
-                    small_size = (int(SIZE[1] / scale), int(SIZE[0] / scale))
+                    small_size = (int(SIZE[0] / scale), int(SIZE[1] / scale))
                     full = painter(picture)
-                    box = Image.Resampling.BOX
                     small = {
-                        "painted": painter(resized(picture, small_size, box)),
-                        "reduced": resized(full, small_size, box),
+                        "painted": painter(shrunk_picture(picture, *small_size)),
+                        "reduced": shrunk_picture(full, *small_size),
                     }
                     alike = psnr(small["painted"], small["reduced"])
                     for way in WAYS:
-                        plain = resized(small[way], full.shape[:2], Image.Resampling.BICUBIC)
+                        plain = bicubic(small[way], full.shape[:2])
                         guided = core.upscale(small[way], picture)
                         started = time.perf_counter()
                         ours = smoother(small[way], picture)

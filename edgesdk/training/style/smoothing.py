@@ -113,6 +113,7 @@ def fit_smoothing(
     Raises:
         DataError: No photograph can be read.
         DivergedError: The loss is not finite; the checkpoint is the last good one.
+        MissingEnvironmentError: The native core, which makes paintings small, cannot be built.
         ModelOutputError: A painter returned something that is no picture.
         StorageError: The checkpoint cannot be written.
         TrainingError: The checkpoint is damaged or belongs to another run.

@@ -11,7 +11,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch.nn import functional
 
 from edgesdk.errors import ModelOutputError, UsageError
@@ -19,6 +18,7 @@ from edgesdk.training.counter_random import key
 from edgesdk.training.style.paintings import as_tensor
 from edgesdk.training.style.smoothing_recipe import SmoothingRecipe
 from edgesdk.video.frames import Painter
+from edgesdk.video.shrinking import shrunk_picture
 
 __all__ = [
     "Lesson",
@@ -138,6 +138,7 @@ def painted_pair(
     A painter whose strokes have a size in pixels paints another picture at the small size; nothing
     that enlarges could turn one into the other, and learning it would teach blur. Where the two
     agree less than ``agreement`` at the small size, the small painting is the reference made small.
+    Both are made small as the video pipeline does it, by area.
 
     Args:
         picture: ``uint8 [H, W, 3]``.
@@ -149,13 +150,15 @@ def painted_pair(
 
     Raises:
         ModelOutputError: The painter returned something that is no picture of the same size.
+        UsageError: ``size`` is empty or larger than the picture.
+        MissingEnvironmentError: The native core cannot be built.
     """
     reference = _painted(painter, picture)
     small_painting = np.empty(0, np.uint8)
     agree = -math.inf
-    reduced = _scaled(reference, size)
+    reduced = shrunk_picture(reference, size[1], size[0])
     if math.isfinite(agreement):
-        small_painting = _painted(painter, _scaled(picture, size))
+        small_painting = _painted(painter, shrunk_picture(picture, size[1], size[0]))
         agree = _psnr(small_painting, reduced)
     if radius:
         smooth = matting_smoothed(as_tensor(reference), as_tensor(picture), radius, epsilon)
@@ -183,11 +186,6 @@ def _painted(painter: Painter, picture: Picture) -> Picture:
             remedy="give a painter that returns uint8 of the size it was shown",
         )
     return answer
-
-
-def _scaled(picture: Picture, size: tuple[int, int]) -> Picture:
-    image = Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BOX)
-    return np.asarray(image)
 
 
 def _psnr(one: Picture, other: Picture) -> float:

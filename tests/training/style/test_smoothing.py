@@ -23,6 +23,7 @@ from edgesdk.training.style.smoothing_pairs import (
     painted_pair,
 )
 from edgesdk.training.style.smoothing_recipe import SmoothingRecipe, smoothing_rate
+from edgesdk.video.shrinking import shrunk_picture
 
 Picture = NDArray[np.uint8]
 
@@ -114,12 +115,10 @@ def test_a_pair_is_painted_twice_where_both_sizes_agree(folder: Path) -> None:
     pair = painted_pair(picture, negative, (36, 48))
     assert not pair.reduced
     assert np.array_equal(pair.reference, 255 - picture)
-    small = np.asarray(Image.fromarray(picture).resize((48, 36), Image.Resampling.BOX))
-    assert np.array_equal(pair.small, 255 - small)
+    assert np.array_equal(pair.small, 255 - shrunk_picture(picture, 48, 36))
     strokes = painted_pair(picture, hatched, (36, 48))
     assert strokes.reduced
-    full = Image.fromarray(hatched(picture)).resize((48, 36), Image.Resampling.BOX)
-    assert np.array_equal(strokes.small, np.asarray(full))
+    assert np.array_equal(strokes.small, shrunk_picture(hatched(picture), 48, 36))
     assert not painted_pair(picture, hatched, (36, 48), agreement=0).reduced
     assert painted_pair(picture, negative, (36, 48), agreement=math.inf).reduced
 
