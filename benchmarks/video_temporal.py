@@ -62,6 +62,7 @@ def measure(painter: Any, clip: Path, options: argparse.Namespace, texture: bool
         "max_size": options.max_size,
         "threads": options.threads,
         "renewal": options.renewal,
+        "quality": options.quality,
     }
     meter: WarpError | None = None
     flickers = [Flicker() for _ in COLUMNS]
@@ -119,6 +120,7 @@ def main() -> None:
     parser.add_argument("--keyframes", default="auto")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--renewal", type=float, help="of the paint; see VideoPipeline")
+    parser.add_argument("--quality", choices=["fast", "balanced", "precise"], default="balanced")
     options = parser.parse_args()
     clips = sorted(path for path in options.clips.iterdir() if path.suffix in (".mp4", ".avi"))
     held: list[bool] = []
