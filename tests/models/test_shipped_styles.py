@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,12 @@ def painted(net: MultiStyleNet, photograph: torch.Tensor) -> torch.Tensor:
 def test_the_card_says_how_the_weights_were_made() -> None:
     card = shipped_card("multi_style")
     assert card["command"].startswith("python scripts/train_shipped_styles.py --data DIR")
+    words = shlex.split(card["command"])
+    asked = json.loads(words[words.index("--recipe") + 1])
+    assert asked.items() <= card["recipe"].items()
     assert isinstance(card["recipe"]["seed"], int) and card["recipe"]["temporal_weight"] > 0
+    config = json.loads(words[words.index("--config") + 1])
+    assert config.items() <= card["config"].items()
     assert {"machine", "data", "losses", "started_from"} <= set(card)
     earliest = card
     while "started_from" in earliest:
