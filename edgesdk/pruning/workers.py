@@ -23,6 +23,7 @@ _MOST_LOSSES = 2
 _SECONDS_WITHOUT_WORKERS = 60.0
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_CONNECT = 10
+_SECONDS_TO_FETCH = 10.0
 
 
 class Workers(Protocol):
@@ -197,13 +198,20 @@ def _collect(client: Any, futures: Mapping[Any, int], answered: Answered) -> Non
     waiting = dict(futures)
     alone_since: float | None = None
     while waiting:
-        done = [future for future in waiting if future.done()]
-        for future in done:
-            index = waiting.pop(future)
-            if future.status != "finished":
+        came = False
+        for future in list(waiting):
+            # "lost" is not an end, though done() says so: the scheduler has it made again.
+            if future.status in ("error", "cancelled"):
                 _raise_dask(future)
-            answered(index, float(future.result()))
-        if done:
+            if future.status != "finished":
+                continue
+            try:
+                value = float(future.result(timeout=_SECONDS_TO_FETCH))
+            except TimeoutError:
+                continue  # its worker went in between
+            came = True
+            answered(waiting.pop(future), value)
+        if came:
             continue
         # A scheduler without workers would keep the work for ever.
         if client.scheduler_info()["workers"]:

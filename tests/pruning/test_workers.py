@@ -188,6 +188,33 @@ def test_a_lost_dask_worker(problem, candidates, expected, cluster, monkeypatch)
             answers(work, candidates)
 
 
+def test_answers_lost_before_they_were_fetched(problem, candidates, expected, cluster):
+    from distributed import Client, wait
+
+    with Client(cluster.scheduler_address) as client:
+        shared = client.submit(places._given, problem, pure=False)
+        futures = {
+            client.submit(try_candidate, shared, drops, pure=False): index
+            for index, drops in enumerate(candidates)
+        }
+        wait(list(futures), timeout=120)
+        found = {}
+
+        def answered(index, value):
+            found[index] = value
+            if len(found) == 1:
+                [worker] = cluster.workers.values()
+                os.kill(worker.pid, signal.SIGKILL)
+                until = time.monotonic() + 60
+                while all(future.status != "lost" for future in futures):
+                    assert time.monotonic() < until
+                    time.sleep(0.01)
+                    time.sleep(0.01)
+
+        places._collect(client, futures, answered)
+    assert [found[index] for index in range(len(candidates))] == expected
+
+
 def test_no_scheduler(problem, monkeypatch):
     monkeypatch.setattr(places, "_SECONDS_TO_CONNECT", 1)
     with (
