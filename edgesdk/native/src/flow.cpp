@@ -13,7 +13,7 @@ int patches_along(int size, int step) {
 }
 
 // Split rows: even columns, odd columns, each with room for vectors that run over either end.
-ptrdiff_t half_row(int width) { return ((width + 1) / 2 + 7) / 8 * 8 + 16; }
+ptrdiff_t half_row(int width) { return ((width + 1) / 2 + 15) / 16 * 16 + 16; }
 
 }  // namespace
 
@@ -36,10 +36,11 @@ FlowEstimator::FlowEstimator(const std::vector<std::array<int, 2>>& sizes, const
   for (const auto& size : sizes)
     for (int i = 0; i < 2; ++i) lay_plane(nullptr, &floats, size[0], size[1]);
   for (int i = 0; i < 7; ++i) lay_plane(nullptr, &floats, largest[0], largest[1]);
+  size_t patches = 0;
   for (const auto& size : sizes) {
     grids_.push_back({patches_along(size[0], effort.patch_step),
-                      patches_along(size[1], effort.patch_step), effort.patch_step, nullptr, nullptr});
-    floats += 2 * static_cast<size_t>(grids_.back().columns) * static_cast<size_t>(grids_.back().rows);
+                      patches_along(size[1], effort.patch_step), effort.patch_step, nullptr});
+    patches += static_cast<size_t>(grids_.back().columns) * static_cast<size_t>(grids_.back().rows);
   }
   float* cursor = memory_.reserve<float>(floats);
   for (const auto& size : sizes) {
@@ -54,11 +55,10 @@ FlowEstimator::FlowEstimator(const std::vector<std::array<int, 2>>& sizes, const
     field = cursor;
     cursor += field_size;
   }
+  Patch* patch = patch_memory_.reserve<Patch>(patches);
   for (PatchGrid& grid : grids_) {
-    const size_t patches = static_cast<size_t>(grid.columns) * static_cast<size_t>(grid.rows);
-    grid.u = cursor;
-    grid.v = cursor + patches;
-    cursor += 2 * patches;
+    grid.patches = patch;
+    patch += static_cast<size_t>(grid.columns) * static_cast<size_t>(grid.rows);
   }
 }
 
@@ -91,7 +91,7 @@ void FlowEstimator::refine(const Frame& from, const Frame& to, int level, int ou
   task.flow = flows_[at];
   task.scratch.half = half_row(shape.width);
   task.scratch.row = 2 * task.scratch.half;
-  for (int k = 0; k < 12; ++k) task.scratch.field[k] = field_[k] + task.scratch.row + 8;
+  for (int k = 0; k < 12; ++k) task.scratch.field[k] = field_[k] + task.scratch.row + 16;
   // The scratch planes take the level's layout, which is never larger than their own.
   task.scratch.warped = {planes_[0].data, shape.width, shape.height, shape.stride};
   task.scratch.mean = {planes_[1].data, shape.width, shape.height, shape.stride};

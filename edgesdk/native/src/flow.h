@@ -39,7 +39,7 @@ class FlowEstimator {
   float* field_[12];
   float* sums_[3];
   Plane planes_[4];
-  Buffer memory_;
+  Buffer memory_, patch_memory_;
 };
 
 }  // namespace edgesdk

@@ -26,10 +26,22 @@ struct DownscaleTask {
   uint16_t* sums;             // scratch: width * channels + 16
 };
 
-// Grid of patches on a level, and their displacements.
+// Of the gradients of a patch: sums of their products with their means removed, and their sums.
+struct Hessian { float xx, xy, yy, sum_x, sum_y; };
+// Of the difference d between the displaced picture and the template: sum of squares and
+// projections on the gradients, all with the mean of d removed.
+struct Match { float cost, bx, by; };
+// A patch's displacement so far, and how it matches there.
+struct Patch {
+  float u, v;
+  Match match;
+  Hessian hessian;
+};
+
+// Grid of patches on a level.
 struct PatchGrid {
   int columns, rows, step;
-  float *u, *v;
+  Patch* patches;
 };
 
 struct SearchTask {

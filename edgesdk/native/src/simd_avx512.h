@@ -12,6 +12,18 @@ namespace avx512 {
 
 #include "simd_avx2_lanes.h"
 
+// As many numbers as a register holds, where all are treated alike.
+struct Floats { __m512 v; };
+constexpr int kFloats = 16;
+static inline Floats load_floats(const float* p) { return {_mm512_loadu_ps(p)}; }
+static inline void store(float* p, Floats a) { _mm512_storeu_ps(p, a.v); }
+static inline Floats floats(float x) { return {_mm512_set1_ps(x)}; }
+static inline Floats operator+(Floats a, Floats b) { return {_mm512_add_ps(a.v, b.v)}; }
+static inline Floats operator-(Floats a, Floats b) { return {_mm512_sub_ps(a.v, b.v)}; }
+static inline Floats operator*(Floats a, Floats b) { return {_mm512_mul_ps(a.v, b.v)}; }
+static inline Floats operator/(Floats a, Floats b) { return {_mm512_div_ps(a.v, b.v)}; }
+static inline Floats sqrt(Floats a) { return {_mm512_sqrt_ps(a.v)}; }
+
 // Four channels of eight pixels, one after the other.
 struct Block { __m512i v; };
 

@@ -85,93 +85,102 @@ static inline void linearise(const RefineTask& task) {
   }
 }
 
-static inline F8 robust(F8 squared) { return f8(1) / sqrt(squared + f8(kEpsilonSquared)); }
+// A row's columns up to the last vector's end.
+static inline int padded(int width) { return (width + 2 * kFloats - 1) / (2 * kFloats) * (2 * kFloats); }
 
-static inline void weigh_edges(const RefineTask& task) {
+static inline Floats robust(Floats squared) { return floats(1) / sqrt(squared + floats(kEpsilonSquared)); }
+
+static inline void weigh_edges(const RefineTask& task, int y) {
   const RefineScratch& s = task.scratch;
-  const int width = task.from.width, height = task.from.height, columns = (width + 1) / 2;
-  const F8 alpha = f8(task.smoothness);
-  for (int y = 0; y < height; ++y) {
-    for (int parity = 0; parity < 2; ++parity) {
-      const ptrdiff_t own = y * s.row + parity * s.half;
-      const ptrdiff_t right = y * s.row + (parity ? 1 : s.half);
-      const ptrdiff_t down = y + 1 < height ? s.row : 0;
-      for (int i = 0; i < columns; i += 8) {
-        const F8 u = load(s.field[kU] + own + i), v = load(s.field[kV] + own + i);
-        const F8 ux = load(s.field[kU] + right + i) - u, vx = load(s.field[kV] + right + i) - v;
-        const F8 uy = load(s.field[kU] + own + down + i) - u;
-        const F8 vy = load(s.field[kV] + own + down + i) - v;
-        const F8 weight = alpha * robust(ux * ux + uy * uy + vx * vx + vy * vy);
-        store(s.field[kRight] + own + i, weight);
-        store(s.field[kDown] + own + i, weight);
-      }
+  const int width = task.from.width, columns = (width + 1) / 2;
+  const bool last = y + 1 == task.from.height;
+  const Floats alpha = floats(task.smoothness), zero = floats(0);
+  for (int parity = 0; parity < 2; ++parity) {
+    const ptrdiff_t own = y * s.row + parity * s.half, beside = y * s.row + (parity ? 1 : s.half);
+    const ptrdiff_t below = last ? own : own + s.row;
+    const float *u = s.field[kU], *v = s.field[kV];
+    float *right = s.field[kRight] + own, *down = s.field[kDown] + own;
+    for (int i = 0; i < columns; i += kFloats) {
+      const Floats own_u = load_floats(u + own + i), own_v = load_floats(v + own + i);
+      const Floats ux = load_floats(u + beside + i) - own_u, uy = load_floats(u + below + i) - own_u;
+      const Floats vx = load_floats(v + beside + i) - own_v, vy = load_floats(v + below + i) - own_v;
+      const Floats weight = alpha * robust(ux * ux + uy * uy + vx * vx + vy * vy);
+      store(right + i, weight);
+      store(down + i, last ? zero : weight);
     }
-    // No edge leaves the frame.
-    for (int x = width - 1; x < (width + 15) / 16 * 16; ++x) {
-      const ptrdiff_t at = y * s.row + (x & 1) * s.half + x / 2;
-      s.field[kRight][at] = 0;
-      if (x >= width) s.field[kDown][at] = 0;
-    }
-    if (y == height - 1)
-      for (int parity = 0; parity < 2; ++parity)
-        std::memset(s.field[kDown] + y * s.row + parity * s.half, 0,
-                    sizeof(float) * static_cast<size_t>((columns + 7) / 8 * 8));
+  }
+  // No edge leaves the frame.
+  for (int x = width - 1; x < padded(width); ++x) {
+    const ptrdiff_t at = y * s.row + (x & 1) * s.half + x / 2;
+    s.field[kRight][at] = 0;
+    if (x >= width) s.field[kDown][at] = 0;
   }
 }
 
-static inline void assemble(const RefineTask& task) {
+static inline void assemble(const RefineTask& task, int y) {
   const RefineScratch& s = task.scratch;
   const int columns = (task.from.width + 1) / 2;
-  const F8 one = f8(1), tiny = f8(1e-6f);
-  for (int y = 0; y < task.from.height; ++y) {
-    for (int parity = 0; parity < 2; ++parity) {
-      const ptrdiff_t own = y * s.row + parity * s.half;
-      const ptrdiff_t left = parity ? y * s.row : y * s.row + s.half - 1;
-      for (int i = 0; i < columns; i += 8) {
-        const F8 ix = load(s.field[kIx] + own + i), iy = load(s.field[kIy] + own + i);
-        const F8 it = load(s.field[kIt] + own + i);
-        const F8 e = ix * load(s.field[kU] + own + i) + iy * load(s.field[kV] + own + i) + it;
-        // The error counts in pixels, as far as the gradient tells; the robust function's slope.
-        const F8 contrast = ix * ix + iy * iy + f8(kContrastSquared);
-        const F8 weight =
-            f8(kDataWeight) / sqrt(contrast * (e * e + contrast * f8(kEpsilonSquared)));
-        const F8 edges = load(s.field[kRight] + own + i) + load(s.field[kDown] + own + i) +
-                         load(s.field[kRight] + left + i) + load(s.field[kDown] + own - s.row + i);
-        store(s.field[kCross] + own + i, weight * ix * iy);
-        const F8 total_u = weight * ix * ix + edges + tiny, total_v = weight * iy * iy + edges + tiny;
-        const F8 inverse = one / (total_u * total_v);
-        store(s.field[kInverseU] + own + i, inverse * total_v);
-        store(s.field[kInverseV] + own + i, inverse * total_u);
-        store(s.field[kTargetU] + own + i, f8(0) - weight * ix * it);
-        store(s.field[kTargetV] + own + i, f8(0) - weight * iy * it);
-      }
+  const Floats one = floats(1), tiny = floats(1e-6f);
+  for (int parity = 0; parity < 2; ++parity) {
+    const ptrdiff_t own = y * s.row + parity * s.half;
+    const float *right = s.field[kRight] + own, *down = s.field[kDown] + own;
+    const float *left = s.field[kRight] + (parity ? y * s.row : own + s.half - 1), *up = down - s.row;
+    const float *u = s.field[kU] + own, *v = s.field[kV] + own;
+    const float *gx = s.field[kIx] + own, *gy = s.field[kIy] + own, *gt = s.field[kIt] + own;
+    float *cross = s.field[kCross] + own;
+    float *inverse_u = s.field[kInverseU] + own, *inverse_v = s.field[kInverseV] + own;
+    float *target_u = s.field[kTargetU] + own, *target_v = s.field[kTargetV] + own;
+    for (int i = 0; i < columns; i += kFloats) {
+      const Floats ix = load_floats(gx + i), iy = load_floats(gy + i), it = load_floats(gt + i);
+      const Floats e = ix * load_floats(u + i) + iy * load_floats(v + i) + it;
+      // The error counts in pixels, as far as the gradient tells; the robust function's slope.
+      const Floats contrast = ix * ix + iy * iy + floats(kContrastSquared);
+      const Floats weight =
+          floats(kDataWeight) / sqrt(contrast * (e * e + contrast * floats(kEpsilonSquared)));
+      const Floats edges = load_floats(right + i) + load_floats(down + i) + load_floats(left + i) +
+                           load_floats(up + i);
+      store(cross + i, weight * ix * iy);
+      const Floats total_u = weight * ix * ix + edges + tiny, total_v = weight * iy * iy + edges + tiny;
+      const Floats inverse = one / (total_u * total_v);
+      store(inverse_u + i, inverse * total_v);
+      store(inverse_v + i, inverse * total_u);
+      store(target_u + i, floats(0) - weight * ix * it);
+      store(target_v + i, floats(0) - weight * iy * it);
     }
   }
+}
+
+// The weighted sum of a field's four neighbours.
+static inline Floats around(const float* field, const float* left, ptrdiff_t row, Floats wl, Floats wr,
+                            Floats wu, Floats wd) {
+  return wl * load_floats(left) + wr * load_floats(left + 1) + wu * load_floats(field - row) +
+         wd * load_floats(field + row);
 }
 
 static inline void relax_row(const RefineTask& task, int y, int colour) {
   const RefineScratch& s = task.scratch;
   const int columns = (task.from.width + 1) / 2, parity = (y + colour) & 1;
-  const ptrdiff_t own = y * s.row + parity * s.half;
-  const ptrdiff_t left = parity ? y * s.row : y * s.row + s.half - 1;
-  const F8 omega = f8(kRelaxation);
-  float *u = s.field[kU], *v = s.field[kV];
-  for (int i = 0; i < columns; i += 8) {
-    const ptrdiff_t at = own + i, l = left + i;
-    const F8 wl = load(s.field[kRight] + l), wr = load(s.field[kRight] + at);
-    const F8 wu = load(s.field[kDown] + at - s.row), wd = load(s.field[kDown] + at);
-    const F8 old_u = load(u + at), old_v = load(v + at), cross = load(s.field[kCross] + at);
-    const F8 around_u = wl * load(u + l) + wr * load(u + l + 1) + wu * load(u + at - s.row) +
-                        wd * load(u + at + s.row);
-    const F8 around_v = wl * load(v + l) + wr * load(v + l + 1) + wu * load(v + at - s.row) +
-                        wd * load(v + at + s.row);
-    const F8 best_u = (load(s.field[kTargetU] + at) + around_u - cross * old_v) *
-                      load(s.field[kInverseU] + at);
-    const F8 new_u = old_u + omega * (best_u - old_u);
-    const F8 best_v = (load(s.field[kTargetV] + at) + around_v - cross * new_u) *
-                      load(s.field[kInverseV] + at);
-    store(u + at, new_u);
-    store(v + at, old_v + omega * (best_v - old_v));
+  const ptrdiff_t row = s.row, own = y * row + parity * s.half;
+  const ptrdiff_t left = parity ? y * row : own + s.half - 1;
+  const float *right_weight = s.field[kRight] + own, *left_weight = s.field[kRight] + left;
+  const float *down_weight = s.field[kDown] + own, *up_weight = down_weight - row;
+  const float *cross = s.field[kCross] + own;
+  const float *inverse_u = s.field[kInverseU] + own, *inverse_v = s.field[kInverseV] + own;
+  const float *target_u = s.field[kTargetU] + own, *target_v = s.field[kTargetV] + own;
+  const float *left_u = s.field[kU] + left, *left_v = s.field[kV] + left;
+  float *u = s.field[kU] + own, *v = s.field[kV] + own;
+  const Floats omega = floats(kRelaxation);
+  for (int i = 0; i < columns; i += kFloats) {
+    const Floats wl = load_floats(left_weight + i), wr = load_floats(right_weight + i);
+    const Floats wu = load_floats(up_weight + i), wd = load_floats(down_weight + i);
+    const Floats old_u = load_floats(u + i), old_v = load_floats(v + i), mixed = load_floats(cross + i);
+    const Floats around_u = around(u + i, left_u + i, row, wl, wr, wu, wd);
+    const Floats around_v = around(v + i, left_v + i, row, wl, wr, wu, wd);
+    const Floats best_u = (load_floats(target_u + i) + around_u - mixed * old_v) * load_floats(inverse_u + i);
+    const Floats new_u = old_u + omega * (best_u - old_u);
+    const Floats best_v = (load_floats(target_v + i) + around_v - mixed * new_u) * load_floats(inverse_v + i);
+    store(u + i, new_u);
+    store(v + i, old_v + omega * (best_v - old_v));
   }
 }
 
@@ -189,19 +198,27 @@ static void refine(const RefineTask& task) {
     for (float* field : s.field)
       for (int parity = 0; parity < 2; ++parity) {
         float* half = field + y * s.row + parity * s.half;
+        const int filled = (width + 15) / 16 * 8;
         std::memset(half - 8, 0, sizeof(float) * 8);
-        std::memset(half + (width + 15) / 16 * 8, 0, sizeof(float) * 8);
+        std::memset(half + filled, 0, sizeof(float) * static_cast<size_t>(s.half - 8 - filled));
       }
-  for (int outer = 0; outer < task.outer; ++outer) {
-    weigh_edges(task);
-    assemble(task);
-    for (int inner = 0; inner < task.inner; ++inner)
-      // A row's second colour needs only the first colour of its neighbours: one pass does both.
-      for (int y = 0; y <= height; ++y) {
-        if (y < height) relax_row(task, y, 0);
-        if (y > 0) relax_row(task, y - 1, 1);
+  // All rounds go down the picture together, so that a row is in the cache for each: a round follows
+  // where the one before it will change nothing any more. The same arithmetic as one after the other.
+  const int lag = 2 * task.inner;
+  for (int front = 0; front < height + lag * task.outer; ++front)
+    for (int outer = 0; outer < task.outer; ++outer) {
+      const int y = front - lag * outer;
+      if (y >= 0 && y < height) {
+        weigh_edges(task, y);
+        assemble(task, y);
       }
-  }
+      // A row's second colour needs only the first colour of its neighbours.
+      for (int inner = 0; inner < task.inner; ++inner)
+        for (int colour = 0; colour < 2; ++colour) {
+          const int row = y - 2 * inner - colour;
+          if (row >= 0 && row < height) relax_row(task, row, colour);
+        }
+    }
   for (int y = 0; y < height; ++y)
     for (int x = 0; x < width; x += 16)
       for (int component = 0; component < 2; ++component) {

@@ -2,11 +2,6 @@
 // inverse compositional descent, then blended into a dense flow by how well each explains a pixel.
 #pragma once
 
-struct Hessian { float xx, xy, yy, sum_x, sum_y; };
-// Of the difference d between the displaced picture and the template: sum of squares and
-// projections on the gradients, all with the mean of d removed.
-struct Match { float cost, bx, by; };
-
 constexpr float kPatchPixels = static_cast<float>(kPatch * kPatch);
 
 static inline int patch_origin(int index, int step, int size) {
@@ -83,33 +78,36 @@ static inline void from_coarse(const SearchTask& task, int x, int y, float* u, f
   }
 }
 
+// Places that differ by less are one.
+static inline bool near(const Patch& patch, float u, float v) {
+  return std::fabs(patch.u - u) + std::fabs(patch.v - v) < 0.05f;
+}
+
 static inline void search_patch(const SearchTask& task, int column, int row, int direction) {
   const PatchGrid& grid = task.grid;
-  const int at = row * grid.columns + column;
+  Patch& patch = grid.patches[row * grid.columns + column];
+  const Patch* neighbours[2] = {
+      column - direction >= 0 && column - direction < grid.columns ? &patch - direction : nullptr,
+      row - direction >= 0 && row - direction < grid.rows ? &patch - direction * grid.columns : nullptr};
   const int x = patch_origin(column, grid.step, task.from.grey.width);
   const int y = patch_origin(row, grid.step, task.from.grey.height);
-  const Hessian h = hessian_of(task.from, x, y);
-  float u, v;
   if (direction > 0) {
-    from_coarse(task, x, y, &u, &v);
-  } else {
-    u = grid.u[at];
-    v = grid.v[at];
+    patch.hessian = hessian_of(task.from, x, y);
+    from_coarse(task, x, y, &patch.u, &patch.v);
+    patch.match = match(task, patch.hessian, x, y, patch.u, patch.v);
   }
-  const float start_u = u, start_v = v;
-  Match best = match(task, h, x, y, u, v);
+  const Patch start = patch;
+  const Hessian& h = patch.hessian;
+  float u = start.u, v = start.v;
+  Match best = start.match;
   bool moved = direction > 0;
-  const int beside = column - direction, above = row - direction;
-  const int neighbours[2] = {
-      beside >= 0 && beside < grid.columns ? at - direction : -1,
-      above >= 0 && above < grid.rows ? at - direction * grid.columns : -1};
-  for (int n : neighbours) {
-    if (n < 0 || std::fabs(grid.u[n] - u) + std::fabs(grid.v[n] - v) < 0.05f) continue;
-    const Match other = match(task, h, x, y, grid.u[n], grid.v[n]);
-    if (!(other.cost < best.cost)) continue;
-    best = other;
-    u = grid.u[n];
-    v = grid.v[n];
+  for (const Patch* other : neighbours) {
+    if (!other || near(*other, u, v)) continue;
+    const Match there = match(task, h, x, y, other->u, other->v);
+    if (!(there.cost < best.cost)) continue;
+    best = there;
+    u = other->u;
+    v = other->v;
     moved = true;
   }
   const float determinant = h.xx * h.yy - h.xy * h.xy;
@@ -126,60 +124,60 @@ static inline void search_patch(const SearchTask& task, int column, int row, int
       v -= dv;
       if (du * du + dv * dv < 0.0004f) break;
     }
-    const float far_u = u - start_u, far_v = v - start_v;
-    if (direction > 0 && !(far_u * far_u + far_v * far_v <= kPatch * kPatch * 4.0f)) {
-      u = start_u;
-      v = start_v;
-    }
+    const float far_u = u - start.u, far_v = v - start.v;
+    if (direction > 0 && !(far_u * far_u + far_v * far_v <= kPatch * kPatch * 4.0f)) return;
   }
-  grid.u[at] = u;
-  grid.v[at] = v;
+  patch.u = u;
+  patch.v = v;
+  patch.match = best;
+}
+
+// A patch's share in the sums of its pixels.
+static inline void add_patch(const SearchTask& task, const Patch& patch, int x, int y) {
+  const ptrdiff_t stride = task.flow.u.stride;
+  const F8 one = f8(1), u = f8(patch.u), v = f8(patch.v);
+  const Place place = place_of(task.to, static_cast<float>(x) + patch.u, static_cast<float>(y) + patch.v);
+  const float* p = place.p;
+  F8 left = load(p), upper = left + (load(p + 1) - left) * place.fx;
+  for (int r = 0; r < kPatch; ++r) {
+    p += task.to.stride;
+    left = load(p);
+    const F8 lower = left + (load(p + 1) - left) * place.fx;
+    const F8 d = upper + (lower - upper) * place.fy - load(row_of(task.from.grey, y + r) + x);
+    upper = lower;
+    const F8 weight = one / max(abs(d), one);
+    const ptrdiff_t offset = (y + r) * stride + x;
+    store(task.sums[0] + offset, load(task.sums[0] + offset) + weight);
+    store(task.sums[1] + offset, load(task.sums[1] + offset) + weight * u);
+    store(task.sums[2] + offset, load(task.sums[2] + offset) + weight * v);
+  }
 }
 
 // Every pixel takes the mean of the displacements of the patches over it, weighted by how small
 // the difference is that each leaves there.
 static inline void densify(const SearchTask& task) {
-  const Plane& shape = task.flow.u;
-  const int width = shape.width, height = shape.height;
-  float* sums[3];
-  // The scratch has the planes' layout, so patches that hang over a small picture stay inside.
-  for (int i = 0; i < 3; ++i) {
-    sums[i] = task.sums[i];
-    for (int y = 0; y < height + kPatch; ++y)
-      std::memset(sums[i] + y * shape.stride, 0, sizeof(float) * static_cast<size_t>(width + kPatch));
-  }
-  const F8 one = f8(1);
+  const int width = task.flow.u.width, height = task.flow.u.height;
+  const ptrdiff_t stride = task.flow.u.stride;
+  // Rows are cleared and divided as the patches come by, while they are in the cache. The scratch
+  // has the planes' layout, so patches that hang over a small picture stay inside.
+  int cleared = 0, done = 0;
   for (int row = 0; row < task.grid.rows; ++row) {
-    for (int column = 0; column < task.grid.columns; ++column) {
-      const int at = row * task.grid.columns + column;
-      const int x = patch_origin(column, task.grid.step, width);
-      const int y = patch_origin(row, task.grid.step, height);
-      const F8 u = f8(task.grid.u[at]), v = f8(task.grid.v[at]);
-      const Place place = place_of(task.to, static_cast<float>(x) + task.grid.u[at],
-                                   static_cast<float>(y) + task.grid.v[at]);
-      const float* p = place.p;
-      F8 left = load(p), upper = left + (load(p + 1) - left) * place.fx;
-      for (int r = 0; r < kPatch; ++r) {
-        p += task.to.stride;
-        left = load(p);
-        const F8 lower = left + (load(p + 1) - left) * place.fx;
-        const F8 d = upper + (lower - upper) * place.fy - load(row_of(task.from.grey, y + r) + x);
-        upper = lower;
-        const F8 weight = one / max(abs(d), one);
-        const ptrdiff_t offset = (y + r) * shape.stride + x;
-        store(sums[0] + offset, load(sums[0] + offset) + weight);
-        store(sums[1] + offset, load(sums[1] + offset) + weight * u);
-        store(sums[2] + offset, load(sums[2] + offset) + weight * v);
+    const int y = patch_origin(row, task.grid.step, height);
+    for (; cleared < y + kPatch; ++cleared)
+      for (float* sums : task.sums)
+        std::memset(sums + cleared * stride, 0, sizeof(float) * static_cast<size_t>(width + kPatch));
+    for (int column = 0; column < task.grid.columns; ++column)
+      add_patch(task, task.grid.patches[row * task.grid.columns + column],
+                patch_origin(column, task.grid.step, width), y);
+    const int next = row + 1 < task.grid.rows ? patch_origin(row + 1, task.grid.step, height) : height;
+    for (; done < next; ++done) {
+      float *u = row_of(task.flow.u, done), *v = row_of(task.flow.v, done);
+      for (int x = 0; x < width; x += 8) {
+        const ptrdiff_t offset = done * stride + x;
+        const F8 scale = f8(1) / max(load(task.sums[0] + offset), f8(1e-9f));
+        store(u + x, load(task.sums[1] + offset) * scale);
+        store(v + x, load(task.sums[2] + offset) * scale);
       }
-    }
-  }
-  for (int y = 0; y < height; ++y) {
-    float *u = row_of(task.flow.u, y), *v = row_of(task.flow.v, y);
-    for (int x = 0; x < width; x += 8) {
-      const ptrdiff_t offset = y * shape.stride + x;
-      const F8 scale = one / max(load(sums[0] + offset), f8(1e-9f));
-      store(u + x, load(sums[1] + offset) * scale);
-      store(v + x, load(sums[2] + offset) * scale);
     }
   }
 }
