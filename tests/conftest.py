@@ -95,12 +95,17 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def native_library(cache_folder: Path) -> None:
     """The video core, in the cache that commands of the tests have too."""
     from edgesdk.errors import MissingToolError
-    from edgesdk.video.library import library_path
+    from edgesdk.video.library import compiler, library_path
 
     try:
         built = library_path()
-    except MissingToolError as error:
-        pytest.skip(f"no video core: {error.message}")
+    except MissingToolError:
+        # Where there is a compiler, sources that it refuses are a failure.
+        try:
+            compiler()
+        except MissingToolError as error:
+            pytest.skip(f"no video core: {error.message}")
+        raise
     shared = cache_folder / "native" / built.parent.name
     if not shared.exists():
         shutil.copytree(built.parent, shared)

@@ -16,7 +16,6 @@ from PIL import Image
 
 from edgesdk.errors import (
     MediaError,
-    MissingToolError,
     OutputExistsError,
     PaintingError,
     StorageError,
@@ -24,7 +23,6 @@ from edgesdk.errors import (
 )
 from edgesdk.stylizing import StylizeProgress, comparison_paths, stylize
 from edgesdk.video.key_frames import KeyframePolicy
-from edgesdk.video.library import library_path
 from edgesdk.video.media.ahead import ReadAhead
 from edgesdk.video.media.reading import VideoReader
 
@@ -34,12 +32,7 @@ Picture = NDArray[np.uint8]
 MakeClip = Callable[..., Path]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def native_library() -> None:
-    try:
-        library_path()
-    except MissingToolError as error:
-        pytest.skip(f"no video core: {error.message}")
+pytestmark = pytest.mark.usefixtures("native_library")
 
 
 def scene(frames: int, size: tuple[int, int] = (96, 64), seed: int = 1) -> list[Picture]:

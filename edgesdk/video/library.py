@@ -98,9 +98,11 @@ def _run(command: Sequence[str]) -> str:
         ) from error
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines()
+        # Compilers first say from where a header was included, then what is wrong with it.
+        errors = [line for line in lines if "error:" in line] or lines
         raise MissingToolError(
             f"the C++ compiler {command[0]} cannot build the video core: "
-            + (lines[0] if lines else f"exit code {done.returncode}"),
+            + (errors[0] if errors else f"exit code {done.returncode}"),
             where=shlex.join(command),
             remedy="use a compiler for C++17 (g++ 9, clang 10 or later): CXX=/path/to/g++",
         )

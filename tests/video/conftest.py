@@ -9,21 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgesdk.errors import MissingToolError
 from edgesdk.video.core import VideoCore
-from edgesdk.video.library import library_path
 
 Picture = NDArray[np.uint8]
 MakeCore = Callable[..., VideoCore]
-
-
-@pytest.fixture(scope="session")
-def native_library() -> None:
-    """The core, built before the first test that needs it."""
-    try:
-        library_path()
-    except MissingToolError as error:
-        pytest.skip(f"no video core: {error.message}")
 
 
 @pytest.fixture

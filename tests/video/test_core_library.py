@@ -157,6 +157,18 @@ def test_a_compiler_that_fails_is_named(
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_compiler_finds_wrong_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_compiler()
+    sources = without_packaged_library(tmp_path)
+    header = sources / "src" / "kernels.h"
+    header.write_text("int nothing = surely_not_declared;\n" + header.read_text("utf-8"), "utf-8")
+    monkeypatch.setattr(library, "NATIVE", sources)
+    with pytest.raises(MissingToolError, match=r"kernels\.h:1.*surely_not_declared"):
+        library.build(tmp_path / "libedgesdk.so")
+
+
 def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:
     broken = tmp_path / "libedgesdk.so"
     broken.write_bytes(b"no library")
