@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,7 +161,9 @@ def core_estimate(quality: str, repeats: int) -> Estimate:
 
 
 def dis_estimate(preset: str, repeats: int) -> Estimate:
-    import cv2
+    import cv2 as opencv
+
+    cv2: Any = opencv  # its stubs lack the flow, and the Nones it takes
 
     cv2.setNumThreads(1)
     dis = cv2.DISOpticalFlow_create(getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}"))

@@ -54,12 +54,10 @@ def photographs(folder: Path, count: int) -> Iterator[Picture]:
     for path in pictures_below(folder)[:count]:
         picture = read_picture(path, backdrop="white")
         share = max(SIZE[0] / picture.width, SIZE[1] / picture.height)
-        size = tuple(
-            max(wanted, round(share * side))
-            for wanted, side in zip(SIZE, picture.size, strict=True)
-        )
-        picture = picture.resize(size, Image.Resampling.BOX)
-        left, top = (size[0] - SIZE[0]) // 2, (size[1] - SIZE[1]) // 2
+        width = max(SIZE[0], round(share * picture.width))
+        height = max(SIZE[1], round(share * picture.height))
+        picture = picture.resize((width, height), Image.Resampling.BOX)
+        left, top = (width - SIZE[0]) // 2, (height - SIZE[1]) // 2
         yield np.asarray(picture.crop((left, top, left + SIZE[0], top + SIZE[1])))
 
 

@@ -170,7 +170,7 @@ def measure(job: dict[str, Any]) -> list[dict[str, Any]]:
     data = open_data(Path(job["data"]), validation=0)
     if job["images"]:
         data = data.subset(job["images"], job["seed"])
-    norm = {"mean": data.mean, "std": data.std}
+    norm: dict[str, Any] = {"mean": data.mean, "std": data.std}
     place = "-".join(str(job[key]) for key in ("net", "seed", "epochs", "images"))
     work = Path(job["work"]) / place
     spec = parse_recipe(job["recipe"])

@@ -74,7 +74,9 @@ def composed(
     frames: tuple[Picture, ...], paintings: tuple[Picture, ...], threads: int
 ) -> dict[str, Callable[[], Any]]:
     """The same steps from OpenCV's functions."""
-    import cv2
+    import cv2 as opencv
+
+    cv2: Any = opencv  # its stubs lack the flow, and the Nones it takes
 
     cv2.setNumThreads(threads)
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)

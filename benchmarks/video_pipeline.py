@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def compare(painter: Any, beside: Any, frames: list[Frame], options: argparse.Na
             ours.append((spent[0] / len(frames), spent[1] / len(frames)))
             summary = pipeline.summary
             if turn < options.full_frames:
-                full.append(clocked(lambda turn=turn: painter(frames[turn % len(frames)].pixels)))
+                full.append(clocked(partial(painter, frames[turn % len(frames)].pixels)))
             spent = clocked(cheaply)
             cheap.append((spent[0] / options.samples, spent[1] / options.samples))
     mine, every, small_every = (

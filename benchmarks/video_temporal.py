@@ -152,8 +152,8 @@ def main() -> None:
                 held += [measure(painter, clip, options, True) for clip in clips]
     if options.style is not None:
         print(f"\ncolour transfer (WCT) from {options.style.name}")
-        painter = colour_painter(options.style, method="wct")
-        held += [measure(painter, clip, options, False) for clip in clips]
+        colours = colour_painter(options.style, method="wct")
+        held += [measure(colours, clip, options, False) for clip in clips]
     for name in options.shipped:
         print(f"\nshipped, {name}, {options.quality} flow")
         held += [measure(shipped_painter(name), clip, options, False) for clip in clips]
