@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import (
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    as_completed,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -195,20 +201,24 @@ def dask_workers(problem: Problem, address: str) -> Iterator[Workers]:
 
 
 def _collect(client: Any, futures: Mapping[Any, int], answered: Answered) -> None:
+    from distributed.scheduler import KilledWorker
+
     waiting = dict(futures)
     alone_since: float | None = None
     while waiting:
         came = False
         for future in list(waiting):
             # "lost" is not an end, though done() says so: the scheduler has it made again.
-            if future.status in ("error", "cancelled"):
-                _raise_dask(future)
-            if future.status != "finished":
+            if future.status in ("pending", "lost"):
                 continue
             try:
                 value = float(future.result(timeout=_SECONDS_TO_FETCH))
             except TimeoutError:
+                if future.status == "error":
+                    raise  # the candidate's own
                 continue  # its worker went in between
+            except (CancelledError, KilledWorker) as error:
+                raise _lost("a Dask worker", error) from error
             came = True
             answered(waiting.pop(future), value)
         if came:
@@ -221,15 +231,6 @@ def _collect(client: Any, futures: Mapping[Any, int], answered: Answered) -> Non
             if time.monotonic() - alone_since > _SECONDS_WITHOUT_WORKERS:
                 raise _lost("every Dask worker", None)
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-
-
-def _raise_dask(future: Any) -> None:
-    from distributed.scheduler import KilledWorker
-
-    error = future.exception() if future.status == "error" else None
-    if error is None or isinstance(error, KilledWorker):
-        raise _lost("a Dask worker", error) from error
-    raise error
 
 
 def _lost(what: str, error: BaseException | None) -> WorkerLostError:

@@ -164,6 +164,12 @@ def cluster():
         yield cluster
 
 
+def kill_worker_of(cluster):
+    """Its nanny starts another one; what was lost with it is made again."""
+    [worker] = cluster.workers.values()
+    os.kill(worker.pid, signal.SIGKILL)
+
+
 def test_a_dask_cluster_gives_the_serial_answer(problem, candidates, expected, cluster):
     with dask_workers(problem, cluster.scheduler_address) as work:
         assert answers(work, candidates) == expected
@@ -176,9 +182,7 @@ def test_a_lost_dask_worker(problem, candidates, expected, cluster, monkeypatch)
         def answered(index, value):
             found[index] = value
             if len(found) == 1:
-                # Its nanny starts another one; what was lost with it is made again.
-                [worker] = cluster.workers.values()
-                os.kill(worker.pid, signal.SIGKILL)
+                kill_worker_of(cluster)
 
         work(candidates, answered)
         assert [found[index] for index in range(len(candidates))] == expected
@@ -203,16 +207,31 @@ def test_answers_lost_before_they_were_fetched(problem, candidates, expected, cl
         def answered(index, value):
             found[index] = value
             if len(found) == 1:
-                [worker] = cluster.workers.values()
-                os.kill(worker.pid, signal.SIGKILL)
+                kill_worker_of(cluster)
                 until = time.monotonic() + 60
                 while all(future.status != "lost" for future in futures):
                     assert time.monotonic() < until
                     time.sleep(0.01)
-                    time.sleep(0.01)
 
         places._collect(client, futures, answered)
     assert [found[index] for index in range(len(candidates))] == expected
+
+
+def test_how_a_dask_candidate_ends_without_an_answer(cluster):
+    from distributed import Client
+
+    def collected(future):
+        places._collect(client, {future: 0}, lambda index, value: None)
+
+    with Client(cluster.scheduler_address) as client:
+        for error in (ValueError, TimeoutError):
+            failing = client.submit(exec, f"raise {error.__name__}('its own')", {}, pure=False)
+            with pytest.raises(error, match="its own"):
+                collected(failing)
+        cancelled = client.submit(time.sleep, 30, pure=False)
+        cancelled.cancel()
+        with pytest.raises(WorkerLostError, match="a Dask worker was lost"):
+            collected(cancelled)
 
 
 def test_no_scheduler(problem, monkeypatch):

@@ -91,6 +91,7 @@ void FlowEstimator::refine(const Frame& from, const Frame& to, int level, int ou
   task.flow = flows_[at];
   task.scratch.half = half_row(shape.width);
   task.scratch.row = 2 * task.scratch.half;
+  // A row above the first, and rows begin at a cache line.
   for (int k = 0; k < 12; ++k) task.scratch.field[k] = field_[k] + task.scratch.row + 16;
   // The scratch planes take the level's layout, which is never larger than their own.
   task.scratch.warped = {planes_[0].data, shape.width, shape.height, shape.stride};

@@ -1,15 +1,9 @@
 // What AVX-512 does at once, in steps of eight. Included inside a namespace that has S16 and Block.
 
-struct Floats { F8 v; };
+using Floats = F8;
 constexpr int kFloats = 8;
-static inline Floats load_floats(const float* p) { return {load(p)}; }
-static inline void store(float* p, Floats a) { store(p, a.v); }
-static inline Floats floats(float x) { return {f8(x)}; }
-static inline Floats operator+(Floats a, Floats b) { return {a.v + b.v}; }
-static inline Floats operator-(Floats a, Floats b) { return {a.v - b.v}; }
-static inline Floats operator*(Floats a, Floats b) { return {a.v * b.v}; }
-static inline Floats operator/(Floats a, Floats b) { return {a.v / b.v}; }
-static inline Floats sqrt(Floats a) { return {sqrt(a.v)}; }
+static inline Floats load_floats(const float* p) { return load(p); }
+static inline Floats floats(float x) { return f8(x); }
 
 struct WideBlock { Block lower, upper; };
 struct WideSpots { S16 x, y, across, down; };

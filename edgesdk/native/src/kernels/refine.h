@@ -194,11 +194,11 @@ static void refine(const RefineTask& task) {
   }
   warp_all(task);
   linearise(task);
+  const int filled = (width + 15) / 16 * 8;
   for (int y = 0; y < height; ++y)
     for (float* field : s.field)
       for (int parity = 0; parity < 2; ++parity) {
         float* half = field + y * s.row + parity * s.half;
-        const int filled = (width + 15) / 16 * 8;
         std::memset(half - 8, 0, sizeof(float) * 8);
         std::memset(half + filled, 0, sizeof(float) * static_cast<size_t>(s.half - 8 - filled));
       }

@@ -35,23 +35,30 @@ static inline Place place_of(const Plane& plane, float x, float y) {
   return {row_of(plane, static_cast<int>(iy)) + static_cast<int>(ix), f8(x - ix), f8(y - iy)};
 }
 
-static inline Match match(const SearchTask& task, const Hessian& h, int x, int y, float u,
-                          float v) {
+// Calls `use` with each row of a patch and the difference of the displaced picture from the template.
+template <typename Use>
+static inline void compare_rows(const SearchTask& task, int x, int y, float u, float v, Use use) {
   const Place place = place_of(task.to, static_cast<float>(x) + u, static_cast<float>(y) + v);
   const float* p = place.p;
   F8 left = load(p), upper = left + (load(p + 1) - left) * place.fx;
-  F8 d1 = f8(0), d2 = f8(0), bx = f8(0), by = f8(0);
   for (int r = 0; r < kPatch; ++r) {
     p += task.to.stride;
     left = load(p);
     const F8 lower = left + (load(p + 1) - left) * place.fx;
-    const F8 d = upper + (lower - upper) * place.fy - load(row_of(task.from.grey, y + r) + x);
+    use(y + r, upper + (lower - upper) * place.fy - load(row_of(task.from.grey, y + r) + x));
     upper = lower;
+  }
+}
+
+static inline Match match(const SearchTask& task, const Hessian& h, int x, int y, float u,
+                          float v) {
+  F8 d1 = f8(0), d2 = f8(0), bx = f8(0), by = f8(0);
+  compare_rows(task, x, y, u, v, [&](int row, F8 d) {
     d1 = d1 + d;
     d2 = d2 + d * d;
-    bx = bx + d * load(row_of(task.from.gx, y + r) + x);
-    by = by + d * load(row_of(task.from.gy, y + r) + x);
-  }
+    bx = bx + d * load(row_of(task.from.gx, row) + x);
+    by = by + d * load(row_of(task.from.gy, row) + x);
+  });
   const float mean = sum(d1) / kPatchPixels;
   return {sum(d2) - mean * mean * kPatchPixels, sum(bx) - mean * h.sum_x,
           sum(by) - mean * h.sum_y};
@@ -134,23 +141,14 @@ static inline void search_patch(const SearchTask& task, int column, int row, int
 
 // A patch's share in the sums of its pixels.
 static inline void add_patch(const SearchTask& task, const Patch& patch, int x, int y) {
-  const ptrdiff_t stride = task.flow.u.stride;
   const F8 one = f8(1), u = f8(patch.u), v = f8(patch.v);
-  const Place place = place_of(task.to, static_cast<float>(x) + patch.u, static_cast<float>(y) + patch.v);
-  const float* p = place.p;
-  F8 left = load(p), upper = left + (load(p + 1) - left) * place.fx;
-  for (int r = 0; r < kPatch; ++r) {
-    p += task.to.stride;
-    left = load(p);
-    const F8 lower = left + (load(p + 1) - left) * place.fx;
-    const F8 d = upper + (lower - upper) * place.fy - load(row_of(task.from.grey, y + r) + x);
-    upper = lower;
+  compare_rows(task, x, y, patch.u, patch.v, [&](int row, F8 d) {
     const F8 weight = one / max(abs(d), one);
-    const ptrdiff_t offset = (y + r) * stride + x;
+    const ptrdiff_t offset = row * task.flow.u.stride + x;
     store(task.sums[0] + offset, load(task.sums[0] + offset) + weight);
     store(task.sums[1] + offset, load(task.sums[1] + offset) + weight * u);
     store(task.sums[2] + offset, load(task.sums[2] + offset) + weight * v);
-  }
+  });
 }
 
 // Every pixel takes the mean of the displacements of the patches over it, weighted by how small
