@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgesdk import models, runtime
-from edgesdk.picture_files import pictures_below, read_picture
+from edgesdk.host.image_files import pictures_below, read_picture
 from edgesdk.training.style.network_painter import network_painter
 from edgesdk.video import KeyFrameSmoother, VideoCore, colour_painter, session_painter
 from edgesdk.video.frames import Painter

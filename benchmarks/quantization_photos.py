@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesdk import QuantizeOptions, export, quantize_report
-from edgesdk.cache import Cache
+from edgesdk.host.cache import Cache
 from edgesdk.manifest import ArtefactRecord, Manifest
 from edgesdk.report.conditions import main_condition, profile_under
 

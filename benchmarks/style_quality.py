@@ -33,9 +33,9 @@ import torch
 from PIL import Image
 
 from edgesdk import models
+from edgesdk.host.image_files import pictures_below, read_picture
 from edgesdk.models.multi_style import MultiStyleNet
 from edgesdk.models.weight_cards import shipped_card
-from edgesdk.picture_files import pictures_below, read_picture
 from edgesdk.picture_sheet import PictureSheet
 from edgesdk.training.style.lattice import lattice_share
 from edgesdk.training.style.objective import StyleGoals, StyleObjective, unpainted_distances

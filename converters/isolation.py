@@ -15,7 +15,7 @@ from edgesdk.errors import (
     ConverterLimitError,
     EdgeSdkError,
 )
-from edgesdk.processes import (
+from edgesdk.host.processes import (
     ChildDied,
     ChildFailure,
     ChildMemoryLimit,

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from converters.conversion import Conversion, ConversionRequest
 from converters.registry import TARGETS
 from edgesdk.errors import QuantizationError, StorageError
-from edgesdk.processes import Progress, serve
+from edgesdk.host.processes import Progress, serve
 
 __all__ = ["main"]
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from edgesdk.version import __version__
+
 if TYPE_CHECKING:
     from edgesdk.bundle import Bundle
     from edgesdk.exporting import export
@@ -32,8 +34,6 @@ __all__ = [
     "verify",
     "write_report",
 ]
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Bundle": "edgesdk.bundle",

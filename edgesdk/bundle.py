@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgesdk.digest import folder_digest, stream_digest
 from edgesdk.errors import BundleDamagedError, BundleError, BundleUnsafeError, UnknownNameError
-from edgesdk.inventory import (
+from edgesdk.host.atomic_write import write_atomically
+from edgesdk.host.digest import folder_digest, stream_digest
+from edgesdk.host.untrusted_folder import (
     Inventory,
     check_name,
     check_names,
@@ -29,7 +30,6 @@ from edgesdk.manifest_json import (
     manifest_bytes,
     parse_manifest,
 )
-from edgesdk.storage import write_atomically
 
 if TYPE_CHECKING:
     from edgesdk.samples import Samples

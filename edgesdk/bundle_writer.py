@@ -6,7 +6,6 @@ check it, and renamed into place last.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -14,7 +13,6 @@ from types import TracebackType
 from typing import Self
 
 from edgesdk.bundle import Bundle
-from edgesdk.digest import file_record
 from edgesdk.errors import (
     BundleError,
     BundleUnsafeError,
@@ -22,10 +20,11 @@ from edgesdk.errors import (
     StorageError,
     UsageError,
 )
-from edgesdk.inventory import check_name, check_names, take_inventory
+from edgesdk.host.atomic_write import partial_name, remove, storage_errors, sync, sync_tree
+from edgesdk.host.digest import file_record
+from edgesdk.host.untrusted_folder import check_name, check_names, take_inventory
 from edgesdk.manifest import FileRecord, Manifest
 from edgesdk.manifest_json import MANIFEST_NAME, MAX_MANIFEST_BYTES, is_manifest, manifest_bytes
-from edgesdk.storage import partial_name, storage_errors, sync, sync_tree
 
 __all__ = ["BundleWriter"]
 
@@ -133,7 +132,7 @@ class BundleWriter:
                         _copy(origin, destination)
                 except BaseException:
                     # A caller may go on without this file; its half must not stay.
-                    _remove(destination)
+                    remove(destination)
                     raise
         record = file_record(folder, name)
         self._names.append(name)
@@ -208,7 +207,7 @@ class BundleWriter:
             if leftover is None:
                 continue
             try:
-                _remove(leftover)
+                remove(leftover)
             except OSError as trouble:
                 told = f"{str(leftover)!r} could not be removed: {trouble.strerror}"
                 if arrived:
@@ -232,14 +231,6 @@ def _copy(origin: Path, destination: Path) -> None:
     for file in found.files:
         # Contents alone: a converter's file modes could keep us from removing the copy.
         shutil.copyfile(origin / file, destination / file)
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def _replaceable(place: Path) -> bool:

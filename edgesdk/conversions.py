@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import platform
 import shutil
@@ -16,14 +17,14 @@ from pydantic import TypeAdapter
 from converters.conversion import Conversion, ConversionRequest, QuantizationRequest
 from converters.isolation import ConversionFailed, Converter, Limits
 from converters.registry import Target
-from edgesdk.cache import Cache, code_digest, key_of, package_versions
-from edgesdk.digest import digest
 from edgesdk.errors import ConversionError, ConverterCrashError, EdgeSdkError, StorageError
+from edgesdk.host.atomic_write import remove, storage_errors
+from edgesdk.host.cache import Cache, code_digest, key_of, package_versions
+from edgesdk.host.digest import digest
 from edgesdk.manifest import DropRecord, PaintedRecord, ParityRecord
 from edgesdk.preparing import Prepared, Variant
 from edgesdk.program import program_digest
 from edgesdk.spec import TensorSpec
-from edgesdk.storage import storage_errors
 from quant.own_moments import spare_own_moments
 from quant.spec import QuantSpec
 from quant.support import require_support
@@ -287,7 +288,8 @@ class ConversionJob:
         except ConversionFailed as failed:
             error = _of_a_full_disk(failed.error, request.program) or failed.error
             # What a converter began must not get into the bundle.
-            _remove(request.output)
+            with contextlib.suppress(OSError):
+                remove(request.output)
             return FailedTarget(self.name, error, failed.log)
         result = self._converted(request, conversion, round(seconds, 2))
         if self._cache is not None:
@@ -332,10 +334,3 @@ def _of_a_full_disk(error: EdgeSdkError, program: Path) -> StorageError | None:
         f"{error.message}",
         remedy="free some space or choose another disk",
     )
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from converters.isolation import Limits
-from edgesdk.cache import Cache
 from edgesdk.errors import UnknownNameError, UsageError
 from edgesdk.gates import GateOptions
+from edgesdk.host.cache import Cache
 from edgesdk.quantize_options import QuantizeOptions
 from edgesdk.spec import ImageSpec, TensorSpec, parse_input
 

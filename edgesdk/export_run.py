@@ -13,7 +13,6 @@ from typing import Any
 from converters.registry import Target
 from edgesdk.bundle import Bundle
 from edgesdk.bundle_writer import BundleWriter
-from edgesdk.cache import package_versions
 from edgesdk.conversions import ConversionJob, ConvertedTarget, FailedTarget, write_program
 from edgesdk.cost_records import cost_record
 from edgesdk.errors import (
@@ -24,6 +23,8 @@ from edgesdk.errors import (
 )
 from edgesdk.export_options import ExportOptions, Progress
 from edgesdk.float_export import FloatExport
+from edgesdk.host.atomic_write import storage_errors
+from edgesdk.host.cache import package_versions
 from edgesdk.manifest import (
     ArtefactRecord,
     FailureRecord,
@@ -44,7 +45,6 @@ from edgesdk.quantized_verification import quantization_record
 from edgesdk.samples import Samples
 from edgesdk.side_by_side import run_side_by_side
 from edgesdk.spec import DynamicDim
-from edgesdk.storage import storage_errors
 from edgesdk.style_change import perceptual_state
 from edgesdk.unchanged import UnchangedExport
 

@@ -7,10 +7,10 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgesdk.cache import Cache, package_versions
 from edgesdk.conversions import ConversionJob, ConvertedTarget
 from edgesdk.errors import MissingEnvironmentError
 from edgesdk.gates import GateOptions
+from edgesdk.host.cache import Cache, package_versions
 from edgesdk.manifest import ParityRecord
 from edgesdk.original_paintings import OriginalPaintings
 from edgesdk.painted import ArtefactPainting

@@ -13,11 +13,11 @@ from typing import Any, Self
 from torch import nn
 
 from converters.registry import parse_targets
-from edgesdk.cache import Cache
 from edgesdk.devices import find
 from edgesdk.devices.base import Case, Protocol
 from edgesdk.errors import DeviceError, UsageError
 from edgesdk.exporting import export
+from edgesdk.host.cache import Cache
 
 __all__ = ["LatencyGoal", "LatencyMeter", "parse_latency_goal"]
 

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from edgesdk import __version__
 from edgesdk.errors import BundleSchemaError, BundleUnsafeError, EdgeSdkError
 from edgesdk.manifest import SCHEMA_VERSION, Manifest
+from edgesdk.version import __version__
 
 __all__ = [
     "MANIFEST_NAME",

@@ -18,7 +18,6 @@ import torch
 from torch import nn
 
 from edgesdk import models
-from edgesdk.digest import digest
 from edgesdk.errors import (
     EdgeSdkError,
     MissingEnvironmentError,
@@ -31,6 +30,7 @@ from edgesdk.errors import (
     WeightsError,
 )
 from edgesdk.face import torch_dtype
+from edgesdk.host.digest import digest
 from edgesdk.model_description import (
     MODEL_FILE_VERSION,
     PROGRAM_NAME,

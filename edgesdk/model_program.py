@@ -13,10 +13,10 @@ from torch.utils import _pytree as pytree
 
 from edgesdk.errors import CaptureError, UsageError
 from edgesdk.face import evaluation_mode
+from edgesdk.host.atomic_write import storage_errors
 from edgesdk.program import user_location
 from edgesdk.program_file import load_program
 from edgesdk.quiet_torch import quiet_torch
-from edgesdk.storage import storage_errors
 
 __all__ = ["capture_model", "write_model_program"]
 

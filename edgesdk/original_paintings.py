@@ -14,15 +14,15 @@ from PIL import Image, ImageOps
 
 from edgesdk.bundle_writer import BundleWriter
 from edgesdk.errors import EdgeSdkError
+from edgesdk.host.atomic_write import storage_errors
+from edgesdk.host.image_files import read_picture
 from edgesdk.manifest import FileRecord, PaintingsRecord, ThumbnailRecord
 from edgesdk.models.photos import paths
-from edgesdk.picture_files import read_picture
 from edgesdk.preparing import Prepared, Variant
 from edgesdk.program import run_eager
 from edgesdk.runtime.session import Session
 from edgesdk.samples import spread
 from edgesdk.spec import TensorSpec
-from edgesdk.storage import storage_errors
 from edgesdk.style_change import StyleRuler, StyleScale
 from edgesdk.video.painters import SessionPainter, session_painter
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from edgesdk.errors import UsageError
-from edgesdk.storage import write_atomically
+from edgesdk.host.atomic_write import write_atomically
 
 __all__ = ["PAPER", "STRIP", "PictureSheet", "label_font"]
 

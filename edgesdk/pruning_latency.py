@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from torch import nn
 
-from edgesdk.cache import Cache
 from edgesdk.errors import BudgetError
+from edgesdk.host.cache import Cache
 from edgesdk.latency import LatencyGoal, LatencyMeter
 from edgesdk.pruning.budget import Budget, Selection, WidthRule, fit_widths, keep_best
 from edgesdk.pruning.groups import Channels

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from edgesdk import models
-from edgesdk.cache import Cache
 from edgesdk.errors import PruningError, UsageError
+from edgesdk.host.cache import Cache
 from edgesdk.latency import LatencyGoal
 from edgesdk.models.widths import config_from_layers
 from edgesdk.pruning.acp import AcpProgress

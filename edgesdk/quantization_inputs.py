@@ -13,14 +13,14 @@ import numpy as np
 
 from edgesdk.accuracy_drop import EvaluationSet, float_answers
 from edgesdk.conversions import QuantizationData
-from edgesdk.digest import digest
 from edgesdk.errors import DataError, UsageError
+from edgesdk.host.atomic_write import storage_errors
+from edgesdk.host.digest import digest
 from edgesdk.manifest import CalibrationRecord
 from edgesdk.preparing import Prepared, Variant
 from edgesdk.program import run_eager
 from edgesdk.quantize_options import QuantizeOptions
 from edgesdk.spec import TensorSpec
-from edgesdk.storage import storage_errors
 from quant.array_file import save_arrays
 from quant.input_sets import InputSet, enough_samples, read_inputs
 from quant.plan import Arrays

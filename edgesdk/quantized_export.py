@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from converters.isolation import Limits
-from edgesdk.cache import Cache, package_versions
 from edgesdk.conversions import ConversionJob, ConvertedTarget, QuantizationData
-from edgesdk.digest import digest
 from edgesdk.errors import ConversionError, MissingEnvironmentError
 from edgesdk.gates import GateOptions
+from edgesdk.host.atomic_write import remove
+from edgesdk.host.cache import Cache, package_versions
+from edgesdk.host.digest import digest
 from edgesdk.manifest import DropRecord, SensitivityRecord
 from edgesdk.original_paintings import OriginalPaintings
 from edgesdk.painted import ArtefactPainting
@@ -178,7 +178,7 @@ class QuantizedExport:
         again = job.with_spec(spec)
         again.prepare(self.prepared, self.folder, self.cache, self.data)
         for path in again.files:
-            _remove(path)
+            remove(path)
         # What the cache served was among the files just removed.
         again.prepare(self.prepared, self.folder, self.cache, self.data)
         kept = f"{len(spec.float_layers)} layers float"
@@ -196,10 +196,3 @@ def _spec_of(job: ConversionJob) -> QuantSpec:
 
 def _lost(drop: DropRecord | None) -> float:
     return 1.0 if drop is None else drop.drop
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from edgesdk.accuracy_drop import EvaluationSet, measure_drop
-from edgesdk.cache import Cache, code_digest, key_of
 from edgesdk.conversions import ConvertedTarget
 from edgesdk.errors import QuantizationError
 from edgesdk.gates import GateOptions
+from edgesdk.host.cache import Cache, code_digest, key_of
 from edgesdk.int8_face import float_run
 from edgesdk.manifest import (
     CalibrationRecord,

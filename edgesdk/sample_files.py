@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from edgesdk.errors import InputSpecError, UnsafeFileError
-from edgesdk.picture_files import IMAGE_SUFFIXES
+from edgesdk.host.image_files import IMAGE_SUFFIXES
 from edgesdk.samples import image_tensor
 from edgesdk.spec import ImageSpec, TensorSpec
 from edgesdk.weights import read_tensors

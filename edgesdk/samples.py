@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgesdk.errors import BundleDamagedError, InputSpecError
-from edgesdk.picture_files import read_picture
+from edgesdk.host.image_files import read_picture
 from edgesdk.spec import TensorSpec
 
 __all__ = ["Samples", "image_tensor", "random_inputs", "spread"]

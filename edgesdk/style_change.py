@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgesdk.digest import digest
 from edgesdk.errors import EdgeSdkError, UsageError
+from edgesdk.host.digest import digest
 from edgesdk.training.style.losses import gram_matrix
 from edgesdk.training.style.objective import unpainted_distances
 from edgesdk.training.style.perceptual import PerceptualNet, load_perceptual

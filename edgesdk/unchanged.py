@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from edgesdk.cache import Cache, code_digest, key_of, package_versions
-from edgesdk.digest import digest
 from edgesdk.errors import EdgeSdkError
 from edgesdk.fingerprint import fingerprint
+from edgesdk.host.cache import Cache, code_digest, key_of, package_versions
+from edgesdk.host.digest import digest
 from edgesdk.manifest import FileRecord, Manifest
 from edgesdk.original_paintings import THUMBNAILS
 from edgesdk.preparing import Prepared

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from edgesdk.bundle import Bundle
-from edgesdk.cache import Cache, code_digest, key_of
 from edgesdk.errors import (
     BundleDamagedError,
     EdgeSdkError,
@@ -20,6 +19,7 @@ from edgesdk.errors import (
     UsageError,
 )
 from edgesdk.gates import GateOptions
+from edgesdk.host.cache import Cache, code_digest, key_of
 from edgesdk.int8_face import float_run
 from edgesdk.manifest import (
     ArtefactRecord,

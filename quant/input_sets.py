@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgesdk.errors import DataError
-from edgesdk.picture_files import IMAGE_SUFFIXES
+from edgesdk.host.image_files import IMAGE_SUFFIXES
 from edgesdk.spec import ImageSpec, TensorSpec
 from quant.plan import Arrays
 

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from edgesdk import models
+from edgesdk.host.image_files import pictures_below, read_picture
 from edgesdk.models.weight_cards import shipped_card
-from edgesdk.picture_files import pictures_below, read_picture
 from edgesdk.picture_sheet import PictureSheet
 from edgesdk.training.style.network_painter import network_painter
 

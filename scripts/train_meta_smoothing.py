@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 from edgesdk import models, runtime
+from edgesdk.host.atomic_write import write_atomically
+from edgesdk.host.image_files import pictures_below
 from edgesdk.models.meta_smoothing import MetaSmoothing, load_smoothing, smoothing_bytes
 from edgesdk.models.weight_cards import shipped_path
-from edgesdk.picture_files import pictures_below
-from edgesdk.storage import write_atomically
 from edgesdk.training.style.history import StyleProgress
 from edgesdk.training.style.network_painter import network_painter
 from edgesdk.training.style.photographs import Photographs

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesdk.cache import Cache, cache_folder, code_digest, key_of, package_versions
+from edgesdk.host.cache import Cache, cache_folder, code_digest, key_of, package_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY = key_of({"entry": 1})
@@ -162,7 +162,7 @@ def test_an_entry_under_another_key_is_a_miss(store: Cache, tmp_path: Path) -> N
 WRITER = """\
 import sys
 from pathlib import Path
-from edgesdk.cache import Cache
+from edgesdk.host.cache import Cache
 store, key, name, made = Cache(Path(sys.argv[1])), sys.argv[2], sys.argv[3], Path(sys.argv[4])
 made.mkdir()
 (made / "model.onnx").write_text(name * 50_000)
@@ -218,7 +218,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, files: list[Path]) -> N
 FULL = """\
 import resource, signal, sys
 from pathlib import Path
-from edgesdk.cache import Cache
+from edgesdk.host.cache import Cache
 store, key = Cache(Path(sys.argv[1])), sys.argv[2]
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))

@@ -14,8 +14,8 @@ import torch
 
 from edgesdk import export
 from edgesdk.bundle import Bundle
-from edgesdk.cache import Cache
-from edgesdk.digest import digest
+from edgesdk.host.cache import Cache
+from edgesdk.host.digest import digest
 from edgesdk.runtime.isolated import open_isolated
 
 TARGETS = ["executorch:xnnpack", "coreml:fp32", "litert:fp32", "onnx:fp32"]

@@ -19,8 +19,8 @@ import converters.registry
 from converters.isolation import Limits
 from edgesdk import export
 from edgesdk.bundle import Bundle
-from edgesdk.cache import Cache
 from edgesdk.errors import ConverterCrashError, MissingBackendError
+from edgesdk.host.cache import Cache
 
 INPUT = ("--input", "image:1x3x32x32")
 SMALL_DISK = """

@@ -17,8 +17,8 @@ import edgesdk
 from edgesdk import models
 from edgesdk.bundle import Bundle
 from edgesdk.bundle_painter import bundle_painter
-from edgesdk.cache import Cache
 from edgesdk.errors import BundleError, UnknownNameError, UsageError
+from edgesdk.host.cache import Cache
 from edgesdk.model_file import ModelFace, read_model_file, save_model
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 from edgesdk.preparing import Variant, prepare

@@ -20,9 +20,9 @@ import edgesdk
 from edgesdk import QuantizeOptions, models
 from edgesdk.bundle import Bundle
 from edgesdk.bundle_painter import bundle_painter
-from edgesdk.cache import Cache
 from edgesdk.errors import BundleDamagedError, MissingBackendError, UsageError
 from edgesdk.gates import GateOptions
+from edgesdk.host.cache import Cache
 from edgesdk.model_file import ModelFace, read_model_file, save_model
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 from edgesdk.models.photos import paths

@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from edgesdk.environment.catalogue import BACKENDS
+from edgesdk.host.environment.catalogue import BACKENDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("edgesdk", "converters", "quant")
@@ -24,24 +24,26 @@ PACKAGES = ("edgesdk", "converters", "quant")
 #: From the ground up. A unit may import units above its own line in this list, and itself.
 #: A new module belongs where what it imports lies above it and what imports it lies below.
 FLOORS = (
+    "edgesdk.version",
     "edgesdk",  # the version, and names that are imported on first use
     "edgesdk.errors",
     "edgesdk.spec",
     "edgesdk.style_names",
-    "edgesdk.storage",
-    "edgesdk.picture_files",
+    "edgesdk.host",
+    "edgesdk.host.atomic_write",
+    "edgesdk.host.image_files",
     "edgesdk.picture_sheet",
-    "edgesdk.inventory",
-    "edgesdk.processes",
-    "edgesdk.environment",
+    "edgesdk.host.untrusted_folder",
+    "edgesdk.host.processes",
+    "edgesdk.host.environment",
     "edgesdk.manifest_cost",
     "edgesdk.manifest_file",
     "edgesdk.manifest_paintings",
     "edgesdk.manifest_quantization",
     "edgesdk.manifest",
     "edgesdk.manifest_json",
-    "edgesdk.digest",
-    "edgesdk.cache",
+    "edgesdk.host.digest",
+    "edgesdk.host.cache",
     "edgesdk.weights",
     "edgesdk.samples",
     "edgesdk.sample_files",

@@ -11,9 +11,9 @@ import pytest
 
 from edgesdk import verify
 from edgesdk.bundle import Bundle
-from edgesdk.digest import file_record
 from edgesdk.errors import BundleDamagedError, GateError, MissingBackendError, UsageError
 from edgesdk.gates import GateOptions
+from edgesdk.host.digest import file_record
 from edgesdk.manifest import ArtefactRecord
 from edgesdk.parity import GATES
 from edgesdk.runtime.session import Session

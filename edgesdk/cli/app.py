@@ -11,7 +11,6 @@ from typing import Any
 
 import typer
 
-from edgesdk import __version__
 from edgesdk.cli.console import print_error, print_json
 from edgesdk.cli.cost import cost
 from edgesdk.cli.doctor import doctor
@@ -26,6 +25,7 @@ from edgesdk.cli.stylize import stylize
 from edgesdk.cli.train import train
 from edgesdk.cli.verify import verify
 from edgesdk.errors import EdgeSdkError, StorageError, UsageError, nearest
+from edgesdk.version import __version__
 
 __all__ = ["app", "main"]
 

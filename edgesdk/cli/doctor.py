@@ -13,7 +13,7 @@ from edgesdk.cli.options import DebugOption, JsonOption, QuietOption
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgesdk.environment import Backend, Examination, Finding, Machine, Tool
+    from edgesdk.host.environment import Backend, Examination, Finding, Machine, Tool
 
 __all__ = ["doctor"]
 
@@ -32,7 +32,7 @@ def doctor(
 ) -> int:
     """Say what this machine can convert and run, what is wrong, and how to fix it."""
     del debug
-    from edgesdk.environment import examine
+    from edgesdk.host.environment import examine
 
     out = Output(json=json, quiet=quiet)
     with out.progress("examining") as progress:

@@ -145,8 +145,8 @@ def export(
         # torch takes seconds to load: say so before, and check cheap things first.
         progress.step("model", "loading torch")
         from converters.isolation import Limits
-        from edgesdk.cache import Cache
         from edgesdk.exporting import export as run
+        from edgesdk.host.cache import Cache
 
         bundle = run(
             source,

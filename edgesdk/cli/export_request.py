@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesdk.errors import InputSpecError
-from edgesdk.picture_files import IMAGE_SUFFIXES
+from edgesdk.host.image_files import IMAGE_SUFFIXES
 from edgesdk.spec import TensorSpec, parse_input
 
 __all__ = ["example_and_inputs", "sample_files"]

@@ -210,7 +210,7 @@ def _run(
     overwrite: bool,
     progress: TrainingProgress,
 ) -> PruneResult:
-    from edgesdk.cache import Cache
+    from edgesdk.host.cache import Cache
     from edgesdk.model_file import save_model
     from edgesdk.pruning_run import PruneProgress
     from edgesdk.pruning_run import prune as run

@@ -95,8 +95,8 @@ def quantize_report(
         )
     with out.progress("comparing") as progress, contextlib.redirect_stdout(sys.stderr):
         progress.step("model", "loading torch")
-        from edgesdk.cache import Cache
         from edgesdk.devices.base import Step
+        from edgesdk.host.cache import Cache
         from edgesdk.recipe_comparison import quantize_report as run
 
         def measured(step: Step) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from edgesdk.errors import PruningError, UsageError
+from edgesdk.host.atomic_write import storage_errors, write_atomically
 from edgesdk.pruning.budget import Budget, WidthRule, fit_widths, keep_best
 from edgesdk.pruning.clusters import cluster_widths
 from edgesdk.pruning.groups import Channels
@@ -23,7 +24,6 @@ from edgesdk.pruning.ranking import Ranking
 from edgesdk.pruning.swarm import Code, Swarm, SwarmSettings
 from edgesdk.pruning.widths_cost import WidthsCost
 from edgesdk.pruning.workers import Workers
-from edgesdk.storage import storage_errors, write_atomically
 
 __all__ = ["AcpProgress", "AcpResult", "acp_search", "epsilon_for"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesdk.errors import OutputExistsError
-from edgesdk.inventory import file_descriptor
+from edgesdk.host.atomic_write import storage_errors, write_atomically
+from edgesdk.host.untrusted_folder import file_descriptor
 from edgesdk.report.links import linked_files
 from edgesdk.report.page import render
 from edgesdk.report.photographs import Photograph
-from edgesdk.storage import storage_errors, write_atomically
 
 if TYPE_CHECKING:
     from edgesdk.bundle import Bundle

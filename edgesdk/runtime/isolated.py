@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgesdk.errors import SessionCrashError, SessionError, UsageError
-from edgesdk.processes import (
+from edgesdk.host.processes import (
     ChildDied,
     ChildFailure,
     ChildMemoryLimit,

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from edgesdk.errors import SessionError
-from edgesdk.processes import Progress, serve
-from edgesdk.processes.tree import high_water_mark, resident_bytes
+from edgesdk.host.processes import Progress, serve
+from edgesdk.host.processes.tree import high_water_mark, resident_bytes
 from edgesdk.runtime.session import Session, bind_inputs
 from edgesdk.runtime.spec_json import specs_from_json, specs_to_json
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from edgesdk.errors import TrainingError
-from edgesdk.storage import storage_errors, write_atomically
+from edgesdk.host.atomic_write import storage_errors, write_atomically
 
 __all__ = [
     "damaged",

@@ -15,10 +15,10 @@ from torch import nn
 from edgesdk import models
 from edgesdk.errors import EdgeSdkError, OutputExistsError, TrainingError, UsageError
 from edgesdk.face import evaluation_mode
+from edgesdk.host.atomic_write import storage_errors, write_atomically
 from edgesdk.model_file import ModelFace, read_model_file, save_model
 from edgesdk.source import load
 from edgesdk.spec import ImageSpec, TensorSpec
-from edgesdk.storage import storage_errors, write_atomically
 from edgesdk.training.batches import batches_of_epoch
 from edgesdk.training.data.splits import DataSplits
 from edgesdk.training.evaluation import Accuracy, evaluate, logits_of

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from edgesdk.errors import MissingBackendError
-from edgesdk.storage import storage_errors
+from edgesdk.host.atomic_write import storage_errors
 from edgesdk.training.history import EpochRecord
 
 __all__ = ["TrainingLogs"]

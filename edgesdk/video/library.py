@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from edgesdk.cache import cache_folder, key_of
 from edgesdk.errors import MissingEnvironmentError, MissingToolError
-from edgesdk.storage import storage_errors
+from edgesdk.host.atomic_write import storage_errors
+from edgesdk.host.cache import cache_folder, key_of
 
 __all__ = [
     "ABI_VERSION",

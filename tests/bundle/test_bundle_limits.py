@@ -18,7 +18,7 @@ from edgesdk.errors import (
     BundleUnsafeError,
     StorageError,
 )
-from edgesdk.inventory import MAX_DEPTH, MAX_ENTRIES, Inventory
+from edgesdk.host.untrusted_folder import MAX_DEPTH, MAX_ENTRIES, Inventory
 from edgesdk.manifest_json import parse_manifest
 
 
@@ -45,9 +45,11 @@ def test_too_many_entries(bundle_path: Path) -> None:
 def test_counting_stops_at_the_limit(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for index in range(100):
         (bundle_path / f"f{index}").touch()
-    monkeypatch.setattr("edgesdk.inventory.MAX_ENTRIES", 20)
+    monkeypatch.setattr("edgesdk.host.untrusted_folder.MAX_ENTRIES", 20)
     seen: list[Inventory] = []
-    monkeypatch.setattr("edgesdk.inventory.Inventory", lambda: seen.append(Inventory()) or seen[-1])
+    monkeypatch.setattr(
+        "edgesdk.host.untrusted_folder.Inventory", lambda: seen.append(Inventory()) or seen[-1]
+    )
     with pytest.raises(BundleUnsafeError, match="more than 20 files"):
         Bundle.open(bundle_path)
     assert len(seen[0].files) + len(seen[0].folders) == 20

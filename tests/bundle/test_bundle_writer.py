@@ -15,7 +15,6 @@ import pytest
 
 from edgesdk.bundle import Bundle
 from edgesdk.bundle_writer import BundleWriter
-from edgesdk.digest import digest
 from edgesdk.errors import (
     BundleDamagedError,
     BundleError,
@@ -24,6 +23,7 @@ from edgesdk.errors import (
     StorageError,
     UsageError,
 )
+from edgesdk.host.digest import digest
 from edgesdk.manifest import Manifest
 
 ROOT = Path(__file__).parents[2]

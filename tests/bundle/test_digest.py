@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesdk.digest import digest, file_record
 from edgesdk.errors import (
     BundleDamagedError,
     BundleUnsafeError,
 )
+from edgesdk.host.digest import digest, file_record
 from edgesdk.manifest import FileRecord
 
 

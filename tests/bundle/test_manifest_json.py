@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from edgesdk import __version__
 from edgesdk.bundle import Bundle
 from edgesdk.errors import BundleSchemaError, BundleUnsafeError, EdgeSdkError
 from edgesdk.manifest_json import is_manifest, manifest_bytes, parse_manifest
+from edgesdk.version import __version__
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ import pytest
 from edgesdk.bundle import Bundle
 from edgesdk.bundle_writer import BundleWriter
 from edgesdk.errors import StorageError, UsageError
+from edgesdk.host.atomic_write import storage_errors, write_atomically
 from edgesdk.manifest import Manifest
-from edgesdk.storage import storage_errors, write_atomically
 
 ROOT = Path(__file__).parents[2]
 

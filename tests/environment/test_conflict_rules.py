@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from edgesdk.environment.catalogue import BACKENDS
-from edgesdk.environment.conflicts import RULES, Is, Rule, conflicts
-from edgesdk.environment.findings import LEVELS
+from edgesdk.host.environment.catalogue import BACKENDS
+from edgesdk.host.environment.conflicts import RULES, Is, Rule, conflicts
+from edgesdk.host.environment.findings import LEVELS
 
 #: Installed versions that each rule is about.
 EXAMPLES: dict[str, dict[str, str]] = {

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from edgesdk.environment import Examination, Finding, examine
-from edgesdk.environment.catalogue import BACKENDS, BackendEntry, note_for
-from edgesdk.environment.examination import examine_backend
-from edgesdk.environment.findings import LEVELS
+from edgesdk.host.environment import Examination, Finding, examine
+from edgesdk.host.environment.catalogue import BACKENDS, BackendEntry, note_for
+from edgesdk.host.environment.examination import examine_backend
+from edgesdk.host.environment.findings import LEVELS
 
 BY_NAME = {entry.name: entry for entry in BACKENDS}
 ONNX = BY_NAME["onnx"]
@@ -81,7 +81,7 @@ def test_a_quick_examination_starts_no_process(monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_examination_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from edgesdk.environment import examine; examine(quick=True); "
+        "import sys; from edgesdk.host.environment import examine; examine(quick=True); "
         "print([m for m in ('torch', 'numpy', 'onnx', 'coremltools') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edgesdk.environment.child import run_limited
-from edgesdk.environment.imports import CAUSES, Cause, try_import
+from edgesdk.host.environment.child import run_limited
+from edgesdk.host.environment.imports import CAUSES, Cause, try_import
 
 Package = Callable[[str, str], None]
 

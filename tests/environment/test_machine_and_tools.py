@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from edgesdk.environment.machine import describe_machine, machine_findings, parse_instruction_sets
-from edgesdk.environment.tools import TOOLS, find_tools, tool_findings
+from edgesdk.host.environment.machine import (
+    describe_machine,
+    machine_findings,
+    parse_instruction_sets,
+)
+from edgesdk.host.environment.tools import TOOLS, find_tools, tool_findings
 
 GIB = 2**30
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from edgesdk.environment.versions import (
+from edgesdk.host.environment.versions import (
     broken_requirements,
     closure,
     compare,

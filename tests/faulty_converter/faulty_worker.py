@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from converters import worker
-from edgesdk.processes import serve
+from edgesdk.host.processes import serve
 
 
 def convert(payload, arrays, progress):

@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from edgesdk.errors import UnknownNameError
-from edgesdk.processes import serve
+from edgesdk.host.processes import serve
 
 if os.environ.get("AWKWARD") == "dies at once":
     print("no good morning", flush=True)

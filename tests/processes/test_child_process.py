@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from edgesdk.errors import UnknownNameError
-from edgesdk.processes import (
+from edgesdk.host.processes import (
     ChildDied,
     ChildFailure,
     ChildMemoryLimit,
@@ -102,7 +102,7 @@ def test_a_foreign_exception_arrives_with_its_traceback_and_the_child_lives_on(c
     [
         ("ask_to_leave", "builtins.SystemExit"),
         ("no_json", "builtins.TypeError"),
-        ("nobody", "edgesdk.processes.wire.ProtocolError"),
+        ("nobody", "edgesdk.host.processes.wire.ProtocolError"),
     ],
 )
 def test_exits_bad_results_and_unknown_requests_are_failures(child, request_kind, failure):
@@ -314,7 +314,7 @@ def test_fifty_children_leave_no_process_and_no_descriptor():
 PARENT = """
 import os, sys, time
 sys.path.insert(0, {root!r})
-from edgesdk.processes import ChildProcess
+from edgesdk.host.processes import ChildProcess
 child = ChildProcess("awkward_worker", environment={{"PYTHONPATH": {here!r}}})
 sleeper = child.request("start_sleeper", {{"own_session": False}}, timeout=30).payload["pid"]
 def tell(payload):
@@ -391,7 +391,7 @@ def test_a_fork_of_the_parent_keeps_no_child_alive(tmp_path):
 def test_without_the_kernels_help_a_thread_watches_the_parent():
     reading_end, writing_end = os.pipe()
     program = (
-        "import sys, time; from edgesdk.processes.child import _die_with_parent\n"
+        "import sys, time; from edgesdk.host.processes.child import _die_with_parent\n"
         "from threading import Thread\n"
         f"Thread(target=_die_with_parent, args=({reading_end},)).start()\n"
         "print('ready', flush=True); time.sleep(600)"

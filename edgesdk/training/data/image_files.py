@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edgesdk.errors import DataError, InputSpecError
-from edgesdk.picture_files import IMAGE_SUFFIXES, is_hidden, pictures_below
+from edgesdk.host.image_files import IMAGE_SUFFIXES, is_hidden, pictures_below
 from edgesdk.samples import image_tensor
 from edgesdk.spec import TensorSpec
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgesdk.errors import DataError, InputSpecError
-from edgesdk.picture_files import IMAGE_SUFFIXES, pictures_below, read_picture
+from edgesdk.host.image_files import IMAGE_SUFFIXES, pictures_below, read_picture
 from edgesdk.training.style.losses import gram_matrix
 from edgesdk.training.style.perceptual import PerceptualNet
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgesdk.errors import DataError, InputSpecError
-from edgesdk.picture_files import IMAGE_SUFFIXES, pictures_below, read_picture
+from edgesdk.host.image_files import IMAGE_SUFFIXES, pictures_below, read_picture
 from edgesdk.training.counter_random import key
 
 __all__ = ["Photographs"]

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import nn
 
 from edgesdk.face import evaluation_mode
+from edgesdk.host.atomic_write import storage_errors
 from edgesdk.picture_sheet import PictureSheet
-from edgesdk.storage import storage_errors
 from edgesdk.training.style.paintings import Painting, as_tensor
 from edgesdk.training.style.photographs import Photographs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgesdk.errors import OutputExistsError, UsageError
-from edgesdk.storage import storage_errors
+from edgesdk.host.atomic_write import storage_errors
 
 __all__ = ["check_output"]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgesdk.errors import MediaError, OutputExistsError, UsageError
-from edgesdk.storage import partial_name, storage_errors, sync_tree
+from edgesdk.host.atomic_write import partial_name, storage_errors, sync_tree
 from edgesdk.video.frames import Frame
 from edgesdk.video.media.colour import assumed_colour
 from edgesdk.video.media.outputs import check_output

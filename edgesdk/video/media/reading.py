@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from edgesdk.errors import MediaError, StorageError
-from edgesdk.storage import storage_errors
+from edgesdk.host.atomic_write import storage_errors
 from edgesdk.video.frames import Frame
 from edgesdk.video.media.backend import pyav
 from edgesdk.video.media.colour import ToRgb, colour_of, is_high_dynamic_range

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesdk.errors import EdgeSdkError, MediaError, UsageError
-from edgesdk.storage import partial_name, storage_errors, sync
+from edgesdk.host.atomic_write import partial_name, storage_errors, sync
 from edgesdk.video.media.audio import AudioTracks
 from edgesdk.video.media.backend import pyav
 from edgesdk.video.media.colour import FromRgb

@@ -10,13 +10,14 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgesdk.errors import EdgeSdkError, StorageError
 
-__all__ = ["partial_name", "storage_errors", "sync", "sync_tree", "write_atomically"]
+__all__ = ["partial_name", "remove", "storage_errors", "sync", "sync_tree", "write_atomically"]
 
 _REASONS: dict[int, tuple[str, str]] = {
     errno.ENOSPC: ("the disk is full", "free some space or choose another disk"),
@@ -82,6 +83,19 @@ def write_atomically(path: Path, content: bytes) -> None:
             beside.unlink(missing_ok=True)
             raise
         sync(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a whole folder; nothing happens where there is none.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def sync_tree(root: Path) -> None:

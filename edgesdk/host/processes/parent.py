@@ -16,8 +16,8 @@ from typing import Any, Self
 import numpy as np
 
 from edgesdk.errors import EdgeSdkError, by_name
-from edgesdk.processes.exchange import Exchange
-from edgesdk.processes.failures import (
+from edgesdk.host.processes.exchange import Exchange
+from edgesdk.host.processes.failures import (
     ChildDied,
     ChildError,
     ChildFailure,
@@ -25,9 +25,9 @@ from edgesdk.processes.failures import (
     ChildTimeout,
     describe_exit,
 )
-from edgesdk.processes.spawn import spawn
-from edgesdk.processes.tree import has_ended, high_water_mark, resident_bytes, wait_for_end
-from edgesdk.processes.wire import Message, ProtocolError, encode
+from edgesdk.host.processes.spawn import spawn
+from edgesdk.host.processes.tree import has_ended, high_water_mark, resident_bytes, wait_for_end
+from edgesdk.host.processes.wire import Message, ProtocolError, encode
 
 __all__ = ["ChildProcess", "Reply"]
 
@@ -64,7 +64,7 @@ class ChildProcess:
     context manager.
 
     Args:
-        module: Importable module that ends in :func:`edgesdk.processes.child.serve`.
+        module: Importable module that ends in :func:`edgesdk.host.processes.child.serve`.
         memory_limit: Bytes that the child and its descendants may hold resident together while a
             request runs; None for no limit. Looked at every 50 ms.
         environment: Variables set on top of the parent's own. A ``PYTHONPATH`` is searched after

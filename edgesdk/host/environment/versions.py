@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgesdk.environment.child import run_limited
+from edgesdk.host.environment.child import run_limited
 
 __all__ = [
     "Installed",

@@ -17,15 +17,15 @@ answers them with :func:`serve`::
         reply = child.request("double", {}, {"x": np.ones(3)}, timeout=10.0)
         reply.arrays["x"]
 
-Every way in which it goes wrong is an exception of :mod:`edgesdk.processes.failures`, which the
-caller turns into an error of its own field (``ConverterCrashError``, ``SessionCrashError``, ...).
-An :class:`~edgesdk.errors.EdgeSdkError` that the handler raises arrives as the same class.
+Every way in which it goes wrong is an exception of :mod:`edgesdk.host.processes.failures`, which
+the caller turns into an error of its own field (``ConverterCrashError``, ``SessionCrashError``,
+...). An :class:`~edgesdk.errors.EdgeSdkError` that the handler raises arrives as the same class.
 """
 
 from __future__ import annotations
 
-from edgesdk.processes.child import Handler, Progress, serve
-from edgesdk.processes.failures import (
+from edgesdk.host.processes.child import Handler, Progress, serve
+from edgesdk.host.processes.failures import (
     ChildDied,
     ChildError,
     ChildFailure,
@@ -33,7 +33,7 @@ from edgesdk.processes.failures import (
     ChildTimeout,
     describe_exit,
 )
-from edgesdk.processes.parent import ChildProcess, Reply
+from edgesdk.host.processes.parent import ChildProcess, Reply
 
 __all__ = [
     "ChildDied",

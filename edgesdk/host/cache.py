@@ -21,8 +21,9 @@ from typing import Any
 
 import platformdirs
 
-from edgesdk.digest import digest
 from edgesdk.errors import EdgeSdkError
+from edgesdk.host.atomic_write import remove
+from edgesdk.host.digest import digest
 
 __all__ = ["Cache", "cache_folder", "code_digest", "key_of", "package_versions"]
 
@@ -60,7 +61,7 @@ def package_versions(distributions: Iterable[str]) -> dict[str, str]:
 @lru_cache(maxsize=1)
 def code_digest() -> str:
     """Hash of the SDK's own code, so that a changed converter never serves its old results."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     hasher = hashlib.sha256()
     for package in ("converters", "edgesdk", "quant"):
         for path in sorted((root / package).rglob("*.py")):
@@ -74,13 +75,6 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target)
     else:
         shutil.copyfile(source, target)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 class Cache:
@@ -122,7 +116,7 @@ class Cache:
                 if name in ("", "..") or name != Path(name).name:
                     raise ValueError(f"{name!r} is no file of an entry")
                 target, source = into / name, place / name
-                _remove(target)
+                remove(target)
                 copied.append(target)
                 _copy(source, target)
                 if digest(target) != sha256:
@@ -141,7 +135,7 @@ class Cache:
             # Damaged, half written or gone: make it anew.
             for path in copied:
                 with contextlib.suppress(OSError):
-                    _remove(path)
+                    remove(path)
             return None
 
     def put(self, key: str, facts: Mapping[str, Any], files: Iterable[Path] = ()) -> bool:

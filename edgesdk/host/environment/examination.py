@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from edgesdk import __version__
-from edgesdk.environment.catalogue import BACKENDS, BackendEntry, note_for
-from edgesdk.environment.conflicts import conflicts
-from edgesdk.environment.findings import LEVELS, Backend, Examination, Finding, Package
-from edgesdk.environment.imports import try_import
-from edgesdk.environment.machine import describe_machine, machine_findings
-from edgesdk.environment.tools import find_tools, tool_findings
-from edgesdk.environment.versions import (
+from edgesdk.host.environment.catalogue import BACKENDS, BackendEntry, note_for
+from edgesdk.host.environment.conflicts import conflicts
+from edgesdk.host.environment.findings import LEVELS, Backend, Examination, Finding, Package
+from edgesdk.host.environment.imports import try_import
+from edgesdk.host.environment.machine import describe_machine, machine_findings
+from edgesdk.host.environment.tools import find_tools, tool_findings
+from edgesdk.host.environment.versions import (
     Installed,
     broken_requirements,
     closure,
@@ -21,6 +20,7 @@ from edgesdk.environment.versions import (
     normalise,
     torch_cuda,
 )
+from edgesdk.version import __version__
 
 __all__ = ["examine", "examine_backend"]
 

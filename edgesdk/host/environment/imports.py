@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgesdk.environment.child import Ended, run_limited
+from edgesdk.host.environment.child import Ended, run_limited
 
 __all__ = ["CAUSES", "Cause", "ImportAttempt", "try_import"]
 

@@ -7,8 +7,8 @@ import select
 import socket
 from collections.abc import Generator, Sequence
 
-from edgesdk.processes.log import LogTail
-from edgesdk.processes.wire import Message, reading
+from edgesdk.host.processes.log import LogTail
+from edgesdk.host.processes.wire import Message, reading
 
 __all__ = ["Exchange"]
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgesdk.environment.child import run_limited
-from edgesdk.environment.findings import Finding, Tool
+from edgesdk.host.environment.child import run_limited
+from edgesdk.host.environment.findings import Finding, Tool
 
 __all__ = ["TOOLS", "ToolEntry", "find_tools", "tool_findings"]
 

@@ -3,14 +3,14 @@
 Everything here works when packages are missing or broken: versions come from metadata, and
 imports are tried in processes of their own.
 
->>> from edgesdk.environment import examine
+>>> from edgesdk.host.environment import examine
 >>> examine(quick=True).exit_code  # doctest: +SKIP
 0
 """
 
 from __future__ import annotations
 
-from edgesdk.environment.examination import examine
-from edgesdk.environment.findings import Backend, Examination, Finding, Machine, Package, Tool
+from edgesdk.host.environment.examination import examine
+from edgesdk.host.environment.findings import Backend, Examination, Finding, Machine, Package, Tool
 
 __all__ = ["Backend", "Examination", "Finding", "Machine", "Package", "Tool", "examine"]

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesdk.errors import MissingToolError
-from edgesdk.processes.log import LogTail
-from edgesdk.processes.tree import kill_tree
+from edgesdk.host.processes.log import LogTail
+from edgesdk.host.processes.tree import kill_tree
 
 __all__ = ["Spawned", "spawn"]
 
-_ROOT = str(Path(__file__).resolve().parents[2])
+_ROOT = str(Path(__file__).resolve().parents[3])
 #: Seconds for the system to take a killed process off its table.
 _REAP = 10.0
 
@@ -112,7 +112,7 @@ def spawn(module: str, environment: Mapping[str, str]) -> Spawned:
     """Start ``python -m module LIFELINE CHANNEL`` with these two descriptors, without a shell.
 
     Args:
-        module: Importable module that ends in :func:`edgesdk.processes.child.serve`.
+        module: Importable module that ends in :func:`edgesdk.host.processes.child.serve`.
         environment: Variables set on top of this process's own.
 
     Raises:

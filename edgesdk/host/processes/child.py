@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 
 from edgesdk.errors import EdgeSdkError
-from edgesdk.processes.wire import Message, ProtocolError, encode, reading
+from edgesdk.host.processes.wire import Message, ProtocolError, encode, reading
 
 __all__ = ["Handler", "Progress", "serve"]
 
@@ -92,7 +92,7 @@ def _answer(channel: _Channel, handlers: Mapping[str, Handler], request: Message
 def serve(handlers: Mapping[str, Handler]) -> NoReturn:
     """Answer the parent's requests one after the other, then end the process.
 
-    Call it as the last line of a module that :class:`~edgesdk.processes.parent.ChildProcess`
+    Call it as the last line of a module that :class:`~edgesdk.host.processes.parent.ChildProcess`
     starts. Keep the imports above it light: what a request needs is better imported by its
     handler, where a failing import is reported like any other failure.
 
@@ -102,7 +102,7 @@ def serve(handlers: Mapping[str, Handler]) -> NoReturn:
     Args:
         handlers: By the kind of request. An :class:`~edgesdk.errors.EdgeSdkError` they raise
             arrives in the parent as itself, anything else as a
-            :class:`~edgesdk.processes.failures.ChildFailure`.
+            :class:`~edgesdk.host.processes.failures.ChildFailure`.
     """
     lifeline, descriptor = int(sys.argv[1]), int(sys.argv[2])
     for inherited in (lifeline, descriptor):

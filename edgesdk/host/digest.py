@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgesdk.errors import BundleDamagedError, BundleUnsafeError
-from edgesdk.inventory import check_name, file_descriptor, reading, take_inventory
+from edgesdk.host.untrusted_folder import check_name, file_descriptor, reading, take_inventory
 from edgesdk.manifest import FileRecord
 
 __all__ = ["digest", "file_record", "folder_digest", "stream_digest"]

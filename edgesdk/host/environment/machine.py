@@ -10,8 +10,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from edgesdk.environment.child import run_limited
-from edgesdk.environment.findings import Finding, Machine
+from edgesdk.host.environment.child import run_limited
+from edgesdk.host.environment.findings import Finding, Machine
 
 __all__ = ["describe_machine", "machine_findings", "parse_instruction_sets"]
 

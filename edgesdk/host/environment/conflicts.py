@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgesdk.environment.findings import Finding
-from edgesdk.environment.versions import compare, in_series
+from edgesdk.host.environment.findings import Finding
+from edgesdk.host.environment.versions import compare, in_series
 
 __all__ = ["RULES", "Is", "Rule", "conflicts"]
 
