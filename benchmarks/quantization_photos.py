@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from edgesdk import QuantizeOptions, export, quantize_report
+from edgesdk.bundle.manifest import ArtefactRecord, Manifest
 from edgesdk.host.cache import Cache
-from edgesdk.manifest import ArtefactRecord, Manifest
 from edgesdk.report.conditions import main_condition, profile_under
 
 RESULTS = Path(__file__).parent / "results" / "quantization_photos.json"

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from edgesdk.bundle.manifest import CoverageRecord
 from edgesdk.errors import DynamicShapeError
-from edgesdk.manifest import CoverageRecord
 from edgesdk.spec import TensorSpec
 from quant.plan import FaceScale, QuantizedLayer
 from quant.spec import QuantSpec
@@ -30,8 +30,8 @@ class QuantizationRequest:
         spec: What and how finely.
         calibration: Inputs that ranges are taken from, as the model's face takes them (see
             :func:`quant.array_file.load_arrays`); None where none are needed.
-        samples: Inputs whose simulated answers are wanted (:class:`edgesdk.samples.Samples`),
-            likewise.
+        samples: Inputs whose simulated answers are wanted
+            (:class:`edgesdk.bundle.samples.Samples`), likewise.
         simulated: Where the samples go with the simulated answers.
     """
 

@@ -5,13 +5,13 @@ Nothing heavy is imported until it is used: ``import edgesdk`` loads no torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from edgesdk.lazy_exports import lazy_exports
 from edgesdk.version import __version__
 
 if TYPE_CHECKING:
-    from edgesdk.bundle import Bundle
+    from edgesdk.bundle.bundle import Bundle
     from edgesdk.exporting import export
     from edgesdk.profiling import profile
     from edgesdk.pruning_run import PruneOptions, prune
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Bundle": "edgesdk.bundle",
+    "Bundle": "edgesdk.bundle.bundle",
     "PruneOptions": "edgesdk.pruning_run",
     "QuantizeOptions": "edgesdk.quantize_options",
     "export": "edgesdk.exporting",
@@ -48,11 +48,7 @@ _HOMES = {
     "write_report": "edgesdk.report",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'edgesdk' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__, _names = lazy_exports(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

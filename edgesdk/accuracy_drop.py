@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgesdk.bundle.manifest import ArtefactRecord, DropRecord, Manifest
 from edgesdk.errors import DataError, GateError
-from edgesdk.manifest import ArtefactRecord, DropRecord, Manifest
 from edgesdk.parity import classifies
 from quant.plan import Arrays
 

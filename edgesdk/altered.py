@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from converters.locations import module_path, where
-from edgesdk.manifest import ArtefactRecord, GateRecord, OutputParity
+from edgesdk.bundle.manifest import ArtefactRecord, GateRecord, OutputParity
 from edgesdk.parity import OutputComparison, meets
 from edgesdk.runtime.isolated import open_isolated
 

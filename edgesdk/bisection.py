@@ -22,15 +22,15 @@ from converters.isolation import ConversionFailed, Converter, Limits
 from converters.locations import module_path, where
 from converters.registry import parse_target
 from edgesdk.altered import first_altered_value
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import ArtefactRecord, GateRecord, OutputParity
+from edgesdk.bundle.samples import Samples
 from edgesdk.deviation import Deviation
 from edgesdk.errors import UsageError
-from edgesdk.manifest import ArtefactRecord, GateRecord, OutputParity
 from edgesdk.parity import OutputComparison, meets
 from edgesdk.program_file import load_program
 from edgesdk.program_values import ProgramValues
 from edgesdk.runtime.isolated import open_isolated
-from edgesdk.samples import Samples
 from edgesdk.spec import TensorSpec
 from edgesdk.verification import TIMEOUT, GateOptions
 

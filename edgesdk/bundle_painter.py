@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import ArtefactRecord
 from edgesdk.errors import BundleError, MissingBackendError, UsageError
-from edgesdk.manifest import ArtefactRecord
 from edgesdk.runtime.session import Session
 from edgesdk.video.painters import SessionPainter, session_painter
 from edgesdk.video.styles import find_style_input
@@ -31,8 +31,8 @@ def bundle_painter(
 
     Args:
         bundle: A bundle, or the folder of one, whose files are then checked.
-        target: Which artefact, as :meth:`~edgesdk.bundle.Bundle.artefact` takes it; by default the
-            first that can be loaded here, of onnx, litert, executorch and coreml.
+        target: Which artefact, as :meth:`~edgesdk.bundle.bundle.Bundle.artefact` takes it; by
+            default the first that can be loaded here, of onnx, litert, executorch and coreml.
         style: For a network of several styles, the name or number of one; by default the first.
         blend: Several styles with weights, instead of one; scaled to a sum of 1.
         threads: Of the runtime; 0 takes one a processor.

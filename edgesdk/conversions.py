@@ -17,11 +17,11 @@ from pydantic import TypeAdapter
 from converters.conversion import Conversion, ConversionRequest, QuantizationRequest
 from converters.isolation import ConversionFailed, Converter, Limits
 from converters.registry import Target
+from edgesdk.bundle.manifest import DropRecord, PaintedRecord, ParityRecord
 from edgesdk.errors import ConversionError, ConverterCrashError, EdgeSdkError, StorageError
 from edgesdk.host.atomic_write import remove, storage_errors
 from edgesdk.host.cache import Cache, code_digest, key_of, package_versions
 from edgesdk.host.digest import digest
-from edgesdk.manifest import DropRecord, PaintedRecord, ParityRecord
 from edgesdk.preparing import Prepared, Variant
 from edgesdk.program import program_digest
 from edgesdk.spec import TensorSpec

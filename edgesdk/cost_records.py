@@ -6,8 +6,8 @@ import heapq
 
 from torch.utils import _pytree as pytree
 
+from edgesdk.bundle.manifest import CostRecord, LayerCostRecord
 from edgesdk.errors import EdgeSdkError
-from edgesdk.manifest import CostRecord, LayerCostRecord
 from edgesdk.preparing import Prepared
 from edgesdk.pruning.cost import LayerCost, ModelCost, count
 

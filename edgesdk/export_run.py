@@ -11,8 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from converters.registry import Target
-from edgesdk.bundle import Bundle
-from edgesdk.bundle_writer import BundleWriter
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import (
+    ArtefactRecord,
+    FailureRecord,
+    FileRecord,
+    Manifest,
+    PaintingsRecord,
+    QuantizationRecord,
+    ReferenceRecord,
+    SourceRecord,
+)
+from edgesdk.bundle.samples import Samples
+from edgesdk.bundle.writer import BundleWriter
 from edgesdk.conversions import ConversionJob, ConvertedTarget, FailedTarget, write_program
 from edgesdk.cost_records import cost_record
 from edgesdk.errors import (
@@ -25,16 +36,6 @@ from edgesdk.export_options import ExportOptions, Progress
 from edgesdk.float_export import FloatExport
 from edgesdk.host.atomic_write import storage_errors
 from edgesdk.host.cache import package_versions
-from edgesdk.manifest import (
-    ArtefactRecord,
-    FailureRecord,
-    FileRecord,
-    Manifest,
-    PaintingsRecord,
-    QuantizationRecord,
-    ReferenceRecord,
-    SourceRecord,
-)
 from edgesdk.model_samples import make_samples
 from edgesdk.original_paintings import OriginalPaintings
 from edgesdk.preparing import Prepared, Variant
@@ -42,7 +43,6 @@ from edgesdk.program import program_digest
 from edgesdk.quantization_inputs import QuantizationInputs
 from edgesdk.quantized_export import QuantizedExport
 from edgesdk.quantized_verification import quantization_record
-from edgesdk.samples import Samples
 from edgesdk.side_by_side import run_side_by_side
 from edgesdk.spec import DynamicDim
 from edgesdk.style_change import perceptual_state

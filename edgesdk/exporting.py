@@ -11,8 +11,8 @@ from typing import Any
 from torch import nn
 
 from converters.registry import Target, parse_targets
-from edgesdk.bundle import Bundle
-from edgesdk.bundle_writer import BundleWriter
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.writer import BundleWriter
 from edgesdk.errors import UsageError
 from edgesdk.export_options import ExportOptions, Progress, with_changes
 from edgesdk.export_run import ExportRun

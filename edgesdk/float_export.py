@@ -7,14 +7,14 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edgesdk.bundle.manifest import ParityRecord
+from edgesdk.bundle.samples import Samples
 from edgesdk.conversions import ConversionJob, ConvertedTarget
 from edgesdk.errors import MissingEnvironmentError
 from edgesdk.gates import GateOptions
 from edgesdk.host.cache import Cache, package_versions
-from edgesdk.manifest import ParityRecord
 from edgesdk.original_paintings import OriginalPaintings
 from edgesdk.painted import ArtefactPainting
-from edgesdk.samples import Samples
 from edgesdk.verification import cached_parity, not_run, verdict, verify_artefact
 
 __all__ = ["FloatExport"]

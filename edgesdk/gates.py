@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from edgesdk.bundle.manifest import GateRecord
 from edgesdk.errors import UsageError
-from edgesdk.manifest import GateRecord
 from edgesdk.parity import gate_for
 
 __all__ = ["GateOptions"]

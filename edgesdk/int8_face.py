@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgesdk.manifest import FaceScaleRecord
+from edgesdk.bundle.manifest import FaceScaleRecord
 from edgesdk.runtime.session import Session
 from edgesdk.spec import TensorSpec
 from quant.plan import Arrays

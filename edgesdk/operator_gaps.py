@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from converters.locations import module_path, where
-from edgesdk.manifest import OperatorGapRecord
+from edgesdk.bundle.manifest import OperatorGapRecord
 from quant.fake_quantization.simulated import SimulatedQuantization
 from quant.plan import Arrays
 

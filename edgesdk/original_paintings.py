@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from edgesdk.bundle_writer import BundleWriter
+from edgesdk.bundle.manifest import FileRecord, PaintingsRecord, ThumbnailRecord
+from edgesdk.bundle.writer import BundleWriter
 from edgesdk.errors import EdgeSdkError
 from edgesdk.host.atomic_write import storage_errors
 from edgesdk.host.image_files import read_picture
-from edgesdk.manifest import FileRecord, PaintingsRecord, ThumbnailRecord
 from edgesdk.models.photos import paths
 from edgesdk.preparing import Prepared, Variant
 from edgesdk.program import run_eager

@@ -10,11 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgesdk.bundle.manifest import (
+    FaceScaleRecord,
+    PaintedPictureRecord,
+    PaintedRecord,
+    ParityRecord,
+)
 from edgesdk.conversions import ConvertedTarget
 from edgesdk.errors import EdgeSdkError
 from edgesdk.host.cache import Cache, code_digest, key_of
 from edgesdk.int8_face import FloatFaceSession
-from edgesdk.manifest import FaceScaleRecord, PaintedPictureRecord, PaintedRecord, ParityRecord
 from edgesdk.original_paintings import OriginalPainting, OriginalPaintings
 from edgesdk.runtime.isolated import open_isolated
 from edgesdk.runtime.session import Session

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgesdk.bundle.manifest import GateRecord, OutputParity
 from edgesdk.errors import UnknownNameError, UsageError
-from edgesdk.manifest import GateRecord, OutputParity
 
 __all__ = ["GATES", "OutputComparison", "classifies", "gate_for", "meets"]
 

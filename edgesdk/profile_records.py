@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edgesdk.bundle.manifest import ArtefactRecord, OperatorTime, Percentiles, ProfileRecord
 from edgesdk.devices.base import Figures, Measurement
 from edgesdk.errors import UsageError
-from edgesdk.manifest import ArtefactRecord, OperatorTime, Percentiles, ProfileRecord
 from edgesdk.runtime.session import MeasuredOperator
 
 __all__ = ["operator_shares", "percentiles", "profile_record", "with_profile"]

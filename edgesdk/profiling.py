@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import ArtefactRecord, Manifest, ProfileRecord
 from edgesdk.devices import find
 from edgesdk.devices.base import Case, Device, Measurement, ProgressCallback, Protocol
 from edgesdk.errors import BundleError, EdgeSdkError, InputSpecError, UnknownNameError
-from edgesdk.manifest import ArtefactRecord, Manifest, ProfileRecord
 from edgesdk.profile_records import profile_record, with_profile
 from edgesdk.runtime.session import bind_inputs
 from edgesdk.samples import random_inputs

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from edgesdk.accuracy_drop import EvaluationSet, float_answers
+from edgesdk.bundle.manifest import CalibrationRecord
 from edgesdk.conversions import QuantizationData
 from edgesdk.errors import DataError, UsageError
 from edgesdk.host.atomic_write import storage_errors
 from edgesdk.host.digest import digest
-from edgesdk.manifest import CalibrationRecord
 from edgesdk.preparing import Prepared, Variant
 from edgesdk.program import run_eager
 from edgesdk.quantize_options import QuantizeOptions

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 from converters.locations import where
 from edgesdk.accuracy_drop import EvaluationSet, measure_drop
+from edgesdk.bundle.manifest import LayerHarmRecord, OperatorGapRecord
 from edgesdk.errors import DataError
-from edgesdk.manifest import LayerHarmRecord, OperatorGapRecord
 from edgesdk.operator_gaps import operator_gaps
 from edgesdk.preparing import Prepared, Variant
 from edgesdk.quantization_inputs import QuantizationInputs

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.isolation import Limits
+from edgesdk.bundle.manifest import DropRecord, SensitivityRecord
 from edgesdk.conversions import ConversionJob, ConvertedTarget, QuantizationData
 from edgesdk.errors import ConversionError, MissingEnvironmentError
 from edgesdk.gates import GateOptions
 from edgesdk.host.atomic_write import remove
 from edgesdk.host.cache import Cache, package_versions
 from edgesdk.host.digest import digest
-from edgesdk.manifest import DropRecord, SensitivityRecord
 from edgesdk.original_paintings import OriginalPaintings
 from edgesdk.painted import ArtefactPainting
 from edgesdk.preparing import Prepared

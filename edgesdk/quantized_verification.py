@@ -6,12 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from edgesdk.accuracy_drop import EvaluationSet, measure_drop
-from edgesdk.conversions import ConvertedTarget
-from edgesdk.errors import QuantizationError
-from edgesdk.gates import GateOptions
-from edgesdk.host.cache import Cache, code_digest, key_of
-from edgesdk.int8_face import float_run
-from edgesdk.manifest import (
+from edgesdk.bundle.manifest import (
     CalibrationRecord,
     DropRecord,
     FaceScaleRecord,
@@ -19,8 +14,13 @@ from edgesdk.manifest import (
     QuantizationRecord,
     QuantizedLayerRecord,
 )
+from edgesdk.bundle.samples import Samples
+from edgesdk.conversions import ConvertedTarget
+from edgesdk.errors import QuantizationError
+from edgesdk.gates import GateOptions
+from edgesdk.host.cache import Cache, code_digest, key_of
+from edgesdk.int8_face import float_run
 from edgesdk.runtime.session import Session
-from edgesdk.samples import Samples
 from edgesdk.verification import verify_artefact
 
 __all__ = ["PARITY_PRECISION", "face_scales", "quantization_record", "verify_quantized"]

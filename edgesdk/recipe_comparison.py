@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
 from edgesdk.devices.base import Step
 from edgesdk.export_options import ExportOptions, Progress, with_changes
 from edgesdk.exporting import export

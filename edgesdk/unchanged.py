@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from edgesdk.bundle.manifest import FileRecord, Manifest
+from edgesdk.bundle.samples import Samples
 from edgesdk.errors import EdgeSdkError
 from edgesdk.fingerprint import fingerprint
 from edgesdk.host.cache import Cache, code_digest, key_of, package_versions
 from edgesdk.host.digest import digest
-from edgesdk.manifest import FileRecord, Manifest
 from edgesdk.original_paintings import THUMBNAILS
 from edgesdk.preparing import Prepared
 from edgesdk.program import run_eager
-from edgesdk.samples import Samples
 
 __all__ = ["UnchangedExport"]
 

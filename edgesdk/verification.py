@@ -8,7 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import (
+    ArtefactRecord,
+    FaceScaleRecord,
+    FailureRecord,
+    GateRecord,
+    Manifest,
+    OutputParity,
+    ParityRecord,
+)
+from edgesdk.bundle.samples import Samples
 from edgesdk.errors import (
     BundleDamagedError,
     EdgeSdkError,
@@ -21,19 +31,9 @@ from edgesdk.errors import (
 from edgesdk.gates import GateOptions
 from edgesdk.host.cache import Cache, code_digest, key_of
 from edgesdk.int8_face import float_run
-from edgesdk.manifest import (
-    ArtefactRecord,
-    FaceScaleRecord,
-    FailureRecord,
-    GateRecord,
-    Manifest,
-    OutputParity,
-    ParityRecord,
-)
 from edgesdk.parity import OutputComparison, classifies, meets
 from edgesdk.runtime.isolated import open_isolated
 from edgesdk.runtime.session import Session
-from edgesdk.samples import Samples
 from edgesdk.spec import TensorSpec
 
 __all__ = [

@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from converters.registry import TARGETS
+from edgesdk.bundle.manifest import ArtefactRecord, Manifest
 from edgesdk.errors import EdgeSdkError
 from edgesdk.exporting import export
 from edgesdk.host.cache import Cache, package_versions
-from edgesdk.manifest import ArtefactRecord, Manifest
 from edgesdk.report.summary import delegated_share
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from edgesdk.accuracy_drop import EvaluationSet, float_answers, measure_drop
+from edgesdk.bundle.manifest import FaceScaleRecord
 from edgesdk.errors import DataError
 from edgesdk.int8_face import float_run
-from edgesdk.manifest import FaceScaleRecord
 
 
 def _scores(*rows: list[float]) -> tuple[dict[str, np.ndarray], ...]:

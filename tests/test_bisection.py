@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from edgesdk.bisection import bisect
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import file_record
 from edgesdk.errors import UsageError
-from edgesdk.host.digest import file_record
 
 
 def line_of(file: Path, text: str) -> int:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from edgesdk import export
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
 from edgesdk.host.cache import Cache
 from edgesdk.host.digest import digest
 from edgesdk.runtime.isolated import open_isolated

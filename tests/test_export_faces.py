@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
 from edgesdk.runtime.isolated import open_isolated
 
 MEAN = np.array([0.485, 0.456, 0.406])

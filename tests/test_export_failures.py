@@ -18,7 +18,7 @@ import converters.isolation
 import converters.registry
 from converters.isolation import Limits
 from edgesdk import export
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
 from edgesdk.errors import ConverterCrashError, MissingBackendError
 from edgesdk.host.cache import Cache
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import edgesdk
 from edgesdk import QuantizeOptions
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
 from edgesdk.cli import main
 from edgesdk.errors import DataError, EdgeSdkError, GateError, UnknownNameError, UsageError
 from edgesdk.quantization_inputs import QuantizationInputs

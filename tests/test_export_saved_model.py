@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
 from edgesdk.cost_records import cost_of, cost_record
 from edgesdk.exporting import export
 from edgesdk.model_file import ModelFace, save_model

@@ -15,7 +15,7 @@ from torch import nn
 
 import edgesdk
 from edgesdk import models
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
 from edgesdk.bundle_painter import bundle_painter
 from edgesdk.errors import BundleError, UnknownNameError, UsageError
 from edgesdk.host.cache import Cache

@@ -18,7 +18,7 @@ from torch import nn
 
 import edgesdk
 from edgesdk import QuantizeOptions, models
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
 from edgesdk.bundle_painter import bundle_painter
 from edgesdk.errors import BundleDamagedError, MissingBackendError, UsageError
 from edgesdk.gates import GateOptions

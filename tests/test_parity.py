@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from edgesdk.bundle.manifest import GateRecord, OutputParity
 from edgesdk.errors import UnknownNameError, UsageError
-from edgesdk.manifest import GateRecord, OutputParity
 from edgesdk.parity import GATES, OutputComparison, classifies, gate_for, meets
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesdk.bundle import Bundle
-from edgesdk.bundle_writer import BundleWriter
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import ArtefactRecord, Manifest, ReferenceRecord, SourceRecord
+from edgesdk.bundle.samples import Samples
+from edgesdk.bundle.writer import BundleWriter
 from edgesdk.devices import Case, Device, Figures, Measurement
 from edgesdk.errors import (
     BundleError,
@@ -19,9 +21,7 @@ from edgesdk.errors import (
     UnknownNameError,
     UsageError,
 )
-from edgesdk.manifest import ArtefactRecord, Manifest, ReferenceRecord, SourceRecord
 from edgesdk.profiling import profile, select_artefacts
-from edgesdk.samples import Samples
 from edgesdk.spec import TensorSpec
 
 FAULTY = Path(__file__).parent / "faulty_runtime"

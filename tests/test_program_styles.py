@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
 from edgesdk.errors import SourceError, UsageError
 from edgesdk.model_file import load_model, read_model_file, save_model
 from edgesdk.model_program import capture_model

@@ -25,6 +25,7 @@ PACKAGES = ("edgesdk", "converters", "quant")
 #: A new module belongs where what it imports lies above it and what imports it lies below.
 FLOORS = (
     "edgesdk.version",
+    "edgesdk.lazy_exports",
     "edgesdk",  # the version, and names that are imported on first use
     "edgesdk.errors",
     "edgesdk.spec",
@@ -36,13 +37,8 @@ FLOORS = (
     "edgesdk.host.untrusted_folder",
     "edgesdk.host.processes",
     "edgesdk.host.environment",
-    "edgesdk.manifest_cost",
-    "edgesdk.manifest_file",
-    "edgesdk.manifest_paintings",
-    "edgesdk.manifest_quantization",
-    "edgesdk.manifest",
-    "edgesdk.manifest_json",
     "edgesdk.host.digest",
+    "edgesdk.bundle",
     "edgesdk.host.cache",
     "edgesdk.weights",
     "edgesdk.samples",
@@ -72,10 +68,8 @@ FLOORS = (
     "edgesdk.training",
     "edgesdk.pruning",
     "edgesdk.devices",
-    "edgesdk.bundle",
     "edgesdk.bundle_painter",
     "edgesdk.stylizing",
-    "edgesdk.bundle_writer",
     "edgesdk.spec_examples",
     "edgesdk.preparing",
     "edgesdk.model_samples",

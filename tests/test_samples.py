@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save
 
+from edgesdk.bundle.samples import Samples
 from edgesdk.errors import BundleDamagedError, InputSpecError
-from edgesdk.samples import Samples, image_tensor, random_inputs
+from edgesdk.samples import image_tensor, random_inputs
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
 
 CAMERA = TensorSpec("image", (1, 4, 6, 3), "uint8", layout="NHWC", image=ImageSpec())

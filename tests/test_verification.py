@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 from edgesdk import verify
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import ArtefactRecord, file_record
+from edgesdk.bundle.samples import Samples
 from edgesdk.errors import BundleDamagedError, GateError, MissingBackendError, UsageError
 from edgesdk.gates import GateOptions
-from edgesdk.host.digest import file_record
-from edgesdk.manifest import ArtefactRecord
 from edgesdk.parity import GATES
 from edgesdk.runtime.session import Session
-from edgesdk.samples import Samples
 from edgesdk.spec import TensorSpec
 from edgesdk.verification import compare, require_parity, verdict
 

@@ -1,7 +1,8 @@
 """Delegate coverage per target: which operators the delegate took, which it left, and why.
 
 One module a target: :mod:`.executorch`, :mod:`.litert`, :mod:`.onnx`, :mod:`.coreml`. Each gives a
-:class:`edgesdk.manifest.CoverageRecord`; :mod:`.rewrites` knows the forms that a delegate takes.
+:class:`edgesdk.bundle.manifest.schema.CoverageRecord`; :mod:`.rewrites` knows the forms that a
+delegate takes.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from typing import Any
 from converters.coverage.left import Left, Reason, gather
 from converters.coverage.mil_graph import MilGraph, MilOperator, read_package
 from converters.coverage.partitions import count_partitions
+from edgesdk.bundle.manifest import CoverageRecord
 from edgesdk.errors import MissingBackendError, SessionError
-from edgesdk.manifest import CoverageRecord
 
 __all__ = ["cover_coreml"]
 

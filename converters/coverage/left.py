@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from converters.coverage.rewrites import rewrite_for
-from edgesdk.manifest import LeftOperator
+from edgesdk.bundle.manifest import LeftOperator
 
 __all__ = ["Left", "Reason", "gather"]
 

@@ -11,8 +11,8 @@ from converters.coverage.left import Left, gather
 from converters.coverage.onnx_graph import OnnxGraph, OnnxNode, read_onnx
 from converters.coverage.onnx_providers import PROVIDERS, Provider, why_not
 from converters.coverage.partitions import count_partitions
+from edgesdk.bundle.manifest import CoverageRecord
 from edgesdk.errors import MissingBackendError, SessionError
-from edgesdk.manifest import CoverageRecord
 
 __all__ = ["cover_onnx"]
 

@@ -38,7 +38,7 @@ from edgesdk.cli.quantization import (
 from edgesdk.errors import EdgeSdkError
 
 if TYPE_CHECKING:
-    from edgesdk.manifest import Manifest
+    from edgesdk.bundle.manifest import Manifest
 
 __all__ = ["export"]
 

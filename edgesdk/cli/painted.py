@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgesdk.manifest import Manifest
+    from edgesdk.bundle.manifest import Manifest
 
 __all__ = ["painted_table", "painting_notes"]
 

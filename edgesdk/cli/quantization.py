@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgesdk.manifest import Manifest
+    from edgesdk.bundle.manifest import Manifest
     from edgesdk.quantize_options import QuantizeOptions
 
 __all__ = [

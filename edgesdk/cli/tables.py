@@ -13,7 +13,7 @@ from edgesdk.report.summary import COLUMNS, SummaryRow
 
 if TYPE_CHECKING:
     from edgesdk.bisection import Deviation
-    from edgesdk.manifest import Manifest
+    from edgesdk.bundle.manifest import Manifest
 
 __all__ = [
     "PARITY_COLUMNS",

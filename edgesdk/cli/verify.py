@@ -38,7 +38,7 @@ def verify(
 ) -> int:
     """Prove a bundle's artefacts on this machine; find where one deviates."""
     del debug
-    from edgesdk.bundle import Bundle
+    from edgesdk.bundle.bundle import Bundle
     from edgesdk.cli.tables import deviation_lines, footnotes, targets_table
     from edgesdk.errors import GateError
     from edgesdk.report.summary import summary_rows

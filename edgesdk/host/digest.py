@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgesdk.errors import BundleDamagedError, BundleUnsafeError
-from edgesdk.host.untrusted_folder import check_name, file_descriptor, reading, take_inventory
-from edgesdk.manifest import FileRecord
+from edgesdk.host.untrusted_folder import file_descriptor, reading, take_inventory
 
-__all__ = ["digest", "file_record", "folder_digest", "stream_digest"]
+__all__ = ["digest", "folder_digest", "stream_digest"]
 
 _BLOCK = 1 << 20
 
@@ -50,32 +49,6 @@ def digest(path: str | os.PathLike[str]) -> str:
         return stream_digest(descriptor, os.fstat(descriptor).st_size, location.name)
     finally:
         os.close(descriptor)
-
-
-def file_record(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> FileRecord:
-    """Describe a file or folder as the manifest does.
-
-    Args:
-        root: The bundle's folder, or the staging folder of one that is being written.
-        path: The file or folder in it: absolute, or relative to ``root``.
-
-    Raises:
-        BundleDamagedError: Nothing is there.
-        BundleUnsafeError: It lies outside ``root``, or holds a link, a pipe or a device.
-        StorageError: It cannot be read.
-    """
-    base = Path(root).absolute()
-    location = base / path
-    if ".." in location.parts or not location.is_relative_to(base) or location == base:
-        raise BundleUnsafeError(f"{str(path)!r} does not lie inside {str(root)!r}")
-    name = check_name(location.relative_to(base).as_posix())
-    if location.is_dir() and not location.is_symlink():
-        files = {f"{name}/{inner}": size for inner, size in take_inventory(location).files.items()}
-        sha256 = folder_digest(base, files, name)
-        return FileRecord(path=name, sha256=sha256, size=sum(files.values()))
-    with file_descriptor(base, name) as descriptor:
-        size = os.fstat(descriptor).st_size
-        return FileRecord(path=name, sha256=stream_digest(descriptor, size, name), size=size)
 
 
 def folder_digest(root: Path, files: Mapping[str, int], folder: str = "") -> str:

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterable
 
-from edgesdk.manifest import Manifest
+from edgesdk.bundle.manifest import Manifest
 from edgesdk.spec import IMAGE_PRESETS, DynamicDim, ImageSpec, TensorSpec
 
 __all__ = ["reproduction_commands"]

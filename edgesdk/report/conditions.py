@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgesdk.manifest import ArtefactRecord, Manifest, ProfileRecord
+from edgesdk.bundle.manifest import ArtefactRecord, Manifest, ProfileRecord
 from edgesdk.report.quantities import count_text
 
 __all__ = ["Condition", "conditions", "main_condition", "profile_under"]

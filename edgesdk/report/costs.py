@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgesdk.manifest import CostRecord, LayerCostRecord, Manifest
+from edgesdk.bundle.manifest import CostRecord, LayerCostRecord, Manifest
 from edgesdk.report.measurements import Plot
 from edgesdk.report.plots import Bar, bar_plot
 from edgesdk.report.quantities import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgesdk.manifest import Manifest
+from edgesdk.bundle.manifest import Manifest
 from edgesdk.report.labels import artefact_labels
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
 

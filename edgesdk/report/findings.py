@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgesdk.manifest import ArtefactRecord, CoverageRecord, LeftOperator, Manifest
+from edgesdk.bundle.manifest import ArtefactRecord, CoverageRecord, LeftOperator, Manifest
 from edgesdk.report.labels import artefact_labels
 from edgesdk.report.summary import delegated_share
 

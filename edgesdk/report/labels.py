@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from edgesdk.manifest import ArtefactRecord
+from edgesdk.bundle.manifest import ArtefactRecord
 
 __all__ = ["artefact_labels", "evaluated_label", "family", "precision_text", "target_label"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from edgesdk.manifest import Manifest, OperatorTime, ProfileRecord
+from edgesdk.bundle.manifest import Manifest, OperatorTime, ProfileRecord
 from edgesdk.report.conditions import Condition, conditions, profile_under
 from edgesdk.report.labels import artefact_labels, evaluated_label, family
 from edgesdk.report.plots import Bar, Dot, bar_plot, dot_plot

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edgesdk.manifest import Manifest
+from edgesdk.bundle.manifest import Manifest
 from edgesdk.report.commands import reproduction_commands
 from edgesdk.report.conditions import main_condition
 from edgesdk.report.costs import cost_view

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgesdk.manifest import (
+from edgesdk.bundle.manifest import (
     ArtefactRecord,
     LayerHarmRecord,
     Manifest,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from edgesdk.bundle.manifest import ArtefactRecord, FileRecord, Manifest, PaintedRecord
 from edgesdk.errors import InputSpecError
-from edgesdk.manifest import ArtefactRecord, FileRecord, Manifest, PaintedRecord
 from edgesdk.report.labels import artefact_labels, evaluated_label
 from edgesdk.report.photographs import Photograph, thumbnail
 from edgesdk.report.quantities import MISSING, decibel_text, error_text, plain_number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgesdk.manifest import ArtefactRecord, Manifest
+from edgesdk.bundle.manifest import ArtefactRecord, Manifest
 from edgesdk.report.conditions import Condition, main_condition, profile_under
 from edgesdk.report.labels import artefact_labels, target_label
 from edgesdk.report.quantities import bytes_text, milliseconds_text, share_text

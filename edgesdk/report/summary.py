@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from edgesdk.manifest import (
+from edgesdk.bundle.manifest import (
     ArtefactRecord,
     CoverageRecord,
     FailureRecord,

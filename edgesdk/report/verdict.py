@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from edgesdk.manifest import Manifest
+from edgesdk.bundle.manifest import Manifest
 from edgesdk.report.quantities import bytes_text, milliseconds_text
 from edgesdk.report.summary import Status, SummaryRow, summary_rows
 

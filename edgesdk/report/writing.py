@@ -15,7 +15,7 @@ from edgesdk.report.page import render
 from edgesdk.report.photographs import Photograph
 
 if TYPE_CHECKING:
-    from edgesdk.bundle import Bundle
+    from edgesdk.bundle.bundle import Bundle
 
 __all__ = ["REPORT_NAME", "write_report"]
 
@@ -56,7 +56,7 @@ def write_report(
         StorageError: The disk is full, read-only or not ours.
     """
     if isinstance(bundle, str | os.PathLike):
-        from edgesdk.bundle import Bundle
+        from edgesdk.bundle.bundle import Bundle
 
         bundle = Bundle.open(Path(bundle))
     path = Path(output) if output is not None else bundle.path

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesdk.bundle import Bundle
-from edgesdk.bundle_writer import BundleWriter
-from edgesdk.manifest import (
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import (
     ArtefactRecord,
     CostRecord,
     CoverageRecord,
@@ -29,7 +28,8 @@ from edgesdk.manifest import (
     ReferenceRecord,
     SourceRecord,
 )
-from edgesdk.samples import Samples
+from edgesdk.bundle.samples import Samples
+from edgesdk.bundle.writer import BundleWriter
 from edgesdk.spec import IMAGE_PRESETS, DynamicDim, TensorSpec
 
 _MODEL_INPUT = TensorSpec(

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import (
+    FileRecord,
+    Manifest,
+    manifest_bytes,
+    manifest_schema,
+    parse_manifest,
+)
 from edgesdk.errors import (
     BundleDamagedError,
     BundleError,
@@ -18,8 +25,6 @@ from edgesdk.errors import (
     BundleUnsafeError,
     UnknownNameError,
 )
-from edgesdk.manifest import FileRecord, Manifest
-from edgesdk.manifest_json import manifest_bytes, manifest_schema, parse_manifest
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
 
 ROOT = Path(__file__).parents[2]
@@ -155,7 +160,7 @@ def test_a_wrong_manifest_is_not_written(bundle_path: Path, changes: dict[str, o
 def test_schema_file_is_up_to_date() -> None:
     checked_in = ROOT / "docs" / "manifest.schema.json"
     assert checked_in.read_text("utf-8") == manifest_schema(), (
-        "write edgesdk.manifest_json.manifest_schema() to docs/manifest.schema.json"
+        "write edgesdk.bundle.manifest.json.manifest_schema() to docs/manifest.schema.json"
     )
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from edgesdk import bundle as bundle_module
-from edgesdk.bundle import Bundle
+from edgesdk.bundle import bundle as bundle_module
+from edgesdk.bundle.bundle import Bundle
 from edgesdk.errors import (
     BundleDamagedError,
     BundleError,

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from edgesdk import bundle as bundle_module
-from edgesdk.bundle import Bundle
+from edgesdk.bundle import bundle as bundle_module
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import parse_manifest
 from edgesdk.errors import (
     BundleError,
     BundleSchemaError,
@@ -19,7 +20,6 @@ from edgesdk.errors import (
     StorageError,
 )
 from edgesdk.host.untrusted_folder import MAX_DEPTH, MAX_ENTRIES, Inventory
-from edgesdk.manifest_json import parse_manifest
 
 
 def rewrite(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from edgesdk.bundle import Bundle
-from edgesdk.bundle_writer import BundleWriter
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import Manifest
+from edgesdk.bundle.writer import BundleWriter
 from edgesdk.errors import (
     BundleDamagedError,
     BundleError,
@@ -24,7 +25,6 @@ from edgesdk.errors import (
     UsageError,
 )
 from edgesdk.host.digest import digest
-from edgesdk.manifest import Manifest
 
 ROOT = Path(__file__).parents[2]
 
@@ -206,7 +206,7 @@ def test_ctrl_c_of_a_real_process_leaves_nothing(tmp_path: Path) -> None:
         """
         import sys, time
         from pathlib import Path
-        from edgesdk.bundle_writer import BundleWriter
+        from edgesdk.bundle.writer import BundleWriter
         root = Path(sys.argv[1])
         with BundleWriter(root / "net.edge") as writer:
             (writer.folder / "half").write_bytes(b"x" * 100_000)

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgesdk.bundle.manifest import FileRecord, file_record
 from edgesdk.errors import (
     BundleDamagedError,
     BundleUnsafeError,
 )
-from edgesdk.host.digest import digest, file_record
-from edgesdk.manifest import FileRecord
+from edgesdk.host.digest import digest
 
 
 def test_digest_of_a_file_is_its_sha256(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import is_manifest, manifest_bytes, parse_manifest
 from edgesdk.errors import BundleSchemaError, BundleUnsafeError, EdgeSdkError
-from edgesdk.manifest_json import is_manifest, manifest_bytes, parse_manifest
 from edgesdk.version import __version__
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from edgesdk.bundle import Bundle
-from edgesdk.bundle_writer import BundleWriter
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import Manifest
+from edgesdk.bundle.writer import BundleWriter
 from edgesdk.errors import StorageError, UsageError
 from edgesdk.host.atomic_write import storage_errors, write_atomically
-from edgesdk.manifest import Manifest
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,7 +90,7 @@ def test_file_size_limit_leaves_nothing(tmp_path: Path) -> None:
         import resource, sys
         from pathlib import Path
         resource.setrlimit(resource.RLIMIT_FSIZE, (65536, resource.RLIM_INFINITY))
-        from edgesdk.bundle_writer import BundleWriter
+        from edgesdk.bundle.writer import BundleWriter
         from edgesdk.errors import StorageError
         root = Path(sys.argv[1])
         try:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from edgesdk.manifest import Manifest
+from edgesdk.bundle.manifest import Manifest
 from edgesdk.report import Photograph, render
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

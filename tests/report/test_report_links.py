@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from edgesdk.bundle.manifest import Manifest
 from edgesdk.errors import InputSpecError, SourceNotFoundError
-from edgesdk.manifest import Manifest
 from edgesdk.report import render
 from edgesdk.report.links import linked_files
 from edgesdk.report.quantities import bytes_text

@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgesdk.bundle import Bundle
-from edgesdk.bundle_writer import BundleWriter
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import CostRecord, FailureRecord, Manifest, ReferenceRecord
+from edgesdk.bundle.writer import BundleWriter
 from edgesdk.errors import BundleError, InputSpecError, OutputExistsError, StorageError
-from edgesdk.manifest import CostRecord, FailureRecord, Manifest, ReferenceRecord
 from edgesdk.report import Photograph, render, write_report
 from edgesdk.report.commands import reproduction_commands
 from edgesdk.report.faces import image_text, shape_text

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgesdk.manifest import (
+from edgesdk.bundle.manifest import (
     ArtefactRecord,
     CalibrationRecord,
     DropRecord,

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from edgesdk.manifest import GateRecord, Manifest, OutputParity
+from edgesdk.bundle.manifest import GateRecord, Manifest, OutputParity
 from edgesdk.report import COLUMNS, Status, summary_rows, verdict
 from edgesdk.report.quantities import MISSING
 from edgesdk.report.summary import missed_bounds

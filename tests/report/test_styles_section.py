@@ -14,11 +14,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from edgesdk.bundle import Bundle
-from edgesdk.bundle_writer import BundleWriter
-from edgesdk.cli.painted import painted_table, painting_notes
-from edgesdk.errors import BundleUnsafeError
-from edgesdk.manifest import (
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import (
     FileRecord,
     Manifest,
     PaintedPictureRecord,
@@ -27,6 +24,9 @@ from edgesdk.manifest import (
     ReferenceRecord,
     ThumbnailRecord,
 )
+from edgesdk.bundle.writer import BundleWriter
+from edgesdk.cli.painted import painted_table, painting_notes
+from edgesdk.errors import BundleUnsafeError
 from edgesdk.report import render, write_report
 from edgesdk.report.styles import change_text, styles_view
 

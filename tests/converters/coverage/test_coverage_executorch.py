@@ -12,8 +12,8 @@ pytest.importorskip("executorch")
 from torch import nn  # noqa: E402
 
 from converters.coverage.executorch import cover_executorch  # noqa: E402
+from edgesdk.bundle.manifest import CoverageRecord, LeftOperator  # noqa: E402
 from edgesdk.errors import UnknownNameError, UsageError  # noqa: E402
-from edgesdk.manifest import CoverageRecord, LeftOperator  # noqa: E402
 
 
 def _line(function: Callable[..., Any], text: str) -> str:

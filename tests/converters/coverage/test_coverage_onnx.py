@@ -13,8 +13,8 @@ from onnx import TensorProto, helper  # noqa: E402
 
 from converters.coverage.onnx import cover_onnx  # noqa: E402
 from converters.coverage.onnx_providers import PROVIDERS  # noqa: E402
+from edgesdk.bundle.manifest import CoverageRecord  # noqa: E402
 from edgesdk.errors import SessionError  # noqa: E402
-from edgesdk.manifest import CoverageRecord  # noqa: E402
 
 
 @pytest.fixture(scope="module")

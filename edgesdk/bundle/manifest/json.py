@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
+from edgesdk.bundle.manifest.schema import SCHEMA_VERSION, Manifest
 from edgesdk.errors import BundleSchemaError, BundleUnsafeError, EdgeSdkError
-from edgesdk.manifest import SCHEMA_VERSION, Manifest
 from edgesdk.version import __version__
 
 __all__ = [

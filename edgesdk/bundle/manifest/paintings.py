@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import FailFast, Field
 
-from edgesdk.manifest_file import FileRecord
-from edgesdk.style_names import MAX_STYLE_NAME, MAX_STYLES
+from edgesdk.bundle.manifest.record import FileRecord, Record, StyleName, Text
+from edgesdk.style_names import MAX_STYLES
 
 __all__ = ["PaintedPictureRecord", "PaintedRecord", "PaintingsRecord", "ThumbnailRecord"]
 
-_Text = Annotated[str, Field(max_length=20_000)]
-_StyleName = Annotated[str, Field(min_length=1, max_length=MAX_STYLE_NAME)]
 
-
-class _Record(BaseModel):
-    # NaN and infinity are no JSON: a figure that does not exist is null.
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ThumbnailRecord(_Record):
+class ThumbnailRecord(Record):
     """A photograph painted in one style by the float model, made small.
 
     Attributes:
@@ -28,11 +20,11 @@ class ThumbnailRecord(_Record):
         file: The picture, a JPEG.
     """
 
-    style: _StyleName
+    style: StyleName
     file: FileRecord
 
 
-class PaintingsRecord(_Record):
+class PaintingsRecord(Record):
     """What the float model paints before any conversion.
 
     Attributes:
@@ -43,11 +35,11 @@ class PaintingsRecord(_Record):
         note: Why something is missing, in words.
     """
 
-    photograph: _Text = ""
+    photograph: Text = ""
     unpainted: FileRecord | None = None
     thumbnails: Annotated[list[ThumbnailRecord], FailFast(), Field(max_length=MAX_STYLES)] = []
-    network: _Text = ""
-    note: _Text = ""
+    network: Text = ""
+    note: Text = ""
 
     @property
     def files(self) -> list[FileRecord]:
@@ -56,7 +48,7 @@ class PaintingsRecord(_Record):
         return [*unpainted, *(thumbnail.file for thumbnail in self.thumbnails)]
 
 
-class PaintedPictureRecord(_Record):
+class PaintedPictureRecord(Record):
     """One picture that an artefact painted, against the float model's.
 
     Attributes:
@@ -68,13 +60,13 @@ class PaintedPictureRecord(_Record):
             perceptual network. 0 for the float model's own painting; null where not measured.
     """
 
-    style: _StyleName
-    photograph: _Text
+    style: StyleName
+    photograph: Text
     psnr_db: float | None = None
     style_change: float | None = None
 
 
-class PaintedRecord(_Record):
+class PaintedRecord(Record):
     """What an artefact paints in its runtime, against what the float model paints.
 
     Attributes:
@@ -87,10 +79,10 @@ class PaintedRecord(_Record):
         failure: Why nothing was painted, or null.
     """
 
-    runtime: _Text = ""
+    runtime: Text = ""
     evaluator: bool = False
     pictures: Annotated[list[PaintedPictureRecord], FailFast()] = []
     psnr_db: float | None = None
     least_psnr_db: float | None = None
     style_change: float | None = None
-    failure: _Text | None = None
+    failure: Text | None = None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import FailFast, Field
+
+from edgesdk.bundle.manifest.record import Count, Record, Share, Text
 
 __all__ = [
     "CalibrationRecord",
@@ -17,17 +19,8 @@ __all__ = [
     "SensitivityRecord",
 ]
 
-_Count = Annotated[int, Field(ge=0)]
-_Text = Annotated[str, Field(max_length=20_000)]
-_Share = Annotated[float, Field(ge=0, le=1)]
 
-
-class _Record(BaseModel):
-    # NaN and infinity are no JSON: a figure that does not exist is null.
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class QuantizedLayerRecord(_Record):
+class QuantizedLayerRecord(Record):
     """One operator with weights, as it came out.
 
     Attributes:
@@ -40,16 +33,16 @@ class QuantizedLayerRecord(_Record):
         reason: Why it stayed float, where it did.
     """
 
-    path: _Text
-    operator: _Text
-    weights: _Count
+    path: Text
+    operator: Text
+    weights: Count
     bits: Annotated[int, Field(ge=1, le=64)]
     activation_bits: Annotated[int, Field(ge=1, le=64)] = 32
-    where: _Text = ""
-    reason: _Text = ""
+    where: Text = ""
+    reason: Text = ""
 
 
-class FaceScaleRecord(_Record):
+class FaceScaleRecord(Record):
     """An int8 tensor at the face: ``float = (int8 - zero_point) * scale``.
 
     Attributes:
@@ -58,12 +51,12 @@ class FaceScaleRecord(_Record):
         zero_point: -128..127.
     """
 
-    name: _Text
+    name: Text
     scale: Annotated[float, Field(gt=0)]
     zero_point: Annotated[int, Field(ge=-128, le=127)]
 
 
-class CalibrationRecord(_Record):
+class CalibrationRecord(Record):
     """The data ranges were taken from.
 
     Attributes:
@@ -76,14 +69,14 @@ class CalibrationRecord(_Record):
     """
 
     method: str
-    samples: _Count
-    available: _Count = 0
+    samples: Count
+    available: Count = 0
     sha256: str = ""
-    source: _Text = ""
-    notes: Annotated[list[_Text], FailFast()] = []
+    source: Text = ""
+    notes: Annotated[list[Text], FailFast()] = []
 
 
-class LayerHarmRecord(_Record):
+class LayerHarmRecord(Record):
     """What quantizing one layer alone does to the outputs.
 
     Attributes:
@@ -95,15 +88,15 @@ class LayerHarmRecord(_Record):
         where: File and line in the user's code.
     """
 
-    path: _Text
-    operator: _Text = ""
-    weights: _Count = 0
+    path: Text
+    operator: Text = ""
+    weights: Count = 0
     drop: float | None = None
     snr_db: float | None = None
-    where: _Text = ""
+    where: Text = ""
 
 
-class DropRecord(_Record):
+class DropRecord(Record):
     """What a quantized artefact lost against the float model, measured in its runtime.
 
     Attributes:
@@ -129,18 +122,18 @@ class DropRecord(_Record):
     drop: float
     bound: float | None = None
     passed: bool = True
-    samples: _Count
-    source: _Text = ""
-    top1: _Share | None = None
-    float_top1: _Share | None = None
-    agreement: _Share | None = None
-    containment: _Share | None = None
+    samples: Count
+    source: Text = ""
+    top1: Share | None = None
+    float_top1: Share | None = None
+    agreement: Share | None = None
+    containment: Share | None = None
     cosine: float | None = None
     snr_db: float | None = None
     culprits: Annotated[list[LayerHarmRecord], FailFast()] = []
 
 
-class QuantizationRecord(_Record):
+class QuantizationRecord(Record):
     """How an artefact was quantized.
 
     Attributes:
@@ -159,15 +152,15 @@ class QuantizationRecord(_Record):
     recipe: str
     weights: dict[int, int] = {}
     layers: Annotated[list[QuantizedLayerRecord], FailFast()] = []
-    float_layers: Annotated[list[_Text], FailFast()] = []
-    float_norms: Annotated[list[_Text], FailFast()] = []
+    float_layers: Annotated[list[Text], FailFast()] = []
+    float_norms: Annotated[list[Text], FailFast()] = []
     float_operators: dict[str, int] = {}
     calibration: CalibrationRecord | None = None
     faces: Annotated[list[FaceScaleRecord], FailFast()] = []
     drop: DropRecord | None = None
 
 
-class OperatorGapRecord(_Record):
+class OperatorGapRecord(Record):
     """How far one operator's result is from the float model's when all before it is quantized.
 
     Attributes:
@@ -180,15 +173,15 @@ class OperatorGapRecord(_Record):
             cannot be told.
     """
 
-    name: _Text
-    operator: _Text
-    path: _Text = ""
-    where: _Text = ""
+    name: Text
+    operator: Text
+    path: Text = ""
+    where: Text = ""
     snr_db: float | None = None
     lost_db: float | None = None
 
 
-class SensitivityRecord(_Record):
+class SensitivityRecord(Record):
     """What a recipe does to the outputs, layer by layer, simulated.
 
     Attributes:
@@ -199,6 +192,6 @@ class SensitivityRecord(_Record):
     """
 
     recipe: str
-    samples: _Count
+    samples: Count
     layers: Annotated[list[LayerHarmRecord], FailFast()] = []
     operators: Annotated[list[OperatorGapRecord], FailFast()] = []

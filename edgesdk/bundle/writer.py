@@ -12,7 +12,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from edgesdk.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.manifest import (
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    FileRecord,
+    Manifest,
+    file_record,
+    is_manifest,
+    manifest_bytes,
+)
 from edgesdk.errors import (
     BundleError,
     BundleUnsafeError,
@@ -21,10 +30,7 @@ from edgesdk.errors import (
     UsageError,
 )
 from edgesdk.host.atomic_write import partial_name, remove, storage_errors, sync, sync_tree
-from edgesdk.host.digest import file_record
 from edgesdk.host.untrusted_folder import check_name, check_names, take_inventory
-from edgesdk.manifest import FileRecord, Manifest
-from edgesdk.manifest_json import MANIFEST_NAME, MAX_MANIFEST_BYTES, is_manifest, manifest_bytes
 
 __all__ = ["BundleWriter"]
 

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import FailFast
+
+from edgesdk.bundle.manifest.record import Count, Record, Text
 
 __all__ = ["CostRecord", "LayerCostRecord"]
 
-_Count = Annotated[int, Field(ge=0)]
-_Text = Annotated[str, Field(max_length=20_000)]
 
-
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LayerCostRecord(_Record):
+class LayerCostRecord(Record):
     """What one layer costs.
 
     Attributes:
@@ -30,17 +25,17 @@ class LayerCostRecord(_Record):
         memory_bytes: Its parameters at their precision.
     """
 
-    name: _Text
-    kind: _Text
+    name: Text
+    kind: Text
     output_shape: list[int]
-    parameters: _Count
-    macs: _Count
+    parameters: Count
+    macs: Count
     weight_bits: int
     activation_bits: int
-    memory_bytes: _Count
+    memory_bytes: Count
 
 
-class CostRecord(_Record):
+class CostRecord(Record):
     """What the model costs before any conversion.
 
     Attributes:
@@ -53,10 +48,10 @@ class CostRecord(_Record):
         layers: In the order in which they run; of very many, the dearest.
     """
 
-    parameters: _Count
-    macs: _Count
-    size_bytes: _Count
-    memory_bytes: _Count
+    parameters: Count
+    macs: Count
+    size_bytes: Count
+    memory_bytes: Count
     parameters_by_bits: dict[int, int] = {}
     macs_by_bits: dict[int, int] = {}
     layers: Annotated[list[LayerCostRecord], FailFast()] = []

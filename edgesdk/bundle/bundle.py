@@ -12,6 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgesdk.bundle.manifest import (
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    ArtefactRecord,
+    FileRecord,
+    Manifest,
+    manifest_bytes,
+    parse_manifest,
+)
 from edgesdk.errors import BundleDamagedError, BundleError, BundleUnsafeError, UnknownNameError
 from edgesdk.host.atomic_write import write_atomically
 from edgesdk.host.digest import folder_digest, stream_digest
@@ -23,16 +32,9 @@ from edgesdk.host.untrusted_folder import (
     reading,
     take_inventory,
 )
-from edgesdk.manifest import ArtefactRecord, FileRecord, Manifest
-from edgesdk.manifest_json import (
-    MANIFEST_NAME,
-    MAX_MANIFEST_BYTES,
-    manifest_bytes,
-    parse_manifest,
-)
 
 if TYPE_CHECKING:
-    from edgesdk.samples import Samples
+    from edgesdk.bundle.samples import Samples
 
 __all__ = ["Bundle"]
 
@@ -123,7 +125,7 @@ class Bundle:
         Raises:
             BundleDamagedError: The file holds something else.
         """
-        from edgesdk.samples import Samples
+        from edgesdk.bundle.samples import Samples
 
         return Samples.load(self.path_of(self.manifest.reference.samples))
 

@@ -1,0 +1,97 @@
+"""``manifest.json``: its records, its schema, and its form as bytes."""
+
+from __future__ import annotations
+
+from edgesdk.bundle.manifest.cost import (
+    CostRecord,
+    LayerCostRecord,
+)
+from edgesdk.bundle.manifest.coverage import (
+    CoverageRecord,
+    LeftOperator,
+)
+from edgesdk.bundle.manifest.json import (
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    is_manifest,
+    manifest_bytes,
+    manifest_schema,
+    parse_manifest,
+)
+from edgesdk.bundle.manifest.paintings import (
+    PaintedPictureRecord,
+    PaintedRecord,
+    PaintingsRecord,
+    ThumbnailRecord,
+)
+from edgesdk.bundle.manifest.parity import (
+    GateRecord,
+    OutputParity,
+    ParityRecord,
+)
+from edgesdk.bundle.manifest.profile import (
+    OperatorTime,
+    Percentiles,
+    ProfileRecord,
+)
+from edgesdk.bundle.manifest.quantization import (
+    CalibrationRecord,
+    DropRecord,
+    FaceScaleRecord,
+    LayerHarmRecord,
+    OperatorGapRecord,
+    QuantizationRecord,
+    QuantizedLayerRecord,
+    SensitivityRecord,
+)
+from edgesdk.bundle.manifest.record import (
+    FileRecord,
+    file_record,
+)
+from edgesdk.bundle.manifest.schema import (
+    SCHEMA_VERSION,
+    ArtefactRecord,
+    FailureRecord,
+    Manifest,
+    ReferenceRecord,
+    SourceRecord,
+)
+
+__all__ = [
+    "MANIFEST_NAME",
+    "MAX_MANIFEST_BYTES",
+    "SCHEMA_VERSION",
+    "ArtefactRecord",
+    "CalibrationRecord",
+    "CostRecord",
+    "CoverageRecord",
+    "DropRecord",
+    "FaceScaleRecord",
+    "FailureRecord",
+    "FileRecord",
+    "GateRecord",
+    "LayerCostRecord",
+    "LayerHarmRecord",
+    "LeftOperator",
+    "Manifest",
+    "OperatorGapRecord",
+    "OperatorTime",
+    "OutputParity",
+    "PaintedPictureRecord",
+    "PaintedRecord",
+    "PaintingsRecord",
+    "ParityRecord",
+    "Percentiles",
+    "ProfileRecord",
+    "QuantizationRecord",
+    "QuantizedLayerRecord",
+    "ReferenceRecord",
+    "SensitivityRecord",
+    "SourceRecord",
+    "ThumbnailRecord",
+    "file_record",
+    "is_manifest",
+    "manifest_bytes",
+    "manifest_schema",
+    "parse_manifest",
+]
