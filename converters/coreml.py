@@ -16,11 +16,11 @@ from converters.conversion import (
     check_free_dimensions,
     narrowed,
 )
-from converters.locations import where
 from converters.origins import conversion_error
 from converters.quantizing import keep_simulated, plan_for
 from edgesdk.errors import ConversionError, DynamicShapeError, EdgeSdkError
-from edgesdk.program_file import load_program
+from edgesdk.frontend.provenance import where
+from edgesdk.frontend.pt2.reader import load_program
 from edgesdk.spec import ImageSpec, TensorSpec
 
 __all__ = ["convert"]

@@ -8,7 +8,7 @@ from converters.conversion import Conversion, ConversionRequest
 from converters.origins import conversion_error, unsupported_operator
 from converters.quantizing import int8_faces, keep_simulated, plan_for
 from edgesdk.errors import EdgeSdkError
-from edgesdk.program_file import load_program
+from edgesdk.frontend.pt2.reader import load_program
 
 __all__ = ["convert"]
 

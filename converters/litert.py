@@ -13,11 +13,11 @@ from converters.conversion import (
     check_free_dimensions,
     narrowed,
 )
-from converters.named_forward import named_forward
 from converters.origins import conversion_error, locate, unsupported_operator
 from converters.quantizing import int8_faces, keep_simulated, made_float, plan_for
 from edgesdk.errors import DynamicShapeError, UnsupportedOperatorError
-from edgesdk.program_file import load_program
+from edgesdk.frontend.named_forward import named_forward
+from edgesdk.frontend.pt2.reader import load_program
 
 __all__ = ["convert"]
 

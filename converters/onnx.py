@@ -13,7 +13,7 @@ from converters.conversion import (
 from converters.onnx_names import name_outputs
 from converters.origins import conversion_error
 from converters.quantizing import int8_faces, keep_simulated, made_float, plan_for
-from edgesdk.program_file import load_program
+from edgesdk.frontend.pt2.reader import load_program
 
 __all__ = ["convert"]
 

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from converters.coverage.rewrites import rewrite_for
-from converters.locations import module_path, where
 from edgesdk.errors import ConversionError, UnsupportedOperatorError
+from edgesdk.frontend.provenance import module_path, where
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

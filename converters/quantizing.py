@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converters.conversion import ConversionRequest, QuantizationRequest, QuantizedConversion
-from converters.locations import module_path, where
 from edgesdk.bundle.samples import Samples
 from edgesdk.errors import QuantizationError
+from edgesdk.frontend.provenance import module_path, where
 from edgesdk.spec import TensorSpec
 from quant.array_file import load_arrays
 from quant.plan import Arrays, FaceScale, Quantized, QuantizedLayer, QuantPlan

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.locations import module_path, where
 from edgesdk.bundle.manifest import ArtefactRecord, GateRecord, OutputParity
+from edgesdk.frontend.provenance import module_path, where
 from edgesdk.parity import OutputComparison, meets
 from edgesdk.runtime.isolated import open_isolated
 

@@ -19,11 +19,12 @@ from converters.isolation import ConversionFailed, Converter, Limits
 from converters.registry import Target
 from edgesdk.bundle.manifest import DropRecord, PaintedRecord, ParityRecord
 from edgesdk.errors import ConversionError, ConverterCrashError, EdgeSdkError, StorageError
+from edgesdk.frontend.capture import program_digest
 from edgesdk.host.atomic_write import remove, storage_errors
-from edgesdk.host.cache import Cache, code_digest, key_of, package_versions
+from edgesdk.host.cache import Cache, key_of, package_versions
 from edgesdk.host.digest import digest
+from edgesdk.host.own_code import code_digest
 from edgesdk.preparing import Prepared, Variant
-from edgesdk.program import program_digest
 from edgesdk.spec import TensorSpec
 from quant.own_moments import spare_own_moments
 from quant.spec import QuantSpec

@@ -34,12 +34,12 @@ from edgesdk.errors import (
 )
 from edgesdk.export_options import ExportOptions, Progress
 from edgesdk.float_export import FloatExport
+from edgesdk.frontend.capture import program_digest
 from edgesdk.host.atomic_write import storage_errors
 from edgesdk.host.cache import package_versions
 from edgesdk.model_samples import make_samples
 from edgesdk.original_paintings import OriginalPaintings
 from edgesdk.preparing import Prepared, Variant
-from edgesdk.program import program_digest
 from edgesdk.quantization_inputs import QuantizationInputs
 from edgesdk.quantized_export import QuantizedExport
 from edgesdk.quantized_verification import quantization_record

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from converters.locations import module_path, where
 from edgesdk.bundle.manifest import OperatorGapRecord
+from edgesdk.frontend.provenance import module_path, where
 from quant.fake_quantization.simulated import SimulatedQuantization
 from quant.plan import Arrays
 

@@ -18,7 +18,8 @@ from edgesdk.bundle.manifest import (
 )
 from edgesdk.conversions import ConvertedTarget
 from edgesdk.errors import EdgeSdkError
-from edgesdk.host.cache import Cache, code_digest, key_of
+from edgesdk.host.cache import Cache, key_of
+from edgesdk.host.own_code import code_digest
 from edgesdk.int8_face import FloatFaceSession
 from edgesdk.original_paintings import OriginalPainting, OriginalPaintings
 from edgesdk.runtime.isolated import open_isolated

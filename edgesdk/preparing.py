@@ -15,18 +15,13 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from edgesdk.errors import InputSpecError, UsageError
-from edgesdk.face import (
-    FaceModel,
-    evaluate,
-    flat_example,
-    spec_of,
-    takes_positions_only,
-    torch_dtype,
-    training_layers,
-)
-from edgesdk.program import Capture, capture
-from edgesdk.samples import random_inputs
-from edgesdk.source import LoadedModel, load
+from edgesdk.frontend.capture import Capture, capture
+from edgesdk.frontend.evaluation_mode import evaluate, training_layers
+from edgesdk.frontend.flatten import flat_example, takes_positions_only
+from edgesdk.frontend.random_inputs import random_inputs
+from edgesdk.frontend.signature import FaceModel
+from edgesdk.frontend.source import LoadedModel, load
+from edgesdk.frontend.tensor_specs import spec_of, torch_dtype
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec, parse_image
 from edgesdk.spec_examples import example_arrays, single_styles
 from edgesdk.style_names import model_style_names
@@ -188,7 +183,7 @@ def prepare(
 
     Args:
         source: SOURCE, or the model itself.
-        example: Example arguments; see :func:`edgesdk.face.flat_example`.
+        example: Example arguments; see :func:`edgesdk.frontend.flatten.flat_example`.
         inputs: Input specs in place of an example.
         image: Preprocessing to bake into the artefact; a text as for
             :func:`edgesdk.spec.parse_image`, or ``auto`` for what the source knows itself.
@@ -197,7 +192,7 @@ def prepare(
     Raises:
         InputSpecError: Inputs that nobody told, or that do not fit.
         UsageError: Both an example and specs, or ``style_names`` that are no names of styles.
-        EdgeSdkError: See :func:`edgesdk.source.load`.
+        EdgeSdkError: See :func:`edgesdk.frontend.source.load`.
     """
     if isinstance(source, str):
         loaded = load(source, weights)

@@ -12,10 +12,10 @@ from torch import nn
 
 from edgesdk import models
 from edgesdk.errors import InputSpecError, UsageError
-from edgesdk.face import torch_dtype
-from edgesdk.model_file import ModelFace, read_model_file
-from edgesdk.samples import random_inputs
-from edgesdk.source import load
+from edgesdk.frontend.edgemodel.file import ModelFace, read_model_file
+from edgesdk.frontend.random_inputs import random_inputs
+from edgesdk.frontend.source import load
+from edgesdk.frontend.tensor_specs import torch_dtype
 from edgesdk.spec import TensorSpec, parse_input
 from edgesdk.training.classification import build_classifier, face_of
 from edgesdk.training.data.splits import DataSplits
@@ -59,7 +59,7 @@ def load_for_pruning(
     Raises:
         UsageError: A program, whose layers cannot be cut.
         InputSpecError: Nothing says what the model takes.
-        EdgeSdkError: See :func:`edgesdk.source.load`.
+        EdgeSdkError: See :func:`edgesdk.frontend.source.load`.
     """
     if source.endswith(".pt2"):
         raise UsageError(

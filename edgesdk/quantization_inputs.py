@@ -15,10 +15,10 @@ from edgesdk.accuracy_drop import EvaluationSet, float_answers
 from edgesdk.bundle.manifest import CalibrationRecord
 from edgesdk.conversions import QuantizationData
 from edgesdk.errors import DataError, UsageError
+from edgesdk.frontend.capture import run_eager
 from edgesdk.host.atomic_write import storage_errors
 from edgesdk.host.digest import digest
 from edgesdk.preparing import Prepared, Variant
-from edgesdk.program import run_eager
 from edgesdk.quantize_options import QuantizeOptions
 from edgesdk.spec import TensorSpec
 from quant.array_file import save_arrays

@@ -7,10 +7,10 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 
-from converters.locations import where
 from edgesdk.accuracy_drop import EvaluationSet, measure_drop
 from edgesdk.bundle.manifest import LayerHarmRecord, OperatorGapRecord
 from edgesdk.errors import DataError
+from edgesdk.frontend.provenance import where
 from edgesdk.operator_gaps import operator_gaps
 from edgesdk.preparing import Prepared, Variant
 from edgesdk.quantization_inputs import QuantizationInputs

@@ -18,7 +18,8 @@ from edgesdk.bundle.samples import Samples
 from edgesdk.conversions import ConvertedTarget
 from edgesdk.errors import QuantizationError
 from edgesdk.gates import GateOptions
-from edgesdk.host.cache import Cache, code_digest, key_of
+from edgesdk.host.cache import Cache, key_of
+from edgesdk.host.own_code import code_digest
 from edgesdk.int8_face import float_run
 from edgesdk.runtime.session import Session
 from edgesdk.verification import verify_artefact

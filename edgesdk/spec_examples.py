@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
-from edgesdk.samples import random_inputs
+from edgesdk.frontend.random_inputs import random_inputs
 from edgesdk.spec import TensorSpec
 from edgesdk.video.styles import find_style_input, style_vector
 

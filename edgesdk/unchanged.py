@@ -14,11 +14,12 @@ from edgesdk.bundle.manifest import FileRecord, Manifest
 from edgesdk.bundle.samples import Samples
 from edgesdk.errors import EdgeSdkError
 from edgesdk.fingerprint import fingerprint
-from edgesdk.host.cache import Cache, code_digest, key_of, package_versions
+from edgesdk.frontend.capture import run_eager
+from edgesdk.host.cache import Cache, key_of, package_versions
 from edgesdk.host.digest import digest
+from edgesdk.host.own_code import code_digest
 from edgesdk.original_paintings import THUMBNAILS
 from edgesdk.preparing import Prepared
-from edgesdk.program import run_eager
 
 __all__ = ["UnchangedExport"]
 

@@ -29,7 +29,8 @@ from edgesdk.errors import (
     UsageError,
 )
 from edgesdk.gates import GateOptions
-from edgesdk.host.cache import Cache, code_digest, key_of
+from edgesdk.host.cache import Cache, key_of
+from edgesdk.host.own_code import code_digest
 from edgesdk.int8_face import float_run
 from edgesdk.parity import OutputComparison, classifies, meets
 from edgesdk.runtime.isolated import open_isolated

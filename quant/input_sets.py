@@ -147,7 +147,7 @@ def _of_pictures(
     seed: int,
     taken: frozenset[str],
 ) -> InputSet:
-    from edgesdk.sample_files import read_sample
+    from edgesdk.frontend.sample_files import read_sample
 
     named = [(path.relative_to(root).as_posix(), path) for path in files]
     order = np.random.default_rng(seed).permutation(len(named))
@@ -162,7 +162,7 @@ def _of_pictures(
 
 
 def _rows_of(path: Path, specs: Sequence[TensorSpec]) -> list[tuple[int, Arrays]]:
-    from edgesdk.sample_files import read_example
+    from edgesdk.frontend.sample_files import read_example
 
     found = read_example(path)
     if not isinstance(found, Mapping):

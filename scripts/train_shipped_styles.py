@@ -29,9 +29,9 @@ import torch
 from safetensors.torch import save
 
 from edgesdk import models
+from edgesdk.frontend.edgemodel.file import save_model
 from edgesdk.host.atomic_write import write_atomically
 from edgesdk.host.image_files import pictures_below, read_picture
-from edgesdk.model_file import save_model
 from edgesdk.training.accelerating import new_accelerator
 from edgesdk.training.style.any_stylizer import train_any_stylizer
 from edgesdk.training.style.history import StyleProgress

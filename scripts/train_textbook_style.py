@@ -22,7 +22,7 @@ from torch import nn
 from train_shipped_styles import STYLES, prepared, told
 
 from edgesdk import models
-from edgesdk.model_file import load_model, save_model
+from edgesdk.frontend.edgemodel.file import load_model, save_model
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.starting import weights_digest

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesdk.host.cache import Cache, cache_folder, code_digest, key_of, package_versions
+from edgesdk.host.cache import Cache, cache_folder, key_of, package_versions
+from edgesdk.host.own_code import code_digest
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY = key_of({"entry": 1})

@@ -11,7 +11,7 @@ from torch import nn
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.cost_records import cost_of, cost_record
 from edgesdk.exporting import export
-from edgesdk.model_file import ModelFace, save_model
+from edgesdk.frontend.edgemodel.file import ModelFace, save_model
 from edgesdk.preparing import prepare
 from edgesdk.report import render
 from edgesdk.spec import ImageSpec, TensorSpec

@@ -12,17 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from edgesdk.errors import InputSpecError, ModelOutputError
-from edgesdk.face import (
-    FaceModel,
-    ImagePreprocessing,
-    dtype_name,
-    evaluate,
-    flat_example,
-    name_outputs,
-    spec_of,
-    torch_dtype,
-    training_layers,
-)
+from edgesdk.frontend.evaluation_mode import evaluate, training_layers
+from edgesdk.frontend.flatten import flat_example, name_outputs
+from edgesdk.frontend.preprocessing import ImagePreprocessing
+from edgesdk.frontend.signature import FaceModel
+from edgesdk.frontend.tensor_specs import dtype_name, spec_of, torch_dtype
 from edgesdk.spec import DTYPES, IMAGE_PRESETS, ImageSpec, TensorSpec
 
 

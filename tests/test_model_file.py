@@ -27,9 +27,9 @@ from edgesdk.errors import (
     UsageError,
     WeightsError,
 )
-from edgesdk.model_file import ModelFace, load_model, read_model_file, save_model
+from edgesdk.frontend.edgemodel.file import ModelFace, load_model, read_model_file, save_model
+from edgesdk.frontend.source import load
 from edgesdk.preparing import prepare
-from edgesdk.source import load
 from edgesdk.spec import IMAGE_PRESETS, DynamicDim, ImageSpec, TensorSpec
 
 SMALL: dict[str, Any] = {"num_classes": 3}
@@ -72,7 +72,7 @@ def test_round_trip_in_a_fresh_process_without_pickle(saved: tuple[nn.Module, Pa
         "import torch\n"
         "pickle.load = pickle.loads = torch.load = refuse\n"
         "from pathlib import Path\n"
-        "from edgesdk.model_file import load_model\n"
+        "from edgesdk.frontend.edgemodel.file import load_model\n"
         "model = load_model(Path(sys.argv[1]))\n"
         "torch.manual_seed(0)\n"
         "print(model.training, model(torch.rand(1, 3, 32, 32)).flatten().tolist())\n"
@@ -365,7 +365,7 @@ def test_any_model_reloads_in_a_fresh_process_without_its_code(
         "import torch\n"
         "pickle.load = pickle.loads = refuse\n"
         "from pathlib import Path\n"
-        "from edgesdk.model_file import load_model\n"
+        "from edgesdk.frontend.edgemodel.file import load_model\n"
         "model = load_model(Path(sys.argv[1]))\n"
         "answers = []\n"
         "for batch in (1, 2, 5):\n"

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgesdk.not_finite import first_not_finite
+from edgesdk.frontend.capture import Capture
+from edgesdk.frontend.nonfinite import first_not_finite
 from edgesdk.preparing import Variant, prepare
-from edgesdk.program import Capture
 
 HERE = Path(__file__)
 

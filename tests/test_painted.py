@@ -21,14 +21,14 @@ from edgesdk import QuantizeOptions, models
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.bundle_painter import bundle_painter
 from edgesdk.errors import BundleDamagedError, MissingBackendError, UsageError
+from edgesdk.frontend.edgemodel.file import ModelFace, read_model_file, save_model
+from edgesdk.frontend.random_inputs import spread
 from edgesdk.gates import GateOptions
 from edgesdk.host.cache import Cache
-from edgesdk.model_file import ModelFace, read_model_file, save_model
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 from edgesdk.models.photos import paths
 from edgesdk.original_paintings import OriginalPainting
 from edgesdk.painted import painted_record
-from edgesdk.samples import spread
 from edgesdk.spec import TensorSpec
 from edgesdk.style_change import StyleRuler, perceptual_state
 from edgesdk.training.style.perceptual import PerceptualNet

@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from converters.locations import frames, module_path, where
 from edgesdk.errors import CaptureError, InputSpecError, ModelOutputError
-from edgesdk.face import flat_example, spec_of
-from edgesdk.program import Capture, capture, dynamic_shapes, run_eager
+from edgesdk.frontend.capture import Capture, capture, dynamic_shapes, run_eager
+from edgesdk.frontend.flatten import flat_example
+from edgesdk.frontend.provenance import frames, module_path, where
+from edgesdk.frontend.tensor_specs import spec_of
 from edgesdk.spec import DynamicDim, TensorSpec, parse_dynamic
 
 HERE = Path(__file__)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edgesdk.frontend.capture import program_digest
 from edgesdk.preparing import Variant, prepare
-from edgesdk.program import program_digest
 from edgesdk.spec import DynamicDim
 
 MODEL = """\
@@ -74,7 +74,7 @@ def test_two_builds_and_two_processes_agree(
     code = (
         "import sys\n"
         "from edgesdk.preparing import Variant, prepare\n"
-        "from edgesdk.program import program_digest\n"
+        "from edgesdk.frontend.capture import program_digest\n"
         "from edgesdk.spec import DynamicDim\n"
         # Generated code is numbered in the order of its making.
         "import torch; [torch.fx.symbolic_trace(torch.nn.ReLU()) for _ in range(3)]\n"

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from edgesdk.errors import SourceError, SourceNotFoundError, UnsafeFileError
-from edgesdk.program_file import check_program_file, load_program
+from edgesdk.frontend.pt2.reader import check_program_file, load_program
 
 MODEL = "models/model.json"
 SAMPLES = "data/sample_inputs/model.pt"

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from converters.locations import module_path, where
 from edgesdk.errors import CaptureError
-from edgesdk.face import flat_example
+from edgesdk.frontend.capture import Capture, capture
+from edgesdk.frontend.flatten import flat_example
+from edgesdk.frontend.provenance import module_path, where
 from edgesdk.preparing import Variant, prepare
-from edgesdk.program import Capture, capture
 from edgesdk.spec import ImageSpec, TensorSpec
 
 HERE = Path(__file__)

@@ -13,12 +13,12 @@ from torch import nn
 
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.errors import SourceError, UsageError
-from edgesdk.model_file import load_model, read_model_file, save_model
-from edgesdk.model_program import capture_model
+from edgesdk.frontend.edgemodel.file import load_model, read_model_file, save_model
+from edgesdk.frontend.edgemodel.program import capture_model
+from edgesdk.frontend.pt2.reader import check_program_file, load_program, read_program
+from edgesdk.frontend.pt2.style_names import check_program_styles
+from edgesdk.frontend.source import load
 from edgesdk.preparing import prepare
-from edgesdk.program_file import check_program_file, load_program, read_program
-from edgesdk.program_styles import check_program_styles
-from edgesdk.source import load
 
 NAMES = ["Warm noon", "cold"]
 EXAMPLE = (torch.full((1, 3, 16, 16), 0.5), torch.tensor([[0.25, 0.75]]))

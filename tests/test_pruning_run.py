@@ -12,8 +12,8 @@ import torch
 from edgesdk import models
 from edgesdk.errors import BudgetError, PruningError, UnknownNameError, UsageError
 from edgesdk.exporting import export
+from edgesdk.frontend.edgemodel.file import read_model_file, save_model
 from edgesdk.latency import LatencyMeter, parse_latency_goal
-from edgesdk.model_file import read_model_file, save_model
 from edgesdk.models.widths import config_from_layers
 from edgesdk.pruning.channels import find_channels
 from edgesdk.pruning.cost import count

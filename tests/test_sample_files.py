@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from edgesdk.errors import InputSpecError, UnsafeFileError
-from edgesdk.sample_files import read_example, read_sample
+from edgesdk.frontend.sample_files import read_example, read_sample
 from edgesdk.spec import TensorSpec
 
 SPECS = (TensorSpec("a", (2, 3)), TensorSpec("b", (4,), "int32"))

@@ -19,7 +19,7 @@ from safetensors.numpy import save
 
 from edgesdk.bundle.samples import Samples
 from edgesdk.errors import BundleDamagedError, InputSpecError
-from edgesdk.samples import image_tensor, random_inputs
+from edgesdk.frontend.random_inputs import image_tensor, random_inputs
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
 
 CAMERA = TensorSpec("image", (1, 4, 6, 3), "uint8", layout="NHWC", image=ImageSpec())

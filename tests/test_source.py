@@ -20,9 +20,9 @@ from edgesdk.errors import (
     UsageError,
     WeightsError,
 )
-from edgesdk.model_file import save_model
+from edgesdk.frontend.edgemodel.file import save_model
+from edgesdk.frontend.source import load
 from edgesdk.preparing import prepare
-from edgesdk.source import load
 
 NET = """\
 import torch

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edgesdk.errors import FactoryError
-from edgesdk.source import load
+from edgesdk.frontend.source import load
 
 NET = """\
 import torch

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from edgesdk.errors import EdgeSdkError, SourceNotFoundError, UnsafeFileError, WeightsError
-from edgesdk.weights import check_weights, load_weights, read_tensors
+from edgesdk.frontend.weights import check_weights, load_weights, read_tensors
 
 
 def network() -> nn.Module:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from converters.coverage.executorch_reasons import judge_for
 from converters.coverage.left import Left, gather
 from converters.coverage.naming import user_operator
-from converters.locations import module_path, where
 from edgesdk.bundle.manifest import CoverageRecord
 from edgesdk.errors import UsageError
+from edgesdk.frontend.provenance import module_path, where
 
 if TYPE_CHECKING:
     from executorch.exir import EdgeProgramManager

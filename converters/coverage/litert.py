@@ -12,9 +12,9 @@ from converters.coverage.litert_graph import LitertGraph, Operator, read_graph
 from converters.coverage.litert_reasons import why_not_gpu, why_not_xnnpack
 from converters.coverage.naming import user_operator
 from converters.coverage.partitions import count_partitions
-from converters.locations import module_path, where
 from edgesdk.bundle.manifest import CoverageRecord
 from edgesdk.errors import MissingBackendError, SessionError
+from edgesdk.frontend.provenance import module_path, where
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from converters.locations import user_frame
 from edgesdk.errors import MissingBackendError, SessionError
+from edgesdk.frontend.provenance import user_frame
 
 __all__ = ["OnnxGraph", "OnnxNode", "read_onnx"]
 

@@ -32,7 +32,7 @@ def example_and_inputs(texts: Sequence[str]) -> tuple[Any, tuple[TensorSpec, ...
         raise InputSpecError(
             "an example file brings all inputs", remedy="give the file alone, or specs alone"
         )
-    from edgesdk.sample_files import read_example
+    from edgesdk.frontend.sample_files import read_example
 
     return read_example(Path(files[0])), ()
 

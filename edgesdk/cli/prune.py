@@ -210,8 +210,8 @@ def _run(
     overwrite: bool,
     progress: TrainingProgress,
 ) -> PruneResult:
+    from edgesdk.frontend.edgemodel.file import save_model
     from edgesdk.host.cache import Cache
-    from edgesdk.model_file import save_model
     from edgesdk.pruning_run import PruneProgress
     from edgesdk.pruning_run import prune as run
     from edgesdk.pruning_source import load_for_pruning

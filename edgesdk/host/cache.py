@@ -14,7 +14,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from edgesdk.errors import EdgeSdkError
 from edgesdk.host.atomic_write import remove
 from edgesdk.host.digest import digest
 
-__all__ = ["Cache", "cache_folder", "code_digest", "key_of", "package_versions"]
+__all__ = ["Cache", "cache_folder", "key_of", "package_versions"]
 
 _ENTRY = "entry.json"
 _FORMAT = 1
@@ -56,18 +55,6 @@ def package_versions(distributions: Iterable[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-@lru_cache(maxsize=1)
-def code_digest() -> str:
-    """Hash of the SDK's own code, so that a changed converter never serves its old results."""
-    root = Path(__file__).resolve().parents[2]
-    hasher = hashlib.sha256()
-    for package in ("converters", "edgesdk", "quant"):
-        for path in sorted((root / package).rglob("*.py")):
-            hasher.update(path.relative_to(root).as_posix().encode())
-            hasher.update(path.read_bytes())
-    return hasher.hexdigest()
 
 
 def _copy(source: Path, target: Path) -> None:

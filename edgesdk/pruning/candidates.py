@@ -62,7 +62,7 @@ class Problem:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         if self.source is not None:
-            from edgesdk.source import load
+            from edgesdk.frontend.source import load
 
             self.model = load(self.source).model
             self.model.load_state_dict(self._state or {})

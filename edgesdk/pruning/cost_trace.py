@@ -25,9 +25,9 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from edgesdk.errors import InputSpecError
-from edgesdk.face import evaluation_mode
+from edgesdk.frontend.evaluation_mode import evaluation_mode
+from edgesdk.frontend.quiet_torch import quiet_torch
 from edgesdk.pruning.cost_kinds import node_kind
-from edgesdk.quiet_torch import quiet_torch
 
 __all__ = ["Call", "Trace", "owner", "trace"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgesdk.errors import SessionError, SourceError
-from edgesdk.program_file import load_program
+from edgesdk.frontend.pt2.reader import load_program
 from edgesdk.runtime.damage import translated_errors
 from edgesdk.runtime.declared import declared_specs
 from edgesdk.runtime.loaded_session import LoadedSession, owned_array

@@ -14,10 +14,11 @@ from torch import nn
 
 from edgesdk import models
 from edgesdk.errors import EdgeSdkError, OutputExistsError, TrainingError, UsageError
-from edgesdk.face import evaluation_mode
+from edgesdk.frontend.edgemodel.file import ModelFace, read_model_file, save_model
+from edgesdk.frontend.evaluation_mode import evaluation_mode
+from edgesdk.frontend.source import load
+from edgesdk.frontend.weights import load_weights
 from edgesdk.host.atomic_write import storage_errors, write_atomically
-from edgesdk.model_file import ModelFace, read_model_file, save_model
-from edgesdk.source import load
 from edgesdk.spec import ImageSpec, TensorSpec
 from edgesdk.training.batches import batches_of_epoch
 from edgesdk.training.data.splits import DataSplits
@@ -25,7 +26,6 @@ from edgesdk.training.evaluation import Accuracy, evaluate, logits_of
 from edgesdk.training.history import History, Progress
 from edgesdk.training.loop import fit
 from edgesdk.training.recipes import Recipe
-from edgesdk.weights import load_weights
 from quant.qat import QatModel, finish_qat, prepare_qat
 from quant.spec import QuantSpec
 
@@ -124,7 +124,7 @@ def build_classifier(
     Raises:
         UsageError: A network of the zoo that does not classify, or a program, which cannot learn.
         TrainingError: The model does not take the images or has another number of classes.
-        EdgeSdkError: See :func:`edgesdk.source.load`.
+        EdgeSdkError: See :func:`edgesdk.frontend.source.load`.
     """
     architecture: str | None = None
     if source in models.names():
@@ -280,7 +280,8 @@ def save_classifier(
         overwrite: Whether it may be replaced.
 
     Raises:
-        EdgeSdkError: See :func:`check_output` and :func:`edgesdk.model_file.save_model`.
+        EdgeSdkError: See :func:`check_output` and
+            :func:`edgesdk.frontend.edgemodel.file.save_model`.
     """
     check_output(path, overwrite=overwrite)
     model = trained.model.cpu()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from edgesdk.errors import DataError, ModelOutputError
-from edgesdk.face import evaluation_mode
+from edgesdk.frontend.evaluation_mode import evaluation_mode
 from edgesdk.training.augmentation import normalised
 from edgesdk.training.batches import Share, generators_kept, read_batches
 

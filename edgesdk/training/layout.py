@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from edgesdk.face import evaluation_mode
+from edgesdk.frontend.evaluation_mode import evaluation_mode
 
 __all__ = ["in_fastest_layout", "laid_out"]
 

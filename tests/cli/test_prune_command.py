@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from edgesdk.cli import main
-from edgesdk.model_file import read_model_file
+from edgesdk.frontend.edgemodel.file import read_model_file
 from edgesdk.training import open_data
 
 FEW = ("--set", "warmup_epochs=0", "--epochs", "1")

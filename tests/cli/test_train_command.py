@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from edgesdk.cli import main
-from edgesdk.model_file import load_model
-from edgesdk.source import load
+from edgesdk.frontend.edgemodel.file import load_model
+from edgesdk.frontend.source import load
 from edgesdk.training import evaluate, open_data
 
 NETS = """

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from edgesdk.cli import main
-from edgesdk.source import load
+from edgesdk.frontend.source import load
 from edgesdk.training import evaluate, open_data
 
 NET = """

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from edgesdk.cli import main
-from edgesdk.model_file import read_model_file
+from edgesdk.frontend.edgemodel.file import read_model_file
 from edgesdk.training.style import studio
 
 FEW = ["--set", "crop=64", "--set", "batch_size=2", "--set", "style_sizes=64"]

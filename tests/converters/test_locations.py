@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converters.locations import Frame, frames, module_path, user_frame, where
+from edgesdk.frontend.provenance import Frame, frames, module_path, user_frame, where
 
 _TORCH = """  File "/py/site-packages/torch/nn/modules/padding.py", line 377, in forward
     return F.pad(input, self.padding, "reflect")

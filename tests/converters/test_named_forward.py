@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from converters.named_forward import named_forward
+from edgesdk.frontend.named_forward import named_forward
 
 
 class Holder:

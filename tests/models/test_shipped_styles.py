@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from edgesdk import models
 from edgesdk.errors import UsageError, WeightsError
-from edgesdk.model_file import read_model_file, save_model
+from edgesdk.frontend.edgemodel.file import read_model_file, save_model
 from edgesdk.models import photos, shipped_weights, weight_cards
 from edgesdk.models.multi_style import MultiStyleNet
 from edgesdk.models.weight_cards import shipped_card, shipped_path

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgesdk.program import capture
+from edgesdk.frontend.capture import capture
 from edgesdk.spec import TensorSpec
 from quant.plan import Arrays, QuantPlan
 from quant.recipes import RECIPES

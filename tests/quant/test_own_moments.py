@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 import edgesdk.runtime as runtime
 from converters.conversion import ConversionRequest
+from edgesdk.frontend.capture import capture
 from edgesdk.models.multi_style import StyleNorm
 from edgesdk.models.style import MomentNorm
-from edgesdk.program import capture
 from edgesdk.spec import TensorSpec
 from quant.own_moments import own_moment_modules, spare_own_moments
 from quant.plan import Arrays, QuantPlan

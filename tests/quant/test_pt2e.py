@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgesdk.errors import DataError, QuantizationError
-from edgesdk.program import capture
+from edgesdk.frontend.capture import capture
 from edgesdk.spec import DynamicDim, TensorSpec
 from quant.executorch.annotation import PlanQuantizer
 from quant.executorch.program import quantize_program

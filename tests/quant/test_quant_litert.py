@@ -20,7 +20,7 @@ from edgesdk.errors import (
     UnknownNameError,
     UnsupportedRecipeError,
 )
-from edgesdk.program import capture
+from edgesdk.frontend.capture import capture
 from edgesdk.spec import TensorSpec
 from quant.litert.file import read_model
 from quant.litert.layers import layer_paths

@@ -21,7 +21,7 @@ from edgesdk.errors import (
     UnknownNameError,
     UnsupportedRecipeError,
 )
-from edgesdk.program import capture
+from edgesdk.frontend.capture import capture
 from edgesdk.spec import TensorSpec
 from quant.onnx.quantizer import quantize
 from quant.plan import Arrays, FaceScale, Quantized, QuantPlan

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from converters.locations import where
 from edgesdk.errors import DataError, ModelOutputError, UnknownNameError
+from edgesdk.frontend.provenance import where
 from quant import QuantSpec, WeightQuant, parse_recipe
 from quant.fake_quantization.module_program import program_of
 from quant.fake_quantization.simulated import SimulatedQuantization

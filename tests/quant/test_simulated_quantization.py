@@ -18,7 +18,7 @@ from edgesdk.errors import (
     UnknownNameError,
     UsageError,
 )
-from edgesdk.program import capture
+from edgesdk.frontend.capture import capture
 from edgesdk.spec import TensorSpec
 from quant import RECIPES, ActivationQuant, QuantSpec, WeightQuant, parse_recipe
 from quant.fake_quantization.fake_quantize import (

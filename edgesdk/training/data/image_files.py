@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from edgesdk.errors import DataError, InputSpecError
+from edgesdk.frontend.random_inputs import image_tensor
 from edgesdk.host.image_files import IMAGE_SUFFIXES, is_hidden, pictures_below
-from edgesdk.samples import image_tensor
 from edgesdk.spec import TensorSpec
 
 __all__ = ["ClassFolders", "FileImages", "decoded", "find_classes", "measure"]

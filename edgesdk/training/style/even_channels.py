@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgesdk.frontend.random_inputs import spread
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
-from edgesdk.samples import spread
 
 __all__ = ["even_out_channels"]
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from edgesdk.face import evaluation_mode
+from edgesdk.frontend.evaluation_mode import evaluation_mode
 from edgesdk.host.atomic_write import storage_errors
 from edgesdk.picture_sheet import PictureSheet
 from edgesdk.training.style.paintings import Painting, as_tensor

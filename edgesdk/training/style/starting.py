@@ -11,7 +11,7 @@ from torch import nn
 
 from edgesdk import models
 from edgesdk.errors import DataError, UsageError
-from edgesdk.model_file import read_model_file
+from edgesdk.frontend.edgemodel.file import read_model_file
 from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 
@@ -37,7 +37,7 @@ def read_stylizer(path: Path) -> MultiStyleNet:
 
     Raises:
         DataError: It holds another network.
-        EdgeSdkError: See :func:`edgesdk.model_file.read_model_file`.
+        EdgeSdkError: See :func:`edgesdk.frontend.edgemodel.file.read_model_file`.
     """
     return _stylizer(path, read_model_file(path).model)
 
@@ -160,7 +160,7 @@ def widths_of(path: Path) -> dict[str, Any]:
 
     Raises:
         DataError: It holds another network.
-        EdgeSdkError: See :func:`edgesdk.model_file.read_model_file`.
+        EdgeSdkError: See :func:`edgesdk.frontend.edgemodel.file.read_model_file`.
     """
     model = read_model_file(path).model
     if not isinstance(model, AnyStyleNet):
@@ -188,7 +188,7 @@ def any_style_taken_over(
     Raises:
         UsageError: They are of other widths; says which.
         DataError: The file beside the painter is no encoder.
-        EdgeSdkError: See :func:`edgesdk.model_file.read_model_file`.
+        EdgeSdkError: See :func:`edgesdk.frontend.edgemodel.file.read_model_file`.
     """
     before = read_model_file(path).model
     if not isinstance(before, AnyStyleNet):

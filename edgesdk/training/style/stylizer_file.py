@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgesdk.errors import OutputExistsError, UsageError
-from edgesdk.model_file import ModelFace, save_model
+from edgesdk.frontend.edgemodel.file import ModelFace, save_model
 from edgesdk.spec import IMAGE_PRESETS, TensorSpec
 from edgesdk.training.style.any_stylizer import TrainedAnyStylizer
 from edgesdk.training.style.starting import encoder_path
@@ -47,7 +47,8 @@ def save_stylizer(
         overwrite: Whether it may be replaced.
 
     Raises:
-        EdgeSdkError: See :func:`check_outputs` and :func:`edgesdk.model_file.save_model`.
+        EdgeSdkError: See :func:`check_outputs` and
+            :func:`edgesdk.frontend.edgemodel.file.save_model`.
     """
     check_outputs(path, any_style=False, overwrite=overwrite)
     count = len(trained.styles)
@@ -77,7 +78,7 @@ def save_any_stylizer(
 
     Raises:
         EdgeSdkError: See :func:`check_outputs` and
-            :func:`edgesdk.model_file.save_model`.
+            :func:`edgesdk.frontend.edgemodel.file.save_model`.
     """
     check_outputs(path, any_style=True, overwrite=overwrite)
     beside = encoder_path(path)

@@ -13,8 +13,8 @@ ct = pytest.importorskip("coremltools")
 from torch import nn  # noqa: E402
 
 from converters.coverage.coreml import _judge_usage, cover_coreml  # noqa: E402
-from converters.locations import where  # noqa: E402
 from edgesdk.errors import SessionError  # noqa: E402
+from edgesdk.frontend.provenance import where  # noqa: E402
 
 _elsewhere = pytest.mark.skipif(sys.platform == "darwin", reason="a Mac asks the planner instead")
 

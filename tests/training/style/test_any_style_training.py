@@ -12,7 +12,7 @@ import torch
 
 from edgesdk import models
 from edgesdk.errors import DataError, UsageError
-from edgesdk.model_file import read_model_file, save_model
+from edgesdk.frontend.edgemodel.file import read_model_file, save_model
 from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
 from edgesdk.training.style.any_stylizer import TrainedAnyStylizer, train_any_stylizer, views
 from edgesdk.training.style.loop import Watched

@@ -12,7 +12,7 @@ from torch import nn
 
 from edgesdk import models
 from edgesdk.errors import DataError, SourceNotFoundError, TrainingError, UsageError
-from edgesdk.model_file import load_model, save_model
+from edgesdk.frontend.edgemodel.file import load_model, save_model
 from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 from edgesdk.training.checkpoint_file import read_run

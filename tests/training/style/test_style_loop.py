@@ -16,7 +16,7 @@ from torch import nn
 
 from edgesdk import models
 from edgesdk.errors import DivergedError, TrainingError, UsageError, WeightsError
-from edgesdk.model_file import load_model, read_model_file
+from edgesdk.frontend.edgemodel.file import load_model, read_model_file
 from edgesdk.models.multi_style import MultiStyleNet
 from edgesdk.training.checkpoint_file import read_run, run_file
 from edgesdk.training.style.adding import learn_styles_from, with_more_styles

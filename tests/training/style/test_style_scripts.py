@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from edgesdk.model_file import load_model
+from edgesdk.frontend.edgemodel.file import load_model
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 RECIPE = {

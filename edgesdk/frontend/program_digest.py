@@ -7,7 +7,7 @@ import hashlib
 import torch
 from torch.utils import _pytree as pytree
 
-from converters.locations import frames
+from edgesdk.frontend.provenance import frames
 
 __all__ = ["program_digest"]
 

@@ -3,7 +3,7 @@
 A folder of two files. ``model.json`` says what the model is, how it is fed and what was removed
 from it. The other holds the weights: ``weights.safetensors`` of an architecture of the zoo, which
 our own code builds again, or ``program.pt2`` of any other model, which is checked operator by
-operator before it is loaded (see :mod:`edgesdk.program_file`).
+operator before it is loaded (see :mod:`edgesdk.frontend.pt2.reader`).
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ from edgesdk.errors import (
     UsageError,
     WeightsError,
 )
-from edgesdk.face import torch_dtype
-from edgesdk.host.digest import digest
-from edgesdk.model_description import (
+from edgesdk.frontend.edgemodel.description import (
     MODEL_FILE_VERSION,
     PROGRAM_NAME,
     WEIGHTS_NAME,
@@ -39,12 +37,14 @@ from edgesdk.model_description import (
     ModelFace,
     read_description,
 )
-from edgesdk.model_program import capture_model, write_model_program
-from edgesdk.program_file import load_program
-from edgesdk.program_styles import check_program_styles, program_module
-from edgesdk.samples import random_inputs
+from edgesdk.frontend.edgemodel.program import capture_model, write_model_program
+from edgesdk.frontend.pt2.reader import load_program
+from edgesdk.frontend.pt2.style_names import check_program_styles, program_module
+from edgesdk.frontend.random_inputs import random_inputs
+from edgesdk.frontend.tensor_specs import torch_dtype
+from edgesdk.frontend.weights import check_weights, load_weights
+from edgesdk.host.digest import digest
 from edgesdk.style_names import model_style_names
-from edgesdk.weights import check_weights, load_weights
 
 __all__ = [
     "MODEL_FILE_VERSION",

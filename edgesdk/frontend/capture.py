@@ -13,12 +13,13 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from converters.locations import user_frame, where
 from edgesdk.errors import CaptureError, EdgeSdkError, InputSpecError
-from edgesdk.face import FaceModel, dtype_name
-from edgesdk.not_finite import first_not_finite
-from edgesdk.program_digest import program_digest
-from edgesdk.quiet_torch import quiet_torch
+from edgesdk.frontend.nonfinite import first_not_finite
+from edgesdk.frontend.program_digest import program_digest
+from edgesdk.frontend.provenance import user_frame, where
+from edgesdk.frontend.quiet_torch import quiet_torch
+from edgesdk.frontend.signature import FaceModel
+from edgesdk.frontend.tensor_specs import dtype_name
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
 
 __all__ = [
@@ -71,7 +72,13 @@ def user_location(error: BaseException) -> str | None:
 
 
 def _of_the_sdk(file: str) -> bool:
-    return file.endswith(("edgesdk/face.py", "edgesdk/program.py", "converters/named_forward.py"))
+    return file.endswith(
+        (
+            "edgesdk/frontend/signature.py",
+            "edgesdk/frontend/capture.py",
+            "edgesdk/frontend/named_forward.py",
+        )
+    )
 
 
 def _capture_inputs(specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]) -> list[Any]:
@@ -176,9 +183,9 @@ def capture(
         model: In evaluation mode.
         specs: One spec an input; free dimensions are captured as such.
         tensors: Example tensors of these specs.
-        structure: See :class:`edgesdk.face.FaceModel`.
+        structure: See :class:`edgesdk.frontend.signature.FaceModel`.
         image: Index of the input that takes camera bytes, with its preprocessing.
-        planes: See :class:`edgesdk.face.ImagePreprocessing`.
+        planes: See :class:`edgesdk.frontend.preprocessing.ImagePreprocessing`.
 
     Raises:
         CaptureError: ``torch.export`` cannot trace it.

@@ -20,13 +20,13 @@ from edgesdk.errors import (
     UsageError,
     nearest,
 )
-from edgesdk.face import evaluate
-from edgesdk.model_file import read_model_file
-from edgesdk.program_file import read_program
-from edgesdk.program_styles import program_module
+from edgesdk.frontend.edgemodel.file import read_model_file
+from edgesdk.frontend.evaluation_mode import evaluate
+from edgesdk.frontend.pt2.reader import read_program
+from edgesdk.frontend.pt2.style_names import program_module
+from edgesdk.frontend.user_code import guarded, import_file, import_module, parse
+from edgesdk.frontend.weights import load_weights
 from edgesdk.spec import ImageSpec, TensorSpec
-from edgesdk.user_code import guarded, import_file, import_module, parse
-from edgesdk.weights import load_weights
 
 __all__ = ["LoadedModel", "load"]
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from converters.locations import where
 from edgesdk.errors import ModelOutputError
+from edgesdk.frontend.provenance import where
 
 __all__ = ["first_not_finite"]
 

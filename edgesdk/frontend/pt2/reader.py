@@ -2,8 +2,8 @@
 
 ``torch.export.load`` unpickles tensor subclasses, constants and sample inputs without restriction,
 loads compiled libraries that lie in the archive, and evaluates texts of the program (see
-:mod:`edgesdk.program_text`). Here every part is checked first, with the same reader and on the same
-bytes that are loaded afterwards.
+:mod:`edgesdk.frontend.pt2.text_checks`). Here every part is checked first, with the same reader and
+on the same bytes that are loaded afterwards.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from edgesdk.errors import (
     UnsafeFileError,
     UsageError,
 )
-from edgesdk.program_text import check_program_text
+from edgesdk.frontend.pt2.text_checks import check_program_text
 from edgesdk.style_names import check_style_names
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from edgesdk.errors import InputSpecError, UnsafeFileError
+from edgesdk.frontend.random_inputs import image_tensor
+from edgesdk.frontend.weights import read_tensors
 from edgesdk.host.image_files import IMAGE_SUFFIXES
-from edgesdk.samples import image_tensor
 from edgesdk.spec import ImageSpec, TensorSpec
-from edgesdk.weights import read_tensors
 
 __all__ = ["read_example", "read_sample"]
 

@@ -20,15 +20,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from converters.locations import user_frame
 from edgesdk.errors import EdgeSdkError, FactoryError, SourceNotFoundError
+from edgesdk.frontend.provenance import user_frame
+from edgesdk.host.own_code import OWN_FOLDERS
 
 __all__ = ["guarded", "import_file", "import_module", "parse"]
 
 #: Of modules whose own name somebody else has already.
 _PREFIX = "edgesdk_source_"
 _MAX_LEVELS = 6
-_SDK = Path(__file__).resolve().parent
 _LIBRARIES = tuple(
     {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
@@ -230,11 +230,7 @@ def _home(module: ModuleType) -> Path | None:
     if module.__name__ == "__main__" or (file is None and len(folders) != 1):
         return None
     place = folders[0] if folders else file
-    if (
-        place is None
-        or place.is_relative_to(_SDK)
-        or place.is_relative_to(_SDK.parent / "converters")
-    ):
+    if place is None or any(place.is_relative_to(folder) for folder in OWN_FOLDERS):
         return None
     if str(place).startswith(_LIBRARIES) or {"site-packages", "dist-packages"} & set(place.parts):
         return None

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgesdk.host.own_code import OWN_FOLDERS
+
 __all__ = ["Frame", "frames", "module_path", "user_frame", "where"]
 
 
@@ -61,10 +63,6 @@ _MACHINERY = frozenset(
 )
 _SITE_FOLDERS = ("site-packages", "dist-packages")
 _STDLIB = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
-# The SDK wraps the user's model and is itself run from a checkout at times: seen from a model that
-# comes out of a package, its frames must not pass for the user's own.
-_SDK = Path(__file__).resolve().parents[1]
-_SDK_FOLDERS = (_SDK / "edgesdk", _SDK / "converters")
 
 
 def frames(stack_trace: str) -> list[Frame]:
@@ -155,7 +153,9 @@ def _owner(file: str) -> str:
         return "machinery" if top in _MACHINERY else "package"
     if file.startswith(_STDLIB):
         return "machinery"
-    if any(Path(file).is_relative_to(folder) for folder in _SDK_FOLDERS):
+    # The SDK wraps the user's model and is itself run from a checkout at times: seen from a model
+    # that comes out of a package, its frames must not pass for the user's own.
+    if any(Path(file).is_relative_to(folder) for folder in OWN_FOLDERS):
         return "package"
     return "user"
 
