@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgesdk.recipe_comparison import quantize_report
     from edgesdk.report import write_report
     from edgesdk.stylizing import stylize
-    from edgesdk.verification import verify
+    from edgesdk.verification.verify_bundle import verify
 
 __all__ = [
     "Bundle",
@@ -44,7 +44,7 @@ _HOMES = {
     "prune": "edgesdk.pruning_run",
     "quantize_report": "edgesdk.recipe_comparison",
     "stylize": "edgesdk.stylizing",
-    "verify": "edgesdk.verification",
+    "verify": "edgesdk.verification.verify_bundle",
     "write_report": "edgesdk.report",
 }
 

@@ -53,7 +53,7 @@ def export(
 
     Returns:
         The bundle. Whether its artefacts passed is in its manifest; see
-        :func:`edgesdk.verification.require_parity`.
+        :func:`edgesdk.verification.verify_bundle.require_parity`.
 
     Raises:
         EdgeSdkError: Nothing was written: wrong usage, a model that cannot be captured, no target

@@ -11,11 +11,11 @@ from edgesdk.bundle.manifest import ParityRecord
 from edgesdk.bundle.samples import Samples
 from edgesdk.conversions import ConversionJob, ConvertedTarget
 from edgesdk.errors import MissingEnvironmentError
-from edgesdk.gates import GateOptions
 from edgesdk.host.cache import Cache, package_versions
 from edgesdk.original_paintings import OriginalPaintings
 from edgesdk.painted import ArtefactPainting
-from edgesdk.verification import cached_parity, not_run, verdict, verify_artefact
+from edgesdk.verification.parity import GateOptions
+from edgesdk.verification.verify_bundle import cached_parity, not_run, verdict, verify_artefact
 
 __all__ = ["FloatExport"]
 

@@ -20,10 +20,10 @@ from edgesdk.conversions import ConvertedTarget
 from edgesdk.errors import EdgeSdkError
 from edgesdk.host.cache import Cache, key_of
 from edgesdk.host.own_code import code_digest
-from edgesdk.int8_face import FloatFaceSession
 from edgesdk.original_paintings import OriginalPainting, OriginalPaintings
 from edgesdk.runtime.isolated import open_isolated
 from edgesdk.runtime.session import Session
+from edgesdk.verification.int8_io import FloatFaceSession
 from edgesdk.video.metrics import psnr
 from edgesdk.video.painters import session_painter
 

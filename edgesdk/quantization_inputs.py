@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from edgesdk.accuracy_drop import EvaluationSet, float_answers
 from edgesdk.bundle.manifest import CalibrationRecord
 from edgesdk.conversions import QuantizationData
 from edgesdk.errors import DataError, UsageError
@@ -21,6 +20,7 @@ from edgesdk.host.digest import digest
 from edgesdk.preparing import Prepared, Variant
 from edgesdk.quantize_options import QuantizeOptions
 from edgesdk.spec import TensorSpec
+from edgesdk.verification.accuracy_drop import EvaluationSet, float_answers
 from quant.array_file import save_arrays
 from quant.input_sets import InputSet, enough_samples, read_inputs
 from quant.plan import Arrays

@@ -12,7 +12,6 @@ from converters.isolation import Limits
 from edgesdk.bundle.manifest import DropRecord, SensitivityRecord
 from edgesdk.conversions import ConversionJob, ConvertedTarget, QuantizationData
 from edgesdk.errors import ConversionError, MissingEnvironmentError
-from edgesdk.gates import GateOptions
 from edgesdk.host.atomic_write import remove
 from edgesdk.host.cache import Cache, package_versions
 from edgesdk.host.digest import digest
@@ -23,7 +22,8 @@ from edgesdk.quantization_inputs import QuantizationInputs
 from edgesdk.quantization_repair import QuantizationDiagnosis
 from edgesdk.quantize_options import QuantizeOptions
 from edgesdk.quantized_verification import PARITY_PRECISION, face_scales, verify_quantized
-from edgesdk.verification import not_run, verdict
+from edgesdk.verification.parity import GateOptions
+from edgesdk.verification.verify_bundle import not_run, verdict
 from quant.spec import QuantSpec
 
 __all__ = ["QuantizedExport"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from edgesdk.accuracy_drop import EvaluationSet, measure_drop
 from edgesdk.bundle.manifest import (
     CalibrationRecord,
     DropRecord,
@@ -17,16 +16,17 @@ from edgesdk.bundle.manifest import (
 from edgesdk.bundle.samples import Samples
 from edgesdk.conversions import ConvertedTarget
 from edgesdk.errors import QuantizationError
-from edgesdk.gates import GateOptions
 from edgesdk.host.cache import Cache, key_of
 from edgesdk.host.own_code import code_digest
-from edgesdk.int8_face import float_run
 from edgesdk.runtime.session import Session
-from edgesdk.verification import verify_artefact
+from edgesdk.verification.accuracy_drop import EvaluationSet, measure_drop
+from edgesdk.verification.int8_io import float_run
+from edgesdk.verification.parity import GateOptions
+from edgesdk.verification.verify_bundle import verify_artefact
 
 __all__ = ["PARITY_PRECISION", "face_scales", "quantization_record", "verify_quantized"]
 
-#: Which of :data:`edgesdk.parity.GATES` a quantized artefact is held to.
+#: Which of :data:`edgesdk.verification.parity.GATES` a quantized artefact is held to.
 PARITY_PRECISION = "quantized"
 
 

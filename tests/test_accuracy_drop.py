@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgesdk.accuracy_drop import EvaluationSet, float_answers, measure_drop
 from edgesdk.bundle.manifest import FaceScaleRecord
 from edgesdk.errors import DataError
-from edgesdk.int8_face import float_run
+from edgesdk.verification.accuracy_drop import EvaluationSet, float_answers, measure_drop
+from edgesdk.verification.int8_io import float_run
 
 
 def _scores(*rows: list[float]) -> tuple[dict[str, np.ndarray], ...]:

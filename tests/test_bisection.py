@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edgesdk.bisection import bisect
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.bundle.manifest import file_record
 from edgesdk.errors import UsageError
+from edgesdk.verification.bisection.bisect import bisect
 
 
 def line_of(file: Path, text: str) -> int:

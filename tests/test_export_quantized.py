@@ -19,7 +19,7 @@ from edgesdk.errors import DataError, EdgeSdkError, GateError, UnknownNameError,
 from edgesdk.quantization_inputs import QuantizationInputs
 from edgesdk.quantize_options import parse_drop
 from edgesdk.report import write_report
-from edgesdk.verification import require_parity
+from edgesdk.verification.verify_bundle import require_parity
 
 
 class Net(nn.Module):
@@ -181,7 +181,7 @@ def test_int8_at_the_face(exported: Any) -> None:
 
 
 def test_a_missed_gate_names_the_worst_layers(exported: Any) -> None:
-    from edgesdk.accuracy_drop import require_drop
+    from edgesdk.verification.accuracy_drop import require_drop
 
     made = exported(recipes="w8a8_static", max_drop=0.0)
     (artefact,) = made.manifest.artefacts

@@ -15,7 +15,7 @@ from edgesdk.frontend.edgemodel.file import ModelFace, save_model
 from edgesdk.preparing import prepare
 from edgesdk.report import render
 from edgesdk.spec import ImageSpec, TensorSpec
-from edgesdk.verification import verify
+from edgesdk.verification.verify_bundle import verify
 
 CLASSES = ("left-handed", "right-handed")
 IMAGE = ImageSpec(mean=(0.5, 0.25, 0.125), std=(0.5, 0.5, 0.25))

@@ -23,7 +23,6 @@ from edgesdk.bundle_painter import bundle_painter
 from edgesdk.errors import BundleDamagedError, MissingBackendError, UsageError
 from edgesdk.frontend.edgemodel.file import ModelFace, read_model_file, save_model
 from edgesdk.frontend.random_inputs import spread
-from edgesdk.gates import GateOptions
 from edgesdk.host.cache import Cache
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 from edgesdk.models.photos import paths
@@ -32,6 +31,7 @@ from edgesdk.painted import painted_record
 from edgesdk.spec import TensorSpec
 from edgesdk.style_change import StyleRuler, perceptual_state
 from edgesdk.training.style.perceptual import PerceptualNet
+from edgesdk.verification.parity import GateOptions
 from edgesdk.video.metrics import psnr
 
 if TYPE_CHECKING:
@@ -330,7 +330,7 @@ def test_a_missing_runtime_is_told_and_fails_nothing(
     # Neither figures nor parity of before may answer for it.
     monkeypatch.setattr("edgesdk.style_change.find_perceptual", absent)
     monkeypatch.setattr("edgesdk.painted.ArtefactPainting._served", lambda self: None)
-    monkeypatch.setattr("edgesdk.verification.open_isolated", absent)
+    monkeypatch.setattr("edgesdk.verification.verify_bundle.open_isolated", absent)
     made, _ = again(gates=GateOptions(cosine=0.97))
     artefact = made.manifest.artefacts[0]
     assert artefact.parity is not None and artefact.parity.failure is not None

@@ -9,7 +9,7 @@ import pytest
 
 from edgesdk.bundle.manifest import GateRecord, OutputParity
 from edgesdk.errors import UnknownNameError, UsageError
-from edgesdk.parity import GATES, OutputComparison, classifies, gate_for, meets
+from edgesdk.verification.parity import GATES, OutputComparison, classifies, gate_for, meets
 
 
 def compared(*pairs: tuple[object, object], dtype: str = "float32") -> OutputParity:

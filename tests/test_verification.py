@@ -14,11 +14,10 @@ from edgesdk.bundle.bundle import Bundle
 from edgesdk.bundle.manifest import ArtefactRecord, file_record
 from edgesdk.bundle.samples import Samples
 from edgesdk.errors import BundleDamagedError, GateError, MissingBackendError, UsageError
-from edgesdk.gates import GateOptions
-from edgesdk.parity import GATES
 from edgesdk.runtime.session import Session
 from edgesdk.spec import TensorSpec
-from edgesdk.verification import compare, require_parity, verdict
+from edgesdk.verification.parity import GATES, GateOptions
+from edgesdk.verification.verify_bundle import compare, require_parity, verdict
 
 ONNX = ("--target", "onnx")
 

@@ -113,9 +113,9 @@ def export(
     """Convert a model to every target and prove each artefact equal to it."""
     from converters.registry import parse_targets
     from edgesdk.cli.export_request import example_and_inputs, sample_files
-    from edgesdk.gates import GateOptions
     from edgesdk.report.summary import summary_rows
     from edgesdk.spec import parse_dynamic, parse_image
+    from edgesdk.verification.parity import GateOptions
 
     out = Output(json=json, quiet=quiet)
     example, specs = example_and_inputs(inputs or [])
@@ -203,8 +203,8 @@ def export(
 
 
 def _problem(manifest: Manifest, verified: bool) -> EdgeSdkError | None:
-    from edgesdk.accuracy_drop import require_drop
-    from edgesdk.verification import require_parity
+    from edgesdk.verification.accuracy_drop import require_drop
+    from edgesdk.verification.verify_bundle import require_parity
 
     judged = manifest if verified else manifest.model_copy(update={"artefacts": []})
     try:

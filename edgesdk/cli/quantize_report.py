@@ -123,11 +123,11 @@ def quantize_report(
 def _shown(out: Output, made: Any) -> int:
     from dataclasses import asdict
 
-    from edgesdk.accuracy_drop import require_drop
     from edgesdk.cli.tables import targets_table
     from edgesdk.errors import GateError
     from edgesdk.report.summary import summary_rows
-    from edgesdk.verification import require_parity
+    from edgesdk.verification.accuracy_drop import require_drop
+    from edgesdk.verification.verify_bundle import require_parity
 
     manifest = made.bundle.manifest
     problem: GateError | None = None

@@ -12,8 +12,8 @@ from rich.text import Text
 from edgesdk.report.summary import COLUMNS, SummaryRow
 
 if TYPE_CHECKING:
-    from edgesdk.bisection import Deviation
     from edgesdk.bundle.manifest import Manifest
+    from edgesdk.verification.bisection.bisect import Deviation
 
 __all__ = [
     "PARITY_COLUMNS",

@@ -42,8 +42,8 @@ def verify(
     from edgesdk.cli.tables import deviation_lines, footnotes, targets_table
     from edgesdk.errors import GateError
     from edgesdk.report.summary import summary_rows
-    from edgesdk.verification import GateOptions, require_parity
-    from edgesdk.verification import verify as run
+    from edgesdk.verification.verify_bundle import GateOptions, require_parity
+    from edgesdk.verification.verify_bundle import verify as run
 
     out = Output(json=json, quiet=quiet)
     gates = GateOptions(min_cosine, max_error, min_agreement)
@@ -59,7 +59,7 @@ def verify(
         asked = [opened.artefact(name) for name in target or ()] or opened.manifest.artefacts
         deviations = []
         if bisect:
-            from edgesdk.bisection import bisect as find
+            from edgesdk.verification.bisection.bisect import bisect as find
 
             # A quantized artefact differs everywhere: that is no fault to be searched for.
             searched = [one for one in asked if one.quantized is None] or asked

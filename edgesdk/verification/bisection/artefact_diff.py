@@ -18,8 +18,8 @@ import numpy as np
 
 from edgesdk.bundle.manifest import ArtefactRecord, GateRecord, OutputParity
 from edgesdk.frontend.provenance import module_path, where
-from edgesdk.parity import OutputComparison, meets
 from edgesdk.runtime.isolated import open_isolated
+from edgesdk.verification.parity import OutputComparison, meets
 
 __all__ = ["AlteredValue", "first_altered_value"]
 

@@ -28,14 +28,13 @@ from edgesdk.errors import (
     UnknownNameError,
     UsageError,
 )
-from edgesdk.gates import GateOptions
 from edgesdk.host.cache import Cache, key_of
 from edgesdk.host.own_code import code_digest
-from edgesdk.int8_face import float_run
-from edgesdk.parity import OutputComparison, classifies, meets
 from edgesdk.runtime.isolated import open_isolated
 from edgesdk.runtime.session import Session
 from edgesdk.spec import TensorSpec
+from edgesdk.verification.int8_io import float_run
+from edgesdk.verification.parity import GateOptions, OutputComparison, classifies, meets
 
 __all__ = [
     "TIMEOUT",

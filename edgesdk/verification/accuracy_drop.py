@@ -10,7 +10,7 @@ import numpy as np
 
 from edgesdk.bundle.manifest import ArtefactRecord, DropRecord, Manifest
 from edgesdk.errors import DataError, GateError
-from edgesdk.parity import classifies
+from edgesdk.verification.parity import classifies
 from quant.plan import Arrays
 
 __all__ = ["EvaluationSet", "float_answers", "measure_drop", "require_drop"]

@@ -20,19 +20,19 @@ from torch import fx
 from converters.conversion import Conversion, ConversionRequest
 from converters.isolation import ConversionFailed, Converter, Limits
 from converters.registry import parse_target
-from edgesdk.altered import first_altered_value
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.bundle.manifest import ArtefactRecord, GateRecord, OutputParity
 from edgesdk.bundle.samples import Samples
-from edgesdk.deviation import Deviation
 from edgesdk.errors import UsageError
 from edgesdk.frontend.provenance import module_path, where
 from edgesdk.frontend.pt2.reader import load_program
-from edgesdk.parity import OutputComparison, meets
-from edgesdk.program_values import ProgramValues
 from edgesdk.runtime.isolated import open_isolated
 from edgesdk.spec import TensorSpec
-from edgesdk.verification import TIMEOUT, GateOptions
+from edgesdk.verification.bisection.artefact_diff import first_altered_value
+from edgesdk.verification.bisection.intermediates import ProgramValues
+from edgesdk.verification.bisection.result import Deviation
+from edgesdk.verification.parity import OutputComparison, meets
+from edgesdk.verification.verify_bundle import TIMEOUT, GateOptions
 
 __all__ = ["Deviation", "bisect"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from edgesdk.bundle.manifest import GateRecord, OutputParity
 from edgesdk.errors import UnknownNameError, UsageError
 
-__all__ = ["GATES", "OutputComparison", "classifies", "gate_for", "meets"]
+__all__ = ["GATES", "GateOptions", "OutputComparison", "classifies", "gate_for", "meets"]
 
 #: Default gates by precision. A model's own arithmetic in another order stays well inside the
 #: first; half-precision weights alone cost what the second allows. A quantized artefact is held
@@ -177,3 +177,34 @@ def meets(output: OutputParity, gate: GateRecord) -> bool:
         and output.agreement is not None
         and output.agreement < gate.agreement
     )
+
+
+@dataclass(frozen=True)
+class GateOptions:
+    """Bounds in place of the default ones; see :func:`gate_for`.
+
+    Raises:
+        UsageError: A bound out of its range.
+    """
+
+    cosine: float | None = None
+    relative_error: float | None = None
+    agreement: float | None = None
+
+    def __post_init__(self) -> None:
+        # A manifest holds finite numbers only, and a gate that all pass is none.
+        if self.relative_error is not None and math.isinf(self.relative_error):
+            raise UsageError(
+                f"the gate for relative error cannot be {self.relative_error}",
+                remedy="give a share of the output's range, such as 0.01",
+            )
+        self.gate("fp32")
+
+    def gate(self, precision: str) -> GateRecord:
+        """The gate of an artefact of this precision."""
+        return gate_for(
+            precision,
+            cosine=self.cosine,
+            relative_error=self.relative_error,
+            agreement=self.agreement,
+        )

@@ -1,0 +1,20 @@
+"""Proof that artefacts equal the model: parity, its gates, the accuracy drop and bisection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgesdk.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from edgesdk.verification.verify_bundle import require_parity, verify
+
+__all__ = ["require_parity", "verify"]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "require_parity": "edgesdk.verification.verify_bundle",
+        "verify": "edgesdk.verification.verify_bundle",
+    },
+)
