@@ -13,7 +13,7 @@ from edgesdk.version import __version__
 if TYPE_CHECKING:
     from edgesdk.bundle.bundle import Bundle
     from edgesdk.exporting import export
-    from edgesdk.profiling import profile
+    from edgesdk.profiling.profile import profile
     from edgesdk.pruning_run import PruneOptions, prune
     from edgesdk.quantize_options import QuantizeOptions
     from edgesdk.recipe_comparison import quantize_report
@@ -35,20 +35,20 @@ __all__ = [
     "write_report",
 ]
 
-_HOMES = {
-    "Bundle": "edgesdk.bundle.bundle",
-    "PruneOptions": "edgesdk.pruning_run",
-    "QuantizeOptions": "edgesdk.quantize_options",
-    "export": "edgesdk.exporting",
-    "profile": "edgesdk.profiling",
-    "prune": "edgesdk.pruning_run",
-    "quantize_report": "edgesdk.recipe_comparison",
-    "stylize": "edgesdk.stylizing",
-    "verify": "edgesdk.verification.verify_bundle",
-    "write_report": "edgesdk.report",
-}
-
-__getattr__, _names = lazy_exports(__name__, _HOMES)
+__getattr__, _ = lazy_exports(
+    __name__,
+    {
+        "edgesdk.bundle.bundle": ("Bundle",),
+        "edgesdk.exporting": ("export",),
+        "edgesdk.profiling.profile": ("profile",),
+        "edgesdk.pruning_run": ("PruneOptions", "prune"),
+        "edgesdk.quantize_options": ("QuantizeOptions",),
+        "edgesdk.recipe_comparison": ("quantize_report",),
+        "edgesdk.report": ("write_report",),
+        "edgesdk.stylizing": ("stylize",),
+        "edgesdk.verification.verify_bundle": ("verify",),
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 from edgesdk.bundle.manifest import CostRecord, LayerCostRecord
 from edgesdk.errors import EdgeSdkError
 from edgesdk.preparing import Prepared
-from edgesdk.pruning.cost import LayerCost, ModelCost, count
+from edgesdk.profiling.cost import LayerCost, ModelCost, count
 
 __all__ = ["cost_of", "cost_record"]
 

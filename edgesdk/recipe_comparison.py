@@ -12,7 +12,7 @@ from edgesdk.bundle.bundle import Bundle
 from edgesdk.devices.base import Step
 from edgesdk.export_options import ExportOptions, Progress, with_changes
 from edgesdk.exporting import export
-from edgesdk.profiling import profile
+from edgesdk.profiling.profile import profile
 from edgesdk.quantize_options import QuantizeOptions
 from edgesdk.report import Suggestion, suggestions, write_report
 from quant.recipes import FLOAT
@@ -69,7 +69,7 @@ def quantize_report(
         **changes: Fields of :class:`~edgesdk.ExportOptions` that differ from ``options``.
 
     Raises:
-        EdgeSdkError: See :func:`edgesdk.export` and :func:`edgesdk.profiling.profile`.
+        EdgeSdkError: See :func:`edgesdk.export` and :func:`edgesdk.profiling.profile.profile`.
     """
     names = [name.strip() for text in quantize.recipes for name in text.split(",")]
     recipes = tuple(names) if FLOAT in names else (FLOAT, *names)

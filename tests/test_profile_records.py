@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgesdk.devices import Case, Figures, Measurement
 from edgesdk.errors import UsageError
-from edgesdk.profile_records import operator_shares, percentiles, profile_record
+from edgesdk.profiling.records import operator_shares, percentiles, profile_record
 from edgesdk.runtime.session import MeasuredOperator
 
 NOON = datetime.datetime(2025, 1, 31, 12, 0, 0, 123456, tzinfo=datetime.UTC)

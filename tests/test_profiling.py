@@ -21,7 +21,7 @@ from edgesdk.errors import (
     UnknownNameError,
     UsageError,
 )
-from edgesdk.profiling import profile, select_artefacts
+from edgesdk.profiling.profile import profile, select_artefacts
 from edgesdk.spec import TensorSpec
 
 FAULTY = Path(__file__).parent / "faulty_runtime"

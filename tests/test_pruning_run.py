@@ -15,8 +15,8 @@ from edgesdk.exporting import export
 from edgesdk.frontend.edgemodel.file import read_model_file, save_model
 from edgesdk.latency import LatencyMeter, parse_latency_goal
 from edgesdk.models.widths import config_from_layers
+from edgesdk.profiling.cost import count
 from edgesdk.pruning.channels import find_channels
-from edgesdk.pruning.cost import count
 from edgesdk.pruning.methods import METHODS, MethodSettings
 from edgesdk.pruning.swarm import SwarmSettings
 from edgesdk.pruning_run import PruneOptions, prune

@@ -14,5 +14,8 @@ __all__ = ["Bundle", "BundleWriter"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
-    {"Bundle": "edgesdk.bundle.bundle", "BundleWriter": "edgesdk.bundle.writer"},
+    {
+        ".bundle": ("Bundle",),
+        ".writer": ("BundleWriter",),
+    },
 )

@@ -44,7 +44,7 @@ def cost(
         progress.step("model", "loading torch")
         from edgesdk.cost_records import cost_of
         from edgesdk.preparing import prepare
-        from edgesdk.pruning.cost_table import summary_table
+        from edgesdk.profiling.cost_table import summary_table
 
         prepared = prepare(source, example, inputs=specs, weights=weights)
         counted = cost_of(prepared)

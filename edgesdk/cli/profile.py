@@ -18,7 +18,7 @@ from edgesdk.cli.options import (
 from edgesdk.errors import EdgeSdkError, GateError, MissingEnvironmentError
 
 if TYPE_CHECKING:
-    from edgesdk.profiling import ProfileResult
+    from edgesdk.profiling.profile import ProfileResult
 
 __all__ = ["profile"]
 
@@ -42,7 +42,7 @@ def profile(
     del debug
     from edgesdk.cli.tables import PROFILE_COLUMNS, footnotes, targets_table
     from edgesdk.devices.base import Step
-    from edgesdk.profiling import profile as run
+    from edgesdk.profiling.profile import profile as run
     from edgesdk.report.summary import summary_rows
 
     out = Output(json=json, quiet=quiet)

@@ -5,13 +5,14 @@ Nothing heavy is imported until it is used. :func:`edgesdk.prune` does all of it
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from edgesdk.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from edgesdk.profiling.cost import ModelCost, count
     from edgesdk.pruning.budget import Budget, WidthRule, select
     from edgesdk.pruning.channels import find_channels
-    from edgesdk.pruning.cost import ModelCost, count
     from edgesdk.pruning.groups import ChannelGroup, Channels, LeftAlone
     from edgesdk.pruning.methods import METHODS, MethodSettings
     from edgesdk.pruning.ranking import group_norm_ranking, l1_ranking, random_ranking
@@ -40,33 +41,17 @@ __all__ = [
     "select",
 ]
 
-_HOMES = {
-    "METHODS": "methods",
-    "Budget": "budget",
-    "ChannelGroup": "groups",
-    "Channels": "groups",
-    "LeftAlone": "groups",
-    "MethodSettings": "methods",
-    "ModelCost": "cost",
-    "SwarmSettings": "swarm",
-    "WidthRule": "budget",
-    "WidthsCost": "widths_cost",
-    "count": "cost",
-    "find_channels": "channels",
-    "group_norm_ranking": "ranking",
-    "l1_ranking": "ranking",
-    "masked_copy": "surgery",
-    "pruned_copy": "surgery",
-    "random_ranking": "ranking",
-    "select": "budget",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'edgesdk.pruning' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"edgesdk.pruning.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".budget": ("Budget", "WidthRule", "select"),
+        ".channels": ("find_channels",),
+        ".groups": ("ChannelGroup", "Channels", "LeftAlone"),
+        ".methods": ("METHODS", "MethodSettings"),
+        ".ranking": ("group_norm_ranking", "l1_ranking", "random_ranking"),
+        ".surgery": ("masked_copy", "pruned_copy"),
+        ".swarm": ("SwarmSettings",),
+        ".widths_cost": ("WidthsCost",),
+        "edgesdk.profiling.cost": ("ModelCost", "count"),
+    },
+)

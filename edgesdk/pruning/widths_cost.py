@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from edgesdk.pruning.cost import count
+from edgesdk.profiling.cost import count
 from edgesdk.pruning.groups import Channels
 from edgesdk.pruning.layers import CUTTABLE, is_depthwise, widths
 

@@ -5,8 +5,9 @@ Nothing heavy is imported until it is used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from edgesdk.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from edgesdk.training.data.labelled import LabelledImages
@@ -34,29 +35,15 @@ __all__ = [
     "recipe_names",
 ]
 
-_HOMES = {
-    "Accuracy": "evaluation",
-    "Augmentation": "recipes",
-    "DataSplits": "data.splits",
-    "EpochRecord": "history",
-    "History": "history",
-    "LabelledImages": "data.labelled",
-    "Progress": "history",
-    "Recipe": "recipes",
-    "evaluate": "evaluation",
-    "fit": "loop",
-    "load_recipe": "recipes",
-    "open_data": "data.opening",
-    "recipe": "recipes",
-    "recipe_names": "recipes",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'edgesdk.training' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"edgesdk.training.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".data.labelled": ("LabelledImages",),
+        ".data.opening": ("open_data",),
+        ".data.splits": ("DataSplits",),
+        ".evaluation": ("Accuracy", "evaluate"),
+        ".history": ("EpochRecord", "History", "Progress"),
+        ".loop": ("fit",),
+        ".recipes": ("Augmentation", "Recipe", "load_recipe", "recipe", "recipe_names"),
+    },
+)

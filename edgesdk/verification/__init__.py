@@ -14,7 +14,6 @@ __all__ = ["require_parity", "verify"]
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "require_parity": "edgesdk.verification.verify_bundle",
-        "verify": "edgesdk.verification.verify_bundle",
+        ".verify_bundle": ("require_parity", "verify"),
     },
 )

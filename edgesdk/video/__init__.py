@@ -5,8 +5,9 @@ Nothing heavy is imported until it is used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from edgesdk.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from edgesdk.video.colour_transfer import colour_painter
@@ -36,29 +37,17 @@ __all__ = [
     "session_painter",
 ]
 
-_HOMES = {
-    "Frame": "frames",
-    "Interpolator": "interpolator",
-    "KeyFrameSmoother": "smoothing",
-    "KeyframeFinder": "key_frames",
-    "KeyframePolicy": "key_frames",
-    "Measures": "core",
-    "PaintedFrame": "frames",
-    "Painter": "frames",
-    "PainterFailure": "pipeline_summary",
-    "PipelineSummary": "pipeline_summary",
-    "VideoCore": "core",
-    "VideoPipeline": "pipeline",
-    "colour_painter": "colour_transfer",
-    "session_painter": "painters",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'edgesdk.video' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"edgesdk.video.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".colour_transfer": ("colour_painter",),
+        ".core": ("Measures", "VideoCore"),
+        ".frames": ("Frame", "PaintedFrame", "Painter"),
+        ".interpolator": ("Interpolator",),
+        ".key_frames": ("KeyframeFinder", "KeyframePolicy"),
+        ".painters": ("session_painter",),
+        ".pipeline": ("VideoPipeline",),
+        ".pipeline_summary": ("PainterFailure", "PipelineSummary"),
+        ".smoothing": ("KeyFrameSmoother",),
+    },
+)

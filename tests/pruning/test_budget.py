@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edgesdk import models
 from edgesdk.errors import BudgetError, PruningError, UsageError
+from edgesdk.profiling.cost import count
 from edgesdk.pruning.budget import (
     Budget,
     WidthRule,
@@ -21,7 +22,6 @@ from edgesdk.pruning.budget import (
     select,
 )
 from edgesdk.pruning.channels import find_channels
-from edgesdk.pruning.cost import count
 from edgesdk.pruning.groups import ChannelGroup, Channels
 from edgesdk.pruning.ranking import (
     group_norm_ranking,

@@ -17,8 +17,8 @@ from torch.nn.utils import parametrizations
 
 from edgesdk import models
 from edgesdk.errors import InputSpecError
-from edgesdk.pruning.cost import LayerCost, ModelCost, count
-from edgesdk.pruning.cost_table import summary_table
+from edgesdk.profiling.cost import LayerCost, ModelCost, count
+from edgesdk.profiling.cost_table import summary_table
 
 
 def rows(cost: ModelCost) -> dict[str, LayerCost]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from edgesdk.pruning.cost import ModelCost
+from edgesdk.profiling.cost import ModelCost
 
 __all__ = ["summary_table"]
 
@@ -14,7 +14,7 @@ def summary_table(cost: ModelCost) -> Table:
     """One row a layer, totals at the foot; a column for each precision that occurs.
 
     Args:
-        cost: See :func:`edgesdk.pruning.cost.count`.
+        cost: See :func:`edgesdk.profiling.cost.count`.
     """
     stored = sorted({*cost.params_by_bits} or {32})
     computed = sorted({*cost.macs_by_bits} or {32})

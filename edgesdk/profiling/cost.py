@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from edgesdk.errors import InputSpecError
-from edgesdk.pruning.cost_kinds import kind_of
-from edgesdk.pruning.cost_trace import Trace, owner, trace
+from edgesdk.profiling.cost_trace import Trace, owner, trace
+from edgesdk.profiling.layer_kinds import kind_of
 
 __all__ = ["LayerCost", "ModelCost", "count"]
 

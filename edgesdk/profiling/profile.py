@@ -15,7 +15,7 @@ from edgesdk.devices import find
 from edgesdk.devices.base import Case, Device, Measurement, ProgressCallback, Protocol
 from edgesdk.errors import BundleError, EdgeSdkError, InputSpecError, UnknownNameError
 from edgesdk.frontend.random_inputs import random_inputs
-from edgesdk.profile_records import profile_record, with_profile
+from edgesdk.profiling.records import profile_record, with_profile
 from edgesdk.runtime.session import bind_inputs
 
 __all__ = ["ArtefactProfile", "ProfileResult", "profile", "select_artefacts"]

@@ -18,7 +18,7 @@ def kind_of(module: nn.Module | None, call: Any = None) -> str:
 
     Args:
         module: The layer; None where only its operators are known.
-        call: What it did (:class:`edgesdk.pruning.cost_trace.Call`), or None if it did not run.
+        call: What it did (:class:`edgesdk.profiling.cost_trace.Call`), or None if it did not run.
     """
     if call is not None and call.kind:
         return str(call.kind)
