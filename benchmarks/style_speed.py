@@ -30,7 +30,7 @@ import torch
 
 import edgesdk
 from edgesdk import QuantizeOptions, models, runtime
-from edgesdk.export_options import ExportOptions
+from edgesdk.exporter.options import ExportOptions
 
 Run = Callable[[], Any]
 

@@ -59,7 +59,7 @@ def johnson(folder: Path) -> Path:
     import torch
 
     import edgesdk
-    from edgesdk.export_options import ExportOptions
+    from edgesdk.exporter.options import ExportOptions
     from edgesdk.models import create
 
     torch.manual_seed(0)
@@ -78,7 +78,7 @@ def shipped(folder: Path) -> Path:
     import torch
 
     import edgesdk
-    from edgesdk.export_options import ExportOptions
+    from edgesdk.exporter.options import ExportOptions
     from edgesdk.models import create
 
     shares = torch.zeros(1, 12, 1, 1)

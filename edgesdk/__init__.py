@@ -12,10 +12,10 @@ from edgesdk.version import __version__
 
 if TYPE_CHECKING:
     from edgesdk.bundle.bundle import Bundle
-    from edgesdk.exporting import export
+    from edgesdk.exporter.export import export
+    from edgesdk.exporter.quantization.options import QuantizeOptions
     from edgesdk.profiling.profile import profile
     from edgesdk.pruning_run import PruneOptions, prune
-    from edgesdk.quantize_options import QuantizeOptions
     from edgesdk.recipe_comparison import quantize_report
     from edgesdk.report import write_report
     from edgesdk.stylizing import stylize
@@ -39,10 +39,10 @@ __getattr__, _ = lazy_exports(
     __name__,
     {
         "edgesdk.bundle.bundle": ("Bundle",),
-        "edgesdk.exporting": ("export",),
+        "edgesdk.exporter.export": ("export",),
         "edgesdk.profiling.profile": ("profile",),
         "edgesdk.pruning_run": ("PruneOptions", "prune"),
-        "edgesdk.quantize_options": ("QuantizeOptions",),
+        "edgesdk.exporter.quantization.options": ("QuantizeOptions",),
         "edgesdk.recipe_comparison": ("quantize_report",),
         "edgesdk.report": ("write_report",),
         "edgesdk.stylizing": ("stylize",),

@@ -16,7 +16,7 @@ from converters.registry import parse_targets
 from edgesdk.devices import find
 from edgesdk.devices.base import Case, Protocol
 from edgesdk.errors import DeviceError, UsageError
-from edgesdk.exporting import export
+from edgesdk.exporter.export import export
 from edgesdk.host.cache import Cache
 
 __all__ = ["LatencyGoal", "LatencyMeter", "parse_latency_goal"]

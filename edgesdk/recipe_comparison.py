@@ -10,10 +10,10 @@ from typing import Any
 
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.devices.base import Step
-from edgesdk.export_options import ExportOptions, Progress, with_changes
-from edgesdk.exporting import export
+from edgesdk.exporter.export import export
+from edgesdk.exporter.options import ExportOptions, Progress, with_changes
+from edgesdk.exporter.quantization.options import QuantizeOptions
 from edgesdk.profiling.profile import profile
-from edgesdk.quantize_options import QuantizeOptions
 from edgesdk.report import Suggestion, suggestions, write_report
 from quant.recipes import FLOAT
 

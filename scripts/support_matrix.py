@@ -19,7 +19,7 @@ from pathlib import Path
 from converters.registry import TARGETS
 from edgesdk.bundle.manifest import ArtefactRecord, Manifest
 from edgesdk.errors import EdgeSdkError
-from edgesdk.exporting import export
+from edgesdk.exporter.export import export
 from edgesdk.host.cache import Cache, package_versions
 from edgesdk.report.summary import delegated_share
 

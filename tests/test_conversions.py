@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from converters.registry import parse_target
-from edgesdk import conversions
-from edgesdk.conversions import ConversionJob, FailedTarget
-from edgesdk.export_options import ExportOptions
-from edgesdk.preparing import Prepared, Variant, prepare
+from edgesdk.exporter import conversion_job as conversions
+from edgesdk.exporter.conversion_job import ConversionJob
+from edgesdk.exporter.options import ExportOptions
+from edgesdk.exporter.prepared import Prepared, Variant, prepare
+from edgesdk.exporter.results import FailedTarget
 from edgesdk.spec import parse_dynamic
 
 

@@ -16,8 +16,8 @@ from edgesdk import QuantizeOptions
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.cli import main
 from edgesdk.errors import DataError, EdgeSdkError, GateError, UnknownNameError, UsageError
-from edgesdk.quantization_inputs import QuantizationInputs
-from edgesdk.quantize_options import parse_drop
+from edgesdk.exporter.quantization.calibration_data import QuantizationInputs
+from edgesdk.exporter.quantization.options import parse_drop
 from edgesdk.report import write_report
 from edgesdk.verification.verify_bundle import require_parity
 
@@ -276,7 +276,7 @@ def test_bad_calibration(net: Net, calibration: Any, message: str, tmp_path: Pat
 
 
 def test_inputs_in_both_sets_are_refused(net: Net, inputs: list[np.ndarray]) -> None:
-    from edgesdk.preparing import prepare
+    from edgesdk.exporter.prepared import prepare
     from quant.recipes import RECIPES
 
     prepared = prepare(net, torch.from_numpy(inputs[0]))

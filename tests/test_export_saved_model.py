@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from edgesdk.bundle.bundle import Bundle
-from edgesdk.cost_records import cost_of, cost_record
-from edgesdk.exporting import export
+from edgesdk.exporter.cost_record import cost_of, cost_record
+from edgesdk.exporter.export import export
+from edgesdk.exporter.prepared import prepare
 from edgesdk.frontend.edgemodel.file import ModelFace, save_model
-from edgesdk.preparing import prepare
 from edgesdk.report import render
 from edgesdk.spec import ImageSpec, TensorSpec
 from edgesdk.verification.verify_bundle import verify

@@ -27,9 +27,9 @@ from edgesdk.errors import (
     UsageError,
     WeightsError,
 )
+from edgesdk.exporter.prepared import prepare
 from edgesdk.frontend.edgemodel.file import ModelFace, load_model, read_model_file, save_model
 from edgesdk.frontend.source import load
-from edgesdk.preparing import prepare
 from edgesdk.spec import IMAGE_PRESETS, DynamicDim, ImageSpec, TensorSpec
 
 SMALL: dict[str, Any] = {"num_classes": 3}

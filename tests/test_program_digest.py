@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edgesdk.exporter.prepared import Variant, prepare
 from edgesdk.frontend.capture import program_digest
-from edgesdk.preparing import Variant, prepare
 from edgesdk.spec import DynamicDim
 
 MODEL = """\
@@ -73,7 +73,7 @@ def test_two_builds_and_two_processes_agree(
     from_file = program_digest(prepare(str(saved)).capture(Variant()).program)
     code = (
         "import sys\n"
-        "from edgesdk.preparing import Variant, prepare\n"
+        "from edgesdk.exporter.prepared import Variant, prepare\n"
         "from edgesdk.frontend.capture import program_digest\n"
         "from edgesdk.spec import DynamicDim\n"
         # Generated code is numbered in the order of its making.

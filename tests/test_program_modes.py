@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from edgesdk.errors import CaptureError
+from edgesdk.exporter.prepared import Variant, prepare
 from edgesdk.frontend.capture import Capture, capture
 from edgesdk.frontend.flatten import flat_example
 from edgesdk.frontend.provenance import module_path, where
-from edgesdk.preparing import Variant, prepare
 from edgesdk.spec import ImageSpec, TensorSpec
 
 HERE = Path(__file__)

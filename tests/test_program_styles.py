@@ -13,12 +13,12 @@ from torch import nn
 
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.errors import SourceError, UsageError
+from edgesdk.exporter.prepared import prepare
 from edgesdk.frontend.edgemodel.file import load_model, read_model_file, save_model
 from edgesdk.frontend.edgemodel.program import capture_model
 from edgesdk.frontend.pt2.reader import check_program_file, load_program, read_program
 from edgesdk.frontend.pt2.style_names import check_program_styles
 from edgesdk.frontend.source import load
-from edgesdk.preparing import prepare
 
 NAMES = ["Warm noon", "cold"]
 EXAMPLE = (torch.full((1, 3, 16, 16), 0.5), torch.tensor([[0.25, 0.75]]))

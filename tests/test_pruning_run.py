@@ -11,7 +11,7 @@ import torch
 
 from edgesdk import models
 from edgesdk.errors import BudgetError, PruningError, UnknownNameError, UsageError
-from edgesdk.exporting import export
+from edgesdk.exporter.export import export
 from edgesdk.frontend.edgemodel.file import read_model_file, save_model
 from edgesdk.latency import LatencyMeter, parse_latency_goal
 from edgesdk.models.widths import config_from_layers

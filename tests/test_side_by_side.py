@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from edgesdk.side_by_side import run_side_by_side
+from edgesdk.exporter.parallel import run_side_by_side
 
 
 def test_results_come_in_the_order_of_the_calls():

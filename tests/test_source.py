@@ -20,9 +20,9 @@ from edgesdk.errors import (
     UsageError,
     WeightsError,
 )
+from edgesdk.exporter.prepared import prepare
 from edgesdk.frontend.edgemodel.file import save_model
 from edgesdk.frontend.source import load
-from edgesdk.preparing import prepare
 
 NET = """\
 import torch

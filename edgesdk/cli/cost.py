@@ -42,8 +42,8 @@ def cost(
     # What the user's own code prints is no result.
     with out.progress("counting") as progress, contextlib.redirect_stdout(sys.stderr):
         progress.step("model", "loading torch")
-        from edgesdk.cost_records import cost_of
-        from edgesdk.preparing import prepare
+        from edgesdk.exporter.cost_record import cost_of
+        from edgesdk.exporter.prepared import prepare
         from edgesdk.profiling.cost_table import summary_table
 
         prepared = prepare(source, example, inputs=specs, weights=weights)

@@ -145,7 +145,7 @@ def export(
         # torch takes seconds to load: say so before, and check cheap things first.
         progress.step("model", "loading torch")
         from converters.isolation import Limits
-        from edgesdk.exporting import export as run
+        from edgesdk.exporter.export import export as run
         from edgesdk.host.cache import Cache
 
         bundle = run(

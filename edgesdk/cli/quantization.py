@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgesdk.bundle.manifest import Manifest
-    from edgesdk.quantize_options import QuantizeOptions
+    from edgesdk.exporter.quantization.options import QuantizeOptions
 
 __all__ = [
     "CalibrationOption",
@@ -105,7 +105,7 @@ def quantize_options(
         UnknownNameError: No such recipe, range method or face.
     """
     from edgesdk.errors import UsageError
-    from edgesdk.quantize_options import QuantizeOptions, parse_drop
+    from edgesdk.exporter.quantization.options import QuantizeOptions, parse_drop
 
     if not recipes:
         given = {

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from edgesdk.bundle.manifest import ParityRecord
 from edgesdk.bundle.samples import Samples
-from edgesdk.conversions import ConversionJob, ConvertedTarget
 from edgesdk.errors import MissingEnvironmentError
+from edgesdk.exporter.conversion_job import ConversionJob
+from edgesdk.exporter.paintings.comparison import ArtefactPainting
+from edgesdk.exporter.paintings.reference import OriginalPaintings
+from edgesdk.exporter.results import ConvertedTarget
 from edgesdk.host.cache import Cache, package_versions
-from edgesdk.original_paintings import OriginalPaintings
-from edgesdk.painted import ArtefactPainting
 from edgesdk.verification.parity import GateOptions
 from edgesdk.verification.verify_bundle import cached_parity, not_run, verdict, verify_artefact
 

@@ -13,13 +13,13 @@ import numpy as np
 from edgesdk.bundle.manifest import FileRecord, Manifest
 from edgesdk.bundle.samples import Samples
 from edgesdk.errors import EdgeSdkError
-from edgesdk.fingerprint import fingerprint
+from edgesdk.exporter.fingerprint import fingerprint
+from edgesdk.exporter.paintings.reference import THUMBNAILS
+from edgesdk.exporter.prepared import Prepared
 from edgesdk.frontend.capture import run_eager
 from edgesdk.host.cache import Cache, key_of, package_versions
 from edgesdk.host.digest import digest
 from edgesdk.host.own_code import code_digest
-from edgesdk.original_paintings import THUMBNAILS
-from edgesdk.preparing import Prepared
 
 __all__ = ["UnchangedExport"]
 

@@ -24,29 +24,30 @@ from edgesdk.bundle.manifest import (
 )
 from edgesdk.bundle.samples import Samples
 from edgesdk.bundle.writer import BundleWriter
-from edgesdk.conversions import ConversionJob, ConvertedTarget, FailedTarget, write_program
-from edgesdk.cost_records import cost_record
 from edgesdk.errors import (
     ConversionError,
     ConverterCrashError,
     ConverterLimitError,
     EdgeSdkError,
 )
-from edgesdk.export_options import ExportOptions, Progress
-from edgesdk.float_export import FloatExport
+from edgesdk.exporter.conversion_job import ConversionJob, write_program
+from edgesdk.exporter.cost_record import cost_record
+from edgesdk.exporter.export_cache import UnchangedExport
+from edgesdk.exporter.float_artefacts import FloatExport
+from edgesdk.exporter.options import ExportOptions, Progress
+from edgesdk.exporter.paintings.reference import OriginalPaintings
+from edgesdk.exporter.paintings.style_distance import perceptual_state
+from edgesdk.exporter.parallel import run_side_by_side
+from edgesdk.exporter.parity_samples import make_samples
+from edgesdk.exporter.prepared import Prepared, Variant
+from edgesdk.exporter.quantization.artefacts import QuantizedExport
+from edgesdk.exporter.quantization.calibration_data import QuantizationInputs
+from edgesdk.exporter.quantization.verify import quantization_record
+from edgesdk.exporter.results import ConvertedTarget, FailedTarget
 from edgesdk.frontend.capture import program_digest
 from edgesdk.host.atomic_write import storage_errors
 from edgesdk.host.cache import package_versions
-from edgesdk.model_samples import make_samples
-from edgesdk.original_paintings import OriginalPaintings
-from edgesdk.preparing import Prepared, Variant
-from edgesdk.quantization_inputs import QuantizationInputs
-from edgesdk.quantized_export import QuantizedExport
-from edgesdk.quantized_verification import quantization_record
-from edgesdk.side_by_side import run_side_by_side
 from edgesdk.spec import DynamicDim
-from edgesdk.style_change import perceptual_state
-from edgesdk.unchanged import UnchangedExport
 
 __all__ = ["ExportRun"]
 

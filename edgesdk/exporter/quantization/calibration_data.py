@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from edgesdk.bundle.manifest import CalibrationRecord
-from edgesdk.conversions import QuantizationData
 from edgesdk.errors import DataError, UsageError
+from edgesdk.exporter.prepared import Prepared, Variant
+from edgesdk.exporter.quantization.options import QuantizeOptions
+from edgesdk.exporter.results import QuantizationData
 from edgesdk.frontend.capture import run_eager
 from edgesdk.host.atomic_write import storage_errors
 from edgesdk.host.digest import digest
-from edgesdk.preparing import Prepared, Variant
-from edgesdk.quantize_options import QuantizeOptions
 from edgesdk.spec import TensorSpec
 from edgesdk.verification.accuracy_drop import EvaluationSet, float_answers
 from quant.array_file import save_arrays

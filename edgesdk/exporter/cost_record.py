@@ -8,7 +8,7 @@ from torch.utils import _pytree as pytree
 
 from edgesdk.bundle.manifest import CostRecord, LayerCostRecord
 from edgesdk.errors import EdgeSdkError
-from edgesdk.preparing import Prepared
+from edgesdk.exporter.prepared import Prepared
 from edgesdk.profiling.cost import LayerCost, ModelCost, count
 
 __all__ = ["cost_of", "cost_record"]

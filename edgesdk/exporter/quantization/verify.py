@@ -14,8 +14,8 @@ from edgesdk.bundle.manifest import (
     QuantizedLayerRecord,
 )
 from edgesdk.bundle.samples import Samples
-from edgesdk.conversions import ConvertedTarget
 from edgesdk.errors import QuantizationError
+from edgesdk.exporter.results import ConvertedTarget
 from edgesdk.host.cache import Cache, key_of
 from edgesdk.host.own_code import code_digest
 from edgesdk.runtime.session import Session

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 from edgesdk.bundle.manifest import LayerHarmRecord, OperatorGapRecord
 from edgesdk.errors import DataError
+from edgesdk.exporter.prepared import Prepared, Variant
+from edgesdk.exporter.quantization.calibration_data import QuantizationInputs
+from edgesdk.exporter.quantization.error_analysis import operator_gaps
 from edgesdk.frontend.provenance import where
-from edgesdk.operator_gaps import operator_gaps
-from edgesdk.preparing import Prepared, Variant
-from edgesdk.quantization_inputs import QuantizationInputs
 from edgesdk.verification.accuracy_drop import EvaluationSet, measure_drop
 from quant.fake_quantization.simulated import SimulatedQuantization
 from quant.mixed_precision import MixedPrecision, keep_float

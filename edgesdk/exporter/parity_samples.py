@@ -9,10 +9,10 @@ import numpy as np
 
 from edgesdk.bundle.samples import Samples
 from edgesdk.errors import InputSpecError
+from edgesdk.exporter.prepared import Prepared, Variant
 from edgesdk.frontend.capture import first_not_finite, run_eager
 from edgesdk.frontend.random_inputs import random_inputs, spread
 from edgesdk.frontend.sample_files import read_sample
-from edgesdk.preparing import Prepared, Variant
 from edgesdk.spec import TensorSpec
 
 __all__ = ["make_samples"]

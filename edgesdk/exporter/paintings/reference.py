@@ -15,15 +15,15 @@ from PIL import Image, ImageOps
 from edgesdk.bundle.manifest import FileRecord, PaintingsRecord, ThumbnailRecord
 from edgesdk.bundle.writer import BundleWriter
 from edgesdk.errors import EdgeSdkError
+from edgesdk.exporter.paintings.style_distance import StyleRuler, StyleScale
+from edgesdk.exporter.prepared import Prepared, Variant
 from edgesdk.frontend.capture import run_eager
 from edgesdk.frontend.random_inputs import spread
 from edgesdk.host.atomic_write import storage_errors
 from edgesdk.host.image_files import read_picture
 from edgesdk.models.photos import paths
-from edgesdk.preparing import Prepared, Variant
 from edgesdk.runtime.session import Session
 from edgesdk.spec import TensorSpec
-from edgesdk.style_change import StyleRuler, StyleScale
 from edgesdk.video.painters import SessionPainter, session_painter
 
 __all__ = ["THUMBNAILS", "OriginalPainting", "OriginalPaintings"]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from edgesdk.errors import InputSpecError, UsageError
+from edgesdk.exporter.example_inputs import example_arrays, single_styles
 from edgesdk.frontend.capture import Capture, capture
 from edgesdk.frontend.evaluation_mode import evaluate, training_layers
 from edgesdk.frontend.flatten import flat_example, takes_positions_only
@@ -23,7 +24,6 @@ from edgesdk.frontend.signature import FaceModel
 from edgesdk.frontend.source import LoadedModel, load
 from edgesdk.frontend.tensor_specs import spec_of, torch_dtype
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec, parse_image
-from edgesdk.spec_examples import example_arrays, single_styles
 from edgesdk.style_names import model_style_names
 
 __all__ = ["Prepared", "Variant", "prepare"]

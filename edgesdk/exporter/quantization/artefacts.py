@@ -10,18 +10,19 @@ from pathlib import Path
 
 from converters.isolation import Limits
 from edgesdk.bundle.manifest import DropRecord, SensitivityRecord
-from edgesdk.conversions import ConversionJob, ConvertedTarget, QuantizationData
 from edgesdk.errors import ConversionError, MissingEnvironmentError
+from edgesdk.exporter.conversion_job import ConversionJob
+from edgesdk.exporter.paintings.comparison import ArtefactPainting
+from edgesdk.exporter.paintings.reference import OriginalPaintings
+from edgesdk.exporter.prepared import Prepared
+from edgesdk.exporter.quantization.accuracy_control import QuantizationDiagnosis
+from edgesdk.exporter.quantization.calibration_data import QuantizationInputs
+from edgesdk.exporter.quantization.options import QuantizeOptions
+from edgesdk.exporter.quantization.verify import PARITY_PRECISION, face_scales, verify_quantized
+from edgesdk.exporter.results import ConvertedTarget, QuantizationData
 from edgesdk.host.atomic_write import remove
 from edgesdk.host.cache import Cache, package_versions
 from edgesdk.host.digest import digest
-from edgesdk.original_paintings import OriginalPaintings
-from edgesdk.painted import ArtefactPainting
-from edgesdk.preparing import Prepared
-from edgesdk.quantization_inputs import QuantizationInputs
-from edgesdk.quantization_repair import QuantizationDiagnosis
-from edgesdk.quantize_options import QuantizeOptions
-from edgesdk.quantized_verification import PARITY_PRECISION, face_scales, verify_quantized
 from edgesdk.verification.parity import GateOptions
 from edgesdk.verification.verify_bundle import not_run, verdict
 from quant.spec import QuantSpec

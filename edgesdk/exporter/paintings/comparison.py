@@ -16,11 +16,11 @@ from edgesdk.bundle.manifest import (
     PaintedRecord,
     ParityRecord,
 )
-from edgesdk.conversions import ConvertedTarget
 from edgesdk.errors import EdgeSdkError
+from edgesdk.exporter.paintings.reference import OriginalPainting, OriginalPaintings
+from edgesdk.exporter.results import ConvertedTarget
 from edgesdk.host.cache import Cache, key_of
 from edgesdk.host.own_code import code_digest
-from edgesdk.original_paintings import OriginalPainting, OriginalPaintings
 from edgesdk.runtime.isolated import open_isolated
 from edgesdk.runtime.session import Session
 from edgesdk.verification.int8_io import FloatFaceSession

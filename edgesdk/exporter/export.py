@@ -14,9 +14,9 @@ from converters.registry import Target, parse_targets
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.bundle.writer import BundleWriter
 from edgesdk.errors import UsageError
-from edgesdk.export_options import ExportOptions, Progress, with_changes
-from edgesdk.export_run import ExportRun
-from edgesdk.preparing import prepare
+from edgesdk.exporter.options import ExportOptions, Progress, with_changes
+from edgesdk.exporter.prepared import prepare
+from edgesdk.exporter.run import ExportRun
 from edgesdk.spec import DynamicDim, parse_dynamic
 
 __all__ = ["ExportOptions", "Progress", "export"]

@@ -10,8 +10,8 @@ from typing import Any
 
 from converters.isolation import Limits
 from edgesdk.errors import UnknownNameError, UsageError
+from edgesdk.exporter.quantization.options import QuantizeOptions
 from edgesdk.host.cache import Cache
-from edgesdk.quantize_options import QuantizeOptions
 from edgesdk.spec import ImageSpec, TensorSpec, parse_input
 from edgesdk.verification.parity import GateOptions
 

@@ -8,7 +8,6 @@ import platform
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +16,14 @@ from pydantic import TypeAdapter
 from converters.conversion import Conversion, ConversionRequest, QuantizationRequest
 from converters.isolation import ConversionFailed, Converter, Limits
 from converters.registry import Target
-from edgesdk.bundle.manifest import DropRecord, PaintedRecord, ParityRecord
 from edgesdk.errors import ConversionError, ConverterCrashError, EdgeSdkError, StorageError
+from edgesdk.exporter.prepared import Prepared, Variant
+from edgesdk.exporter.results import ConvertedTarget, FailedTarget, QuantizationData
 from edgesdk.frontend.capture import program_digest
 from edgesdk.host.atomic_write import remove, storage_errors
 from edgesdk.host.cache import Cache, key_of, package_versions
 from edgesdk.host.digest import digest
 from edgesdk.host.own_code import code_digest
-from edgesdk.preparing import Prepared, Variant
 from edgesdk.spec import TensorSpec
 from quant.own_moments import spare_own_moments
 from quant.spec import QuantSpec
@@ -35,29 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConversionJob",
-    "ConvertedTarget",
-    "FailedTarget",
-    "QuantizationData",
     "write_program",
 ]
-
-
-@dataclass(frozen=True)
-class QuantizationData:
-    """The files that quantized conversions of one export share.
-
-    Attributes:
-        samples: What parity is measured on.
-        samples_sha256: Its digest.
-        calibration: Inputs that ranges and the rounding of weights are taken from, as the model's
-            face takes them; None where there are none.
-        calibration_sha256: Digest of ``calibration``.
-    """
-
-    samples: Path
-    samples_sha256: str
-    calibration: Path | None = None
-    calibration_sha256: str = ""
 
 
 def write_program(program: ExportedProgram, path: Path) -> None:
@@ -77,51 +55,6 @@ def write_program(program: ExportedProgram, path: Path) -> None:
     torch.export.save(program, content)
     with storage_errors("cannot write", path):
         path.write_bytes(content.getbuffer())
-
-
-@dataclass(frozen=True)
-class ConvertedTarget:
-    """A target that gave an artefact.
-
-    Attributes:
-        target: Target with variant.
-        path: The artefact.
-        sha256: Its digest.
-        conversion: What the converter said of it.
-        seconds: What the conversion cost; null where the cache served it.
-        parity: Artefact against the model, once verified; of a quantized one, against the
-            simulated quantized network.
-        spec: How it was quantized; None for a float artefact.
-        simulated: The samples with the simulated network's answers.
-        drop: What it lost against the float model, once measured.
-        painted: Its pictures against the float model's, of a model that names its styles.
-    """
-
-    target: str
-    path: Path
-    sha256: str
-    conversion: Conversion
-    seconds: float | None
-    parity: ParityRecord | None = None
-    spec: QuantSpec | None = None
-    simulated: Path | None = None
-    drop: DropRecord | None = None
-    painted: PaintedRecord | None = None
-
-
-@dataclass(frozen=True)
-class FailedTarget:
-    """A target that gave none.
-
-    Attributes:
-        target: Target with variant, and the recipe where it should have been quantized.
-        error: Why.
-        log: The converter's last words.
-    """
-
-    target: str
-    error: EdgeSdkError
-    log: str = ""
 
 
 class ConversionJob:
