@@ -36,8 +36,8 @@ from edgesdk import models, runtime
 from edgesdk.host.image_files import pictures_below, read_picture
 from edgesdk.training.style.network_painter import network_painter
 from edgesdk.video import KeyFrameSmoother, VideoCore, colour_painter, session_painter
+from edgesdk.video.downscale import shrunk_picture
 from edgesdk.video.frames import Painter
-from edgesdk.video.shrinking import shrunk_picture
 
 Picture = NDArray[np.uint8]
 

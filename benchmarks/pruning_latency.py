@@ -12,8 +12,8 @@ import argparse
 import torch
 
 from edgesdk import models
-from edgesdk.latency import LatencyMeter
-from edgesdk.pruning_run import PruneOptions, prune
+from edgesdk.pruning.latency_meter import LatencyMeter
+from edgesdk.pruning.prune import PruneOptions, prune
 
 NETS = {
     "resnet50": (224, {}),

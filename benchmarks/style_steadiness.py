@@ -27,7 +27,7 @@ from edgesdk import models
 from edgesdk.frontend.edgemodel.file import load_model
 from edgesdk.training.style.network_painter import network_painter
 from edgesdk.video.metrics import WarpError
-from edgesdk.video.painting_ahead import painter_size
+from edgesdk.video.painter_worker import painter_size
 
 COLUMNS = ("input", "with", "without")
 CLAIM = 0.6

@@ -25,13 +25,13 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from edgesdk.stylizing import StylizeProgress, stylize
 from edgesdk.video.frames import Frame
 from edgesdk.video.media.colour import assumed_colour
 from edgesdk.video.media.properties import VideoProperties
 from edgesdk.video.media.reading import VideoReader
 from edgesdk.video.media.writing import VideoWriter
 from edgesdk.video.pipeline import VideoPipeline
+from edgesdk.video.stylize import StylizeProgress, stylize
 
 RATE = 25
 #: Share by which the longest clip may need more than the shortest.

@@ -35,7 +35,7 @@ from PIL import Image
 
 from edgesdk import runtime
 from edgesdk.video import Frame, KeyframePolicy, VideoPipeline, session_painter
-from edgesdk.video.painting_ahead import painter_size
+from edgesdk.video.painter_worker import painter_size
 
 WIDTH, HEIGHT = 1920, 1080
 

@@ -29,7 +29,7 @@ from edgesdk.training.style.network_painter import network_painter
 from edgesdk.video import Frame, KeyframePolicy, VideoPipeline, colour_painter, session_painter
 from edgesdk.video.frames import Painter
 from edgesdk.video.metrics import Flicker, WarpError
-from edgesdk.video.painting_ahead import painter_size
+from edgesdk.video.painter_worker import painter_size
 
 COLUMNS = ("input", "every frame", "pipeline", "streaming")
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from edgesdk.exporter.export import export
     from edgesdk.exporter.quantization.options import QuantizeOptions
     from edgesdk.profiling.profile import profile
-    from edgesdk.pruning_run import PruneOptions, prune
-    from edgesdk.recipe_comparison import quantize_report
+    from edgesdk.pruning.prune import PruneOptions, prune
     from edgesdk.report import write_report
-    from edgesdk.stylizing import stylize
+    from edgesdk.report.quantize_report import quantize_report
     from edgesdk.verification.verify_bundle import verify
+    from edgesdk.video.stylize import stylize
 
 __all__ = [
     "Bundle",
@@ -41,11 +41,11 @@ __getattr__, _ = lazy_exports(
         "edgesdk.bundle.bundle": ("Bundle",),
         "edgesdk.exporter.export": ("export",),
         "edgesdk.profiling.profile": ("profile",),
-        "edgesdk.pruning_run": ("PruneOptions", "prune"),
+        "edgesdk.pruning.prune": ("PruneOptions", "prune"),
         "edgesdk.exporter.quantization.options": ("QuantizeOptions",),
-        "edgesdk.recipe_comparison": ("quantize_report",),
+        "edgesdk.report.quantize_report": ("quantize_report",),
         "edgesdk.report": ("write_report",),
-        "edgesdk.stylizing": ("stylize",),
+        "edgesdk.video.stylize": ("stylize",),
         "edgesdk.verification.verify_bundle": ("verify",),
     },
 )

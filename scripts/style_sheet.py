@@ -19,8 +19,8 @@ from PIL import Image
 from edgesdk import models
 from edgesdk.host.image_files import pictures_below, read_picture
 from edgesdk.models.weight_cards import shipped_card
-from edgesdk.picture_sheet import PictureSheet
 from edgesdk.training.style.network_painter import network_painter
+from edgesdk.video.image_grid import PictureSheet
 
 LONGEST = 512
 HELD_PHOTOGRAPHS = 11

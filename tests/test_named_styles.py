@@ -16,13 +16,13 @@ from torch import nn
 import edgesdk
 from edgesdk import models
 from edgesdk.bundle.bundle import Bundle
-from edgesdk.bundle_painter import bundle_painter
 from edgesdk.errors import BundleError, UnknownNameError, UsageError
 from edgesdk.exporter.prepared import Variant, prepare
 from edgesdk.frontend.edgemodel.file import ModelFace, read_model_file, save_model
 from edgesdk.host.cache import Cache
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 from edgesdk.spec import TensorSpec, parse_dynamic
+from edgesdk.video.painter_from_bundle import bundle_painter
 from edgesdk.video.painters import SessionPainter
 
 NAMES = ("Starry Night", "day", "wave")

@@ -19,7 +19,6 @@ from torch import nn
 import edgesdk
 from edgesdk import QuantizeOptions, models
 from edgesdk.bundle.bundle import Bundle
-from edgesdk.bundle_painter import bundle_painter
 from edgesdk.errors import BundleDamagedError, MissingBackendError, UsageError
 from edgesdk.exporter.paintings.comparison import painted_record
 from edgesdk.exporter.paintings.reference import OriginalPainting
@@ -33,6 +32,7 @@ from edgesdk.spec import TensorSpec
 from edgesdk.training.style.perceptual import PerceptualNet
 from edgesdk.verification.parity import GateOptions
 from edgesdk.video.metrics import psnr
+from edgesdk.video.painter_from_bundle import bundle_painter
 
 if TYPE_CHECKING:
     from conftest import CommandLine, Ended

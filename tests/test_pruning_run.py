@@ -13,13 +13,13 @@ from edgesdk import models
 from edgesdk.errors import BudgetError, PruningError, UnknownNameError, UsageError
 from edgesdk.exporter.export import export
 from edgesdk.frontend.edgemodel.file import read_model_file, save_model
-from edgesdk.latency import LatencyMeter, parse_latency_goal
 from edgesdk.models.widths import config_from_layers
 from edgesdk.profiling.cost import count
 from edgesdk.pruning.channels import find_channels
+from edgesdk.pruning.latency_meter import LatencyMeter, parse_latency_goal
 from edgesdk.pruning.methods import METHODS, MethodSettings
+from edgesdk.pruning.prune import PruneOptions, prune
 from edgesdk.pruning.swarm import SwarmSettings
-from edgesdk.pruning_run import PruneOptions, prune
 from edgesdk.training import DataSplits, LabelledImages, Recipe
 
 RECIPE = Recipe(epochs=1, batch_size=16, learning_rate=0.05, optimizer="sgd", seed=1)

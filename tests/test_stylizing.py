@@ -21,10 +21,10 @@ from edgesdk.errors import (
     StorageError,
     UsageError,
 )
-from edgesdk.stylizing import StylizeProgress, comparison_paths, stylize
 from edgesdk.video.key_frames import KeyframePolicy
 from edgesdk.video.media.ahead import ReadAhead
 from edgesdk.video.media.reading import VideoReader
+from edgesdk.video.stylize import StylizeProgress, comparison_paths, stylize
 
 av = pytest.importorskip("av")
 

@@ -16,7 +16,7 @@ from edgesdk.errors import OutputExistsError, UsageError
 
 if TYPE_CHECKING:
     from edgesdk.pruning.acp import AcpProgress
-    from edgesdk.pruning_run import PruneOptions, PruneResult
+    from edgesdk.pruning.prune import PruneOptions, PruneResult
     from edgesdk.training import DataSplits
 
 __all__ = ["prune"]
@@ -125,8 +125,8 @@ def prune(
     with contextlib.redirect_stdout(sys.stderr), TrainingProgress(silent=out.quiet) as progress:
         progress.say("loading torch")
         from edgesdk.pruning.methods import MethodSettings
+        from edgesdk.pruning.prune import PruneOptions
         from edgesdk.pruning.swarm import SwarmSettings
-        from edgesdk.pruning_run import PruneOptions
         from edgesdk.training.recipes import load_recipe, overridden
 
         more = [] if epochs is None else [f"epochs={epochs}"]
@@ -177,8 +177,8 @@ def _share(text: str | None, option: str) -> float | None:
 def _goal(given: tuple[str, str] | None) -> Any:
     if given is None:
         return None
-    from edgesdk.latency import parse_latency_goal
     from edgesdk.pruning.budget import parse_share
+    from edgesdk.pruning.latency_meter import parse_latency_goal
 
     return parse_latency_goal(given[0], parse_share(given[1], "--latency"))
 
@@ -212,9 +212,9 @@ def _run(
 ) -> PruneResult:
     from edgesdk.frontend.edgemodel.file import save_model
     from edgesdk.host.cache import Cache
-    from edgesdk.pruning_run import PruneProgress
-    from edgesdk.pruning_run import prune as run
-    from edgesdk.pruning_source import load_for_pruning
+    from edgesdk.pruning.prune import PruneProgress
+    from edgesdk.pruning.prune import prune as run
+    from edgesdk.pruning.source import load_for_pruning
 
     found = load_for_pruning(source, weights, inputs, splits, options.settings.seed)
     result = run(

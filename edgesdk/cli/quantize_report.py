@@ -97,7 +97,7 @@ def quantize_report(
         progress.step("model", "loading torch")
         from edgesdk.devices.base import Step
         from edgesdk.host.cache import Cache
-        from edgesdk.recipe_comparison import quantize_report as run
+        from edgesdk.report.quantize_report import quantize_report as run
 
         def measured(step: Step) -> None:
             progress.step("latency", f"{step.doing} {step.done}/{step.total}")

@@ -15,9 +15,9 @@ from edgesdk.cli.options import DebugOption, JsonOption, QuietOption
 from edgesdk.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
-    from edgesdk.stylizing import StylizeResult
     from edgesdk.video.comparison import Comparison
     from edgesdk.video.frames import Painter
+    from edgesdk.video.stylize import StylizeResult
 
 __all__ = ["stylize"]
 
@@ -121,8 +121,8 @@ def stylize(
     frame_rate = parse_rate(rate) if rate is not None else None
     from edgesdk.cli.stylize_progress import StylizeBar
     from edgesdk.cli.training_progress import StopAsked
-    from edgesdk.stylizing import stylize as run
     from edgesdk.video.media.opening import camera_index
+    from edgesdk.video.stylize import stylize as run
 
     out = Output(json=json, quiet=quiet)
     from_camera = camera_index(source) is not None

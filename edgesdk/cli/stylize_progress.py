@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from edgesdk.stylizing import StylizeProgress
+    from edgesdk.video.stylize import StylizeProgress
 
 __all__ = ["StylizeBar", "clock"]
 

@@ -68,7 +68,7 @@ class MethodSettings:
     Attributes:
         seed: Of everything random.
         gate_recipe: How UCP trains the gated network; None for the recipe of the whole run.
-        gate_place: ``layer`` or ``norm``, see :func:`edgesdk.pruning.gates.with_gates`.
+        gate_place: ``layer`` or ``norm``, see :func:`edgesdk.pruning.channel_gates.with_gates`.
         fitness_recipe: How ACP trains a candidate; None to measure it untrained.
         epsilon: ACP's cosine distance; None to choose it by the budget.
         swarm: ACP's swarm.

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from edgesdk.models.initialisation import initialise
-from edgesdk.pruning.gates import folded, gate_scores, with_gates
+from edgesdk.pruning.channel_gates import folded, gate_scores, with_gates
 from edgesdk.pruning.groups import Channels
 from edgesdk.pruning.ranking import Ranking, ranking_by_mean
 from edgesdk.training.history import Progress
@@ -51,7 +51,7 @@ def ucp_ranking(
             None for all of it.
         mean: See :func:`edgesdk.training.fit`.
         std: See :func:`edgesdk.training.fit`.
-        place: See :func:`edgesdk.pruning.gates.with_gates`.
+        place: See :func:`edgesdk.pruning.channel_gates.with_gates`.
         checkpoint: Folder to resume the training from and to keep it in.
         progress: Called as the training goes on.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgesdk.video.frames import Frame, PaintedFrame, Painter
     from edgesdk.video.interpolator import Interpolator
     from edgesdk.video.key_frames import KeyframeFinder, KeyframePolicy
+    from edgesdk.video.painter_from_bundle import bundle_painter
     from edgesdk.video.painters import session_painter
     from edgesdk.video.pipeline import VideoPipeline
     from edgesdk.video.pipeline_summary import PainterFailure, PipelineSummary
@@ -33,6 +34,7 @@ __all__ = [
     "PipelineSummary",
     "VideoCore",
     "VideoPipeline",
+    "bundle_painter",
     "colour_painter",
     "session_painter",
 ]
@@ -45,6 +47,7 @@ __getattr__, __dir__ = lazy_exports(
         ".frames": ("Frame", "PaintedFrame", "Painter"),
         ".interpolator": ("Interpolator",),
         ".key_frames": ("KeyframeFinder", "KeyframePolicy"),
+        ".painter_from_bundle": ("bundle_painter",),
         ".painters": ("session_painter",),
         ".pipeline": ("VideoPipeline",),
         ".pipeline_summary": ("PainterFailure", "PipelineSummary"),

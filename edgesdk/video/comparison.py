@@ -18,12 +18,12 @@ from PIL import Image
 
 from edgesdk.errors import MediaError, MissingBackendError
 from edgesdk.video.contact_sheet import ContactSheet, label_strip, moments
-from edgesdk.video.every_frame import EveryFrame, TakingTurns
 from edgesdk.video.frames import Enlarger, Frame, PaintedFrame, Painter
 from edgesdk.video.key_frames import KeyframePolicy
 from edgesdk.video.media.properties import VideoProperties
 from edgesdk.video.media.writing import VideoWriter
 from edgesdk.video.metrics import Flicker, Likeness, WarpError
+from edgesdk.video.per_frame_baseline import EveryFrame, TakingTurns
 from edgesdk.video.pipeline import VideoPipeline
 
 __all__ = [

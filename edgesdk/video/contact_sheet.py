@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from edgesdk.picture_sheet import PAPER, STRIP, PictureSheet, label_font
+from edgesdk.video.image_grid import PAPER, STRIP, PictureSheet, label_font
 
 __all__ = ["ContactSheet", "label_strip", "moments"]
 

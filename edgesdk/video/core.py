@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from edgesdk.errors import UsageError
 from edgesdk.video.abi import DIRECTIONS, REASONS, SLOTS, USES, MeasuresStruct
-from edgesdk.video.arguments import code_of, real_number, whole_number
 from edgesdk.video.array_pool import ArrayPool
+from edgesdk.video.checks import code_of, real_number, whole_number
 from edgesdk.video.core_handle import CoreHandle
 from edgesdk.video.pictures import (
     Bytes,
@@ -292,7 +292,7 @@ class VideoCore(CoreHandle):
             painted: uint8, h x w x 3 or h x w x 4, at most the core's size.
             original: The full-size picture that was shrunk and painted.
             out: As in :meth:`render`.
-            shrunk: What :func:`~edgesdk.video.shrinking.shrunk_picture` makes of the original at
+            shrunk: What :func:`~edgesdk.video.downscale.shrunk_picture` makes of the original at
                 the painting's size, where it is at hand; changes nothing but the time.
         """
         small = checked_picture("painted", painted, None, grey=False)

@@ -17,7 +17,7 @@ from edgesdk.video.abi import (
     call,
     native,
 )
-from edgesdk.video.arguments import code_of, real_number, whole_number
+from edgesdk.video.checks import code_of, real_number, whole_number
 
 __all__ = ["CoreHandle"]
 

@@ -17,9 +17,9 @@ from edgesdk.video.array_pool import ArrayPool
 from edgesdk.video.flow_chain import Flow
 from edgesdk.video.frames import Enlarger, Frame, PaintedFrame, Painter, check_frame
 from edgesdk.video.interpolator import Interpolator
-from edgesdk.video.judging_ahead import JudgingAhead
+from edgesdk.video.key_frame_worker import JudgingAhead
 from edgesdk.video.key_frames import KeyframeFinder, KeyframePolicy
-from edgesdk.video.painting_ahead import Painting, PaintingAhead, PaintingTask
+from edgesdk.video.painter_worker import Painting, PaintingAhead, PaintingTask
 from edgesdk.video.pipeline_summary import PainterFailure, PipelineSummary
 from edgesdk.video.strength import StrengthBlend
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgesdk.errors import ModelOutputError, UsageError
 from edgesdk.models.meta_smoothing import MetaSmoothing, load_smoothing
 from edgesdk.models.meta_upscale import exact_scale
-from edgesdk.video.painting_ahead import painter_size
+from edgesdk.video.painter_worker import painter_size
 from edgesdk.video.pictures import checked_picture
 
 __all__ = ["KeyFrameSmoother"]

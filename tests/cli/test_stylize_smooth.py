@@ -13,10 +13,10 @@ from PIL import Image
 
 from edgesdk.errors import UsageError, WeightsError
 from edgesdk.models.meta_smoothing import MetaSmoothing, smoothing_bytes
-from edgesdk.stylizing import stylize
 from edgesdk.video import KeyFrameSmoother
 from edgesdk.video.colour_transfer import colour_painter
-from edgesdk.video.shrinking import shrunk_picture
+from edgesdk.video.downscale import shrunk_picture
+from edgesdk.video.stylize import stylize
 
 pytest.importorskip("av")
 pytestmark = pytest.mark.usefixtures("native_library")

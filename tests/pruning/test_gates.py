@@ -8,8 +8,8 @@ from torch import nn
 
 from edgesdk import models
 from edgesdk.errors import PruningError, UsageError
+from edgesdk.pruning.channel_gates import Gate, Gated, folded, gate_scores, with_gates
 from edgesdk.pruning.channels import find_channels
-from edgesdk.pruning.gates import Gate, Gated, folded, gate_scores, with_gates
 from edgesdk.pruning.tracing import outputs_of
 from edgesdk.pruning.ucp import reinitialise, ucp_ranking
 from edgesdk.training import Recipe

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from edgesdk.errors import UsageError
-from edgesdk.video.shrinking import shrunk_picture
+from edgesdk.video.downscale import shrunk_picture
 
 pytestmark = pytest.mark.usefixtures("native_library")
 

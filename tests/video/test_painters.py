@@ -12,7 +12,6 @@ from torch import nn
 
 import edgesdk
 from edgesdk import runtime
-from edgesdk.bundle_painter import bundle_painter
 from edgesdk.errors import (
     BundleError,
     ModelOutputError,
@@ -22,6 +21,7 @@ from edgesdk.errors import (
 )
 from edgesdk.runtime.session import Session
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
+from edgesdk.video.painter_from_bundle import bundle_painter
 from edgesdk.video.painters import session_painter
 from edgesdk.video.styles import style_vector
 

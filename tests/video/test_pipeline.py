@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from edgesdk.errors import UsageError
 from edgesdk.video import Frame, KeyframePolicy, PaintedFrame, VideoPipeline
 from edgesdk.video.array_pool import ArrayPool
-from edgesdk.video.painting_ahead import painter_size
+from edgesdk.video.painter_worker import painter_size
 from edgesdk.video.strength import StrengthBlend
 
 pytestmark = pytest.mark.usefixtures("native_library")

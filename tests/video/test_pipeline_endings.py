@@ -14,7 +14,7 @@ import pytest
 
 from edgesdk.errors import MediaError, MissingEnvironmentError, UsageError
 from edgesdk.video import Frame, KeyframePolicy, VideoPipeline
-from edgesdk.video.painting_ahead import PaintingAhead
+from edgesdk.video.painter_worker import PaintingAhead
 
 pytestmark = pytest.mark.usefixtures("native_library")
 

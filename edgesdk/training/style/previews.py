@@ -12,9 +12,9 @@ from torch import nn
 
 from edgesdk.frontend.evaluation_mode import evaluation_mode
 from edgesdk.host.atomic_write import storage_errors
-from edgesdk.picture_sheet import PictureSheet
 from edgesdk.training.style.paintings import Painting, as_tensor
 from edgesdk.training.style.photographs import Photographs
+from edgesdk.video.image_grid import PictureSheet
 
 __all__ = ["Previews"]
 

@@ -17,8 +17,8 @@ from edgesdk.errors import ModelOutputError, UsageError
 from edgesdk.training.counter_random import key
 from edgesdk.training.style.paintings import as_tensor
 from edgesdk.training.style.smoothing_recipe import SmoothingRecipe
+from edgesdk.video.downscale import shrunk_picture
 from edgesdk.video.frames import Painter
-from edgesdk.video.shrinking import shrunk_picture
 
 __all__ = [
     "Lesson",

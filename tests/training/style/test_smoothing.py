@@ -23,7 +23,7 @@ from edgesdk.training.style.smoothing_pairs import (
     painted_pair,
 )
 from edgesdk.training.style.smoothing_recipe import SmoothingRecipe, smoothing_rate
-from edgesdk.video.shrinking import shrunk_picture
+from edgesdk.video.downscale import shrunk_picture
 
 Picture = NDArray[np.uint8]
 

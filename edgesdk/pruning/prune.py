@@ -13,12 +13,13 @@ from torch import nn
 from edgesdk import models
 from edgesdk.errors import PruningError, UsageError
 from edgesdk.host.cache import Cache
-from edgesdk.latency import LatencyGoal
 from edgesdk.models.widths import config_from_layers
 from edgesdk.pruning.acp import AcpProgress
 from edgesdk.pruning.budget import Budget, Selection, WidthRule
 from edgesdk.pruning.channels import find_channels
 from edgesdk.pruning.groups import Channels
+from edgesdk.pruning.latency_budget import LatencyOfWidths, narrowed_to_goal, select_by_latency
+from edgesdk.pruning.latency_meter import LatencyGoal
 from edgesdk.pruning.methods import (
     MethodSettings,
     Ranked,
@@ -31,7 +32,6 @@ from edgesdk.pruning.surgery import drops_to_json, masked_copy, pruned_copy, sam
 from edgesdk.pruning.tracing import call, outputs_of, prepared_copy
 from edgesdk.pruning.ucp import reinitialise
 from edgesdk.pruning.widths_cost import Spent, WidthsCost
-from edgesdk.pruning_latency import LatencyOfWidths, narrowed_to_goal, select_by_latency
 from edgesdk.training.data.splits import DataSplits
 from edgesdk.training.evaluation import Accuracy, evaluate
 from edgesdk.training.history import Progress
@@ -198,7 +198,8 @@ def prune(
         PruningError: The model cannot be pruned, or the proof fails.
         BudgetError: No choice of channels meets the budget; says the nearest.
         UsageError: Options that do not go together.
-        EdgeSdkError: See :func:`edgesdk.training.fit` and :class:`edgesdk.latency.LatencyMeter`.
+        EdgeSdkError: See :func:`edgesdk.training.fit` and
+            :class:`edgesdk.pruning.latency_meter.LatencyMeter`.
     """
     told = progress or PruneProgress()
     retrain = _retrain(options, data)

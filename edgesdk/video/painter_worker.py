@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesdk.errors import EdgeSdkError, UsageError
+from edgesdk.video.downscale import shrunk_picture
 from edgesdk.video.frames import Painter
-from edgesdk.video.shrinking import shrunk_picture
 
 __all__ = ["Painting", "PaintingAhead", "PaintingTask", "painter_size"]
 

@@ -285,7 +285,7 @@ def _bundle_painter(
     blend: Mapping[str, float] | None,
     threads: int,
 ) -> Painter:
-    from edgesdk.bundle_painter import bundle_painter
+    from edgesdk.video.painter_from_bundle import bundle_painter
 
     if bundle is None:
         raise UsageError("give a painter or a bundle, one of the two")

@@ -9,9 +9,9 @@ from torch import nn
 
 from edgesdk.errors import BudgetError
 from edgesdk.host.cache import Cache
-from edgesdk.latency import LatencyGoal, LatencyMeter
 from edgesdk.pruning.budget import Budget, Selection, WidthRule, fit_widths, keep_best
 from edgesdk.pruning.groups import Channels
+from edgesdk.pruning.latency_meter import LatencyGoal, LatencyMeter
 from edgesdk.pruning.methods import Ranked, select_channels
 from edgesdk.pruning.ranking import Ranking
 from edgesdk.pruning.surgery import pruned_copy
@@ -30,7 +30,7 @@ _MARGIN = 0.95
 class LatencyOfWidths:
     """Measured latency of widths, as a share of the full network's.
 
-    A context manager, as the :class:`~edgesdk.latency.LatencyMeter` in it.
+    A context manager, as the :class:`~edgesdk.pruning.latency_meter.LatencyMeter` in it.
 
     Args:
         work: The full network.

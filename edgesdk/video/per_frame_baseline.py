@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgesdk.video.core import VideoCore
 from edgesdk.video.frames import Enlarger, Painter
-from edgesdk.video.painting_ahead import PaintingAhead
+from edgesdk.video.painter_worker import PaintingAhead
 from edgesdk.video.strength import StrengthBlend
 
 __all__ = ["EveryFrame", "TakingTurns"]
