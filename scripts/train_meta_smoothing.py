@@ -25,7 +25,7 @@ import torch
 from edgesdk import models, runtime
 from edgesdk.host.atomic_write import write_atomically
 from edgesdk.host.image_files import pictures_below
-from edgesdk.models.meta_smoothing import MetaSmoothing, load_smoothing, smoothing_bytes
+from edgesdk.models.guided_upscale import MetaSmoothing, load_smoothing, smoothing_bytes
 from edgesdk.models.weight_cards import shipped_path
 from edgesdk.training.style.history import StyleProgress
 from edgesdk.training.style.network_painter import network_painter

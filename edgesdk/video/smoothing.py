@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgesdk.errors import ModelOutputError, UsageError
-from edgesdk.models.meta_smoothing import MetaSmoothing, load_smoothing
+from edgesdk.models.guided_upscale import MetaSmoothing, load_smoothing
 from edgesdk.models.meta_upscale import exact_scale
 from edgesdk.video.painter_worker import painter_size
 from edgesdk.video.pictures import checked_picture
@@ -28,7 +28,7 @@ class KeyFrameSmoother:
 
     Args:
         weights: A ``.safetensors`` file of
-            :func:`~edgesdk.models.meta_smoothing.smoothing_bytes`, or a network; None: the weights
+            :func:`~edgesdk.models.guided_upscale.smoothing_bytes`, or a network; None: the weights
             that come with the package.
 
     Raises:

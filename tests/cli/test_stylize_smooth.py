@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgesdk.errors import UsageError, WeightsError
-from edgesdk.models.meta_smoothing import MetaSmoothing, smoothing_bytes
+from edgesdk.models.guided_upscale import MetaSmoothing, smoothing_bytes
 from edgesdk.video import KeyFrameSmoother
 from edgesdk.video.colour_transfer import colour_painter
 from edgesdk.video.downscale import shrunk_picture

@@ -19,19 +19,17 @@ from safetensors.torch import save
 from torch.nn import functional
 
 from edgesdk.errors import UsageError, WeightsError
-from edgesdk.models import meta_smoothing
-from edgesdk.models.meta_smoothing import (
+from edgesdk.models import guided_upscale as meta_smoothing
+from edgesdk.models.guided_upscale import (
     MetaSmoothing,
-    area_matrix,
-    cubic_matrix,
-    guide_of,
     load_smoothing,
     local_detail,
     local_likeness,
     smoothing_bytes,
 )
-from edgesdk.models.meta_smoothing_fixed import FixedScaleUpscale
+from edgesdk.models.guided_upscale_fixed import FixedScaleUpscale
 from edgesdk.models.meta_upscale import MetaUpscale, axis_of, edge_padded, exact_scale
+from edgesdk.models.resampling import area_matrix, cubic_matrix, guide_of
 from edgesdk.models.weight_cards import shipped_card, shipped_path
 
 

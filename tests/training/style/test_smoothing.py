@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save
 
 from edgesdk.errors import DivergedError, ModelOutputError, TrainingError, UsageError
-from edgesdk.models.meta_smoothing import MetaSmoothing
+from edgesdk.models.guided_upscale import MetaSmoothing
 from edgesdk.training.style.photographs import Photographs
 from edgesdk.training.style.smoothing import fit_smoothing, smoothing_loss
 from edgesdk.training.style.smoothing_pairs import (

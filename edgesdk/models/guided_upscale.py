@@ -13,9 +13,7 @@ none.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +25,27 @@ from edgesdk.errors import UsageError, WeightsError
 from edgesdk.models.architecture import as_lists, check_width
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.meta_upscale import MetaUpscale, edge_padded, exact_scale
+from edgesdk.models.resampling import (
+    GUIDE_CHANNELS,
+    area_matrix,
+    cubic_matrix,
+    guide_of,
+    resample,
+    resized,
+)
 
 __all__ = [
     "MetaSmoothing",
     "WEIGHTS",
-    "area_matrix",
-    "cubic_matrix",
-    "guide_of",
     "load_smoothing",
     "local_detail",
     "local_likeness",
-    "resized",
     "smoothing_bytes",
 ]
 
 #: The weights that come with the package.
 WEIGHTS = Path(__file__).parent / "weights" / "meta_smoothing.safetensors"
 
-#: Of red, green and blue in the brightness that is seen (ITU-R BT.601).
-_LUMINANCE = (0.299, 0.587, 0.114)
-#: The frame's colours and the strength of its gradients, across and down.
-GUIDE_CHANNELS = 5
 #: Radius of the windows in which painting and frame are compared, pixels of the painting.
 _RADIUS = 2
 #: Full scale becomes this where squares are summed, so that half precision holds them.
@@ -57,71 +55,6 @@ _PLAIN = 2e-4 * _LOUDER**2
 #: No gain beyond this: a plain frame must not be blown up.
 _MOST_GAIN = 4.0
 _KIND = "meta_smoothing"
-
-
-def guide_of(original: torch.Tensor) -> torch.Tensor:
-    """What a frame tells the features: its colours, and how much its brightness changes.
-
-    Args:
-        original: ``[N, 3, H, W]``, RGB.
-
-    Returns:
-        ``[N, 5, H, W]``: the colours, then the absolute differences of the luminance to the next
-        column and to the next row; 0 at the far edges.
-    """
-    red, green, blue = (original.narrow(1, colour, 1) for colour in range(3))
-    luminance = _LUMINANCE[0] * red + _LUMINANCE[1] * green + _LUMINANCE[2] * blue
-    parts = [original]
-    for axis in (3, 2):
-        last = luminance.shape[axis] - 1
-        # The last one again, so that what is beyond the edge changes nothing.
-        following = [luminance.narrow(axis, 1, last), luminance.narrow(axis, last, 1)]
-        parts.append((torch.cat(following, dim=axis) - luminance).abs())
-    return torch.cat(parts, dim=1)
-
-
-@cache
-def area_matrix(full: int, small: int) -> torch.Tensor:
-    """Shares of ``full`` pixels in each of ``small`` larger ones, ``[small, full]``; rows sum to 1.
-
-    A pixel that lies in two of them counts in both by the part that lies there.
-    """
-    # Whole numbers up to here: edges of both grids in units of 1 / (full * small).
-    fine = torch.arange(full)[None] * small
-    coarse = torch.arange(small)[:, None] * full
-    overlap = torch.minimum(fine + small, coarse + full) - torch.maximum(fine, coarse)
-    return overlap.clamp_min(0).float() / full
-
-
-@cache
-def cubic_matrix(small: int, full: int) -> torch.Tensor:
-    """Shares of ``small`` pixels in ``full`` smaller ones, ``[full, small]``; rows sum to 1.
-
-    Cubics through the pixels' centres (Keys 1981, a = -1/2), the edges going on as they end.
-    """
-    place = (torch.arange(full, dtype=torch.float64) + 0.5) * small / full - 0.5
-    below = place.floor()
-    matrix = torch.zeros(full, small, dtype=torch.float64)
-    for step in range(-1, 3):
-        far = (place - below - step).abs()
-        near = (1.5 * far - 2.5) * far * far + 1
-        beyond = ((-0.5 * far + 2.5) * far - 4) * far + 2
-        share = torch.where(far <= 1, near, torch.where(far < 2, beyond, 0.0))
-        pixel = (below + step).long().clamp(0, small - 1)
-        matrix.scatter_add_(1, pixel[:, None], share[:, None])
-    return matrix.float()
-
-
-def _multiplied(
-    x: torch.Tensor, size: tuple[int, int], matrix: Callable[[int, int], torch.Tensor]
-) -> torch.Tensor:
-    down, across = (matrix(x.shape[2 + k], size[k]).to(x) for k in range(2))
-    return down @ (x @ across.T)
-
-
-def resized(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """``[N, C, h, w]`` at another size, between pixel centres in straight lines."""
-    return functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 def _window_mean(x: torch.Tensor) -> torch.Tensor:
@@ -284,22 +217,22 @@ class MetaSmoothing(nn.Module):
         """
         _check(painted, original)
         size, small = original.shape[2:], painted.shape[2:]
-        guide = _multiplied(guide_of(original), small, area_matrix)
+        guide = resample(guide_of(original), small, area_matrix)
         features, gains = self.seen(painted, guide)
         both = torch.cat([painted, guide.narrow(1, 0, 3)], dim=1)
-        smooth, coarse = _multiplied(both, size, cubic_matrix).chunk(2, dim=1)
+        smooth, coarse = resample(both, size, cubic_matrix).chunk(2, dim=1)
         enlarged = self.upscale.to_size(features, size) + smooth
         return self.refined(enlarged, resized(gains, size), coarse, original)
 
     def at_scale(self, p: int, q: int = 1) -> nn.Module:
         """The same for one scale ``p / q``, with constant filters: what is exported to a phone.
 
-        See :class:`~edgesdk.models.meta_smoothing_fixed.FixedScaleSmoothing`.
+        See :class:`~edgesdk.models.guided_upscale_fixed.FixedScaleSmoothing`.
 
         Raises:
             UsageError: Not two positive whole numbers, or a scale that is too small or too large.
         """
-        from edgesdk.models.meta_smoothing_fixed import FixedScaleSmoothing
+        from edgesdk.models.guided_upscale_fixed import FixedScaleSmoothing
 
         check_width("p", p)
         check_width("q", q)

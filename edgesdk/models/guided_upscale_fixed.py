@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import copy
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from edgesdk.errors import UsageError
-from edgesdk.models.meta_smoothing import (
+from edgesdk.models.meta_upscale import edge_padded
+from edgesdk.models.resampling import (
     GUIDE_CHANNELS,
-    MetaSmoothing,
     area_matrix,
     cubic_matrix,
     guide_of,
     resized,
 )
-from edgesdk.models.meta_upscale import edge_padded
 
 if TYPE_CHECKING:
     from edgesdk.models.meta_upscale import MetaUpscale
@@ -79,7 +78,7 @@ def _inner(p: int, q: int) -> torch.Tensor:
 
 
 class FixedScaleSmoothing(nn.Module):
-    """:class:`~edgesdk.models.meta_smoothing.MetaSmoothing` at one scale ``p / q``.
+    """:class:`~edgesdk.models.guided_upscale.MetaSmoothing` at one scale ``p / q``.
 
     Args:
         model: Whose weights it takes; not changed.
@@ -92,10 +91,10 @@ class FixedScaleSmoothing(nn.Module):
     cubic: torch.Tensor
     pooling: torch.Tensor
 
-    def __init__(self, model: MetaSmoothing, scale: Fraction) -> None:
+    def __init__(self, model: nn.Module, scale: Fraction) -> None:
         super().__init__()
         self.scale = scale
-        self.body = copy.deepcopy(model)
+        self.body: Any = copy.deepcopy(model)
         # Its place is taken by the filters it predicts.
         upscale = self.body.upscale
         del self.body.upscale
