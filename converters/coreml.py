@@ -16,8 +16,8 @@ from converters.conversion import (
     check_free_dimensions,
     narrowed,
 )
-from converters.origins import conversion_error
-from converters.quantizing import keep_simulated, plan_for
+from converters.error_locations import conversion_error
+from converters.quantization_plan import keep_simulated, plan_for
 from edgesdk.errors import ConversionError, DynamicShapeError, EdgeSdkError
 from edgesdk.frontend.provenance import where
 from edgesdk.frontend.pt2.reader import load_program

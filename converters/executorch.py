@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from converters.conversion import Conversion, ConversionRequest
-from converters.origins import conversion_error, unsupported_operator
-from converters.quantizing import int8_faces, keep_simulated, plan_for
+from converters.error_locations import conversion_error, unsupported_operator
+from converters.quantization_plan import int8_faces, keep_simulated, plan_for
 from edgesdk.errors import EdgeSdkError
 from edgesdk.frontend.pt2.reader import load_program
 

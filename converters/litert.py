@@ -13,8 +13,8 @@ from converters.conversion import (
     check_free_dimensions,
     narrowed,
 )
-from converters.origins import conversion_error, locate, unsupported_operator
-from converters.quantizing import int8_faces, keep_simulated, made_float, plan_for
+from converters.error_locations import conversion_error, locate, unsupported_operator
+from converters.quantization_plan import int8_faces, keep_simulated, made_float, plan_for
 from edgesdk.errors import DynamicShapeError, UnsupportedOperatorError
 from edgesdk.frontend.named_forward import named_forward
 from edgesdk.frontend.pt2.reader import load_program

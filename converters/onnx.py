@@ -10,9 +10,9 @@ from converters.conversion import (
     QuantizedConversion,
     check_free_dimensions,
 )
+from converters.error_locations import conversion_error
 from converters.onnx_names import name_outputs
-from converters.origins import conversion_error
-from converters.quantizing import int8_faces, keep_simulated, made_float, plan_for
+from converters.quantization_plan import int8_faces, keep_simulated, made_float, plan_for
 from edgesdk.frontend.pt2.reader import load_program
 
 __all__ = ["convert"]

@@ -34,9 +34,9 @@ from quant.fake_quantization.operator_groups import (
     over_outputs,
 )
 from quant.fake_quantization.operators import NORMS, arguments
+from quant.float_norms import spare_own_moments
 from quant.layer_names import lies_below, operator_name
 from quant.learned_ranges import LearnedRanges
-from quant.own_moments import spare_own_moments
 from quant.spec import QuantSpec
 from quant.trainable import require_trainable
 

@@ -99,7 +99,7 @@ class QuantSpec:
             stands for everything below it.
         face: One of :data:`FACES`; ``int8`` needs static activations.
         float_norms: Module paths that stay float without being asked to, see
-            :mod:`quant.own_moments`.
+            :mod:`quant.float_norms`.
     """
 
     name: str

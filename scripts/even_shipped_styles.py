@@ -2,9 +2,9 @@
 
     python scripts/even_shipped_styles.py --data DIR
 
-Trainings do so in the end (edgesdk/training/style/even_channels.py); the shipped weights are older
-than that. Photographs and paintings are those of scripts/train_shipped_styles.py, the photographs
-without those held apart. Prints how far the paintings are from those before.
+Trainings do so in the end (edgesdk/training/style/equalize_channels.py); the shipped weights are
+older than that. Photographs and paintings are those of scripts/train_shipped_styles.py, the
+photographs without those held apart. Prints how far the paintings are from those before.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from train_shipped_styles import WEIGHTS, prepared, written
 from edgesdk import models
 from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
 from edgesdk.models.multi_style import MultiStyleNet
-from edgesdk.training.style.even_channels import even_out_channels
-from edgesdk.training.style.lessons import first_crops
+from edgesdk.training.style.batches import first_crops
+from edgesdk.training.style.equalize_channels import even_out_channels
 from edgesdk.training.style.paintings import as_tensor, read_paintings, scaled
 from edgesdk.training.style.photographs import Photographs
 from edgesdk.training.style.recipe import StyleRecipe

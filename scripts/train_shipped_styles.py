@@ -32,12 +32,12 @@ from edgesdk import models
 from edgesdk.frontend.edgemodel.file import save_model
 from edgesdk.host.atomic_write import write_atomically
 from edgesdk.host.image_files import pictures_below, read_picture
-from edgesdk.training.accelerating import new_accelerator
+from edgesdk.training.accelerator import new_accelerator
 from edgesdk.training.style.any_stylizer import train_any_stylizer
+from edgesdk.training.style.fine_tuning import encoder_path
 from edgesdk.training.style.history import StyleProgress
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.recipe import StyleRecipe
-from edgesdk.training.style.starting import encoder_path
 from edgesdk.training.style.stylizer import train_stylizer
 from edgesdk.training.style.stylizer_file import save_stylizer
 

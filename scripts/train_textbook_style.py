@@ -23,10 +23,10 @@ from train_shipped_styles import STYLES, prepared, told
 
 from edgesdk import models
 from edgesdk.frontend.edgemodel.file import load_model, save_model
+from edgesdk.training.style.fine_tuning import weights_digest
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.recipe import StyleRecipe
-from edgesdk.training.style.starting import weights_digest
-from edgesdk.training.style.studio import Studio, StylesToLearn
+from edgesdk.training.style.train import Studio, StylesToLearn
 
 
 class Between(nn.Module):

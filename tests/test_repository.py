@@ -393,7 +393,7 @@ def test_every_verb_has_its_page() -> None:
         for name in modules()
         if name.startswith("edgesdk.cli.") and (exported(name) or [""])[0] == name.split(".")[-1]
     ]
-    verbs = [verb for verb in verbs if verb != "app"]
+    verbs = [verb for verb in verbs if verb != "main"]
     pages = [verb.replace("_", "-") for verb in verbs]
     missing = [page for page in pages if not (ROOT / "docs" / f"{page}.md").is_file()]
     assert not missing, "write docs/VERB.md for these: what it does, options, output, exit codes"

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from converters.coverage.left import Left, Reason, gather
 from converters.coverage.mil_graph import MilGraph, MilOperator, read_package
 from converters.coverage.partitions import count_partitions
+from converters.coverage.undelegated import Left, Reason, gather
 from edgesdk.bundle.manifest import CoverageRecord
 from edgesdk.errors import MissingBackendError, SessionError
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from converters.coverage.executorch_reasons import judge_for
-from converters.coverage.left import Left, gather
 from converters.coverage.naming import user_operator
+from converters.coverage.undelegated import Left, gather
 from edgesdk.bundle.manifest import CoverageRecord
 from edgesdk.errors import UsageError
 from edgesdk.frontend.provenance import module_path, where

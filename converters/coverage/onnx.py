@@ -7,10 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from converters.coverage.left import Left, gather
 from converters.coverage.onnx_graph import OnnxGraph, OnnxNode, read_onnx
 from converters.coverage.onnx_providers import PROVIDERS, Provider, why_not
 from converters.coverage.partitions import count_partitions
+from converters.coverage.undelegated import Left, gather
 from edgesdk.bundle.manifest import CoverageRecord
 from edgesdk.errors import MissingBackendError, SessionError
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from edgesdk.cli.app import main
+from edgesdk.cli.main import main
 
 __all__ = ["main"]

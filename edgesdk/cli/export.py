@@ -18,7 +18,7 @@ from edgesdk.cli.options import (
     MinCosineOption,
     QuietOption,
 )
-from edgesdk.cli.painted import painted_table, painting_notes
+from edgesdk.cli.paintings_table import painted_table, painting_notes
 from edgesdk.cli.quantization import (
     CalibrationOption,
     CalibrationSamplesOption,

@@ -11,7 +11,7 @@ import typer
 
 from edgesdk.cli.console import Output
 from edgesdk.cli.options import DebugOption, JsonOption, QuietOption, ThreadsOption
-from edgesdk.cli.painted import painted_table
+from edgesdk.cli.paintings_table import painted_table
 from edgesdk.cli.quantization import (
     CalibrationOption,
     CalibrationSamplesOption,

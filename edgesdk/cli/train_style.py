@@ -132,7 +132,7 @@ def style(
         return 0
     files = {"model": str(output)}
     if any_style:
-        from edgesdk.training.style.starting import encoder_path
+        from edgesdk.training.style.fine_tuning import encoder_path
 
         files["encoder"] = str(encoder_path(output))
     out.result({**files, "recipe": chosen.to_dict(), **trained.to_dict()})

@@ -25,7 +25,7 @@ from edgesdk.host.cache import Cache, key_of, package_versions
 from edgesdk.host.digest import digest
 from edgesdk.host.own_code import code_digest
 from edgesdk.spec import TensorSpec
-from quant.own_moments import spare_own_moments
+from quant.float_norms import spare_own_moments
 from quant.spec import QuantSpec
 from quant.support import require_support
 

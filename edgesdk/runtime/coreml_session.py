@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from edgesdk.errors import MissingBackendError, SessionError
-from edgesdk.runtime.damage import translated_errors
-from edgesdk.runtime.declared import declared_specs
+from edgesdk.runtime.declared_specs import declared_specs
+from edgesdk.runtime.error_translation import translated_errors
 from edgesdk.runtime.loaded_session import LoadedSession, owned_array
 from edgesdk.runtime.mil import EVALUATOR_NOTE, MilEvaluator, MilFeature, load
 from edgesdk.runtime.session import MeasuredOperator

@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from edgesdk.errors import MissingBackendError, SessionError
-from edgesdk.runtime.damage import artefact_bytes, first_line, translated_errors
-from edgesdk.runtime.declared import declared_specs
+from edgesdk.runtime.declared_specs import declared_specs
+from edgesdk.runtime.error_translation import artefact_bytes, first_line, translated_errors
 from edgesdk.runtime.loaded_session import LoadedSession, owned_array
 from edgesdk.runtime.native_output import captured_native_output
 from edgesdk.runtime.pte_file import PteContents, read_pte

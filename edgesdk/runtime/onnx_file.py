@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from edgesdk.errors import MissingBackendError, SessionError
-from edgesdk.runtime.damage import damaged_file, first_line
+from edgesdk.runtime.error_translation import damaged_file, first_line
 
 __all__ = ["check_onnx"]
 

@@ -7,7 +7,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-from edgesdk.runtime.damage import damaged_file
+from edgesdk.runtime.error_translation import damaged_file
 from edgesdk.runtime.flatbuffer import FlatbufferError, FlatTable, root_table
 
 __all__ = ["PteContents", "read_pte"]

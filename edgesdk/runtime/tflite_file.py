@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from edgesdk.runtime.damage import damaged_file
+from edgesdk.runtime.error_translation import damaged_file
 from edgesdk.runtime.flatbuffer import FlatbufferError, FlatTable, root_table
 
 __all__ = ["TfliteContents", "read_tflite"]

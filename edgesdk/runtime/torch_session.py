@@ -12,8 +12,8 @@ import numpy as np
 
 from edgesdk.errors import SessionError, SourceError
 from edgesdk.frontend.pt2.reader import load_program
-from edgesdk.runtime.damage import translated_errors
-from edgesdk.runtime.declared import declared_specs
+from edgesdk.runtime.declared_specs import declared_specs
+from edgesdk.runtime.error_translation import translated_errors
 from edgesdk.runtime.loaded_session import LoadedSession, owned_array
 from edgesdk.runtime.session import MeasuredOperator
 from edgesdk.spec import DTYPES, DynamicDim, TensorSpec

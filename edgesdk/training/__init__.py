@@ -11,7 +11,7 @@ from edgesdk.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from edgesdk.training.data.labelled import LabelledImages
-    from edgesdk.training.data.opening import open_data
+    from edgesdk.training.data.open_data import open_data
     from edgesdk.training.data.splits import DataSplits
     from edgesdk.training.evaluation import Accuracy, evaluate
     from edgesdk.training.history import EpochRecord, History, Progress
@@ -39,7 +39,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         ".data.labelled": ("LabelledImages",),
-        ".data.opening": ("open_data",),
+        ".data.open_data": ("open_data",),
         ".data.splits": ("DataSplits",),
         ".evaluation": ("Accuracy", "evaluate"),
         ".history": ("EpochRecord", "History", "Progress"),

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgesdk.training.averaging import AveragedWeights
 from edgesdk.training.checkpoint_file import (
     damaged,
     optimizer_content,
@@ -24,6 +23,7 @@ from edgesdk.training.checkpoint_file import (
     run_file,
     write_run,
 )
+from edgesdk.training.ema import AveragedWeights
 from edgesdk.training.history import History
 from edgesdk.training.recipes import Recipe
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgesdk.errors import DivergedError, TrainingError, UsageError
-from edgesdk.training.accelerating import new_accelerator
-from edgesdk.training.averaging import AveragedWeights
+from edgesdk.training.accelerator import new_accelerator
 from edgesdk.training.batches import (
     Batch,
     batches_of_epoch,
@@ -22,15 +21,16 @@ from edgesdk.training.batches import (
     read_batches,
     share_of,
 )
+from edgesdk.training.channels_last import in_fastest_layout
 from edgesdk.training.checkpoints import Position, Trained, read_checkpoint, write_checkpoint
-from edgesdk.training.ending import Asked, Due
+from edgesdk.training.ema import AveragedWeights
 from edgesdk.training.evaluation import Accuracy, accuracy_of, scores
 from edgesdk.training.history import EpochRecord, History, Progress
-from edgesdk.training.layout import in_fastest_layout
-from edgesdk.training.learning import Learner
 from edgesdk.training.logs import TrainingLogs
 from edgesdk.training.recipes import Recipe
 from edgesdk.training.schedules import learning_rate
+from edgesdk.training.stopping import Asked, Due
+from edgesdk.training.train_step import Learner
 
 __all__ = ["fit"]
 

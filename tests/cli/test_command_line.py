@@ -16,7 +16,7 @@ import threading
 
 import pytest
 
-from edgesdk.cli import app
+from edgesdk.cli import main as app
 from edgesdk.cli.interruption import Interruption, take_signals
 
 HEAVY = ("torch", "numpy", "onnx", "coremltools", "executorch", "jax", "safetensors")

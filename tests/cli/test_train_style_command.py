@@ -14,7 +14,7 @@ from PIL import Image
 
 from edgesdk.cli import main
 from edgesdk.frontend.edgemodel.file import read_model_file
-from edgesdk.training.style import studio
+from edgesdk.training.style import train as studio
 
 FEW = ["--set", "crop=64", "--set", "batch_size=2", "--set", "style_sizes=64"]
 FEW += ["--set", "warmup_steps=1"]

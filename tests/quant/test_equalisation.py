@@ -12,7 +12,7 @@ from torch.nn import functional
 from edgesdk import models
 from edgesdk.errors import CaptureError, QuantizationError, UnknownNameError
 from quant import QuantSpec, WeightQuant
-from quant.equalisation import equalise
+from quant.cross_layer_equalization import equalise
 from quant.fake_quantization.module_program import program_of
 from quant.fake_quantization.simulated import SimulatedQuantization
 from quant.sensitivity import output_damage

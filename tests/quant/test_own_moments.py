@@ -17,7 +17,7 @@ from edgesdk.frontend.capture import capture
 from edgesdk.models.multi_style import StyleNorm
 from edgesdk.models.style import MomentNorm
 from edgesdk.spec import TensorSpec
-from quant.own_moments import own_moment_modules, spare_own_moments
+from quant.float_norms import own_moment_modules, spare_own_moments
 from quant.plan import Arrays, QuantPlan
 from quant.recipes import parse_recipe
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgesdk.training.averaging import AveragedWeights
+from edgesdk.training.ema import AveragedWeights
 
 
 def scalar(value: float) -> nn.Module:

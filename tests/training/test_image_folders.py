@@ -11,7 +11,7 @@ from PIL import Image
 
 from edgesdk.errors import DataError, UsageError
 from edgesdk.training import open_data
-from edgesdk.training.data import opening
+from edgesdk.training.data import open_data as opening
 
 
 def picture(path, color=(200, 10, 10), size=(12, 10), **kwargs):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgesdk.training.data.labelled import LabelledImages
-from edgesdk.training.data.opening import open_data
+from edgesdk.training.data.open_data import open_data
 from edgesdk.training.data.splits import DataSplits
 
 __all__ = ["DataSplits", "LabelledImages", "open_data"]

@@ -15,11 +15,11 @@ from edgesdk import models
 from edgesdk.errors import UsageError
 from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
 from edgesdk.training.counter_random import key
+from edgesdk.training.style.fine_tuning import any_style_taken_over, weights_digest, widths_of
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.paintings import Painting, as_tensor, scaled
 from edgesdk.training.style.recipe import StyleRecipe
-from edgesdk.training.style.starting import any_style_taken_over, weights_digest, widths_of
-from edgesdk.training.style.studio import Studio, StylesToLearn, StyleTraining
+from edgesdk.training.style.train import Studio, StylesToLearn, StyleTraining
 
 __all__ = ["TrainedAnyStylizer", "train_any_stylizer", "views"]
 
@@ -114,7 +114,7 @@ def train_any_stylizer(
         recipe: How to train.
         start: ``NAME.edgemodel`` of a painter in any style, with its encoder beside it, to go on
             from; or of a network of many styles, whose convolutions and styles the painter begins
-            with (:func:`~edgesdk.training.style.starting.any_style_taken_over`).
+            with (:func:`~edgesdk.training.style.fine_tuning.any_style_taken_over`).
         config: Options of :class:`~edgesdk.models.any_style.AnyStyleNet`; widths that are not told
             are those of ``start``.
         perceptual: See :func:`~edgesdk.training.style.stylizer.train_stylizer`, like the next four.

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from edgesdk.errors import DivergedError, TrainingError, UsageError
-from edgesdk.training.accelerating import new_accelerator
+from edgesdk.training.accelerator import new_accelerator
 from edgesdk.training.batches import generators_kept
 from edgesdk.training.counter_random import key
-from edgesdk.training.ending import Asked, Due
 from edgesdk.training.logs import TrainingLogs
 from edgesdk.training.optimization import set_learning_rate
+from edgesdk.training.stopping import Asked, Due
+from edgesdk.training.style.batches import Lesson, Lessons
 from edgesdk.training.style.checkpoints import StyleState, read_checkpoint, write_checkpoint
 from edgesdk.training.style.history import StyleHistory, StyleProgress, StyleRecord
-from edgesdk.training.style.lessons import Lesson, Lessons
 from edgesdk.training.style.memory import memory_named, require_memory
 from edgesdk.training.style.objective import PARTS, StyleObjective
 from edgesdk.training.style.recipe import StyleRecipe, rate_at

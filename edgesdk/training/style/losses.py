@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 
 from edgesdk.errors import UsageError
-from edgesdk.training.style.motions import carried
+from edgesdk.training.style.synthetic_motion import carried
 
 __all__ = [
     "adain",

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from edgesdk.errors import UsageError
-from edgesdk.training.style.lattice import lattice_share
+from edgesdk.training.style.grid_artifacts import lattice_share
 from edgesdk.training.style.losses import content_loss, gram_matrix, temporal_loss, total_variation
 from edgesdk.training.style.perceptual import PerceptualNet
 from edgesdk.training.style.recipe import StyleRecipe
@@ -111,8 +111,8 @@ class StyleObjective:
     The distance of Gram matrices is 0 for the painting's own and 1 for what photographs have before
     they are painted, in every layer and for every style; that of features is a share of their
     squared norm. Light and dark (:func:`tone_loss`), total variation a value, what repeats with the
-    network's grid (:func:`~edgesdk.training.style.lattice.lattice_share`) and unsteadiness (mean
-    squared differences, as shares of white) are added.
+    network's grid (:func:`~edgesdk.training.style.grid_artifacts.lattice_share`) and unsteadiness
+    (mean squared differences, as shares of white) are added.
 
     Args:
         net: The perceptual network.

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from edgesdk.errors import DivergedError, UsageError
 from edgesdk.models.guided_upscale import MetaSmoothing
-from edgesdk.training.ending import Asked, Due
+from edgesdk.training.stopping import Asked, Due
 from edgesdk.training.style.checkpoints import StyleState, read_checkpoint, write_checkpoint
 from edgesdk.training.style.history import StyleHistory, StyleProgress, StyleRecord
 from edgesdk.training.style.losses import total_variation

@@ -12,11 +12,11 @@ import torch
 from edgesdk import models
 from edgesdk.errors import UsageError
 from edgesdk.models.multi_style import MultiStyleNet
-from edgesdk.training.style.adding import learn_styles_from, with_more_styles
+from edgesdk.training.style.add_styles import learn_styles_from, with_more_styles
+from edgesdk.training.style.fine_tuning import read_stylizer, started_from, weights_digest
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.recipe import StyleRecipe
-from edgesdk.training.style.starting import read_stylizer, started_from, weights_digest
-from edgesdk.training.style.studio import Studio, StylesToLearn, StyleTraining
+from edgesdk.training.style.train import Studio, StylesToLearn, StyleTraining
 
 __all__ = ["TrainedStylizer", "train_stylizer"]
 
@@ -80,7 +80,7 @@ def train_stylizer(
 
     Raises:
         UsageError: ``base`` and ``start`` at once, or a ``start`` of other styles or widths.
-        EdgeSdkError: See :class:`~edgesdk.training.style.studio.Studio` and
+        EdgeSdkError: See :class:`~edgesdk.training.style.train.Studio` and
             :func:`~edgesdk.training.style.loop.fit_style`.
     """
     if base is not None and start is not None:

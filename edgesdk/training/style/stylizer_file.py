@@ -8,7 +8,7 @@ from edgesdk.errors import OutputExistsError, UsageError
 from edgesdk.frontend.edgemodel.file import ModelFace, save_model
 from edgesdk.spec import IMAGE_PRESETS, TensorSpec
 from edgesdk.training.style.any_stylizer import TrainedAnyStylizer
-from edgesdk.training.style.starting import encoder_path
+from edgesdk.training.style.fine_tuning import encoder_path
 from edgesdk.training.style.stylizer import TrainedStylizer
 
 __all__ = ["check_outputs", "save_any_stylizer", "save_stylizer"]

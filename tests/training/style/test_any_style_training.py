@@ -15,10 +15,10 @@ from edgesdk.errors import DataError, UsageError
 from edgesdk.frontend.edgemodel.file import read_model_file, save_model
 from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
 from edgesdk.training.style.any_stylizer import TrainedAnyStylizer, train_any_stylizer, views
+from edgesdk.training.style.fine_tuning import widths_of
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.paintings import read_paintings
 from edgesdk.training.style.recipe import StyleRecipe
-from edgesdk.training.style.starting import widths_of
 from edgesdk.training.style.stylizer_file import check_outputs, save_any_stylizer
 
 SMALL = {

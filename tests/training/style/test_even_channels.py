@@ -10,8 +10,8 @@ from torch import nn
 from edgesdk import models
 from edgesdk.models.any_style import AnyStyleNet
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
-from edgesdk.training.style.even_channels import even_out_channels
-from edgesdk.training.style.lessons import first_crops
+from edgesdk.training.style.batches import first_crops
+from edgesdk.training.style.equalize_channels import even_out_channels
 from edgesdk.training.style.photographs import Photographs
 from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.stylizer import train_stylizer

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesdk.errors import UsageError
-from edgesdk.training.style.lattice import lattice_share
+from edgesdk.training.style.grid_artifacts import lattice_share
 
 
 def board(period: int, side: int = 64) -> torch.Tensor:

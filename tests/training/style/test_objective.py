@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from edgesdk.errors import UnknownNameError, UsageError
-from edgesdk.training.style.lattice import lattice_share
-from edgesdk.training.style.motions import carried, flows, moved
+from edgesdk.training.style.grid_artifacts import lattice_share
 from edgesdk.training.style.objective import (
     PARTS,
     StyleGoals,
@@ -21,6 +20,7 @@ from edgesdk.training.style.objective import (
 from edgesdk.training.style.paintings import as_tensor, gram_targets, read_paintings, scaled
 from edgesdk.training.style.perceptual import PerceptualNet, load_perceptual
 from edgesdk.training.style.recipe import StyleRecipe, rate_at
+from edgesdk.training.style.synthetic_motion import carried, flows, moved
 
 
 @pytest.fixture(scope="module")

@@ -16,20 +16,20 @@ from edgesdk.frontend.edgemodel.file import load_model, save_model
 from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 from edgesdk.training.checkpoint_file import read_run
-from edgesdk.training.style import studio
+from edgesdk.training.style import train as studio
 from edgesdk.training.style.checkpoints import CHECKPOINT_VERSION
-from edgesdk.training.style.loop import Watched
-from edgesdk.training.style.paintings import read_paintings
-from edgesdk.training.style.perceptual import load_perceptual
-from edgesdk.training.style.photographs import Photographs
-from edgesdk.training.style.recipe import StyleRecipe
-from edgesdk.training.style.starting import (
+from edgesdk.training.style.fine_tuning import (
     any_style_taken_over,
     body_taken_over,
     encoder_path,
     started_from,
     weights_digest,
 )
+from edgesdk.training.style.loop import Watched
+from edgesdk.training.style.paintings import read_paintings
+from edgesdk.training.style.perceptual import load_perceptual
+from edgesdk.training.style.photographs import Photographs
+from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.stylizer import TrainedStylizer, train_stylizer
 from edgesdk.training.style.stylizer_file import save_stylizer
 

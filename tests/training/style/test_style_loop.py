@@ -19,7 +19,7 @@ from edgesdk.errors import DivergedError, TrainingError, UsageError, WeightsErro
 from edgesdk.frontend.edgemodel.file import load_model, read_model_file
 from edgesdk.models.multi_style import MultiStyleNet
 from edgesdk.training.checkpoint_file import read_run, run_file
-from edgesdk.training.style.adding import learn_styles_from, with_more_styles
+from edgesdk.training.style.add_styles import learn_styles_from, with_more_styles
 from edgesdk.training.style.checkpoints import CHECKPOINT_VERSION
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.memory import bytes_needed, what_fits

@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy
 from edgesdk.errors import TrainingError
 from edgesdk.training.augmentation import augmented, mixed, mixup_share
 from edgesdk.training.batches import Batch
+from edgesdk.training.channels_last import laid_out
 from edgesdk.training.counter_random import key
 from edgesdk.training.evaluation import check_labels, logits_of
-from edgesdk.training.layout import laid_out
 from edgesdk.training.optimization import build_optimizer, set_learning_rate
 from edgesdk.training.recipes import Recipe
 

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from edgesdk.training.counter_random import permutation
-from edgesdk.training.style.motions import flows, moved
 from edgesdk.training.style.objective import StyleGoals
 from edgesdk.training.style.paintings import as_tensor
 from edgesdk.training.style.photographs import Photographs
 from edgesdk.training.style.recipe import StyleRecipe
+from edgesdk.training.style.synthetic_motion import flows, moved
 
 __all__ = ["Lesson", "Lessons", "SecondFrames", "first_crops"]
 

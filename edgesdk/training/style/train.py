@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from edgesdk.models.multi_style import MultiStyleNet
-from edgesdk.training.accelerating import new_accelerator
-from edgesdk.training.style.even_channels import even_out_channels
+from edgesdk.training.accelerator import new_accelerator
+from edgesdk.training.style.batches import Lessons, first_crops
+from edgesdk.training.style.equalize_channels import even_out_channels
 from edgesdk.training.style.history import StyleHistory
-from edgesdk.training.style.lessons import Lessons, first_crops
 from edgesdk.training.style.loop import Watched, fit_style
 from edgesdk.training.style.objective import StyleGoals, StyleObjective, unpainted_distances
 from edgesdk.training.style.paintings import Painting, gram_targets, read_paintings
@@ -139,7 +139,7 @@ class Studio:
             styles: To be learnt.
             network: Its configuration.
             evened: The part of it whose channels are evened out in the end, see
-                :mod:`~edgesdk.training.style.even_channels`; None for none.
+                :mod:`~edgesdk.training.style.equalize_channels`; None for none.
             more_identity: What identifies the run besides network, pictures and judge.
             previews: Folder of sheets of what is painted meanwhile, one at the end at least.
             watched: See :func:`~edgesdk.training.style.loop.fit_style`; its ``preview`` is set
