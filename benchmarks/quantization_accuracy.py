@@ -161,10 +161,10 @@ def measure(job: dict[str, Any]) -> list[dict[str, Any]]:
 
     from edgesdk.errors import EdgeSdkError
     from edgesdk.pruning.ucp import reinitialise
+    from edgesdk.quant import parse_recipe
+    from edgesdk.quant.qat import finish_qat, prepare_qat
     from edgesdk.training import evaluate, fit, open_data
     from edgesdk.training.batches import batches_of_epoch
-    from quant import parse_recipe
-    from quant.qat import finish_qat, prepare_qat
 
     torch.set_num_threads(1)
     data = open_data(Path(job["data"]), validation=0)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from converters.registry import TARGETS, Target, parse_target
+from edgesdk.converters.registry import TARGETS, Target, parse_target
 
 __all__ = ["TARGETS", "Target", "parse_target"]

@@ -8,9 +8,9 @@ from typing import Any
 
 from edgesdk.bundle.manifest import CoverageRecord
 from edgesdk.errors import DynamicShapeError
+from edgesdk.quant.plan import FaceScale, QuantizedLayer
+from edgesdk.quant.spec import QuantSpec
 from edgesdk.spec import TensorSpec
-from quant.plan import FaceScale, QuantizedLayer
-from quant.spec import QuantSpec
 
 __all__ = [
     "Conversion",
@@ -29,7 +29,7 @@ class QuantizationRequest:
     Attributes:
         spec: What and how finely.
         calibration: Inputs that ranges are taken from, as the model's face takes them (see
-            :func:`quant.array_file.load_arrays`); None where none are needed.
+            :func:`edgesdk.quant.array_file.load_arrays`); None where none are needed.
         samples: Inputs whose simulated answers are wanted
             (:class:`edgesdk.bundle.samples.Samples`), likewise.
         simulated: Where the samples go with the simulated answers.
@@ -43,7 +43,7 @@ class QuantizationRequest:
 
 @dataclass(frozen=True)
 class QuantizedConversion:
-    """What a quantizer did, without the answers; see :class:`quant.plan.Quantized`.
+    """What a quantizer did, without the answers; see :class:`edgesdk.quant.plan.Quantized`.
 
     Attributes:
         layers: Operators with weights, in the order of the program.

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from converters.conversion import (
+from edgesdk.converters.conversion import (
     Conversion,
     ConversionRequest,
     QuantizedConversion,
     check_free_dimensions,
     narrowed,
 )
-from converters.error_locations import conversion_error
-from converters.quantization_plan import keep_simulated, plan_for
+from edgesdk.converters.error_locations import conversion_error
+from edgesdk.converters.quantization_plan import keep_simulated, plan_for
 from edgesdk.errors import ConversionError, DynamicShapeError, EdgeSdkError
 from edgesdk.frontend.provenance import where
 from edgesdk.frontend.pt2.reader import load_program
@@ -51,7 +51,7 @@ def convert(request: ConversionRequest) -> Conversion:
     given, plan, work = program, None, None
     halved = request.variant == "fp16"
     if request.quantization is not None:
-        from quant.coreml.program import quantize_program
+        from edgesdk.quant.coreml.program import quantize_program
 
         plan = plan_for(request, given)
         work = quantize_program(plan)
@@ -70,7 +70,7 @@ def convert(request: ConversionRequest) -> Conversion:
             outputs=[ct.TensorType(dtype=_face_dtype(spec)) for spec in request.outputs],
         )
         if plan is not None and work is not None:
-            from quant.coreml.program import compress_model
+            from edgesdk.quant.coreml.program import compress_model
 
             model = compress_model(plan, work, model)
         specification = model.get_spec()
@@ -88,14 +88,14 @@ def convert(request: ConversionRequest) -> Conversion:
     quantized: QuantizedConversion | None = None
     notes: list[str] = []
     if plan is not None and work is not None:
-        from quant.coreml.program import read_back
+        from edgesdk.quant.coreml.program import read_back
 
         found = read_back(plan, work, request.output)
         quantized = keep_simulated(request, given, found)
         notes += found.notes
     coverage = None
     if request.coverage:
-        from converters.coverage.coreml import cover_coreml
+        from edgesdk.converters.coverage.coreml import cover_coreml
 
         places = {node.name: where(node) for node in decomposed.graph.nodes}
         coverage = cover_coreml(request.output, places)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from converters.coverage.rewrites import rewrite_for
+from edgesdk.converters.coverage.rewrites import rewrite_for
 from edgesdk.errors import ConversionError, UnsupportedOperatorError
 from edgesdk.frontend.provenance import module_path, where
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from converters.conversion import Conversion, ConversionRequest
-from converters.error_locations import conversion_error, unsupported_operator
-from converters.quantization_plan import int8_faces, keep_simulated, plan_for
+from edgesdk.converters.conversion import Conversion, ConversionRequest
+from edgesdk.converters.error_locations import conversion_error, unsupported_operator
+from edgesdk.converters.quantization_plan import int8_faces, keep_simulated, plan_for
 from edgesdk.errors import EdgeSdkError
 from edgesdk.frontend.pt2.reader import load_program
 
@@ -42,14 +42,14 @@ def convert(request: ConversionRequest) -> Conversion:
     program = load_program(request.program)
     given, found = program, None
     if request.quantization is not None:
-        from quant.executorch.program import quantize_program
+        from edgesdk.quant.executorch.program import quantize_program
 
         program, found = quantize_program(plan_for(request, given), request.variant)
     try:
         lowered = to_edge_transform_and_lower(program, partitioner=_partitioners(request.variant))
         coverage = None
         if request.coverage:
-            from converters.coverage.executorch import cover_executorch
+            from edgesdk.converters.coverage.executorch import cover_executorch
 
             coverage = cover_executorch(program, lowered, request.variant)
         manager = lowered.to_executorch()
@@ -67,7 +67,7 @@ def convert(request: ConversionRequest) -> Conversion:
         notes.append(f"the {request.variant} backend runs on the phone only")
     quantized, faces = None, (request.inputs, request.outputs)
     if found is not None:
-        from quant.executorch.artefact import read_back
+        from edgesdk.quant.executorch.artefact import read_back
 
         found = read_back(found, request.output)
         quantized = keep_simulated(request, given, found)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from converters.conversion import Conversion, ConversionRequest
+from edgesdk.converters.conversion import Conversion, ConversionRequest
 from edgesdk.errors import (
     ConversionError,
     ConverterCrashError,
@@ -26,7 +26,7 @@ from edgesdk.host.processes import (
 __all__ = ["WORKER", "ConversionFailed", "Converter", "Limits"]
 
 #: Module that runs in the converter's process.
-WORKER = "converters.worker"
+WORKER = "edgesdk.converters.worker"
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-from converters.conversion import (
+from edgesdk.converters.conversion import (
     Conversion,
     ConversionRequest,
     QuantizedConversion,
     check_free_dimensions,
     narrowed,
 )
-from converters.error_locations import conversion_error, locate, unsupported_operator
-from converters.quantization_plan import int8_faces, keep_simulated, made_float, plan_for
+from edgesdk.converters.error_locations import conversion_error, locate, unsupported_operator
+from edgesdk.converters.quantization_plan import int8_faces, keep_simulated, made_float, plan_for
 from edgesdk.errors import DynamicShapeError, UnsupportedOperatorError
 from edgesdk.frontend.named_forward import named_forward
 from edgesdk.frontend.pt2.reader import load_program
@@ -69,7 +69,7 @@ def convert(request: ConversionRequest) -> Conversion:
     quantized: QuantizedConversion | None = None
     remarks: tuple[str, ...] = ()
     if request.quantization is not None:
-        from quant.litert.quantizer import quantize
+        from edgesdk.quant.litert.quantizer import quantize
 
         with made_float(floats):
             found = quantize(floats, request.output, plan_for(request, program))
@@ -77,7 +77,7 @@ def convert(request: ConversionRequest) -> Conversion:
         faces = int8_faces(*faces, found.faces)
     coverage = None
     if request.coverage:
-        from converters.coverage.litert import cover_litert
+        from edgesdk.converters.coverage.litert import cover_litert
 
         coverage = cover_litert(request.output, program)
     notes = [

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from converters.conversion import (
+from edgesdk.converters.conversion import (
     Conversion,
     ConversionRequest,
     QuantizedConversion,
     check_free_dimensions,
 )
-from converters.error_locations import conversion_error
-from converters.onnx_names import name_outputs
-from converters.quantization_plan import int8_faces, keep_simulated, made_float, plan_for
+from edgesdk.converters.error_locations import conversion_error
+from edgesdk.converters.onnx_names import name_outputs
+from edgesdk.converters.quantization_plan import int8_faces, keep_simulated, made_float, plan_for
 from edgesdk.frontend.pt2.reader import load_program
 
 __all__ = ["convert"]
@@ -50,7 +50,7 @@ def convert(request: ConversionRequest) -> Conversion:
     quantized: QuantizedConversion | None = None
     remarks: tuple[str, ...] = ()
     if request.quantization is not None:
-        from quant.onnx.quantizer import quantize
+        from edgesdk.quant.onnx.quantizer import quantize
 
         floats = request.output.with_suffix(f".float{request.output.suffix}")
         onnx.save(model, floats)
@@ -61,7 +61,7 @@ def convert(request: ConversionRequest) -> Conversion:
         faces = int8_faces(*faces, found.faces)
     coverage = None
     if request.coverage:
-        from converters.coverage.onnx import cover_onnx
+        from edgesdk.converters.coverage.onnx import cover_onnx
 
         # The coverage reads the source lines that the artefact itself should not carry.
         onnx.save(model, request.output)

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converters.conversion import ConversionRequest, QuantizationRequest, QuantizedConversion
 from edgesdk.bundle.samples import Samples
+from edgesdk.converters.conversion import (
+    ConversionRequest,
+    QuantizationRequest,
+    QuantizedConversion,
+)
 from edgesdk.errors import QuantizationError
 from edgesdk.frontend.provenance import module_path, where
+from edgesdk.quant.array_file import load_arrays
+from edgesdk.quant.plan import Arrays, FaceScale, Quantized, QuantizedLayer, QuantPlan
 from edgesdk.spec import TensorSpec
-from quant.array_file import load_arrays
-from quant.plan import Arrays, FaceScale, Quantized, QuantizedLayer, QuantPlan
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -55,7 +55,7 @@ TARGETS: dict[str, Target] = {
         Target(
             "executorch",
             ".pte",
-            "converters.executorch",
+            "edgesdk.converters.executorch",
             "executorch",
             "executorch",
             ("xnnpack", "portable", "coreml", "vulkan"),
@@ -65,7 +65,7 @@ TARGETS: dict[str, Target] = {
         Target(
             "coreml",
             ".mlpackage",
-            "converters.coreml",
+            "edgesdk.converters.coreml",
             "coremltools",
             "coreml",
             ("fp32", "fp16"),
@@ -75,7 +75,7 @@ TARGETS: dict[str, Target] = {
         Target(
             "litert",
             ".tflite",
-            "converters.litert",
+            "edgesdk.converters.litert",
             "litert_torch",
             "litert",
             ("fp32",),
@@ -85,7 +85,7 @@ TARGETS: dict[str, Target] = {
         Target(
             "onnx",
             ".onnx",
-            "converters.onnx",
+            "edgesdk.converters.onnx",
             "onnxscript",
             "onnx",
             ("fp32",),

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from converters.conversion import Conversion, ConversionRequest
-from converters.registry import TARGETS
+from edgesdk.converters.conversion import Conversion, ConversionRequest
+from edgesdk.converters.registry import TARGETS
 from edgesdk.errors import QuantizationError, StorageError
 from edgesdk.host.processes import Progress, serve
 

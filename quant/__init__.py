@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quant.recipes import RECIPES, parse_recipe
-from quant.spec import ActivationQuant, QuantSpec, WeightQuant
+from edgesdk.quant.recipes import RECIPES, parse_recipe
+from edgesdk.quant.spec import ActivationQuant, QuantSpec, WeightQuant
 
 __all__ = ["RECIPES", "ActivationQuant", "QuantSpec", "WeightQuant", "parse_recipe"]

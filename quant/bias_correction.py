@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from edgesdk.errors import DataError, QuantizationError
-from quant.fake_quantization.module_program import Example, as_arguments, program_of
-from quant.fake_quantization.operator_groups import OperatorGroup
-from quant.fake_quantization.operators import argument
-from quant.fake_quantization.simulated import QuantizedWalk, SimulatedQuantization
-from quant.plan import Arrays
-from quant.spec import QuantSpec
+from edgesdk.quant.fake_quantization.module_program import Example, as_arguments, program_of
+from edgesdk.quant.fake_quantization.operator_groups import OperatorGroup
+from edgesdk.quant.fake_quantization.operators import argument
+from edgesdk.quant.fake_quantization.simulated import QuantizedWalk, SimulatedQuantization
+from edgesdk.quant.plan import Arrays
+from edgesdk.quant.spec import QuantSpec
 
 __all__ = ["BiasCorrection", "correct_bias"]
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.fx import Node
 
 from edgesdk.errors import DataError
-from quant.fake_quantization.network import Network, plain, sample_errors
-from quant.ranges import RangeObserver
-from quant.spec import QuantSpec
+from edgesdk.quant.fake_quantization.network import Network, plain, sample_errors
+from edgesdk.quant.ranges import RangeObserver
+from edgesdk.quant.spec import QuantSpec
 
 __all__ = ["observed_ranges"]
 
@@ -28,7 +28,7 @@ def observed_ranges(
 
     Args:
         network: The program.
-        constants: See :meth:`quant.fake_quantization.network.Network.compute`.
+        constants: See :meth:`edgesdk.quant.fake_quantization.network.Network.compute`.
         samples: One tensor an input each; one at a time, because a range that is averaged over
             samples must see them apart.
         tensors: Whose ranges are wanted.

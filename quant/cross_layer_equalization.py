@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from edgesdk.errors import QuantizationError, UnknownNameError
-from quant.fake_quantization.module_program import Example, program_of
-from quant.fake_quantization.network import Network
-from quant.fake_quantization.operator_groups import (
+from edgesdk.quant.fake_quantization.module_program import Example, program_of
+from edgesdk.quant.fake_quantization.network import Network
+from edgesdk.quant.fake_quantization.operator_groups import (
     OperatorGroup,
     find_groups,
     norm_factor,
     over_outputs,
 )
-from quant.fake_quantization.operators import NORMS, argument, clamps_at_zero
-from quant.layer_names import layer_path, operator_name
+from edgesdk.quant.fake_quantization.operators import NORMS, argument, clamps_at_zero
+from edgesdk.quant.layer_names import layer_path, operator_name
 
 __all__ = ["BOUNDED", "Equalisation", "EqualisedPair", "equalise"]
 

@@ -12,13 +12,13 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
-from quant.layer_names import module_stack, operator_name
+from edgesdk.quant.layer_names import module_stack, operator_name
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import Node
 
-    from quant.spec import QuantSpec
+    from edgesdk.quant.spec import QuantSpec
 
 __all__ = ["own_moment_modules", "spare_own_moments"]
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from edgesdk.errors import DataError
 from edgesdk.host.image_files import IMAGE_SUFFIXES
+from edgesdk.quant.plan import Arrays
 from edgesdk.spec import ImageSpec, TensorSpec
-from quant.plan import Arrays
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

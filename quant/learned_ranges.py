@@ -23,7 +23,7 @@ class LearnedRanges(nn.Module):
     Args:
         names: Names of the tensors.
         bits: Bits of the integers; more than 8 are symmetric around zero.
-        method: One of :data:`quant.spec.RANGE_METHODS`.
+        method: One of :data:`edgesdk.quant.spec.RANGE_METHODS`.
     """
 
     low: Tensor
@@ -89,7 +89,8 @@ class LearnedRanges(nn.Module):
         return found
 
     def _grid(self, index: int) -> tuple[Tensor, Tensor, int, int]:
-        # The arithmetic of quant.ranges.scale_and_zero_point, without waiting for the device.
+        # The arithmetic of edgesdk.quant.ranges.scale_and_zero_point, without waiting for the
+        # device.
         wide = torch.float32 if self.low.device.type == "mps" else torch.float64
         low = self.low[index].to(wide).clamp(max=0)
         high = self.high[index].to(wide).clamp(min=0)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgesdk.errors import QuantizationError, UsageError
-from quant.sensitivity import LayerSensitivity
+from edgesdk.quant.sensitivity import LayerSensitivity
 
 __all__ = ["MixedPrecision", "Trial", "keep_float"]
 
@@ -65,7 +65,7 @@ def keep_float(
     be needed is quantized again, the costliest first.
 
     Args:
-        layers: See :func:`quant.sensitivity.rank_layers`.
+        layers: See :func:`edgesdk.quant.sensitivity.rank_layers`.
         evaluate: Given module paths to keep float, says what the network loses: any number that is
             smaller for better ones, such as top-1 of the float network less that of this one. It is
             called once for each choice of layers.

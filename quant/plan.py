@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from quant.spec import QuantSpec
+from edgesdk.quant.spec import QuantSpec
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -18,27 +18,30 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from edgesdk.errors import DataError, InputSpecError, QuantizationError, UnknownNameError
-from quant.fake_quantization.fake_quantize import fake_quantize_dynamic, fake_quantize_weight
-from quant.fake_quantization.group_step import (
+from edgesdk.quant.fake_quantization.fake_quantize import (
+    fake_quantize_dynamic,
+    fake_quantize_weight,
+)
+from edgesdk.quant.fake_quantization.group_step import (
     GroupStep,
     choose_groups,
     tensors_to_round,
     with_weights,
 )
-from quant.fake_quantization.module_program import Example, program_of
-from quant.fake_quantization.network import Network, plain
-from quant.fake_quantization.operator_groups import (
+from edgesdk.quant.fake_quantization.module_program import Example, program_of
+from edgesdk.quant.fake_quantization.network import Network, plain
+from edgesdk.quant.fake_quantization.operator_groups import (
     OperatorGroup,
     find_groups,
     norm_factor,
     over_outputs,
 )
-from quant.fake_quantization.operators import NORMS, arguments
-from quant.float_norms import spare_own_moments
-from quant.layer_names import lies_below, operator_name
-from quant.learned_ranges import LearnedRanges
-from quant.spec import QuantSpec
-from quant.trainable import require_trainable
+from edgesdk.quant.fake_quantization.operators import NORMS, arguments
+from edgesdk.quant.float_norms import spare_own_moments
+from edgesdk.quant.layer_names import lies_below, operator_name
+from edgesdk.quant.learned_ranges import LearnedRanges
+from edgesdk.quant.spec import QuantSpec
+from edgesdk.quant.trainable import require_trainable
 
 __all__ = ["QatModel", "QatResult", "finish_qat", "prepare_qat"]
 
@@ -54,8 +57,8 @@ class QatResult:
     Attributes:
         model: The model that was prepared, in evaluation mode: float weights, its own modules, its
             own names.
-        ranges: Ranges of activations by tensor name (:func:`quant.layer_names.tensor_names`);
-            empty where the recipe is not static.
+        ranges: Ranges of activations by tensor name
+            (:func:`edgesdk.quant.layer_names.tensor_names`); empty where the recipe is not static.
     """
 
     model: nn.Module

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from edgesdk.errors import DataError, UnknownNameError
-from quant.spec import RANGE_METHODS
+from edgesdk.quant.spec import RANGE_METHODS
 
 __all__ = ["BINS", "RangeObserver", "scale_and_zero_point"]
 
@@ -36,7 +36,7 @@ class RangeObserver:
     range, because padding must be exact.
 
     Args:
-        method: One of :data:`quant.spec.RANGE_METHODS`.
+        method: One of :data:`edgesdk.quant.spec.RANGE_METHODS`.
         bits: Bits of the quantized values, for ``mse`` and ``entropy``.
 
     Raises:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edgesdk.errors import UnknownNameError, UsageError
-from quant.spec import ActivationQuant, QuantSpec, WeightQuant
+from edgesdk.quant.spec import ActivationQuant, QuantSpec, WeightQuant
 
 __all__ = ["FLOAT", "RECIPES", "parse_recipe", "parse_recipes"]
 

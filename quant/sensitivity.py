@@ -10,8 +10,8 @@ import numpy as np
 from torch.fx import Node
 
 from edgesdk.errors import DataError, ModelOutputError, UnknownNameError
-from quant.fake_quantization.simulated import SimulatedQuantization
-from quant.plan import Arrays
+from edgesdk.quant.fake_quantization.simulated import SimulatedQuantization
+from edgesdk.quant.plan import Arrays
 
 __all__ = ["METRICS", "LayerSensitivity", "OutputDamage", "output_damage", "rank_layers"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgesdk.errors import UnknownNameError, UsageError
-from quant.layer_names import lies_below
+from edgesdk.quant.layer_names import lies_below
 
 __all__ = [
     "FACES",
@@ -15,7 +15,8 @@ __all__ = [
     "WeightQuant",
 ]
 
-#: How the range of a tensor is chosen from what calibration saw of it; see :mod:`quant.ranges`.
+#: How the range of a tensor is chosen from what calibration saw of it; see
+#: :mod:`edgesdk.quant.ranges`.
 RANGE_METHODS = ("entropy", "min_max", "moving_average", "mse", "percentile")
 
 #: What an app passes and gets: the model's own floats, or the int8 numbers behind them.
@@ -99,7 +100,7 @@ class QuantSpec:
             stands for everything below it.
         face: One of :data:`FACES`; ``int8`` needs static activations.
         float_norms: Module paths that stay float without being asked to, see
-            :mod:`quant.float_norms`.
+            :mod:`edgesdk.quant.float_norms`.
     """
 
     name: str

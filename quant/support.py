@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgesdk.errors import UnsupportedRecipeError
-from quant.spec import QuantSpec
+from edgesdk.quant.spec import QuantSpec
 
 __all__ = ["refusal", "require_support", "supported_recipes"]
 

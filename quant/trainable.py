@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from edgesdk.errors import UnsupportedRecipeError
-from quant.recipes import RECIPES
-from quant.spec import QuantSpec
+from edgesdk.quant.recipes import RECIPES
+from edgesdk.quant.spec import QuantSpec
 
 __all__ = ["require_trainable", "trainable_recipes"]
 

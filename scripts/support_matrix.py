@@ -16,8 +16,8 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from converters.registry import TARGETS
 from edgesdk.bundle.manifest import ArtefactRecord, Manifest
+from edgesdk.converters.registry import TARGETS
 from edgesdk.errors import EdgeSdkError
 from edgesdk.exporter.export import export
 from edgesdk.host.cache import Cache, package_versions

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from converters.registry import parse_target
+from edgesdk.converters.registry import parse_target
 from edgesdk.exporter import conversion_job as conversions
 from edgesdk.exporter.conversion_job import ConversionJob
 from edgesdk.exporter.options import ExportOptions

@@ -14,11 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-import converters.isolation
-import converters.registry
-from converters.isolation import Limits
 from edgesdk import export
 from edgesdk.bundle.bundle import Bundle
+from edgesdk.converters import isolation, registry
+from edgesdk.converters.isolation import Limits
 from edgesdk.errors import ConverterCrashError, MissingBackendError
 from edgesdk.host.cache import Cache
 
@@ -37,7 +36,7 @@ def fates(monkeypatch):
 
     def decide(**by_target: str) -> None:
         folder = Path(__file__).parent / "faulty_converter"
-        monkeypatch.setattr(converters.isolation, "WORKER", "faulty_worker")
+        monkeypatch.setattr(isolation, "WORKER", "faulty_worker")
         monkeypatch.setenv("PYTHONPATH", str(folder))
         monkeypatch.setenv("FATES", json.dumps(by_target))
 
@@ -130,9 +129,9 @@ def test_an_operator_two_targets_lack(edgesdk_command):
 
 
 def hide(monkeypatch, *packages):
-    real = converters.registry.importlib.util.find_spec
+    real = registry.importlib.util.find_spec
     monkeypatch.setattr(
-        converters.registry.importlib.util,
+        registry.importlib.util,
         "find_spec",
         lambda name, *rest: None if name in packages else real(name, *rest),
     )

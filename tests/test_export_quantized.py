@@ -277,7 +277,7 @@ def test_bad_calibration(net: Net, calibration: Any, message: str, tmp_path: Pat
 
 def test_inputs_in_both_sets_are_refused(net: Net, inputs: list[np.ndarray]) -> None:
     from edgesdk.exporter.prepared import prepare
-    from quant.recipes import RECIPES
+    from edgesdk.quant.recipes import RECIPES
 
     prepared = prepare(net, torch.from_numpy(inputs[0]))
     options = QuantizeOptions("w8a8_static", calibration=inputs[:8], evaluation=inputs[7:])

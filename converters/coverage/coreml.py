@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from converters.coverage.mil_graph import MilGraph, MilOperator, read_package
-from converters.coverage.partitions import count_partitions
-from converters.coverage.undelegated import Left, Reason, gather
 from edgesdk.bundle.manifest import CoverageRecord
+from edgesdk.converters.coverage.mil_graph import MilGraph, MilOperator, read_package
+from edgesdk.converters.coverage.partitions import count_partitions
+from edgesdk.converters.coverage.undelegated import Left, Reason, gather
 from edgesdk.errors import MissingBackendError, SessionError
 
 __all__ = ["cover_coreml"]

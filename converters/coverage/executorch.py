@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from converters.coverage.executorch_reasons import judge_for
-from converters.coverage.naming import user_operator
-from converters.coverage.undelegated import Left, gather
 from edgesdk.bundle.manifest import CoverageRecord
+from edgesdk.converters.coverage.executorch_reasons import judge_for
+from edgesdk.converters.coverage.naming import user_operator
+from edgesdk.converters.coverage.undelegated import Left, gather
 from edgesdk.errors import UsageError
 from edgesdk.frontend.provenance import module_path, where
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from converters.coverage.undelegated import Reason
+from edgesdk.converters.coverage.undelegated import Reason
 from edgesdk.errors import MissingBackendError, UnknownNameError
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converters.coverage.litert_graph import LitertGraph, Operator, read_graph
-from converters.coverage.litert_reasons import why_not_gpu, why_not_xnnpack
-from converters.coverage.naming import user_operator
-from converters.coverage.partitions import count_partitions
-from converters.coverage.undelegated import Left, Reason, gather
 from edgesdk.bundle.manifest import CoverageRecord
+from edgesdk.converters.coverage.litert_graph import LitertGraph, Operator, read_graph
+from edgesdk.converters.coverage.litert_reasons import why_not_gpu, why_not_xnnpack
+from edgesdk.converters.coverage.naming import user_operator
+from edgesdk.converters.coverage.partitions import count_partitions
+from edgesdk.converters.coverage.undelegated import Left, Reason, gather
 from edgesdk.errors import MissingBackendError, SessionError
 from edgesdk.frontend.provenance import module_path, where
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from converters.coverage.litert_graph import LitertGraph, Operator
-from converters.coverage.undelegated import Reason
+from edgesdk.converters.coverage.litert_graph import LitertGraph, Operator
+from edgesdk.converters.coverage.undelegated import Reason
 
 __all__ = ["why_not_gpu", "why_not_xnnpack"]
 

@@ -7,11 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from converters.coverage.onnx_graph import OnnxGraph, OnnxNode, read_onnx
-from converters.coverage.onnx_providers import PROVIDERS, Provider, why_not
-from converters.coverage.partitions import count_partitions
-from converters.coverage.undelegated import Left, gather
 from edgesdk.bundle.manifest import CoverageRecord
+from edgesdk.converters.coverage.onnx_graph import OnnxGraph, OnnxNode, read_onnx
+from edgesdk.converters.coverage.onnx_providers import PROVIDERS, Provider, why_not
+from edgesdk.converters.coverage.partitions import count_partitions
+from edgesdk.converters.coverage.undelegated import Left, gather
 from edgesdk.errors import MissingBackendError, SessionError
 
 __all__ = ["cover_onnx"]

@@ -10,8 +10,8 @@ import importlib.resources
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from converters.coverage.onnx_graph import OnnxGraph, OnnxNode
-from converters.coverage.undelegated import Reason
+from edgesdk.converters.coverage.onnx_graph import OnnxGraph, OnnxNode
+from edgesdk.converters.coverage.undelegated import Reason
 from edgesdk.errors import MissingBackendError
 
 __all__ = ["PROVIDERS", "Provider", "why_not"]

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from converters.coverage.rewrites import rewrite_for
 from edgesdk.bundle.manifest import LeftOperator
+from edgesdk.converters.coverage.rewrites import rewrite_for
 
 __all__ = ["Left", "Reason", "gather"]
 

@@ -111,8 +111,8 @@ def export(
     debug: DebugOption = False,
 ) -> int:
     """Convert a model to every target and prove each artefact equal to it."""
-    from converters.registry import parse_targets
     from edgesdk.cli.export_request import example_and_inputs, sample_files
+    from edgesdk.converters.registry import parse_targets
     from edgesdk.report.summary import summary_rows
     from edgesdk.spec import parse_dynamic, parse_image
     from edgesdk.verification.parity import GateOptions
@@ -144,7 +144,7 @@ def export(
     with out.progress("exporting") as progress, contextlib.redirect_stdout(sys.stderr):
         # torch takes seconds to load: say so before, and check cheap things first.
         progress.step("model", "loading torch")
-        from converters.isolation import Limits
+        from edgesdk.converters.isolation import Limits
         from edgesdk.exporter.export import export as run
         from edgesdk.host.cache import Cache
 

@@ -67,8 +67,8 @@ def quantize_report(
 ) -> int:
     """Compare quantizations: what each saves and loses on every target, and which to ship."""
     del debug
-    from converters.registry import parse_targets
     from edgesdk.cli.export_request import example_and_inputs
+    from edgesdk.converters.registry import parse_targets
     from edgesdk.errors import UsageError
 
     out = Output(json=json, quiet=quiet)

@@ -20,9 +20,9 @@ from edgesdk.errors import EdgeSdkError, UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from edgesdk.quant.spec import QuantSpec
     from edgesdk.training import DataSplits, History, Recipe
     from edgesdk.training.classification import TrainedClassifier
-    from quant.spec import QuantSpec
 
 __all__ = ["train"]
 
@@ -178,8 +178,8 @@ def _recipe(name: str, settings: list[str], epochs: int | None) -> Recipe:
 
 
 def _quantization(name: str) -> QuantSpec:
-    from quant.recipes import parse_recipe
-    from quant.trainable import require_trainable
+    from edgesdk.quant.recipes import parse_recipe
+    from edgesdk.quant.trainable import require_trainable
 
     spec = parse_recipe(name)
     require_trainable(spec)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from converters.conversion import Conversion, ConversionRequest, QuantizationRequest
-from converters.isolation import ConversionFailed, Converter, Limits
-from converters.registry import Target
+from edgesdk.converters.conversion import Conversion, ConversionRequest, QuantizationRequest
+from edgesdk.converters.isolation import ConversionFailed, Converter, Limits
+from edgesdk.converters.registry import Target
 from edgesdk.errors import ConversionError, ConverterCrashError, EdgeSdkError, StorageError
 from edgesdk.exporter.prepared import Prepared, Variant
 from edgesdk.exporter.results import ConvertedTarget, FailedTarget, QuantizationData
@@ -24,10 +24,10 @@ from edgesdk.host.atomic_write import remove, storage_errors
 from edgesdk.host.cache import Cache, key_of, package_versions
 from edgesdk.host.digest import digest
 from edgesdk.host.own_code import code_digest
+from edgesdk.quant.float_norms import spare_own_moments
+from edgesdk.quant.spec import QuantSpec
+from edgesdk.quant.support import require_support
 from edgesdk.spec import TensorSpec
-from quant.float_norms import spare_own_moments
-from quant.spec import QuantSpec
-from quant.support import require_support
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

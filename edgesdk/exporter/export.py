@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from converters.registry import Target, parse_targets
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.bundle.writer import BundleWriter
+from edgesdk.converters.registry import Target, parse_targets
 from edgesdk.errors import UsageError
 from edgesdk.exporter.options import ExportOptions, Progress, with_changes
 from edgesdk.exporter.prepared import prepare

@@ -33,7 +33,7 @@ _STDLIB = tuple(
 )
 _SITE = ("site-packages", "dist-packages")
 # Their versions are in the cache's keys already.
-_VERSIONED_PACKAGES = frozenset({"torch", "numpy", "edgesdk", "converters", "quant"})
+_VERSIONED_PACKAGES = frozenset({"torch", "numpy", "edgesdk"})
 _HOOKS = (
     "_forward_hooks",
     "_forward_pre_hooks",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from converters.isolation import Limits
+from edgesdk.converters.isolation import Limits
 from edgesdk.errors import UnknownNameError, UsageError
 from edgesdk.exporter.quantization.options import QuantizeOptions
 from edgesdk.host.cache import Cache

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.conversion import Conversion
 from edgesdk.bundle.manifest import DropRecord, PaintedRecord, ParityRecord
+from edgesdk.converters.conversion import Conversion
 from edgesdk.errors import EdgeSdkError
-from quant.spec import QuantSpec
+from edgesdk.quant.spec import QuantSpec
 
 __all__ = ["ConvertedTarget", "FailedTarget", "QuantizationData"]
 

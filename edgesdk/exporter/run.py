@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from converters.registry import Target
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.bundle.manifest import (
     ArtefactRecord,
@@ -24,6 +23,7 @@ from edgesdk.bundle.manifest import (
 )
 from edgesdk.bundle.samples import Samples
 from edgesdk.bundle.writer import BundleWriter
+from edgesdk.converters.registry import Target
 from edgesdk.errors import (
     ConversionError,
     ConverterCrashError,

@@ -11,8 +11,8 @@ __all__ = ["OWN_FOLDERS", "PACKAGE", "code_digest"]
 #: The folder of the package ``edgesdk``.
 PACKAGE = Path(__file__).resolve().parents[1]
 
-#: Folders with code of the SDK.
-OWN_FOLDERS = (PACKAGE, PACKAGE.parent / "converters", PACKAGE.parent / "quant")
+#: Folders with code of the SDK. In a source tree two of them are links to the top of it.
+OWN_FOLDERS = (PACKAGE, (PACKAGE / "converters").resolve(), (PACKAGE / "quant").resolve())
 
 
 @lru_cache(maxsize=1)

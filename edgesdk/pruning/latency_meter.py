@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from torch import nn
 
-from converters.registry import parse_targets
+from edgesdk.converters.registry import parse_targets
 from edgesdk.devices import find
 from edgesdk.devices.base import Case, Protocol
 from edgesdk.errors import DeviceError, UsageError

@@ -14,8 +14,8 @@ from edgesdk.exporter.export import export
 from edgesdk.exporter.options import ExportOptions, Progress, with_changes
 from edgesdk.exporter.quantization.options import QuantizeOptions
 from edgesdk.profiling.profile import profile
+from edgesdk.quant.recipes import FLOAT
 from edgesdk.report import Suggestion, suggestions, write_report
-from quant.recipes import FLOAT
 
 __all__ = ["QuantizeReport", "quantize_report"]
 

@@ -19,6 +19,8 @@ from edgesdk.frontend.evaluation_mode import evaluation_mode
 from edgesdk.frontend.source import load
 from edgesdk.frontend.weights import load_weights
 from edgesdk.host.atomic_write import storage_errors, write_atomically
+from edgesdk.quant.qat import QatModel, finish_qat, prepare_qat
+from edgesdk.quant.spec import QuantSpec
 from edgesdk.spec import ImageSpec, TensorSpec
 from edgesdk.training.batches import batches_of_epoch
 from edgesdk.training.data.splits import DataSplits
@@ -26,8 +28,6 @@ from edgesdk.training.evaluation import Accuracy, evaluate, logits_of
 from edgesdk.training.history import History, Progress
 from edgesdk.training.loop import fit
 from edgesdk.training.recipes import Recipe
-from quant.qat import QatModel, finish_qat, prepare_qat
-from quant.spec import QuantSpec
 
 __all__ = [
     "TrainedClassifier",
@@ -220,7 +220,7 @@ def train_classifier(
 
     Raises:
         EdgeSdkError: See :func:`build_classifier`, :func:`edgesdk.training.fit` and
-            :func:`quant.qat.prepare_qat`.
+            :func:`edgesdk.quant.qat.prepare_qat`.
     """
     model, architecture = build_classifier(source, data, recipe.seed, weights)
     learner = model if qat is None else _prepared(model, data, recipe, qat)

@@ -10,8 +10,8 @@ import numpy as np
 
 from edgesdk.bundle.manifest import ArtefactRecord, DropRecord, Manifest
 from edgesdk.errors import DataError, GateError
+from edgesdk.quant.plan import Arrays
 from edgesdk.verification.parity import classifies
-from quant.plan import Arrays
 
 __all__ = ["EvaluationSet", "float_answers", "measure_drop", "require_drop"]
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from edgesdk.bundle.manifest import FaceScaleRecord
+from edgesdk.quant.plan import Arrays
 from edgesdk.runtime.session import Session
 from edgesdk.spec import TensorSpec
-from quant.plan import Arrays
 
 __all__ = ["FloatFaceSession", "float_run"]
 

@@ -19,10 +19,10 @@ from torchao.quantization.pt2e.quantizer import (
 )
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
-from quant.pt2e.folding import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
-from quant.pt2e.layers import float_operators, layer_path
-from quant.pt2e.observers import ActivationObserver, PerChannelWeightObserver
-from quant.spec import QuantSpec, WeightQuant
+from edgesdk.quant.pt2e.folding import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+from edgesdk.quant.pt2e.layers import float_operators, layer_path
+from edgesdk.quant.pt2e.observers import ActivationObserver, PerChannelWeightObserver
+from edgesdk.quant.spec import QuantSpec, WeightQuant
 
 __all__ = ["CoremlQuantizer"]
 

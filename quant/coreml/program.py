@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgesdk.errors import MissingBackendError, QuantizationError
-from quant.plan import Quantized, QuantizedLayer, QuantPlan
-from quant.support import require_support
+from edgesdk.quant.plan import Quantized, QuantizedLayer, QuantPlan
+from edgesdk.quant.support import require_support
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import GraphModule
 
-    from quant.coreml.package import PackedWeights
-    from quant.pt2e.layers import WeightedNode
-    from quant.pt2e.rounded_module import Fineness
-    from quant.spec import WeightQuant
+    from edgesdk.quant.coreml.package import PackedWeights
+    from edgesdk.quant.pt2e.layers import WeightedNode
+    from edgesdk.quant.pt2e.rounded_module import Fineness
+    from edgesdk.quant.spec import WeightQuant
 
 __all__ = ["CoremlQuantization", "compress_model", "quantize_program", "read_back"]
 
@@ -38,7 +38,7 @@ class CoremlQuantization:
         system: Name of the deployment target, such as ``iOS17``.
         module: The program as a graph; weights of ``program`` belong to it.
         reasons: Why an operator stays float, by node of ``module``.
-        float_operators: See :class:`quant.plan.Quantized`.
+        float_operators: See :class:`edgesdk.quant.plan.Quantized`.
         notes: What the user should know.
     """
 
@@ -67,12 +67,12 @@ def quantize_program(plan: QuantPlan) -> CoremlQuantization:
         )
     for package in ("coremltools", "torchao"):
         _require(package)
-    from quant.pt2e.conversion import export_again, quantize_pt2e
-    from quant.pt2e.folding import folded_module
+    from edgesdk.quant.pt2e.conversion import export_again, quantize_pt2e
+    from edgesdk.quant.pt2e.folding import folded_module
 
     system = next(name for start, name in _SYSTEMS if plan.spec.name.startswith(start))
     if plan.spec.static:
-        from quant.coreml.annotation import CoremlQuantizer
+        from edgesdk.quant.coreml.annotation import CoremlQuantizer
 
         quantizer = CoremlQuantizer(plan.spec, lambda module: _round(plan, module))
         reference = quantize_pt2e(plan, quantizer)
@@ -114,7 +114,7 @@ def compress_model(plan: QuantPlan, work: CoremlQuantization, model: Any) -> Any
         return model
     import coremltools.optimize.coreml as optimize
 
-    from quant.pt2e.conversion import vendor_errors
+    from edgesdk.quant.pt2e.conversion import vendor_errors
 
     found = optimize.get_weights_metadata(model, weight_threshold=0)
     layers = _by_weight(work)
@@ -139,15 +139,15 @@ def compress_model(plan: QuantPlan, work: CoremlQuantization, model: Any) -> Any
 
 def _by_weight(work: CoremlQuantization) -> dict[str, WeightedNode]:
     """Layers by the name that coremltools gives the constant of their weights."""
-    from quant.pt2e.layers import weight_names, weighted_nodes
+    from edgesdk.quant.pt2e.layers import weight_names, weighted_nodes
 
     return dict(zip(weight_names(work.program), weighted_nodes(work.module), strict=True))
 
 
 def _round(plan: QuantPlan, module: GraphModule) -> None:
     """Round weights before coremltools does, which rounds each alone."""
-    from quant.pt2e.layers import weighted_nodes
-    from quant.pt2e.rounded_module import round_module, rounds
+    from edgesdk.quant.pt2e.layers import weighted_nodes
+    from edgesdk.quant.pt2e.rounded_module import round_module, rounds
 
     weights = plan.spec.weights
     if weights is None or weights.form == "palette":
@@ -164,7 +164,7 @@ def _round(plan: QuantPlan, module: GraphModule) -> None:
 
 def _fineness(weights: WeightQuant, layer: WeightedNode) -> Fineness:
     """Bits and block of one layer's weights."""
-    from quant.pt2e.rounded_module import Fineness
+    from edgesdk.quant.pt2e.rounded_module import Fineness
 
     by_block = weights.granularity == "block"
     block = _block(weights.block, layer) if by_block else 0
@@ -210,9 +210,9 @@ def read_back(plan: QuantPlan, work: CoremlQuantization, package: Path) -> Quant
     Raises:
         QuantizationError: Its weights cannot be read.
     """
-    from quant.coreml.package import packed_weights
-    from quant.pt2e.layers import replace_weight, weighted_nodes
-    from quant.pt2e.simulation import simulate
+    from edgesdk.quant.coreml.package import packed_weights
+    from edgesdk.quant.pt2e.layers import replace_weight, weighted_nodes
+    from edgesdk.quant.pt2e.simulation import simulate
 
     module = copy.deepcopy(work.module)
     left = packed_weights(package)

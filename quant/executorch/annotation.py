@@ -16,14 +16,19 @@ from torchao.quantization.pt2e.quantizer import (
 )
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
-from quant.executorch.four_bits import rewrite_linear
-from quant.executorch.layout import layout_is_safe
-from quant.plan import QuantPlan
-from quant.pt2e.folding import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS, constant_of, store_constant
-from quant.pt2e.layers import float_operators, is_depthwise, layer_path, weighted_nodes
-from quant.pt2e.observers import ActivationObserver, PerChannelWeightObserver
-from quant.pt2e.rounded_module import Fineness, round_module, rounds
-from quant.spec import QuantSpec, WeightQuant
+from edgesdk.quant.executorch.four_bits import rewrite_linear
+from edgesdk.quant.executorch.layout import layout_is_safe
+from edgesdk.quant.plan import QuantPlan
+from edgesdk.quant.pt2e.folding import (
+    CONVOLUTIONS,
+    TRANSPOSED_CONVOLUTIONS,
+    constant_of,
+    store_constant,
+)
+from edgesdk.quant.pt2e.layers import float_operators, is_depthwise, layer_path, weighted_nodes
+from edgesdk.quant.pt2e.observers import ActivationObserver, PerChannelWeightObserver
+from edgesdk.quant.pt2e.rounded_module import Fineness, round_module, rounds
+from edgesdk.quant.spec import QuantSpec, WeightQuant
 
 __all__ = ["PlanQuantizer"]
 

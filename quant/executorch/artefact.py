@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from quant.plan import Quantized, QuantizedLayer
+from edgesdk.quant.plan import Quantized, QuantizedLayer
 
 __all__ = ["StoredWeights", "read_back", "stored_weights"]
 

@@ -14,11 +14,11 @@ import torch
 import torchao.quantization  # noqa: F401 - registers its operators
 from torch.fx import GraphModule, Node
 
-from quant.plan import QuantPlan
-from quant.pt2e.folding import constant_of, store_constant
-from quant.pt2e.layers import weighted_nodes
-from quant.pt2e.rounded_module import Fineness, round_module
-from quant.rounding import RoundedRows
+from edgesdk.quant.plan import QuantPlan
+from edgesdk.quant.pt2e.folding import constant_of, store_constant
+from edgesdk.quant.pt2e.layers import weighted_nodes
+from edgesdk.quant.pt2e.rounded_module import Fineness, round_module
+from edgesdk.quant.rounding import RoundedRows
 
 __all__ = ["BLOCK", "rewrite_linear"]
 

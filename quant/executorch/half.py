@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from quant.plan import QuantPlan
-from quant.pt2e.folding import constant_of, folded_module, store_constant
-from quant.pt2e.layers import layer_path
+from edgesdk.quant.plan import QuantPlan
+from edgesdk.quant.pt2e.folding import constant_of, folded_module, store_constant
+from edgesdk.quant.pt2e.layers import layer_path
 
 __all__ = ["half_module"]
 

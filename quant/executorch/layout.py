@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch.fx import Node
 
-from quant.pt2e.folding import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+from edgesdk.quant.pt2e.folding import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 
 __all__ = ["layout_is_safe"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgesdk.errors import MissingBackendError
-from quant.plan import Quantized, QuantPlan
-from quant.support import require_support
+from edgesdk.quant.plan import Quantized, QuantPlan
+from edgesdk.quant.support import require_support
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -23,7 +23,8 @@ def quantize_program(plan: QuantPlan, variant: str) -> tuple[ExportedProgram, Qu
 
     Returns:
         The program to lower in place of the plan's, and what was done. Bits are those of the
-        program; :func:`quant.executorch.artefact.read_back` looks them up in the lowered file.
+        program; :func:`edgesdk.quant.executorch.artefact.read_back` looks them up in the lowered
+        file.
 
     Raises:
         DataError: Calibration data are missing, do not fit the program or hold NaN.
@@ -36,13 +37,13 @@ def quantize_program(plan: QuantPlan, variant: str) -> tuple[ExportedProgram, Qu
         import executorch.exir  # noqa: F401 - the quantizer's own module is imported below
     except ModuleNotFoundError as error:
         raise MissingBackendError("executorch", "executorch") from error
-    from quant.pt2e.layers import quantized_layers
-    from quant.pt2e.simulation import simulate
+    from edgesdk.quant.pt2e.layers import quantized_layers
+    from edgesdk.quant.pt2e.simulation import simulate
 
     if plan.spec.precision == "fp16":
         return _half(plan)
-    from quant.executorch.annotation import PlanQuantizer
-    from quant.pt2e.conversion import quantize_pt2e
+    from edgesdk.quant.executorch.annotation import PlanQuantizer
+    from edgesdk.quant.pt2e.conversion import quantize_pt2e
 
     quantizer = PlanQuantizer(plan)
     reference = quantize_pt2e(plan, quantizer)
@@ -56,10 +57,10 @@ def quantize_program(plan: QuantPlan, variant: str) -> tuple[ExportedProgram, Qu
 
 
 def _half(plan: QuantPlan) -> tuple[ExportedProgram, Quantized]:
-    from quant.executorch.half import half_module
-    from quant.pt2e.conversion import export_again, vendor_errors
-    from quant.pt2e.layers import quantized_layers
-    from quant.pt2e.simulation import simulate
+    from edgesdk.quant.executorch.half import half_module
+    from edgesdk.quant.pt2e.conversion import export_again, vendor_errors
+    from edgesdk.quant.pt2e.layers import quantized_layers
+    from edgesdk.quant.pt2e.simulation import simulate
 
     module = half_module(plan)
     with vendor_errors("the program cannot be halved", "export it without a recipe"):

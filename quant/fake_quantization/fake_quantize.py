@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quant.ranges import scale_and_zero_point
-from quant.spec import WeightQuant
+from edgesdk.quant.ranges import scale_and_zero_point
+from edgesdk.quant.spec import WeightQuant
 
 __all__ = [
     "fake_quantize_dynamic",
@@ -151,7 +151,7 @@ def fake_quantize_static(
         low: Lowest value of the range, at most 0.
         high: Highest, at least 0.
         bits: Bits of the signed integers.
-        symmetric: See :func:`quant.ranges.scale_and_zero_point`.
+        symmetric: See :func:`edgesdk.quant.ranges.scale_and_zero_point`.
     """
     scale, zero = scale_and_zero_point(low, high, bits=bits, symmetric=symmetric)
     largest = 2 ** (bits - 1) - 1

@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor
 from torch.fx import Node
 
-from quant.fake_quantization.network import Network, plain
-from quant.fake_quantization.operator_groups import OperatorGroup
-from quant.fake_quantization.operators import CARRIERS
-from quant.layer_names import operator_name
+from edgesdk.quant.fake_quantization.network import Network, plain
+from edgesdk.quant.fake_quantization.operator_groups import OperatorGroup
+from edgesdk.quant.fake_quantization.operators import CARRIERS
+from edgesdk.quant.layer_names import operator_name
 
 __all__ = ["GroupStep", "choose_groups", "tensors_to_round", "with_weights"]
 
@@ -83,7 +83,7 @@ class GroupStep:
         self._on_grid: set[Node] = set()
 
     def __call__(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """See :data:`quant.fake_quantization.network.Step`."""
+        """See :data:`edgesdk.quant.fake_quantization.network.Step`."""
         group = self._heads.get(node)
         if group is not None:
             rounded = tuple(

@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
 from edgesdk.errors import InputSpecError, QuantizationError
-from quant.layer_names import operator_name, tensor_names
+from edgesdk.quant.layer_names import operator_name, tensor_names
 
 __all__ = ["Network", "Step", "Walk", "plain", "sample_errors"]
 
@@ -57,7 +57,7 @@ class Network:
         inputs: Placeholders of the tensors it is given, in order.
         constants: Names of its parameters, buffers and constants by placeholder.
         outputs: Names of its outputs, in order.
-        names: See :func:`quant.layer_names.tensor_names`.
+        names: See :func:`edgesdk.quant.layer_names.tensor_names`.
         nodes: All nodes, in order.
         returned: The nodes that are returned.
         last_use: What nobody reads any more, by the node after which that is so.

@@ -8,9 +8,16 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from quant.fake_quantization.network import Network
-from quant.fake_quantization.operators import CLAMPS, INTEGER, NORMS, TRANSPOSED, WEIGHTED, argument
-from quant.layer_names import layer_path, operator_name
+from edgesdk.quant.fake_quantization.network import Network
+from edgesdk.quant.fake_quantization.operators import (
+    CLAMPS,
+    INTEGER,
+    NORMS,
+    TRANSPOSED,
+    WEIGHTED,
+    argument,
+)
+from edgesdk.quant.layer_names import layer_path, operator_name
 
 __all__ = [
     "Folded",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from quant.layer_names import operator_name
+from edgesdk.quant.layer_names import operator_name
 
 if TYPE_CHECKING:
     from torch.fx import Node

@@ -13,15 +13,20 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from edgesdk.errors import InputSpecError, QuantizationError, UnknownNameError
-from quant.calibration import observed_ranges
-from quant.fake_quantization.fake_quantize import fake_quantize_weight
-from quant.fake_quantization.group_step import choose_groups, tensors_to_round
-from quant.fake_quantization.network import Network, Walk, plain, sample_errors
-from quant.fake_quantization.operator_groups import Folded, OperatorGroup, find_groups, fold_norm
-from quant.fake_quantization.step import Choice, Range, SimulatedStep, halved
-from quant.layer_names import layer_path, lies_below
-from quant.plan import Arrays
-from quant.spec import QuantSpec
+from edgesdk.quant.calibration import observed_ranges
+from edgesdk.quant.fake_quantization.fake_quantize import fake_quantize_weight
+from edgesdk.quant.fake_quantization.group_step import choose_groups, tensors_to_round
+from edgesdk.quant.fake_quantization.network import Network, Walk, plain, sample_errors
+from edgesdk.quant.fake_quantization.operator_groups import (
+    Folded,
+    OperatorGroup,
+    find_groups,
+    fold_norm,
+)
+from edgesdk.quant.fake_quantization.step import Choice, Range, SimulatedStep, halved
+from edgesdk.quant.layer_names import layer_path, lies_below
+from edgesdk.quant.plan import Arrays
+from edgesdk.quant.spec import QuantSpec
 
 __all__ = ["QuantizedWalk", "SimulatedLayer", "SimulatedQuantization"]
 
@@ -34,7 +39,7 @@ class SimulatedLayer:
     """A layer that can be switched.
 
     Attributes:
-        path: Its module's path; see :func:`quant.layer_names.layer_path`.
+        path: Its module's path; see :func:`edgesdk.quant.layer_names.layer_path`.
         operator: Operator of the program, such as ``conv2d``.
         weights: Number of weights.
         nodes: Its operators; several where a module is called again or calls functions itself.
@@ -87,7 +92,7 @@ class SimulatedQuantization:
         program: The float program.
         spec: The recipe; layers in its ``float_layers`` are never quantized.
         calibration: Samples by input name that ranges are taken from, for a static recipe.
-        ranges: Ranges by tensor name (:func:`quant.layer_names.tensor_names`) in place of
+        ranges: Ranges by tensor name (:func:`edgesdk.quant.layer_names.tensor_names`) in place of
             calibration, such as training learnt.
         inputs: Names of the inputs; None for the program's own.
         outputs: Likewise of the outputs.

@@ -11,11 +11,14 @@ from torch import Tensor
 from torch.fx import Node
 
 from edgesdk.errors import UsageError
-from quant.fake_quantization.fake_quantize import fake_quantize_dynamic, fake_quantize_static
-from quant.fake_quantization.group_step import GroupStep, with_weights
-from quant.fake_quantization.network import Network, plain
-from quant.fake_quantization.operator_groups import Folded, OperatorGroup
-from quant.spec import QuantSpec
+from edgesdk.quant.fake_quantization.fake_quantize import (
+    fake_quantize_dynamic,
+    fake_quantize_static,
+)
+from edgesdk.quant.fake_quantization.group_step import GroupStep, with_weights
+from edgesdk.quant.fake_quantization.network import Network, plain
+from edgesdk.quant.fake_quantization.operator_groups import Folded, OperatorGroup
+from edgesdk.quant.spec import QuantSpec
 
 __all__ = ["Choice", "Range", "SimulatedStep", "halved"]
 
@@ -64,7 +67,7 @@ class SimulatedStep(GroupStep):
         self._halved = choice.halved
 
     def __call__(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """See :data:`quant.fake_quantization.network.Step`."""
+        """See :data:`edgesdk.quant.fake_quantization.network.Step`."""
         half = node in self._halved
         if half:
             args = tuple(halved(value) for value in args)

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from edgesdk.errors import DataError, MissingBackendError, QuantizationError
-from quant.litert.file import LitertModel
-from quant.litert.layers import LitertLayer
-from quant.litert.windows import input_vectors
-from quant.plan import Arrays
-from quant.ranges import RangeObserver
-from quant.rounding import InputMoments
+from edgesdk.quant.litert.file import LitertModel
+from edgesdk.quant.litert.layers import LitertLayer
+from edgesdk.quant.litert.windows import input_vectors
+from edgesdk.quant.plan import Arrays
+from edgesdk.quant.ranges import RangeObserver
+from edgesdk.quant.rounding import InputMoments
 
 __all__ = ["Calibration", "calibrate", "checked_samples", "float_runs", "measurable"]
 
@@ -162,7 +162,7 @@ def calibrate(
         samples: See :func:`checked_samples`.
         tensors: Those to take ranges of.
         layers: Those to take moments for; one with very many inputs gets none.
-        method: One of :data:`quant.spec.RANGE_METHODS`.
+        method: One of :data:`edgesdk.quant.spec.RANGE_METHODS`.
         bits: Bits of the integers that a range is for.
 
     Raises:

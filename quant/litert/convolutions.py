@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from quant.litert.operators import activated
-from quant.litert.windows import padding_of
+from edgesdk.quant.litert.operators import activated
+from edgesdk.quant.litert.windows import padding_of
 
 __all__ = ["CONVOLUTIONS"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quant.litert.file import LitertModel, LitertOperator, LitertTensor
+from edgesdk.quant.litert.file import LitertModel, LitertOperator, LitertTensor
 
 __all__ = ["on_grid", "put_result", "rounded_rows"]
 

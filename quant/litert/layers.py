@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quant.fake_quantization.operators import argument
-from quant.layer_names import layer_path, operator_name
-from quant.litert.file import LitertModel, LitertOperator, LitertTensor
-from quant.plan import QuantizedLayer
+from edgesdk.quant.fake_quantization.operators import argument
+from edgesdk.quant.layer_names import layer_path, operator_name
+from edgesdk.quant.litert.file import LitertModel, LitertOperator, LitertTensor
+from edgesdk.quant.plan import QuantizedLayer
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -23,18 +23,18 @@ from edgesdk.errors import (
     QuantizationError,
     UnknownNameError,
 )
-from quant.layer_names import lies_below, module_stack
-from quant.litert.calibration import Calibration, calibrate, checked_samples, measurable
-from quant.litert.file import LitertModel, read_model
-from quant.litert.layers import LitertLayer, layer_paths, read_layers, weighted_operators
-from quant.litert.recipes import vendor_recipe, weight_bits
-from quant.litert.regions import float_region, fragile_region, moment_region, scope
-from quant.litert.simulation import Simulation
-from quant.litert.weights import round_weights
-from quant.plan import FaceScale, Quantized, QuantPlan
-from quant.ranges import scale_and_zero_point
-from quant.spec import QuantSpec
-from quant.support import require_support
+from edgesdk.quant.layer_names import lies_below, module_stack
+from edgesdk.quant.litert.calibration import Calibration, calibrate, checked_samples, measurable
+from edgesdk.quant.litert.file import LitertModel, read_model
+from edgesdk.quant.litert.layers import LitertLayer, layer_paths, read_layers, weighted_operators
+from edgesdk.quant.litert.recipes import vendor_recipe, weight_bits
+from edgesdk.quant.litert.regions import float_region, fragile_region, moment_region, scope
+from edgesdk.quant.litert.simulation import Simulation
+from edgesdk.quant.litert.weights import round_weights
+from edgesdk.quant.plan import FaceScale, Quantized, QuantPlan
+from edgesdk.quant.ranges import scale_and_zero_point
+from edgesdk.quant.spec import QuantSpec
+from edgesdk.quant.support import require_support
 
 __all__ = ["quantize"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from quant.spec import ActivationQuant, QuantSpec
+from edgesdk.quant.spec import ActivationQuant, QuantSpec
 
 __all__ = ["vendor_recipe", "weight_bits"]
 

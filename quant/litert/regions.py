@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from quant.litert.file import LitertModel, LitertOperator
+from edgesdk.quant.litert.file import LitertModel, LitertOperator
 
 __all__ = ["float_region", "fragile_region", "moment_region", "scope"]
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgesdk.errors import DataError, QuantizationError
-from quant.litert.file import ABSENT, LitertModel, LitertOperator, LitertTensor, read_model
+from edgesdk.quant.litert.file import ABSENT, LitertModel, LitertOperator, LitertTensor, read_model
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from quant.plan import Arrays
+    from edgesdk.quant.plan import Arrays
 
 __all__ = ["Simulation", "simulate"]
 
@@ -47,9 +47,9 @@ class Simulation:
     def __init__(self, path: Path) -> None:
         import torch
 
-        from quant.litert import grid
-        from quant.litert.convolutions import CONVOLUTIONS
-        from quant.litert.operators import OPERATORS
+        from edgesdk.quant.litert import grid
+        from edgesdk.quant.litert.convolutions import CONVOLUTIONS
+        from edgesdk.quant.litert.operators import OPERATORS
 
         self._grid = grid
         self._functions = {**OPERATORS, **CONVOLUTIONS}

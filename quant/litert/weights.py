@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from edgesdk.errors import QuantizationError
-from quant.litert.file import LitertModel
-from quant.litert.layers import LitertLayer
-from quant.rounding import InputMoments, RoundedRows, mean_shift, round_rows
+from edgesdk.quant.litert.file import LitertModel
+from edgesdk.quant.litert.layers import LitertLayer
+from edgesdk.quant.rounding import InputMoments, RoundedRows, mean_shift, round_rows
 
 __all__ = ["RoundedWeights", "round_weights"]
 
@@ -56,7 +56,7 @@ def round_weights(
         model: What it holds.
         bits: Bits of a weight, by index of the layer's operator; layers that are not named are
             left as they are.
-        layers: See :func:`quant.litert.layers.weighted_operators`.
+        layers: See :func:`edgesdk.quant.litert.layers.weighted_operators`.
         moments: Of what the weights are multiplied by, by index of the operator.
         input_scales: Scale of what a layer takes, by index of its operator, where that is
             quantized with fixed scales: no bias may need more than 32 bits then.

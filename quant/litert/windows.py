@@ -9,7 +9,7 @@ import numpy as np
 from edgesdk.errors import QuantizationError
 
 if TYPE_CHECKING:
-    from quant.litert.layers import LitertLayer
+    from edgesdk.quant.litert.layers import LitertLayer
 
 __all__ = ["input_vectors", "padding_of"]
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from edgesdk.errors import DataError, MissingBackendError, QuantizationError
-from quant.onnx.graph import OnnxGraph
-from quant.onnx.layers import OnnxLayer
-from quant.onnx.windows import window_of
-from quant.plan import Arrays
-from quant.ranges import RangeObserver
-from quant.rounding import InputMoments
+from edgesdk.quant.onnx.graph import OnnxGraph
+from edgesdk.quant.onnx.layers import OnnxLayer
+from edgesdk.quant.onnx.windows import window_of
+from edgesdk.quant.plan import Arrays
+from edgesdk.quant.ranges import RangeObserver
+from edgesdk.quant.rounding import InputMoments
 
 __all__ = ["first_line", "input_moments", "observe_ranges"]
 
@@ -89,7 +89,7 @@ def observe_ranges(
         graph: The float model.
         names: Tensors of interest; those that hold no floats are left out.
         samples: Inputs by name.
-        method: See :class:`quant.ranges.RangeObserver`.
+        method: See :class:`edgesdk.quant.ranges.RangeObserver`.
         bits: Likewise.
 
     Returns:

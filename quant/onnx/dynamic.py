@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from quant.onnx.graph import OnnxGraph, attribute
-from quant.onnx.layers import OnnxLayer
-from quant.onnx.rows import from_rows
-from quant.onnx.weights import RoundedWeights, WeightStore
-from quant.rounding import RoundedRows
+from edgesdk.quant.onnx.graph import OnnxGraph, attribute
+from edgesdk.quant.onnx.layers import OnnxLayer
+from edgesdk.quant.onnx.rows import from_rows
+from edgesdk.quant.onnx.weights import RoundedWeights, WeightStore
+from edgesdk.quant.rounding import RoundedRows
 
 __all__ = ["make_dynamic"]
 

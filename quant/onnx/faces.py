@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from quant.onnx.graph import OnnxGraph
-from quant.plan import FaceScale
-from quant.ranges import scale_and_zero_point
+from edgesdk.quant.onnx.graph import OnnxGraph
+from edgesdk.quant.plan import FaceScale
+from edgesdk.quant.ranges import scale_and_zero_point
 
 __all__ = ["face_floats", "face_integers", "make_int8_faces"]
 

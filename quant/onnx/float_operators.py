@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgesdk.errors import QuantizationError
-from quant.onnx.graph import attribute
-from quant.onnx.image_operators import IMAGE_OPERATORS, in_single, numbers
-from quant.onnx.integer_operators import Operator, given
+from edgesdk.quant.onnx.graph import attribute
+from edgesdk.quant.onnx.image_operators import IMAGE_OPERATORS, in_single, numbers
+from edgesdk.quant.onnx.integer_operators import Operator, given
 
 __all__ = ["FLOAT_OPERATORS"]
 

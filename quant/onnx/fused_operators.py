@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from edgesdk.errors import QuantizationError
-from quant.onnx.graph import OnnxGraph, attribute
-from quant.onnx.integer_operators import centred, convolve_exactly
+from edgesdk.quant.onnx.graph import OnnxGraph, attribute
+from edgesdk.quant.onnx.integer_operators import centred, convolve_exactly
 
 __all__ = ["FusedOperator", "fused_operators"]
 

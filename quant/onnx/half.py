@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from edgesdk.errors import MissingBackendError, QuantizationError
-from quant.onnx.calibration import first_line
-from quant.onnx.graph import OnnxGraph
+from edgesdk.quant.onnx.calibration import first_line
+from edgesdk.quant.onnx.graph import OnnxGraph
 
 __all__ = ["in_half_precision"]
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgesdk.errors import QuantizationError
-from quant.onnx.graph import attribute
-from quant.onnx.integer_operators import Operator, given
-from quant.onnx.resizing import resize
-from quant.onnx.windows import window_of
+from edgesdk.quant.onnx.graph import attribute
+from edgesdk.quant.onnx.integer_operators import Operator, given
+from edgesdk.quant.onnx.resizing import resize
+from edgesdk.quant.onnx.windows import window_of
 
 __all__ = ["IMAGE_OPERATORS", "in_single", "numbers"]
 

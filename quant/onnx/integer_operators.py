@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgesdk.errors import QuantizationError
-from quant.onnx.graph import attribute
-from quant.onnx.windows import window_of
+from edgesdk.quant.onnx.graph import attribute
+from edgesdk.quant.onnx.windows import window_of
 
 __all__ = ["INTEGER_ARITHMETIC", "Operator", "centred", "convolve_exactly", "given"]
 

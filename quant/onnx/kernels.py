@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgesdk.errors import MissingBackendError, QuantizationError
-from quant.onnx.calibration import first_line
-from quant.onnx.graph import OnnxGraph, read_model
-from quant.onnx.static import INTEGER_OPERATORS
+from edgesdk.quant.onnx.calibration import first_line
+from edgesdk.quant.onnx.graph import OnnxGraph, read_model
+from edgesdk.quant.onnx.static import INTEGER_OPERATORS
 
 __all__ = ["float_operators"]
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from quant.layer_names import layer_path
-from quant.onnx.graph import OnnxGraph, attribute
-from quant.plan import QuantizedLayer
+from edgesdk.quant.layer_names import layer_path
+from edgesdk.quant.onnx.graph import OnnxGraph, attribute
+from edgesdk.quant.plan import QuantizedLayer
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from edgesdk.errors import QuantizationError, UnknownNameError
-from quant.layer_names import lies_below
-from quant.onnx.calibration import observe_ranges
-from quant.onnx.dynamic import make_dynamic
-from quant.onnx.faces import face_floats, face_integers, make_int8_faces
-from quant.onnx.graph import OnnxGraph, is_quantized, read_model
-from quant.onnx.half import in_half_precision
-from quant.onnx.kernels import float_operators
-from quant.onnx.layers import OnnxLayer, find_layers, node_paths, read_layers
-from quant.onnx.simulation import simulate
-from quant.onnx.static import make_static, ranged_tensors
-from quant.onnx.weights import SHORT_ROW, WeightStore, round_weights, shift_biases
-from quant.plan import Arrays, FaceScale, Quantized, QuantPlan
-from quant.spec import QuantSpec
-from quant.support import require_support
+from edgesdk.quant.layer_names import lies_below
+from edgesdk.quant.onnx.calibration import observe_ranges
+from edgesdk.quant.onnx.dynamic import make_dynamic
+from edgesdk.quant.onnx.faces import face_floats, face_integers, make_int8_faces
+from edgesdk.quant.onnx.graph import OnnxGraph, is_quantized, read_model
+from edgesdk.quant.onnx.half import in_half_precision
+from edgesdk.quant.onnx.kernels import float_operators
+from edgesdk.quant.onnx.layers import OnnxLayer, find_layers, node_paths, read_layers
+from edgesdk.quant.onnx.simulation import simulate
+from edgesdk.quant.onnx.static import make_static, ranged_tensors
+from edgesdk.quant.onnx.weights import SHORT_ROW, WeightStore, round_weights, shift_biases
+from edgesdk.quant.plan import Arrays, FaceScale, Quantized, QuantPlan
+from edgesdk.quant.spec import QuantSpec
+from edgesdk.quant.support import require_support
 
 __all__ = ["quantize"]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from edgesdk.errors import QuantizationError
-from quant.onnx.graph import attribute
-from quant.onnx.integer_operators import given
+from edgesdk.quant.onnx.graph import attribute
+from edgesdk.quant.onnx.integer_operators import given
 
 __all__ = ["resize"]
 

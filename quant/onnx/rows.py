@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from quant.onnx.layers import OnnxLayer
+from edgesdk.quant.onnx.layers import OnnxLayer
 
 __all__ = ["from_rows", "row_scales", "to_rows"]
 

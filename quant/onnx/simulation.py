@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from edgesdk.errors import QuantizationError
-from quant.onnx.float_operators import FLOAT_OPERATORS
-from quant.onnx.fused_operators import FusedOperator, fused_operators
-from quant.onnx.graph import OnnxGraph, read_model
-from quant.onnx.integer_operators import INTEGER_ARITHMETIC
-from quant.plan import Arrays
+from edgesdk.quant.onnx.float_operators import FLOAT_OPERATORS
+from edgesdk.quant.onnx.fused_operators import FusedOperator, fused_operators
+from edgesdk.quant.onnx.graph import OnnxGraph, read_model
+from edgesdk.quant.onnx.integer_operators import INTEGER_ARITHMETIC
+from edgesdk.quant.plan import Arrays
 
 __all__ = ["simulate"]
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from edgesdk.errors import MissingBackendError, QuantizationError
-from quant.onnx.calibration import first_line
-from quant.onnx.graph import OnnxGraph
-from quant.onnx.layers import OnnxLayer
-from quant.onnx.rows import from_rows
-from quant.onnx.weights import RoundedWeights, WeightStore
+from edgesdk.quant.onnx.calibration import first_line
+from edgesdk.quant.onnx.graph import OnnxGraph
+from edgesdk.quant.onnx.layers import OnnxLayer
+from edgesdk.quant.onnx.rows import from_rows
+from edgesdk.quant.onnx.weights import RoundedWeights, WeightStore
 
 __all__ = ["INTEGER_OPERATORS", "make_static", "ranged_tensors"]
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from quant.onnx.calibration import input_moments
-from quant.onnx.graph import OnnxGraph, attribute
-from quant.onnx.layers import OnnxLayer
-from quant.onnx.rows import from_rows, row_scales, to_rows
-from quant.plan import Arrays
-from quant.rounding import InputMoments, RoundedRows, mean_shift, round_rows
-from quant.spec import WeightQuant
+from edgesdk.quant.onnx.calibration import input_moments
+from edgesdk.quant.onnx.graph import OnnxGraph, attribute
+from edgesdk.quant.onnx.layers import OnnxLayer
+from edgesdk.quant.onnx.rows import from_rows, row_scales, to_rows
+from edgesdk.quant.plan import Arrays
+from edgesdk.quant.rounding import InputMoments, RoundedRows, mean_shift, round_rows
+from edgesdk.quant.spec import WeightQuant
 
 __all__ = ["RoundedWeights", "WeightStore", "round_weights", "shift_biases"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgesdk.errors import QuantizationError
-from quant.onnx.graph import attribute
+from edgesdk.quant.onnx.graph import attribute
 
 __all__ = ["Window", "window_of"]
 

@@ -14,9 +14,9 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from edgesdk.errors import DataError, EdgeSdkError, QuantizationError
-from quant.plan import Arrays, FaceScale, QuantPlan
-from quant.pt2e.folding import folded_module
-from quant.pt2e.observers import ActivationObserver
+from edgesdk.quant.plan import Arrays, FaceScale, QuantPlan
+from edgesdk.quant.pt2e.folding import folded_module
+from edgesdk.quant.pt2e.observers import ActivationObserver
 
 __all__ = ["Reference", "export_again", "quantize_pt2e", "vendor_errors"]
 

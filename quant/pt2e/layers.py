@@ -16,8 +16,13 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
-from quant.plan import QuantizedLayer
-from quant.pt2e.folding import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS, constant_of, store_constant
+from edgesdk.quant.plan import QuantizedLayer
+from edgesdk.quant.pt2e.folding import (
+    CONVOLUTIONS,
+    TRANSPOSED_CONVOLUTIONS,
+    constant_of,
+    store_constant,
+)
 
 __all__ = [
     "WeightedNode",

@@ -1,4 +1,4 @@
-"""Observers that torchao places into a graph; their ranges come from :mod:`quant.ranges`."""
+"""Observers that torchao places into a graph, with ranges of :mod:`edgesdk.quant.ranges`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase
 
-from quant.ranges import RangeObserver, scale_and_zero_point
+from edgesdk.quant.ranges import RangeObserver, scale_and_zero_point
 
 __all__ = ["ActivationObserver", "PerChannelWeightObserver"]
 
@@ -24,7 +24,7 @@ class ActivationObserver(UniformQuantizationObserverBase):
     a range averaged over samples must hold all of them.
 
     Args:
-        method: One of :data:`quant.spec.RANGE_METHODS`.
+        method: One of :data:`edgesdk.quant.spec.RANGE_METHODS`.
         bits: Bits of the integers.
         symmetric: Whether the zero point is 0.
     """

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 from torch.nn import functional
 
-from quant.plan import QuantPlan
-from quant.pt2e.folding import CONVOLUTIONS, constant_of, store_constant
-from quant.pt2e.layers import WeightedNode, weighted_nodes
-from quant.rounding import InputMoments, RoundedRows, mean_shift, round_rows
+from edgesdk.quant.plan import QuantPlan
+from edgesdk.quant.pt2e.folding import CONVOLUTIONS, constant_of, store_constant
+from edgesdk.quant.pt2e.layers import WeightedNode, weighted_nodes
+from edgesdk.quant.rounding import InputMoments, RoundedRows, mean_shift, round_rows
 
 __all__ = ["Fineness", "round_module", "rounds"]
 

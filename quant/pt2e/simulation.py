@@ -15,8 +15,8 @@ import torchao.quantization  # noqa: F401 - registers its operators
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
-from quant.plan import Arrays, QuantPlan
-from quant.pt2e.folding import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS, constant_of
+from edgesdk.quant.plan import Arrays, QuantPlan
+from edgesdk.quant.pt2e.folding import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS, constant_of
 
 __all__ = ["simulate"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from converters.conversion import (
+from edgesdk.converters.conversion import (
     Conversion,
     ConversionRequest,
     check_free_dimensions,

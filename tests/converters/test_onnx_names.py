@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from converters.onnx_names import name_outputs
+from edgesdk.converters.onnx_names import name_outputs
 
 X = np.array([1.0, -2.0], np.float32)
 

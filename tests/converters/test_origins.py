@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from converters.error_locations import conversion_error, locate, unsupported_operator
+from edgesdk.converters.error_locations import conversion_error, locate, unsupported_operator
 from edgesdk.errors import ConversionError, UnsupportedOperatorError
 
 HERE = Path(__file__)

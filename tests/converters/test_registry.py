@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from converters.registry import TARGETS, parse_target, parse_targets
+from edgesdk.converters.registry import TARGETS, parse_target, parse_targets
 from edgesdk.errors import MissingBackendError, UnknownNameError, UsageError
 
 

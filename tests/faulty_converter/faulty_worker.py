@@ -8,7 +8,7 @@ import os
 import time
 from pathlib import Path
 
-from converters import worker
+from edgesdk.converters import worker
 from edgesdk.host.processes import serve
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from edgesdk.frontend.capture import capture
+from edgesdk.quant.plan import Arrays, QuantPlan
+from edgesdk.quant.recipes import RECIPES
 from edgesdk.spec import TensorSpec
-from quant.plan import Arrays, QuantPlan
-from quant.recipes import RECIPES
 
 
 class EveryLayer(nn.Module):

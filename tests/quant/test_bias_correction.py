@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from edgesdk.errors import DataError, QuantizationError
-from quant import QuantSpec, WeightQuant, parse_recipe
-from quant.bias_correction import correct_bias
-from quant.fake_quantization.module_program import program_of
-from quant.fake_quantization.simulated import SimulatedQuantization
-from quant.sensitivity import output_damage
+from edgesdk.quant import QuantSpec, WeightQuant, parse_recipe
+from edgesdk.quant.bias_correction import correct_bias
+from edgesdk.quant.fake_quantization.module_program import program_of
+from edgesdk.quant.fake_quantization.simulated import SimulatedQuantization
+from edgesdk.quant.sensitivity import output_damage
 
 
 @pytest.fixture(autouse=True)

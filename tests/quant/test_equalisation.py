@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from edgesdk import models
 from edgesdk.errors import CaptureError, QuantizationError, UnknownNameError
-from quant import QuantSpec, WeightQuant
-from quant.cross_layer_equalization import equalise
-from quant.fake_quantization.module_program import program_of
-from quant.fake_quantization.simulated import SimulatedQuantization
-from quant.sensitivity import output_damage
+from edgesdk.quant import QuantSpec, WeightQuant
+from edgesdk.quant.cross_layer_equalization import equalise
+from edgesdk.quant.fake_quantization.module_program import program_of
+from edgesdk.quant.fake_quantization.simulated import SimulatedQuantization
+from edgesdk.quant.sensitivity import output_damage
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from edgesdk.errors import DataError, InputSpecError
+from edgesdk.quant.array_file import load_arrays, save_arrays
+from edgesdk.quant.input_sets import enough_samples, picture_files, read_inputs
 from edgesdk.spec import IMAGE_PRESETS, TensorSpec
-from quant.array_file import load_arrays, save_arrays
-from quant.input_sets import enough_samples, picture_files, read_inputs
 
 SPEC = TensorSpec("x", (1, 3, 8, 8), layout="NCHW")
 

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesdk.errors import DataError, QuantizationError
-from quant.litert.file import read_model
-from quant.litert.simulation import Simulation, simulate
+from edgesdk.quant.litert.file import read_model
+from edgesdk.quant.litert.simulation import Simulation, simulate
 
 _TYPES = {
     "bool": schema.TensorType.BOOL,

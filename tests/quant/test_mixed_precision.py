@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesdk.errors import QuantizationError, UsageError
-from quant.mixed_precision import keep_float
-from quant.sensitivity import LayerSensitivity, OutputDamage
+from edgesdk.quant.mixed_precision import keep_float
+from edgesdk.quant.sensitivity import LayerSensitivity, OutputDamage
 
 
 def layer(path, noise, share):

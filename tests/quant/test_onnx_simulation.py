@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgesdk.errors import QuantizationError
-from quant.onnx.simulation import simulate
+from edgesdk.quant.onnx.simulation import simulate
 
 GENERATOR = np.random.default_rng(0)
 IMAGE = GENERATOR.standard_normal((2, 6, 9, 8)).astype(np.float32)

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 import edgesdk.runtime as runtime
-from converters.conversion import ConversionRequest
+from edgesdk.converters.conversion import ConversionRequest
 from edgesdk.frontend.capture import capture
 from edgesdk.models.multi_style import StyleNorm
 from edgesdk.models.style import MomentNorm
+from edgesdk.quant.float_norms import own_moment_modules, spare_own_moments
+from edgesdk.quant.plan import Arrays, QuantPlan
+from edgesdk.quant.recipes import parse_recipe
 from edgesdk.spec import TensorSpec
-from quant.float_norms import own_moment_modules, spare_own_moments
-from quant.plan import Arrays, QuantPlan
-from quant.recipes import parse_recipe
 
 SIZE = 16
 
@@ -129,15 +129,15 @@ def photographs(count: int) -> list[Arrays]:
 
 
 def _onnx() -> tuple[Callable[..., object], Callable[..., object], str]:
-    from converters.onnx import convert
-    from quant.onnx.quantizer import quantize
+    from edgesdk.converters.onnx import convert
+    from edgesdk.quant.onnx.quantizer import quantize
 
     return convert, quantize, "onnx"
 
 
 def _litert() -> tuple[Callable[..., object], Callable[..., object], str]:
-    from converters.litert import convert
-    from quant.litert.quantizer import quantize
+    from edgesdk.converters.litert import convert
+    from edgesdk.quant.litert.quantizer import quantize
 
     return convert, quantize, "tflite"
 

@@ -14,17 +14,17 @@ from torch import Tensor, nn
 
 from edgesdk.errors import DataError, QuantizationError
 from edgesdk.frontend.capture import capture
+from edgesdk.quant.executorch.annotation import PlanQuantizer
+from edgesdk.quant.executorch.program import quantize_program
+from edgesdk.quant.plan import QuantPlan
+from edgesdk.quant.pt2e.conversion import export_again, quantize_pt2e
+from edgesdk.quant.pt2e.folding import folded_module
+from edgesdk.quant.pt2e.layers import layer_path, weight_names, weighted_nodes
+from edgesdk.quant.pt2e.observers import ActivationObserver, PerChannelWeightObserver
+from edgesdk.quant.pt2e.rounded_module import Fineness, round_module
+from edgesdk.quant.pt2e.simulation import simulate
+from edgesdk.quant.recipes import RECIPES
 from edgesdk.spec import DynamicDim, TensorSpec
-from quant.executorch.annotation import PlanQuantizer
-from quant.executorch.program import quantize_program
-from quant.plan import QuantPlan
-from quant.pt2e.conversion import export_again, quantize_pt2e
-from quant.pt2e.folding import folded_module
-from quant.pt2e.layers import layer_path, weight_names, weighted_nodes
-from quant.pt2e.observers import ActivationObserver, PerChannelWeightObserver
-from quant.pt2e.rounded_module import Fineness, round_module
-from quant.pt2e.simulation import simulate
-from quant.recipes import RECIPES
 
 PlanOf = Callable[..., QuantPlan]
 
@@ -264,7 +264,7 @@ def test_a_shared_weight_is_rounded_once(plan_of: PlanOf) -> None:
 
 @pytest.mark.parametrize("method", ["entropy", "mse", "percentile"])
 def test_ranges_come_from_the_calibrator_of_all_targets(plan_of: PlanOf, method: str) -> None:
-    from quant.ranges import RangeObserver, scale_and_zero_point
+    from edgesdk.quant.ranges import RangeObserver, scale_and_zero_point
 
     plan = plan_of(nn.Sequential(nn.Conv2d(3, 4, 1)), "w8a8_static", ranges=method)
     reference = quantize_pt2e(plan, PlanQuantizer(plan))

@@ -21,14 +21,14 @@ from edgesdk.errors import (
     UnknownNameError,
     UnsupportedRecipeError,
 )
+from edgesdk.quant import RECIPES, ActivationQuant, QuantSpec, WeightQuant, parse_recipe
+from edgesdk.quant.fake_quantization.fake_quantize import fake_quantize_weight
+from edgesdk.quant.fake_quantization.module_program import program_of
+from edgesdk.quant.fake_quantization.simulated import SimulatedQuantization
+from edgesdk.quant.learned_ranges import LearnedRanges
+from edgesdk.quant.qat import finish_qat, prepare_qat
+from edgesdk.quant.trainable import trainable_recipes
 from edgesdk.training import LabelledImages, Recipe, evaluate, fit
-from quant import RECIPES, ActivationQuant, QuantSpec, WeightQuant, parse_recipe
-from quant.fake_quantization.fake_quantize import fake_quantize_weight
-from quant.fake_quantization.module_program import program_of
-from quant.fake_quantization.simulated import SimulatedQuantization
-from quant.learned_ranges import LearnedRanges
-from quant.qat import finish_qat, prepare_qat
-from quant.trainable import trainable_recipes
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +159,7 @@ def test_rounding_in_a_learnt_range_clips_and_stops_the_gradient():
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("low, high", [(-1.0, 2.5), (0.0, 3.0), (-2.0, 0.0), (0.5, 1.0), (0, 0)])
 def test_a_learnt_range_rounds_as_a_calibrated_one(bits, low, high):
-    from quant.fake_quantization.fake_quantize import fake_quantize_static
+    from edgesdk.quant.fake_quantization.fake_quantize import fake_quantize_static
 
     ranges = LearnedRanges(["a"], bits, "min_max")
     ranges.observe("a", torch.tensor([low, high]))

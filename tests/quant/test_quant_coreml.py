@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 import edgesdk.runtime as runtime
 from edgesdk.errors import DataError, QuantizationError, UnsupportedRecipeError
-from quant.coreml.package import packed_weights
-from quant.coreml.program import compress_model, quantize_program, read_back
-from quant.plan import Arrays, Quantized, QuantPlan
-from quant.recipes import RECIPES
-from quant.support import supported_recipes
+from edgesdk.quant.coreml.package import packed_weights
+from edgesdk.quant.coreml.program import compress_model, quantize_program, read_back
+from edgesdk.quant.plan import Arrays, Quantized, QuantPlan
+from edgesdk.quant.recipes import RECIPES
+from edgesdk.quant.support import supported_recipes
 
 ct = pytest.importorskip("coremltools")
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 import edgesdk.runtime as runtime
 from edgesdk.errors import QuantizationError, UnsupportedRecipeError
-from quant.executorch.artefact import read_back, stored_weights
-from quant.executorch.program import quantize_program
-from quant.plan import Arrays, Quantized, QuantPlan
-from quant.recipes import RECIPES
-from quant.support import supported_recipes
+from edgesdk.quant.executorch.artefact import read_back, stored_weights
+from edgesdk.quant.executorch.program import quantize_program
+from edgesdk.quant.plan import Arrays, Quantized, QuantPlan
+from edgesdk.quant.recipes import RECIPES
+from edgesdk.quant.support import supported_recipes
 
 pytest.importorskip("executorch.exir")
 

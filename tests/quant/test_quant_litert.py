@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import edgesdk.runtime as runtime
-from converters.conversion import ConversionRequest
-from converters.litert import convert
+from edgesdk.converters.conversion import ConversionRequest
+from edgesdk.converters.litert import convert
 from edgesdk.errors import (
     DataError,
     QuantizationError,
@@ -21,14 +21,14 @@ from edgesdk.errors import (
     UnsupportedRecipeError,
 )
 from edgesdk.frontend.capture import capture
+from edgesdk.quant.litert.file import read_model
+from edgesdk.quant.litert.layers import layer_paths
+from edgesdk.quant.litert.quantizer import quantize
+from edgesdk.quant.plan import Arrays, FaceScale, Quantized, QuantPlan
+from edgesdk.quant.recipes import parse_recipe
+from edgesdk.quant.spec import RANGE_METHODS, QuantSpec
+from edgesdk.quant.support import supported_recipes
 from edgesdk.spec import TensorSpec
-from quant.litert.file import read_model
-from quant.litert.layers import layer_paths
-from quant.litert.quantizer import quantize
-from quant.plan import Arrays, FaceScale, Quantized, QuantPlan
-from quant.recipes import parse_recipe
-from quant.spec import RANGE_METHODS, QuantSpec
-from quant.support import supported_recipes
 
 SIZE = 16
 #: What recipes that keep enough must stay near to the float model.

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import edgesdk.runtime as runtime
-from converters.conversion import ConversionRequest
-from converters.onnx import convert
+from edgesdk.converters.conversion import ConversionRequest
+from edgesdk.converters.onnx import convert
 from edgesdk.errors import (
     DataError,
     QuantizationError,
@@ -22,12 +22,12 @@ from edgesdk.errors import (
     UnsupportedRecipeError,
 )
 from edgesdk.frontend.capture import capture
+from edgesdk.quant.onnx.quantizer import quantize
+from edgesdk.quant.plan import Arrays, FaceScale, Quantized, QuantPlan
+from edgesdk.quant.recipes import RECIPES, parse_recipe
+from edgesdk.quant.spec import QuantSpec
+from edgesdk.quant.support import supported_recipes
 from edgesdk.spec import TensorSpec
-from quant.onnx.quantizer import quantize
-from quant.plan import Arrays, FaceScale, Quantized, QuantPlan
-from quant.recipes import RECIPES, parse_recipe
-from quant.spec import QuantSpec
-from quant.support import supported_recipes
 
 SIZE = 16
 

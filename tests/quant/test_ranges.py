@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgesdk.errors import DataError, UnknownNameError
-from quant.ranges import BINS, RangeObserver, scale_and_zero_point
-from quant.spec import RANGE_METHODS
+from edgesdk.quant.ranges import BINS, RangeObserver, scale_and_zero_point
+from edgesdk.quant.spec import RANGE_METHODS
 
 
 def _seen(method: str, *batches: np.ndarray, bits: int = 8) -> tuple[float, float]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quant.rounding import InputMoments, mean_shift, round_rows
+from edgesdk.quant.rounding import InputMoments, mean_shift, round_rows
 
 
 def moments_of(vectors: np.ndarray, groups: int = 1) -> InputMoments:

@@ -12,10 +12,10 @@ from torch import nn
 
 from edgesdk.errors import DataError, ModelOutputError, UnknownNameError
 from edgesdk.frontend.provenance import where
-from quant import QuantSpec, WeightQuant, parse_recipe
-from quant.fake_quantization.module_program import program_of
-from quant.fake_quantization.simulated import SimulatedQuantization
-from quant.sensitivity import METRICS, output_damage, rank_layers
+from edgesdk.quant import QuantSpec, WeightQuant, parse_recipe
+from edgesdk.quant.fake_quantization.module_program import program_of
+from edgesdk.quant.fake_quantization.simulated import SimulatedQuantization
+from edgesdk.quant.sensitivity import METRICS, output_damage, rank_layers
 
 
 class Two(nn.Module):

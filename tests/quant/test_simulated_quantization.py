@@ -19,17 +19,17 @@ from edgesdk.errors import (
     UsageError,
 )
 from edgesdk.frontend.capture import capture
-from edgesdk.spec import TensorSpec
-from quant import RECIPES, ActivationQuant, QuantSpec, WeightQuant, parse_recipe
-from quant.fake_quantization.fake_quantize import (
+from edgesdk.quant import RECIPES, ActivationQuant, QuantSpec, WeightQuant, parse_recipe
+from edgesdk.quant.fake_quantization.fake_quantize import (
     fake_quantize_dynamic,
     fake_quantize_static,
     fake_quantize_weight,
     palettized,
 )
-from quant.fake_quantization.module_program import program_of
-from quant.fake_quantization.simulated import SimulatedQuantization
-from quant.layer_names import layer_path, tensor_names
+from edgesdk.quant.fake_quantization.module_program import program_of
+from edgesdk.quant.fake_quantization.simulated import SimulatedQuantization
+from edgesdk.quant.layer_names import layer_path, tensor_names
+from edgesdk.spec import TensorSpec
 
 
 @pytest.fixture(autouse=True)

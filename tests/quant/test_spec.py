@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from converters.registry import TARGETS
+from edgesdk.converters.registry import TARGETS
 from edgesdk.errors import UnknownNameError, UnsupportedRecipeError, UsageError
-from quant.recipes import RECIPES, parse_recipe, parse_recipes
-from quant.spec import ActivationQuant, QuantSpec, WeightQuant
-from quant.support import refusal, require_support, supported_recipes
+from edgesdk.quant.recipes import RECIPES, parse_recipe, parse_recipes
+from edgesdk.quant.spec import ActivationQuant, QuantSpec, WeightQuant
+from edgesdk.quant.support import refusal, require_support, supported_recipes
 
 
 def test_names_decode():

@@ -13,12 +13,12 @@ from edgesdk.exporter.prepared import Prepared, Variant
 from edgesdk.exporter.quantization.calibration_data import QuantizationInputs
 from edgesdk.exporter.quantization.error_analysis import operator_gaps
 from edgesdk.frontend.provenance import where
+from edgesdk.quant.fake_quantization.simulated import SimulatedQuantization
+from edgesdk.quant.mixed_precision import MixedPrecision, keep_float
+from edgesdk.quant.plan import Arrays
+from edgesdk.quant.sensitivity import LayerSensitivity, rank_layers
+from edgesdk.quant.spec import QuantSpec
 from edgesdk.verification.accuracy_drop import EvaluationSet, measure_drop
-from quant.fake_quantization.simulated import SimulatedQuantization
-from quant.mixed_precision import MixedPrecision, keep_float
-from quant.plan import Arrays
-from quant.sensitivity import LayerSensitivity, rank_layers
-from quant.spec import QuantSpec
 
 __all__ = ["QuantizationDiagnosis"]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.isolation import Limits
 from edgesdk.bundle.manifest import DropRecord, SensitivityRecord
+from edgesdk.converters.isolation import Limits
 from edgesdk.errors import ConversionError, MissingEnvironmentError
 from edgesdk.exporter.conversion_job import ConversionJob
 from edgesdk.exporter.paintings.comparison import ArtefactPainting
@@ -23,9 +23,9 @@ from edgesdk.exporter.results import ConvertedTarget, QuantizationData
 from edgesdk.host.atomic_write import remove
 from edgesdk.host.cache import Cache, package_versions
 from edgesdk.host.digest import digest
+from edgesdk.quant.spec import QuantSpec
 from edgesdk.verification.parity import GateOptions
 from edgesdk.verification.verify_bundle import not_run, verdict
-from quant.spec import QuantSpec
 
 __all__ = ["QuantizedExport"]
 

@@ -19,12 +19,12 @@ from edgesdk.exporter.results import QuantizationData
 from edgesdk.frontend.capture import run_eager
 from edgesdk.host.atomic_write import storage_errors
 from edgesdk.host.digest import digest
+from edgesdk.quant.array_file import save_arrays
+from edgesdk.quant.input_sets import InputSet, enough_samples, read_inputs
+from edgesdk.quant.plan import Arrays
+from edgesdk.quant.spec import QuantSpec
 from edgesdk.spec import TensorSpec
 from edgesdk.verification.accuracy_drop import EvaluationSet, float_answers
-from quant.array_file import save_arrays
-from quant.input_sets import InputSet, enough_samples, read_inputs
-from quant.plan import Arrays
-from quant.spec import QuantSpec
 
 __all__ = ["QuantizationInputs"]
 

@@ -11,8 +11,8 @@ from torch.fx import Node
 
 from edgesdk.bundle.manifest import OperatorGapRecord
 from edgesdk.frontend.provenance import module_path, where
-from quant.fake_quantization.simulated import SimulatedQuantization
-from quant.plan import Arrays
+from edgesdk.quant.fake_quantization.simulated import SimulatedQuantization
+from edgesdk.quant.plan import Arrays
 
 __all__ = ["operator_gaps"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from edgesdk.errors import UnknownNameError, UsageError
-from quant.recipes import parse_recipes
-from quant.spec import FACES, RANGE_METHODS, QuantSpec
+from edgesdk.quant.recipes import parse_recipes
+from edgesdk.quant.spec import FACES, RANGE_METHODS, QuantSpec
 
 __all__ = ["QuantizeOptions", "parse_drop"]
 
@@ -48,9 +48,9 @@ class QuantizeOptions:
         samples: Largest number of inputs the drop is measured on.
         calibration_samples: Number of inputs ranges are taken from; 0 for as many as it takes
             until the ranges stand still.
-        ranges: One of :data:`quant.spec.RANGE_METHODS`; empty for the recipe's own.
+        ranges: One of :data:`edgesdk.quant.spec.RANGE_METHODS`; empty for the recipe's own.
         float_layers: Module paths of layers that stay float.
-        face: One of :data:`quant.spec.FACES`.
+        face: One of :data:`edgesdk.quant.spec.FACES`.
         max_drop: Largest drop allowed, as a share: 0.01 is one point of top-1, or of agreement.
         repair: Whether to keep layers float until ``max_drop`` is met.
         sensitivity: Whether to rank every layer by what quantizing it alone does.

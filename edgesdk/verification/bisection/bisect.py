@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import fx
 
-from converters.conversion import Conversion, ConversionRequest
-from converters.isolation import ConversionFailed, Converter, Limits
-from converters.registry import parse_target
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.bundle.manifest import ArtefactRecord, GateRecord, OutputParity
 from edgesdk.bundle.samples import Samples
+from edgesdk.converters.conversion import Conversion, ConversionRequest
+from edgesdk.converters.isolation import ConversionFailed, Converter, Limits
+from edgesdk.converters.registry import parse_target
 from edgesdk.errors import UsageError
 from edgesdk.frontend.provenance import module_path, where
 from edgesdk.frontend.pt2.reader import load_program

@@ -12,7 +12,7 @@ ct = pytest.importorskip("coremltools")
 
 from torch import nn  # noqa: E402
 
-from converters.coverage.coreml import _judge_usage, cover_coreml  # noqa: E402
+from edgesdk.converters.coverage.coreml import _judge_usage, cover_coreml  # noqa: E402
 from edgesdk.errors import SessionError  # noqa: E402
 from edgesdk.frontend.provenance import where  # noqa: E402
 

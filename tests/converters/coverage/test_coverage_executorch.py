@@ -11,8 +11,8 @@ pytest.importorskip("executorch")
 
 from torch import nn  # noqa: E402
 
-from converters.coverage.executorch import cover_executorch  # noqa: E402
 from edgesdk.bundle.manifest import CoverageRecord, LeftOperator  # noqa: E402
+from edgesdk.converters.coverage.executorch import cover_executorch  # noqa: E402
 from edgesdk.errors import UnknownNameError, UsageError  # noqa: E402
 
 

@@ -11,9 +11,9 @@ litert_torch = pytest.importorskip("litert_torch")
 
 from torch import nn  # noqa: E402
 
-from converters.coverage.litert import cover_litert  # noqa: E402
-from converters.coverage.litert_graph import LitertGraph, Operator, Tensor, read_graph  # noqa: E402
-from converters.coverage.litert_reasons import why_not_gpu, why_not_xnnpack  # noqa: E402
+from edgesdk.converters.coverage.litert import cover_litert  # noqa: E402
+from edgesdk.converters.coverage.litert_graph import LitertGraph, Operator, Tensor, read_graph  # noqa: E402
+from edgesdk.converters.coverage.litert_reasons import why_not_gpu, why_not_xnnpack  # noqa: E402
 from edgesdk.errors import SessionError  # noqa: E402
 
 

@@ -11,9 +11,9 @@ pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper  # noqa: E402
 
-from converters.coverage.onnx import cover_onnx  # noqa: E402
-from converters.coverage.onnx_providers import PROVIDERS  # noqa: E402
 from edgesdk.bundle.manifest import CoverageRecord  # noqa: E402
+from edgesdk.converters.coverage.onnx import cover_onnx  # noqa: E402
+from edgesdk.converters.coverage.onnx_providers import PROVIDERS  # noqa: E402
 from edgesdk.errors import SessionError  # noqa: E402
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converters.coverage.partitions import count_partitions
+from edgesdk.converters.coverage.partitions import count_partitions
 
 _CHAIN = [set(), {0}, {1}, {2}, {3}]
 

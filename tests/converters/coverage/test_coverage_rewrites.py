@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converters.coverage.rewrites import known_rewrites, rewrite_for
+from edgesdk.converters.coverage.rewrites import known_rewrites, rewrite_for
 
 _SPELLINGS = ["aten.sort.default", "aten::sort.values", "sort", "torch.ops.aten.sort.default"]
 
@@ -177,7 +177,7 @@ def test_xnnpack_takes_the_rewrites_whole() -> None:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    from converters.coverage.executorch import cover_executorch
+    from edgesdk.converters.coverage.executorch import cover_executorch
 
     names = sorted(set(_FORMS) - _NOT_EXECUTORCH)
 
