@@ -26,33 +26,37 @@ PACKAGES = {
     "edgesdk.quant": ROOT / "quant",
 }
 
-#: From the ground up. A unit may import units above its own line in this list, and itself.
-#: A new module belongs where what it imports lies above it and what imports it lies below.
-FLOORS = (
+#: Modules that may stand at the top of edgesdk/; every other belongs in a room.
+GROUND_FLOOR = (
     "edgesdk.version",
     "edgesdk.lazy_exports",
     "edgesdk.errors",
     "edgesdk.spec",
     "edgesdk.style_names",
+)
+
+#: Rooms from the ground up: each imports those above its own line in this list, and itself.
+ROOMS = (
     "edgesdk.host",
     "edgesdk.bundle",
     "edgesdk.models",
     "edgesdk.frontend",
     "edgesdk.quant",
-    "edgesdk.converters",
     "edgesdk.runtime",
+    "edgesdk.converters",
     "edgesdk.video",
     "edgesdk.devices",
-    "edgesdk.profiling",
     "edgesdk.training",
     "edgesdk.verification",
+    "edgesdk.profiling",
     "edgesdk.exporter",
-    "edgesdk.report",
     "edgesdk.pruning",
+    "edgesdk.report",
     "edgesdk",  # names that are imported on first use
     "edgesdk.cli",
-    "edgesdk.__main__",
 )
+TOP = ("edgesdk.__main__",)
+FLOORS = (*GROUND_FLOOR, *ROOMS, *TOP)
 
 VAGUE_NAMES = {"common", "helper", "helpers", "misc", "tools_common", "util", "utils"}
 
@@ -219,9 +223,25 @@ def test_what_a_module_offers_is_sorted_and_there() -> None:
     assert not absent
 
 
-def test_every_module_has_its_floor() -> None:
-    homeless = sorted(name for name in modules() if unit(name) is None)
-    assert not homeless, "add these to FLOORS in tests/test_repository.py, each at its height"
+def test_every_module_lies_in_a_room() -> None:
+    loose = sorted(name for name in modules() if unit(name) is None)
+    assert not loose, "move these into a room, or add a room to ROOMS at its height"
+
+
+def test_the_top_of_the_package_is_the_ground_floor_and_the_rooms() -> None:
+    top = [path for path in (ROOT / "edgesdk").iterdir() if path.name != "__pycache__"]
+    files = {f"edgesdk.{path.stem}" for path in top if path.suffix == ".py"}
+    assert files == {*GROUND_FLOOR, *TOP, "edgesdk.__init__"}
+    folders = {f"edgesdk.{path.name}" for path in top if path.is_dir()}
+    assert folders == {room for room in ROOMS if room != "edgesdk"} | {"edgesdk.native"}
+
+
+def test_no_other_top_level_name_is_taken() -> None:
+    for name in ("converters", "quant"):
+        link = ROOT / "edgesdk" / name
+        assert link.is_symlink() and link.resolve() == ROOT / name
+    generic = re.compile(r"^\s*(?:from|import) (?:converters|quant)\b", re.MULTILINE)
+    assert not [name for name, path in modules().items() if generic.search(path.read_text("utf-8"))]
 
 
 def test_imports_go_down_only() -> None:

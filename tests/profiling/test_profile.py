@@ -24,7 +24,7 @@ from edgesdk.errors import (
 from edgesdk.profiling.profile import profile, select_artefacts
 from edgesdk.spec import TensorSpec
 
-FAULTY = Path(__file__).parent / "faulty_runtime"
+FAULTY = Path(__file__).parents[1] / "faulty_runtime"
 tiny_onnx = runpy.run_path(str(FAULTY / "tiny_onnx.py"))["tiny_onnx"]
 
 X = TensorSpec("x", (1, 4))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from edgesdk.host.cache import Cache, cache_folder, key_of, package_versions
 from edgesdk.host.own_code import code_digest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 KEY = key_of({"entry": 1})
 
 

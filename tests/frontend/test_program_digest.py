@@ -82,7 +82,7 @@ def test_two_builds_and_two_processes_agree(
         "print(program_digest(prepare(sys.argv[1]).capture(free).program))\n"
         "print(program_digest(prepare(sys.argv[2]).capture(Variant()).program))\n"
     )
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code, f"{file}:build", str(saved)],
         capture_output=True,

@@ -23,7 +23,7 @@ from edgesdk.host.processes import (
 )
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parents[2]
 
 
 def start(**options) -> ChildProcess:

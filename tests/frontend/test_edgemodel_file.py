@@ -81,7 +81,7 @@ def test_round_trip_in_a_fresh_process_without_pickle(saved: tuple[nn.Module, Pa
         [sys.executable, "-c", code, str(path)],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).resolve().parents[1],
+        cwd=Path(__file__).resolve().parents[2],
     )
     assert done.returncode == 0, done.stderr
     torch.manual_seed(0)
@@ -380,7 +380,7 @@ def test_any_model_reloads_in_a_fresh_process_without_its_code(
         [sys.executable, "-c", code, str(path)],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).resolve().parents[1],
+        cwd=Path(__file__).resolve().parents[2],
     )
     assert done.returncode == 0, done.stderr
     for batch, found in zip((1, 2, 5), json.loads(done.stdout), strict=True):

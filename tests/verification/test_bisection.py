@@ -70,7 +70,7 @@ def test_altered_weights_are_told_from_a_converters_fault(exported, copy_of):
     assert "altered" in deviation.explanation
     assert deviation.operator in ("Gemm", "MatMul")
     assert deviation.module == "head"
-    source = Path(__file__).parent / "user_project" / "nets" / "tiny.py"
+    source = Path(__file__).parents[1] / "user_project" / "nets" / "tiny.py"
     assert deviation.where.endswith(f"nets/tiny.py:{line_of(source, 'self.head(features')}")
 
 
