@@ -21,7 +21,7 @@ class Target:
         module: Module with ``convert(request) -> Conversion``.
         package: Import package of the backend.
         extra: Extra of this distribution that brings it.
-        variants: Variant names, the default first.
+        variants: CaptureSpec names, the default first.
         packages: Distributions whose versions decide what comes out.
         summary: One line for people.
     """

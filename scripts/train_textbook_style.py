@@ -26,7 +26,7 @@ from edgesdk.frontend.edgemodel.file import load_model, save_model
 from edgesdk.training.style.fine_tuning import weights_digest
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.recipe import StyleRecipe
-from edgesdk.training.style.train import Studio, StylesToLearn
+from edgesdk.training.style.train import StylesToLearn, StyleTrainer
 
 
 class Between(nn.Module):
@@ -80,7 +80,7 @@ def main() -> None:
     for path in paintings.iterdir():
         if path.stem.partition(" ")[2] != given.style:
             path.unlink()
-    studio = Studio(photographs, paintings, recipe, perceptual=given.perceptual, say=print)
+    studio = StyleTrainer(photographs, paintings, recipe, perceptual=given.perceptual, say=print)
     network, called = fresh(given.network, given.config)
     if given.start:
         network.load_state_dict(load_model(given.start).state_dict())

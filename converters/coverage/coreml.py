@@ -17,7 +17,7 @@ from typing import Any
 from edgesdk.bundle.manifest import CoverageRecord
 from edgesdk.converters.coverage.mil_graph import MilGraph, MilOperator, read_package
 from edgesdk.converters.coverage.partitions import count_partitions
-from edgesdk.converters.coverage.undelegated import Left, Reason, gather
+from edgesdk.converters.coverage.undelegated import Reason, Undelegated, gather
 from edgesdk.errors import MissingBackendError, SessionError
 
 __all__ = ["cover_coreml"]
@@ -61,13 +61,15 @@ def _record(
     method: str,
 ) -> CoverageRecord:
     taken: set[int] = set()
-    found: list[Left] = []
+    found: list[Undelegated] = []
     for place, operator in enumerate(graph.operators):
         verdict = verdicts.get(operator.outputs[0])
         if verdict is None:
             taken.add(place)
         else:
-            found.append(Left(operator.name, *verdict, where=_place(operator.outputs[0], places)))
+            found.append(
+                Undelegated(operator.name, *verdict, where=_place(operator.outputs[0], places))
+            )
     return CoverageRecord(
         delegate=_ENGINE,
         method=method,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgesdk.bundle.manifest import CoverageRecord
 from edgesdk.converters.coverage.executorch_reasons import judge_for
 from edgesdk.converters.coverage.naming import user_operator
-from edgesdk.converters.coverage.undelegated import Left, gather
+from edgesdk.converters.coverage.undelegated import Undelegated, gather
 from edgesdk.errors import UsageError
 from edgesdk.frontend.provenance import module_path, where
 
@@ -53,7 +53,7 @@ def cover_executorch(
     judge = judge_for(delegate, partitioner)
     origins = {node.name: node for node in program_before.graph.nodes if node.op == "call_function"}
     delegated: Counter[str] = Counter()
-    found: list[Left] = []
+    found: list[Undelegated] = []
     partitions = 0
     for method in sorted(lowered.methods):
         program = lowered.exported_program(method)
@@ -66,7 +66,7 @@ def cover_executorch(
                     delegated.update(_names(taken))
                 elif _computes(node):
                     reason, detail = judge(node, program)
-                    found.append(Left(_name(node), reason, detail, *_place(node, origins)))
+                    found.append(Undelegated(_name(node), reason, detail, *_place(node, origins)))
     none = delegate in ("portable", "none")
     return CoverageRecord(
         delegate="none" if none else delegate,

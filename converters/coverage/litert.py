@@ -12,7 +12,7 @@ from edgesdk.converters.coverage.litert_graph import LitertGraph, Operator, read
 from edgesdk.converters.coverage.litert_reasons import why_not_gpu, why_not_xnnpack
 from edgesdk.converters.coverage.naming import user_operator
 from edgesdk.converters.coverage.partitions import count_partitions
-from edgesdk.converters.coverage.undelegated import Left, Reason, gather
+from edgesdk.converters.coverage.undelegated import Reason, Undelegated, gather
 from edgesdk.errors import MissingBackendError, SessionError
 from edgesdk.frontend.provenance import module_path, where
 
@@ -46,12 +46,12 @@ def cover_litert(path: Path, program: ExportedProgram | None = None) -> Coverage
     types = {graph.operators[place].name for place in taken}
     places = _Places(program)
 
-    def left_by(judge: Callable[[Operator], tuple[Reason, str] | None]) -> list[Left]:
+    def left_by(judge: Callable[[Operator], tuple[Reason, str] | None]) -> list[Undelegated]:
         found = []
         for operator in graph.operators:
             verdict = judge(operator)
             if verdict is not None:
-                found.append(Left(operator.name, *verdict, *places.of(graph, operator)))
+                found.append(Undelegated(operator.name, *verdict, *places.of(graph, operator)))
         return found
 
     left = left_by(
@@ -71,7 +71,7 @@ def cover_litert(path: Path, program: ExportedProgram | None = None) -> Coverage
     )
 
 
-def _predict_gpu(graph: LitertGraph, left_by: Callable[..., list[Left]]) -> CoverageRecord:
+def _predict_gpu(graph: LitertGraph, left_by: Callable[..., list[Undelegated]]) -> CoverageRecord:
     taken = {operator.index for operator in graph.operators if why_not_gpu(graph, operator) is None}
     left = left_by(lambda operator: why_not_gpu(graph, operator))
     return CoverageRecord(

@@ -11,7 +11,7 @@ from edgesdk.bundle.manifest import CoverageRecord
 from edgesdk.converters.coverage.onnx_graph import OnnxGraph, OnnxNode, read_onnx
 from edgesdk.converters.coverage.onnx_providers import PROVIDERS, Provider, why_not
 from edgesdk.converters.coverage.partitions import count_partitions
-from edgesdk.converters.coverage.undelegated import Left, gather
+from edgesdk.converters.coverage.undelegated import Undelegated, gather
 from edgesdk.errors import MissingBackendError, SessionError
 
 __all__ = ["cover_onnx"]
@@ -59,8 +59,8 @@ def cover_onnx(path: Path) -> CoverageRecord:
     )
 
 
-def _left(node: OnnxNode, reason: Any, detail: str) -> Left:
-    return Left(node.operator, reason, detail, node.module, node.where, node.origin)
+def _left(node: OnnxNode, reason: Any, detail: str) -> Undelegated:
+    return Undelegated(node.operator, reason, detail, node.module, node.where, node.origin)
 
 
 def _ask_runtime(path: Path, graph: OnnxGraph) -> tuple[dict[str, int], int, dict[str, str]]:
@@ -105,7 +105,7 @@ def _refusal(path: Path, error: Exception) -> SessionError:
 
 def _predict(graph: OnnxGraph, provider: Provider) -> CoverageRecord:
     taken: set[int] = set()
-    left: list[Left] = []
+    left: list[Undelegated] = []
     rules = provider.rules()
     for place, node in enumerate(graph.nodes):
         verdict = why_not(provider, rules, graph, node)

@@ -10,7 +10,11 @@ from typing import Literal, TypeAlias
 from edgesdk.bundle.manifest import LeftOperator
 from edgesdk.converters.coverage.rewrites import rewrite_for
 
-__all__ = ["Left", "Reason", "gather"]
+__all__ = [
+    "Reason",
+    "Undelegated",
+    "gather",
+]
 
 Reason: TypeAlias = Literal[
     "not supported", "dynamic shape", "dtype", "partition too small", "constraint", "unknown"
@@ -21,7 +25,7 @@ _LONGEST = 2_000
 
 
 @dataclass(frozen=True)
-class Left:
+class Undelegated:
     """One operator of the artefact that stays outside the delegate.
 
     Attributes:
@@ -41,7 +45,7 @@ class Left:
     origin: str = ""
 
 
-def gather(found: Iterable[Left], target: str) -> list[LeftOperator]:
+def gather(found: Iterable[Undelegated], target: str) -> list[LeftOperator]:
     """Count equal entries and look up their rewrites.
 
     Args:
@@ -65,13 +69,13 @@ def gather(found: Iterable[Left], target: str) -> list[LeftOperator]:
     ]
 
 
-def _detail(item: Left) -> str:
+def _detail(item: Undelegated) -> str:
     if not item.origin:
         return item.detail
     return f"{item.detail} (part of {item.origin})" if item.detail else f"part of {item.origin}"
 
 
-def _rewrite(item: Left, target: str) -> str:
+def _rewrite(item: Undelegated, target: str) -> str:
     # What the user wrote is what the user can rewrite: its advice comes before its pieces'.
     for name in (item.origin, item.operator):
         text = rewrite_for(name, target, item.reason) if name else ""

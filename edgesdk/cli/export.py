@@ -115,14 +115,14 @@ def export(
     from edgesdk.converters.registry import parse_targets
     from edgesdk.report.summary import summary_rows
     from edgesdk.spec import parse_dynamic, parse_image
-    from edgesdk.verification.parity import GateOptions
+    from edgesdk.verification.parity import Tolerances
 
     out = Output(json=json, quiet=quiet)
     example, specs = example_and_inputs(inputs or [])
     found = sample_files(samples or [])
     # What costs nothing to check is checked before torch is loaded.
     parse_targets(to)
-    gates = GateOptions(min_cosine, max_error, min_agreement)
+    gates = Tolerances(min_cosine, max_error, min_agreement)
     quantization = quantize_options(
         quantize,
         calibration=calibration,

@@ -42,11 +42,11 @@ def verify(
     from edgesdk.cli.tables import deviation_lines, footnotes, targets_table
     from edgesdk.errors import GateError
     from edgesdk.report.summary import summary_rows
-    from edgesdk.verification.verify_bundle import GateOptions, require_parity
+    from edgesdk.verification.verify_bundle import Tolerances, require_parity
     from edgesdk.verification.verify_bundle import verify as run
 
     out = Output(json=json, quiet=quiet)
-    gates = GateOptions(min_cosine, max_error, min_agreement)
+    gates = Tolerances(min_cosine, max_error, min_agreement)
     with out.progress("verifying") as progress:
         opened = run(
             Bundle.open(bundle),

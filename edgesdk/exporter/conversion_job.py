@@ -17,8 +17,8 @@ from edgesdk.converters.conversion import Conversion, ConversionRequest, Quantiz
 from edgesdk.converters.isolation import ConversionFailed, Converter, Limits
 from edgesdk.converters.registry import Target
 from edgesdk.errors import ConversionError, ConverterCrashError, EdgeSdkError, StorageError
-from edgesdk.exporter.prepared import Prepared, Variant
-from edgesdk.exporter.results import ConvertedTarget, FailedTarget, QuantizationData
+from edgesdk.exporter.prepared import CaptureSpec, PreparedModel
+from edgesdk.exporter.results import ConvertedArtefact, FailedTarget, QuantizationData
 from edgesdk.frontend.capture import program_digest
 from edgesdk.host.atomic_write import remove, storage_errors
 from edgesdk.host.cache import Cache, key_of, package_versions
@@ -68,7 +68,7 @@ class ConversionJob:
     """
 
     def __init__(
-        self, target: Target, variant: str, needs: Variant, spec: QuantSpec | None = None
+        self, target: Target, variant: str, needs: CaptureSpec, spec: QuantSpec | None = None
     ) -> None:
         self.target = target
         self.qualified = target.qualified(variant)
@@ -100,7 +100,7 @@ class ConversionJob:
 
     def prepare(
         self,
-        prepared: Prepared,
+        prepared: PreparedModel,
         folder: Path,
         cache: Cache | None,
         data: QuantizationData | None = None,
@@ -123,7 +123,7 @@ class ConversionJob:
             captured = prepared.capture(self.needs)
             if self.spec is not None:
                 self.spec = spare_own_moments(self.spec, captured.program)
-            faces = prepared.face_specs(Variant(self.needs.dynamic))
+            faces = prepared.face_specs(CaptureSpec(self.needs.dynamic))
         except EdgeSdkError as error:
             self._failure = error
             return
@@ -196,7 +196,7 @@ class ConversionJob:
 
     def run(
         self, limits: Limits, tell: Callable[[str, str], None]
-    ) -> ConvertedTarget | FailedTarget:
+    ) -> ConvertedArtefact | FailedTarget:
         """Convert, or take what the cache served.
 
         Args:
@@ -234,8 +234,8 @@ class ConversionJob:
 
     def _converted(
         self, request: ConversionRequest, conversion: Conversion, seconds: float | None
-    ) -> ConvertedTarget:
-        return ConvertedTarget(
+    ) -> ConvertedArtefact:
+        return ConvertedArtefact(
             self.qualified,
             request.output,
             digest(request.output),

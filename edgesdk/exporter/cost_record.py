@@ -8,7 +8,7 @@ from torch.utils import _pytree as pytree
 
 from edgesdk.bundle.manifest import CostRecord, LayerCostRecord
 from edgesdk.errors import EdgeSdkError
-from edgesdk.exporter.prepared import Prepared
+from edgesdk.exporter.prepared import PreparedModel
 from edgesdk.profiling.cost import LayerCost, ModelCost, count
 
 __all__ = ["cost_of", "cost_record"]
@@ -18,7 +18,7 @@ _LONGEST_TEXT = 500
 _LARGEST = 2**63 - 1
 
 
-def cost_of(prepared: Prepared) -> ModelCost:
+def cost_of(prepared: PreparedModel) -> ModelCost:
     """Count a prepared model on its example.
 
     Raises:
@@ -30,7 +30,7 @@ def cost_of(prepared: Prepared) -> ModelCost:
     return count(prepared.loaded.model, kwargs or args)
 
 
-def cost_record(prepared: Prepared) -> CostRecord | None:
+def cost_record(prepared: PreparedModel) -> CostRecord | None:
     """The cost of a prepared model for its manifest; None where it cannot be counted.
 
     Of more than 2000 layers the dearest are listed; the totals are those of all.

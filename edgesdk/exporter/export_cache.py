@@ -15,17 +15,17 @@ from edgesdk.bundle.samples import Samples
 from edgesdk.errors import EdgeSdkError
 from edgesdk.exporter.fingerprint import fingerprint
 from edgesdk.exporter.paintings.reference import THUMBNAILS
-from edgesdk.exporter.prepared import Prepared
+from edgesdk.exporter.prepared import PreparedModel
 from edgesdk.frontend.capture import run_eager
 from edgesdk.host.cache import Cache, key_of, package_versions
 from edgesdk.host.digest import digest
 from edgesdk.host.own_code import code_digest
 
-__all__ = ["UnchangedExport"]
+__all__ = ["ExportCache"]
 
 
 @dataclass(frozen=True)
-class UnchangedExport:
+class ExportCache:
     """What is remembered of one export, under a key over everything that decides it.
 
     Attributes:
@@ -40,11 +40,11 @@ class UnchangedExport:
     def of(
         cls,
         cache: Cache | None,
-        prepared: Prepared,
+        prepared: PreparedModel,
         options: Mapping[str, Any],
         sample_files: Sequence[Path],
         distributions: Sequence[str],
-    ) -> UnchangedExport | None:
+    ) -> ExportCache | None:
         """The memory of this export; None without cache, or where the model cannot be read.
 
         Args:
@@ -75,7 +75,7 @@ class UnchangedExport:
         }
         return cls(cache, key_of(facts))
 
-    def serve(self, prepared: Prepared, folder: Path) -> Manifest | None:
+    def serve(self, prepared: PreparedModel, folder: Path) -> Manifest | None:
         """Bring back the files of the export.
 
         Args:
@@ -103,7 +103,7 @@ class UnchangedExport:
         return None
 
     @staticmethod
-    def _same_outputs(prepared: Prepared, path: Path) -> bool:
+    def _same_outputs(prepared: PreparedModel, path: Path) -> bool:
         samples = Samples.load(path)
         face = prepared.face()
         for inputs, expected in zip(samples.inputs, samples.expected, strict=True):

@@ -13,9 +13,9 @@ from edgesdk.errors import MissingEnvironmentError
 from edgesdk.exporter.conversion_job import ConversionJob
 from edgesdk.exporter.paintings.comparison import ArtefactPainting
 from edgesdk.exporter.paintings.reference import OriginalPaintings
-from edgesdk.exporter.results import ConvertedTarget
+from edgesdk.exporter.results import ConvertedArtefact
 from edgesdk.host.cache import Cache, package_versions
-from edgesdk.verification.parity import GateOptions
+from edgesdk.verification.parity import Tolerances
 from edgesdk.verification.verify_bundle import cached_parity, not_run, verdict, verify_artefact
 
 __all__ = ["FloatExport"]
@@ -38,12 +38,12 @@ class FloatExport:
     samples: Samples
     samples_sha256: str
     labels: str | tuple[str, ...]
-    gates: GateOptions
+    gates: Tolerances
     cache: Cache | None
     tell: Callable[[str, str], None]
     originals: OriginalPaintings | None = None
 
-    def prove(self, job: ConversionJob, result: ConvertedTarget) -> ConvertedTarget:
+    def prove(self, job: ConversionJob, result: ConvertedArtefact) -> ConvertedArtefact:
         """Parity with the model, and what the artefact paints.
 
         Args:

@@ -13,7 +13,7 @@ from edgesdk.errors import UnknownNameError, UsageError
 from edgesdk.exporter.quantization.options import QuantizeOptions
 from edgesdk.host.cache import Cache
 from edgesdk.spec import ImageSpec, TensorSpec, parse_input
-from edgesdk.verification.parity import GateOptions
+from edgesdk.verification.parity import Tolerances
 
 __all__ = ["ExportOptions", "Progress", "with_changes"]
 
@@ -58,7 +58,7 @@ class ExportOptions:
     dynamic: tuple[str, ...] = ()
     weights: Path | None = None
     samples: tuple[Path, ...] = ()
-    gates: GateOptions = field(default_factory=GateOptions)
+    gates: Tolerances = field(default_factory=Tolerances)
     verify: bool = True
     reference: bool = True
     overwrite: bool = False
@@ -107,7 +107,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "dynamic": (tuple, list, str),
     "weights": (str, os.PathLike, type(None)),
     "samples": (tuple, list, str, os.PathLike),
-    "gates": (GateOptions,),
+    "gates": (Tolerances,),
     "verify": (bool,),
     "reference": (bool,),
     "overwrite": (bool,),

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgesdk.bundle.samples import Samples
 from edgesdk.errors import InputSpecError
-from edgesdk.exporter.prepared import Prepared, Variant
+from edgesdk.exporter.prepared import CaptureSpec, PreparedModel
 from edgesdk.frontend.capture import first_not_finite, run_eager
 from edgesdk.frontend.random_inputs import random_inputs, spread
 from edgesdk.frontend.sample_files import read_sample
@@ -22,8 +22,8 @@ _RANDOM = 3
 
 
 def make_samples(
-    prepared: Prepared,
-    variant: Variant,
+    prepared: PreparedModel,
+    variant: CaptureSpec,
     files: Sequence[Path] = (),
     on_sample: Callable[[int, int], None] | None = None,
 ) -> Samples:

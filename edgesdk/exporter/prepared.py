@@ -20,17 +20,21 @@ from edgesdk.frontend.capture import Capture, capture
 from edgesdk.frontend.evaluation_mode import evaluate, training_layers
 from edgesdk.frontend.flatten import flat_example, takes_positions_only
 from edgesdk.frontend.random_inputs import random_inputs
-from edgesdk.frontend.signature import FaceModel
+from edgesdk.frontend.signature import FlatModel
 from edgesdk.frontend.source import LoadedModel, load
 from edgesdk.frontend.tensor_specs import spec_of, torch_dtype
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec, parse_image
 from edgesdk.style_names import model_style_names
 
-__all__ = ["Prepared", "Variant", "prepare"]
+__all__ = [
+    "CaptureSpec",
+    "PreparedModel",
+    "prepare",
+]
 
 
 @dataclass(frozen=True)
-class Variant:
+class CaptureSpec:
     """Which program a target needs.
 
     Attributes:
@@ -43,7 +47,7 @@ class Variant:
 
 
 @dataclass
-class Prepared:
+class PreparedModel:
     """A model that is ready to be captured for any target.
 
     Attributes:
@@ -61,9 +65,9 @@ class Prepared:
     structure: pytree.TreeSpec | None
     image: tuple[int, ImageSpec] | None = None
     styles: tuple[str, ...] = ()
-    _captures: dict[Variant, Capture] = field(default_factory=dict)
+    _captures: dict[CaptureSpec, Capture] = field(default_factory=dict)
 
-    def face_specs(self, variant: Variant) -> tuple[TensorSpec, ...]:
+    def face_specs(self, variant: CaptureSpec) -> tuple[TensorSpec, ...]:
         """The face's inputs for a variant.
 
         Raises:
@@ -89,7 +93,7 @@ class Prepared:
         _check_together(freed)
         return freed
 
-    def capture(self, variant: Variant) -> Capture:
+    def capture(self, variant: CaptureSpec) -> Capture:
         """The model captured for a variant; captured once."""
         if variant not in self._captures:
             specs = self.face_specs(variant)
@@ -103,10 +107,10 @@ class Prepared:
             )
         return self._captures[variant]
 
-    def face(self) -> FaceModel:
+    def face(self) -> FlatModel:
         """The model itself behind its face, as an app would call it."""
         names = [spec.name for spec in self.specs]
-        return FaceModel(self.loaded.model, names, self.structure, self.image)
+        return FlatModel(self.loaded.model, names, self.structure, self.image)
 
     def _face_tensors(self, specs: Sequence[TensorSpec]) -> list[Tensor]:
         tensors = list(self.tensors)
@@ -121,7 +125,7 @@ class Prepared:
 
     def example(self) -> dict[str, np.ndarray]:
         """Example arrays of the face, by input name."""
-        tensors = self._face_tensors(self.face_specs(Variant()))
+        tensors = self._face_tensors(self.face_specs(CaptureSpec()))
         pairs = zip(self.specs, tensors, strict=True)
         return {spec.name: tensor.detach().numpy() for spec, tensor in pairs}
 
@@ -178,7 +182,7 @@ def prepare(
     inputs: Sequence[TensorSpec] = (),
     image: ImageSpec | str | None = None,
     weights: Path | None = None,
-) -> Prepared:
+) -> PreparedModel:
     """Load a model and settle what its inputs are.
 
     Args:
@@ -215,7 +219,7 @@ def prepare(
             remedy=f"--input {_first_parameter(loaded.model)}:1x3x224x224",
         )
     baked = _preprocessing(loaded, image)
-    return Prepared(
+    return PreparedModel(
         loaded,
         specs,
         tuple(tensors),

@@ -10,7 +10,7 @@ from edgesdk.converters.conversion import Conversion
 from edgesdk.errors import EdgeSdkError
 from edgesdk.quant.spec import QuantSpec
 
-__all__ = ["ConvertedTarget", "FailedTarget", "QuantizationData"]
+__all__ = ["ConvertedArtefact", "FailedTarget", "QuantizationData"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class QuantizationData:
 
 
 @dataclass(frozen=True)
-class ConvertedTarget:
+class ConvertedArtefact:
     """A target that gave an artefact.
 
     Attributes:

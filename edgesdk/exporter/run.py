@@ -32,18 +32,18 @@ from edgesdk.errors import (
 )
 from edgesdk.exporter.conversion_job import ConversionJob, write_program
 from edgesdk.exporter.cost_record import cost_record
-from edgesdk.exporter.export_cache import UnchangedExport
+from edgesdk.exporter.export_cache import ExportCache
 from edgesdk.exporter.float_artefacts import FloatExport
 from edgesdk.exporter.options import ExportOptions, Progress
 from edgesdk.exporter.paintings.reference import OriginalPaintings
 from edgesdk.exporter.paintings.style_distance import perceptual_state
 from edgesdk.exporter.parallel import run_side_by_side
 from edgesdk.exporter.parity_samples import make_samples
-from edgesdk.exporter.prepared import Prepared, Variant
+from edgesdk.exporter.prepared import CaptureSpec, PreparedModel
 from edgesdk.exporter.quantization.artefacts import QuantizedExport
 from edgesdk.exporter.quantization.calibration_data import QuantizationInputs
 from edgesdk.exporter.quantization.verify import quantization_record
-from edgesdk.exporter.results import ConvertedTarget, FailedTarget
+from edgesdk.exporter.results import ConvertedArtefact, FailedTarget
 from edgesdk.frontend.capture import program_digest
 from edgesdk.host.atomic_write import storage_errors
 from edgesdk.host.cache import package_versions
@@ -74,7 +74,7 @@ class ExportRun:
     def __init__(
         self,
         settings: ExportOptions,
-        prepared: Prepared,
+        prepared: PreparedModel,
         chosen: Sequence[tuple[Target, str]],
         dynamic: Mapping[str, dict[str, DynamicDim]],
         writer: BundleWriter,
@@ -88,7 +88,7 @@ class ExportRun:
             ConversionJob(
                 target,
                 variant,
-                Variant(
+                CaptureSpec(
                     tuple(sorted(dynamic[target.name].items())),
                     planes=prepared.image is not None and target.name == "coreml",
                 ),
@@ -100,11 +100,11 @@ class ExportRun:
         everything: dict[str, DynamicDim] = {}
         for dims in dynamic.values():
             everything |= dims
-        self._widest = Variant(tuple(sorted(everything.items())))
+        self._widest = CaptureSpec(tuple(sorted(everything.items())))
 
         self._files = tuple(settings.samples) or tuple(_shipped_photographs(prepared))
         # What quantization reads need not lie in files; its parts are served one by one.
-        self._unchanged = UnchangedExport.of(
+        self._unchanged = ExportCache.of(
             settings.cache if settings.quantize is None else None,
             prepared,
             self._deciding_options(),
@@ -173,7 +173,7 @@ class ExportRun:
         samples, file = self._samples()
         originals = self._originals()
         results = self._convert_and_verify(samples, file, originals)
-        converted = [result for result in results if isinstance(result, ConvertedTarget)]
+        converted = [result for result in results if isinstance(result, ConvertedArtefact)]
         failed = [result for result in results if isinstance(result, FailedTarget)]
         if not converted:
             raise _nothing_converted(failed)
@@ -200,7 +200,7 @@ class ExportRun:
 
     def _convert_and_verify(
         self, samples: Samples, file: FileRecord, originals: OriginalPaintings | None
-    ) -> list[ConvertedTarget | FailedTarget]:
+    ) -> list[ConvertedArtefact | FailedTarget]:
         folder, settings = self._writer.folder, self._settings
         self._quantized = self._quantized_export(file, originals)
         self._float = FloatExport(
@@ -250,7 +250,7 @@ class ExportRun:
             originals,
         )
 
-    def _one(self, job: ConversionJob) -> ConvertedTarget | FailedTarget:
+    def _one(self, job: ConversionJob) -> ConvertedArtefact | FailedTarget:
         result = job.run(self._settings.limits, self._tell)
         if isinstance(result, FailedTarget):
             self._tell(job.name, "failed")
@@ -268,7 +268,7 @@ class ExportRun:
     def _manifest(
         self,
         name: str,
-        converted: Sequence[ConvertedTarget],
+        converted: Sequence[ConvertedArtefact],
         failed: Sequence[FailedTarget],
         samples: FileRecord,
         paintings: PaintingsRecord | None,
@@ -325,7 +325,7 @@ class ExportRun:
             ],
         )
 
-    def _artefact(self, result: ConvertedTarget) -> ArtefactRecord:
+    def _artefact(self, result: ConvertedArtefact) -> ArtefactRecord:
         conversion = result.conversion
         return ArtefactRecord(
             target=result.target,
@@ -345,13 +345,13 @@ class ExportRun:
             coverage=conversion.coverage,
         )
 
-    def _quantization_record(self, result: ConvertedTarget) -> QuantizationRecord | None:
+    def _quantization_record(self, result: ConvertedArtefact) -> QuantizationRecord | None:
         if result.spec is None or self._quantized is None:
             return None
         return quantization_record(result, self._quantized.inputs.record(result.spec))
 
 
-def _shipped_photographs(prepared: Prepared) -> Sequence[Path]:
+def _shipped_photographs(prepared: PreparedModel) -> Sequence[Path]:
     takes_pictures = any(
         len(spec.shape) == 4 and spec.shape[1] in (1, 3) and spec.dtype == "float32"
         for spec in prepared.specs

@@ -18,7 +18,7 @@ from edgesdk.frontend.nonfinite import first_not_finite
 from edgesdk.frontend.program_digest import program_digest
 from edgesdk.frontend.provenance import user_frame, where
 from edgesdk.frontend.quiet_torch import quiet_torch
-from edgesdk.frontend.signature import FaceModel
+from edgesdk.frontend.signature import FlatModel
 from edgesdk.frontend.tensor_specs import dtype_name
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
 
@@ -44,7 +44,7 @@ class Capture:
         outputs: The face's outputs.
     """
 
-    face: FaceModel
+    face: FlatModel
     program: torch.export.ExportedProgram
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -183,7 +183,7 @@ def capture(
         model: In evaluation mode.
         specs: One spec an input; free dimensions are captured as such.
         tensors: Example tensors of these specs.
-        structure: See :class:`edgesdk.frontend.signature.FaceModel`.
+        structure: See :class:`edgesdk.frontend.signature.FlatModel`.
         image: Index of the input that takes camera bytes, with its preprocessing.
         planes: See :class:`edgesdk.frontend.preprocessing.ImagePreprocessing`.
 
@@ -192,7 +192,7 @@ def capture(
         InputSpecError: The model refuses inputs of these shapes or dtypes, or a name is none.
         ModelOutputError: It returns something that is no tensor.
     """
-    face = FaceModel(model, [spec.name for spec in specs], structure, image, planes=planes)
+    face = FlatModel(model, [spec.name for spec in specs], structure, image, planes=planes)
     grown = _capture_inputs(specs, tensors)
     example = _try_inputs(face, specs, tensors)
     program = _export(face, grown, specs)
@@ -203,7 +203,7 @@ def capture(
 
 
 def _export(
-    face: FaceModel, tensors: Sequence[torch.Tensor], specs: Sequence[TensorSpec]
+    face: FlatModel, tensors: Sequence[torch.Tensor], specs: Sequence[TensorSpec]
 ) -> torch.export.ExportedProgram:
     steps = any(dim.multiple > 1 for spec in specs for dim in spec.dynamic.values())
     for stepped in (False, True):
@@ -225,7 +225,7 @@ def _export(
 
 
 def _try_inputs(
-    face: FaceModel, specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]
+    face: FlatModel, specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     try:
         with torch.inference_mode():
@@ -359,7 +359,7 @@ def _output_specs(
     return tuple(result)
 
 
-def run_eager(face: FaceModel, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def run_eager(face: FlatModel, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Run the model itself.
 
     Args:

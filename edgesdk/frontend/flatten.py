@@ -73,7 +73,7 @@ def flat_example(
 
     Returns:
         Input names (parameter names of ``forward``, with the path of a nested tensor), the tensors,
-        and the structure that :class:`FaceModel` needs.
+        and the structure that :class:`FlatModel` needs.
 
     Raises:
         InputSpecError: An argument that is no tensor, or no tensor at all.

@@ -15,11 +15,11 @@ from typing import Any
 
 from edgesdk.host.own_code import OWN_FOLDERS
 
-__all__ = ["Frame", "frames", "module_path", "user_frame", "where"]
+__all__ = ["SourceFrame", "frames", "module_path", "user_frame", "where"]
 
 
 @dataclass(frozen=True)
-class Frame:
+class SourceFrame:
     """One line of somebody's code.
 
     Attributes:
@@ -65,7 +65,7 @@ _SITE_FOLDERS = ("site-packages", "dist-packages")
 _STDLIB = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
 
 
-def frames(stack_trace: str) -> list[Frame]:
+def frames(stack_trace: str) -> list[SourceFrame]:
     """Read the text of a Python stack trace.
 
     Args:
@@ -74,21 +74,21 @@ def frames(stack_trace: str) -> list[Frame]:
     Returns:
         The frames in the same order; lines that are no frame are skipped.
     """
-    found: list[Frame] = []
+    found: list[SourceFrame] = []
     awaits_code = False
     for text in stack_trace.splitlines():
         match = _FILE_LINE.match(text)
         if match:
-            found.append(Frame(match["file"], int(match["line"]), match["function"] or ""))
+            found.append(SourceFrame(match["file"], int(match["line"]), match["function"] or ""))
             awaits_code = True
         elif awaits_code and text.strip() and not _CARETS.match(text):
             last = found[-1]
-            found[-1] = Frame(last.file, last.line, last.function, text.strip())
+            found[-1] = SourceFrame(last.file, last.line, last.function, text.strip())
             awaits_code = False
     return found
 
 
-def user_frame(stack_trace: str) -> Frame | None:
+def user_frame(stack_trace: str) -> SourceFrame | None:
     """The line of the user's model that a stack trace leads to.
 
     That is the innermost frame outside installed packages; of a model that is itself an installed

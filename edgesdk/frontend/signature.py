@@ -1,7 +1,7 @@
 """The face of a model: flat, named tensors in and out, whatever its own signature is.
 
 Artefacts know neither nested arguments nor dictionaries of outputs, and an app wants to pass camera
-bytes. :class:`FaceModel` wraps a model so that what is captured has exactly that face.
+bytes. :class:`FlatModel` wraps a model so that what is captured has exactly that face.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from edgesdk.frontend.named_forward import named_forward
 from edgesdk.frontend.preprocessing import ImagePreprocessing
 from edgesdk.spec import ImageSpec
 
-__all__ = ["FaceModel"]
+__all__ = ["FlatModel"]
 
 
-class FaceModel(nn.Module):
+class FlatModel(nn.Module):
     """A model behind flat, named tensors.
 
     Args:
@@ -55,12 +55,12 @@ class FaceModel(nn.Module):
             self.preprocessing = ImagePreprocessing(image[1], planes=planes)
         self._structure = structure
         # torch.export names the inputs of a program after the parameters of forward.
-        forward = named_forward(names, FaceModel.call)
-        self.__class__ = cast(Any, type("FaceModel", (FaceModel,), {"forward": forward}))
+        forward = named_forward(names, FlatModel.call)
+        self.__class__ = cast(Any, type("FlatModel", (FlatModel,), {"forward": forward}))
         # Its own flags alone: the model is in evaluation mode, and an exported program that came
         # out of a file refuses to be switched.
         for module in self.modules():
-            if isinstance(module, FaceModel | ImagePreprocessing):
+            if isinstance(module, FlatModel | ImagePreprocessing):
                 module.training = False
 
     def call(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -35,12 +35,12 @@ from edgesdk.models.resampling import (
 )
 
 __all__ = [
-    "MetaSmoothing",
     "WEIGHTS",
-    "load_smoothing",
+    "GuidedUpscale",
+    "guided_upscale_bytes",
+    "load_guided_upscale",
     "local_detail",
     "local_likeness",
-    "smoothing_bytes",
 ]
 
 #: The weights that come with the package.
@@ -97,7 +97,7 @@ class _Block(nn.Module):
         return x + self.second(self.activation(self.first(x)))
 
 
-class MetaSmoothing(nn.Module):
+class GuidedUpscale(nn.Module):
     """Enlarges a painting by any factor, guided by the picture it was painted from.
 
     Args:
@@ -227,16 +227,16 @@ class MetaSmoothing(nn.Module):
     def at_scale(self, p: int, q: int = 1) -> nn.Module:
         """The same for one scale ``p / q``, with constant filters: what is exported to a phone.
 
-        See :class:`~edgesdk.models.guided_upscale_fixed.FixedScaleSmoothing`.
+        See :class:`~edgesdk.models.guided_upscale_fixed.FixedScaleGuidedUpscale`.
 
         Raises:
             UsageError: Not two positive whole numbers, or a scale that is too small or too large.
         """
-        from edgesdk.models.guided_upscale_fixed import FixedScaleSmoothing
+        from edgesdk.models.guided_upscale_fixed import FixedScaleGuidedUpscale
 
         check_width("p", p)
         check_width("q", q)
-        return FixedScaleSmoothing(self, exact_scale(Fraction(p, q))).train(self.training)
+        return FixedScaleGuidedUpscale(self, exact_scale(Fraction(p, q))).train(self.training)
 
 
 def _check(painted: torch.Tensor, original: torch.Tensor) -> None:
@@ -249,8 +249,8 @@ def _check(painted: torch.Tensor, original: torch.Tensor) -> None:
         raise UsageError("a picture of a single row or column cannot guide")
 
 
-def smoothing_bytes(model: MetaSmoothing, half: bool = True) -> bytes:
-    """A file of weights as :func:`load_smoothing` reads it.
+def guided_upscale_bytes(model: GuidedUpscale, half: bool = True) -> bytes:
+    """A file of weights as :func:`load_guided_upscale` reads it.
 
     Args:
         model: To save.
@@ -269,11 +269,12 @@ def smoothing_bytes(model: MetaSmoothing, half: bool = True) -> bytes:
     return save(tensors, metadata={"model": _KIND, "config": json.dumps(model.config)})
 
 
-def load_smoothing(path: str | Path | None = None) -> MetaSmoothing:
+def load_guided_upscale(path: str | Path | None = None) -> GuidedUpscale:
     """Read a trained network, in evaluation mode. Nothing in the file is executed.
 
     Args:
-        path: A ``.safetensors`` file of :func:`smoothing_bytes`; None: the package's own weights.
+        path: A ``.safetensors`` file of :func:`guided_upscale_bytes`; None: the package's own
+            weights.
 
     Raises:
         WeightsError: No such file, a damaged one, or weights of something else.
@@ -282,7 +283,9 @@ def load_smoothing(path: str | Path | None = None) -> MetaSmoothing:
 
     path = WEIGHTS if path is None else Path(path)
     if not path.is_file():
-        raise WeightsError(f"no file {path}", remedy="train one with fit_smoothing, or correct it")
+        raise WeightsError(
+            f"no file {path}", remedy="train one with fit_guided_upscale, or correct it"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             described = file.metadata() or {}
@@ -292,14 +295,15 @@ def load_smoothing(path: str | Path | None = None) -> MetaSmoothing:
         raise WeightsError(f"{path.name} is damaged or no safetensors file: {error}") from error
     if described.get("model") != _KIND or not isinstance(config, dict):
         raise WeightsError(
-            f"{path.name} holds no meta-smoothing network", remedy="train one with fit_smoothing"
+            f"{path.name} holds no meta-smoothing network",
+            remedy="train one with fit_guided_upscale",
         )
     # What a file claims must not make memory for it before its weights are seen.
     claimed = [value for values in config.values() for value in _numbers(values)]
     if len(claimed) > 64 or any(not 1 <= value <= 4096 for value in claimed):
         raise WeightsError(f"{path.name} describes a network of impossible size")
     try:
-        model = MetaSmoothing(**config)
+        model = GuidedUpscale(**config)
         model.load_state_dict({name: value.float() for name, value in tensors.items()})
     except (TypeError, RuntimeError, UsageError) as error:
         raise WeightsError(f"{path.name} does not fit its own description: {error}") from error

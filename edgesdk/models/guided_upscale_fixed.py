@@ -29,7 +29,7 @@ from edgesdk.models.resampling import (
 if TYPE_CHECKING:
     from edgesdk.models.meta_upscale import MetaUpscale
 
-__all__ = ["FixedScaleSmoothing", "FixedScaleUpscale"]
+__all__ = ["FixedScaleGuidedUpscale", "FixedScaleUpscale"]
 
 
 class FixedScaleUpscale(nn.Module):
@@ -77,8 +77,8 @@ def _inner(p: int, q: int) -> torch.Tensor:
     return cubic_matrix(7 * q, 7 * p)[3 * p : 4 * p, 3 * q - 2 : 4 * q + 2]
 
 
-class FixedScaleSmoothing(nn.Module):
-    """:class:`~edgesdk.models.guided_upscale.MetaSmoothing` at one scale ``p / q``.
+class FixedScaleGuidedUpscale(nn.Module):
+    """:class:`~edgesdk.models.guided_upscale.GuidedUpscale` at one scale ``p / q``.
 
     Args:
         model: Whose weights it takes; not changed.

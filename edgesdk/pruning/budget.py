@@ -13,7 +13,7 @@ import torch
 from edgesdk.errors import BudgetError, UsageError
 from edgesdk.pruning.groups import ChannelGroup, Channels
 from edgesdk.pruning.ranking import Ranking
-from edgesdk.pruning.widths_cost import Spent, WidthsCost
+from edgesdk.pruning.widths_cost import Cost, WidthsCost
 
 __all__ = [
     "Budget",
@@ -56,7 +56,7 @@ class Budget:
         if self.macs is None and self.params is None:
             raise UsageError("a budget without a number", remedy="give --flops or --params")
 
-    def miss(self, spent: Spent, full: Spent) -> float:
+    def miss(self, spent: Cost, full: Cost) -> float:
         """The larger of the two distances, as a share of the full network."""
         return max(
             (
@@ -119,8 +119,8 @@ class Selection:
     """
 
     kept: Mapping[str, tuple[int, ...]]
-    spent: Spent
-    full: Spent
+    spent: Cost
+    full: Cost
     threshold: float | None = None
 
 
@@ -238,7 +238,7 @@ def select(
     return Selection(keep_best(ranking, channels, found), cost(found), cost.full, threshold)
 
 
-def _over(spent: Spent, full: Spent, budget: Budget) -> float:
+def _over(spent: Cost, full: Cost, budget: Budget) -> float:
     """By how much the budget is exceeded; multiplications count first where both are asked."""
     if budget.macs is not None:
         return spent.macs / full.macs - budget.macs
@@ -337,7 +337,7 @@ def _check_reachable(channels: Channels, cost: WidthsCost, budget: Budget, rule:
             raise _unreachable(budget, lowest, cost.full)
 
 
-def _unreachable(budget: Budget, nearest: Spent, full: Spent) -> BudgetError:
+def _unreachable(budget: Budget, nearest: Cost, full: Cost) -> BudgetError:
     asked = " and ".join(
         f"{100 * (share - 1):.2f} % {name}"
         for name, share in (("FLOPs", budget.macs), ("parameters", budget.params))

@@ -15,19 +15,19 @@ import torch
 from torch import nn
 
 from edgesdk.errors import DivergedError
-from edgesdk.pruning.surgery import Drops, pruned_copy
+from edgesdk.pruning.surgery import RemovedChannels, pruned_copy
 from edgesdk.training.evaluation import evaluate
 from edgesdk.training.loop import fit
 from edgesdk.training.recipes import Recipe
 
-__all__ = ["Problem", "try_candidate"]
+__all__ = ["CandidateTask", "try_candidate"]
 
 # Training uses torch's global generators and thread count: one candidate at a time in a process.
 _ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass
-class Problem:
+class CandidateTask:
     """What all candidates of a search share; travels to other processes.
 
     Attributes:
@@ -69,7 +69,7 @@ class Problem:
             self._state = None
 
 
-def try_candidate(problem: Problem, drops: Drops) -> float:
+def try_candidate(problem: CandidateTask, drops: RemovedChannels) -> float:
     """Top-1 on the validation images, 0..1, after the short training of the pruned copy.
 
     Args:

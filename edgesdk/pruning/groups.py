@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgesdk.errors import UnknownNameError
-from edgesdk.pruning.surgery import Drops, merge
+from edgesdk.pruning.surgery import RemovedChannels, merge
 
 __all__ = ["ChannelGroup", "Channels", "LeftAlone", "Member"]
 
@@ -59,9 +59,9 @@ class ChannelGroup:
         """Normalisations and depthwise convolutions between them."""
         return tuple(member for member in self.members if member.side == "both")
 
-    def drops(self, channels: Collection[int]) -> Drops:
+    def drops(self, channels: Collection[int]) -> RemovedChannels:
         """What every layer loses when the group loses ``channels``."""
-        drops: Drops = {}
+        drops: RemovedChannels = {}
         for member in self.members:
             positions = {p for channel in channels for p in member.positions[channel]}
             sides = ("out",) if member.side == "both" else (member.side,)
@@ -110,7 +110,7 @@ class Channels:
                 return group
         raise UnknownNameError("prunable layer", name, [group.name for group in self.groups])
 
-    def drops(self, kept: Mapping[str, Sequence[int]]) -> Drops:
+    def drops(self, kept: Mapping[str, Sequence[int]]) -> RemovedChannels:
         """What every layer loses when each group keeps the channels ``kept[group.name]``.
 
         Groups that ``kept`` does not name keep all.

@@ -12,7 +12,7 @@ from edgesdk.host.cache import Cache
 from edgesdk.pruning.budget import Budget, Selection, WidthRule, fit_widths, keep_best
 from edgesdk.pruning.groups import Channels
 from edgesdk.pruning.latency_meter import LatencyGoal, LatencyMeter
-from edgesdk.pruning.methods import Ranked, select_channels
+from edgesdk.pruning.methods import ChannelRanking, select_channels
 from edgesdk.pruning.ranking import Ranking
 from edgesdk.pruning.surgery import pruned_copy
 from edgesdk.pruning.widths_cost import WidthsCost
@@ -146,7 +146,7 @@ def narrowed_to_goal(
 
 def select_by_latency(
     measured: LatencyOfWidths,
-    ranked: Ranked,
+    ranked: ChannelRanking,
     channels: Channels,
     cost: WidthsCost,
     rule: WidthRule,

@@ -21,7 +21,7 @@ from edgesdk.pruning.budget import (
     keep_best,
     select,
 )
-from edgesdk.pruning.candidates import Problem
+from edgesdk.pruning.candidates import CandidateTask
 from edgesdk.pruning.clusters import mean_feature_maps
 from edgesdk.pruning.groups import Channels
 from edgesdk.pruning.ranking import (
@@ -44,7 +44,14 @@ from edgesdk.training.data.splits import DataSplits
 from edgesdk.training.history import Progress
 from edgesdk.training.recipes import Recipe
 
-__all__ = ["METHODS", "MethodSettings", "Ranked", "acp_counts", "rank", "select_channels"]
+__all__ = [
+    "METHODS",
+    "ChannelRanking",
+    "MethodSettings",
+    "acp_counts",
+    "rank",
+    "select_channels",
+]
 
 #: Name -> what it does, in a few words.
 METHODS = {
@@ -105,7 +112,7 @@ class MethodSettings:
 
 
 @dataclass(frozen=True)
-class Ranked:
+class ChannelRanking:
     """What a method knows before a budget is set.
 
     Attributes:
@@ -140,7 +147,7 @@ def rank(
     data: DataSplits | None = None,
     recipe: Recipe | None = None,
     progress: Callable[[Progress], None] | None = None,
-) -> Ranked:
+) -> ChannelRanking:
     """Priorities of all channels by a method; ACP's are those of what its candidates inherit.
 
     Args:
@@ -158,11 +165,11 @@ def rank(
     """
     check_method(method)
     if method == "l1" or (method == "acp" and settings.inherit == "l1"):
-        return Ranked(l1_ranking(model, channels))
+        return ChannelRanking(l1_ranking(model, channels))
     if method == "group_norm":
-        return Ranked(group_norm_ranking(model, channels))
+        return ChannelRanking(group_norm_ranking(model, channels))
     if method in ("random", "acp"):
-        return Ranked(random_ranking(channels, settings.seed))
+        return ChannelRanking(random_ranking(channels, settings.seed))
     chosen = settings.gate_recipe or recipe
     if data is None or chosen is None:
         raise UsageError("ucp trains a gated network", remedy="give labelled images with --data")
@@ -179,7 +186,7 @@ def rank(
         checkpoint=settings.work and settings.work / "gates",
         progress=progress,
     )
-    return Ranked(ranking, start=start)
+    return ChannelRanking(ranking, start=start)
 
 
 def acp_counts(
@@ -195,7 +202,7 @@ def acp_counts(
     penalty: Callable[[Mapping[str, int]], float] | None = None,
     source: str | None = None,
     progress: Callable[[AcpProgress], None] | None = None,
-) -> Ranked:
+) -> ChannelRanking:
     """Search widths with ACP.
 
     Args:
@@ -229,7 +236,7 @@ def acp_counts(
         std=data.std,
     )
     some = data.subset(settings.fitness_images, settings.seed) if settings.fitness_images else data
-    problem = Problem(
+    problem = CandidateTask(
         model,
         some.train,
         some.validation,
@@ -253,7 +260,7 @@ def acp_counts(
             state=settings.work and settings.work / "search.json",
             progress=progress,
         )
-    return Ranked(
+    return ChannelRanking(
         ranking,
         found.counts,
         {
@@ -267,7 +274,7 @@ def acp_counts(
 
 
 @contextmanager
-def _workers(problem: Problem, settings: MethodSettings) -> Iterator[Workers]:
+def _workers(problem: CandidateTask, settings: MethodSettings) -> Iterator[Workers]:
     if settings.dask:
         with dask_workers(problem, settings.dask) as workers:
             yield workers
@@ -283,7 +290,7 @@ def _workers(problem: Problem, settings: MethodSettings) -> Iterator[Workers]:
 
 
 def select_channels(
-    ranked: Ranked,
+    ranked: ChannelRanking,
     channels: Channels,
     cost: WidthsCost,
     *,

@@ -21,8 +21,8 @@ from edgesdk.pruning.groups import Channels
 from edgesdk.pruning.latency_budget import LatencyOfWidths, narrowed_to_goal, select_by_latency
 from edgesdk.pruning.latency_meter import LatencyGoal
 from edgesdk.pruning.methods import (
+    ChannelRanking,
     MethodSettings,
-    Ranked,
     acp_counts,
     check_method,
     rank,
@@ -31,7 +31,7 @@ from edgesdk.pruning.methods import (
 from edgesdk.pruning.surgery import drops_to_json, masked_copy, pruned_copy, same_outputs
 from edgesdk.pruning.tracing import call, outputs_of, prepared_copy
 from edgesdk.pruning.ucp import reinitialise
-from edgesdk.pruning.widths_cost import Spent, WidthsCost
+from edgesdk.pruning.widths_cost import Cost, WidthsCost
 from edgesdk.training.data.splits import DataSplits
 from edgesdk.training.evaluation import Accuracy, evaluate
 from edgesdk.training.history import Progress
@@ -129,8 +129,8 @@ class PruneResult:
     architecture: str | None
     channels: Channels
     selection: Selection
-    before: Spent
-    after: Spent
+    before: Cost
+    after: Cost
     retrained: str
     accuracy_before: Accuracy | None
     accuracy_after: Accuracy | None
@@ -261,14 +261,14 @@ def _selected(
     work: nn.Module,
     inputs: Any,
     channels: Channels,
-    ranked: Ranked,
+    ranked: ChannelRanking,
     cost: WidthsCost,
     options: PruneOptions,
     data: DataSplits | None,
     source: str | None,
     told: PruneProgress,
     cache: Cache | None,
-) -> tuple[Selection, Ranked, tuple[float, float] | None]:
+) -> tuple[Selection, ChannelRanking, tuple[float, float] | None]:
     """The channels that stay, what the method found, and the latencies if they were measured."""
     rule = WidthRule(options.round_to)
     budget = _budget(options.macs, options.params)

@@ -17,7 +17,7 @@ from edgesdk.errors import PruningError
 from edgesdk.pruning.layers import cut_in, cut_out, mask_in, widths
 
 __all__ = [
-    "Drops",
+    "RemovedChannels",
     "drops_from_json",
     "drops_to_json",
     "mask",
@@ -29,22 +29,22 @@ __all__ = [
 ]
 
 #: ``(module path, "in" or "out")`` -> positions that go. Layers with one side are cut on ``out``.
-Drops: TypeAlias = "dict[tuple[str, str], set[int]]"
+RemovedChannels: TypeAlias = "dict[tuple[str, str], set[int]]"
 
 #: Largest difference, relative to the range of the original's output.
 _TOLERANCE = 1e-5
 
 
-def merge(parts: Iterable[Drops]) -> Drops:
+def merge(parts: Iterable[RemovedChannels]) -> RemovedChannels:
     """All of several cuts at once."""
-    merged: Drops = {}
+    merged: RemovedChannels = {}
     for part in parts:
         for key, positions in part.items():
             merged.setdefault(key, set()).update(positions)
     return merged
 
 
-def drops_to_json(drops: Drops) -> dict[str, dict[str, list[int]]]:
+def drops_to_json(drops: RemovedChannels) -> dict[str, dict[str, list[int]]]:
     """The cut as JSON: layer -> side -> sorted positions."""
     plain: dict[str, dict[str, list[int]]] = {}
     for (layer, side), positions in sorted(drops.items()):
@@ -53,13 +53,13 @@ def drops_to_json(drops: Drops) -> dict[str, dict[str, list[int]]]:
     return plain
 
 
-def drops_from_json(plain: Mapping[str, Mapping[str, Iterable[int]]]) -> Drops:
+def drops_from_json(plain: Mapping[str, Mapping[str, Iterable[int]]]) -> RemovedChannels:
     """The reverse of :func:`drops_to_json`.
 
     Raises:
         PruningError: Something else than positions by side by layer.
     """
-    drops: Drops = {}
+    drops: RemovedChannels = {}
     try:
         for layer, sides in plain.items():
             for side, positions in sides.items():
@@ -73,7 +73,7 @@ def drops_from_json(plain: Mapping[str, Mapping[str, Iterable[int]]]) -> Drops:
     return drops
 
 
-def prune(model: nn.Module, drops: Drops) -> None:
+def prune(model: nn.Module, drops: RemovedChannels) -> None:
     """Remove channels in place.
 
     Args:
@@ -103,21 +103,21 @@ def prune(model: nn.Module, drops: Drops) -> None:
         (cut_in if side == "in" else cut_out)(layer, keep)
 
 
-def mask(model: nn.Module, drops: Drops) -> None:
+def mask(model: nn.Module, drops: RemovedChannels) -> None:
     """Silence in place what :func:`prune` would remove: nobody listens to it any more."""
     for (path, side), positions in drops.items():
         if side == "in":
             mask_in(_layer(model, path), sorted(positions))
 
 
-def pruned_copy(model: nn.Module, drops: Drops) -> nn.Module:
+def pruned_copy(model: nn.Module, drops: RemovedChannels) -> nn.Module:
     """A copy without the channels; see :func:`prune`."""
     lean = copy.deepcopy(model)
     prune(lean, drops)
     return lean
 
 
-def masked_copy(model: nn.Module, drops: Drops) -> nn.Module:
+def masked_copy(model: nn.Module, drops: RemovedChannels) -> nn.Module:
     """A copy in which the channels are silent; see :func:`mask`."""
     silent = copy.deepcopy(model)
     mask(silent, drops)
@@ -141,7 +141,7 @@ def same_outputs(
     return True
 
 
-def _ordered(drops: Drops) -> list[tuple[str, str]]:
+def _ordered(drops: RemovedChannels) -> list[tuple[str, str]]:
     # Outputs first: cutting the inputs of a grouped convolution needs its final rows.
     return sorted(drops, key=lambda key: (key[1] == "in", key[0]))
 

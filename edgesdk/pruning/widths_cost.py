@@ -12,11 +12,11 @@ from edgesdk.profiling.cost import count
 from edgesdk.pruning.groups import Channels
 from edgesdk.pruning.layers import CUTTABLE, is_depthwise, widths
 
-__all__ = ["Spent", "WidthsCost"]
+__all__ = ["Cost", "WidthsCost"]
 
 
 @dataclass(frozen=True)
-class Spent:
+class Cost:
     """What a network costs.
 
     Attributes:
@@ -59,7 +59,7 @@ class WidthsCost:
         macs: dict[str, int] = {}
         for row in counted.rows:
             macs[row.name] = macs.get(row.name, 0) + row.macs
-        self.full = Spent(counted.params, counted.macs)
+        self.full = Cost(counted.params, counted.macs)
         parts: dict[str, dict[tuple[str, str], int]] = {}
         for group in channels.groups:
             for member in group.members:
@@ -88,7 +88,7 @@ class WidthsCost:
                 )
             )
         base = [self._of(layer, {}) for layer in self._layers]
-        self._rest = Spent(
+        self._rest = Cost(
             self.full.params - sum(params for params, _ in base),
             self.full.macs - sum(macs for _, macs in base),
         )
@@ -109,11 +109,11 @@ class WidthsCost:
             layer.macs * area // full,
         )
 
-    def __call__(self, counts: Mapping[str, int]) -> Spent:
+    def __call__(self, counts: Mapping[str, int]) -> Cost:
         """The cost when each group keeps ``counts[name]`` channels; absent ones keep all."""
         lost = {name: self._widths[name] - kept for name, kept in counts.items()}
         parts = [self._of(layer, lost) for layer in self._layers]
-        return Spent(
+        return Cost(
             self._rest.params + sum(params for params, _ in parts),
             self._rest.macs + sum(macs for _, macs in parts),
         )

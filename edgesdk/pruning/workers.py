@@ -17,8 +17,8 @@ from multiprocessing import get_context
 from typing import Any, Protocol, TypeAlias
 
 from edgesdk.errors import MissingBackendError, UsageError, WorkerLostError
-from edgesdk.pruning.candidates import Problem, try_candidate
-from edgesdk.pruning.surgery import Drops
+from edgesdk.pruning.candidates import CandidateTask, try_candidate
+from edgesdk.pruning.surgery import RemovedChannels
 
 __all__ = ["Workers", "dask_workers", "executor_workers", "process_workers", "serial_workers"]
 
@@ -35,7 +35,7 @@ _SECONDS_TO_FETCH = 10.0
 class Workers(Protocol):
     """Tries candidates of one problem."""
 
-    def __call__(self, candidates: Sequence[Drops], answered: Answered) -> None:
+    def __call__(self, candidates: Sequence[RemovedChannels], answered: Answered) -> None:
         """Try all candidates; ``answered`` is called for each in this thread.
 
         Raises:
@@ -44,10 +44,10 @@ class Workers(Protocol):
 
 
 @contextmanager
-def serial_workers(problem: Problem) -> Iterator[Workers]:
+def serial_workers(problem: CandidateTask) -> Iterator[Workers]:
     """One candidate after the other in this process."""
 
-    def work(candidates: Sequence[Drops], answered: Answered) -> None:
+    def work(candidates: Sequence[RemovedChannels], answered: Answered) -> None:
         for index, drops in enumerate(candidates):
             answered(index, try_candidate(problem, drops))
 
@@ -55,7 +55,7 @@ def serial_workers(problem: Problem) -> Iterator[Workers]:
 
 
 @contextmanager
-def executor_workers(problem: Problem, executor: Executor) -> Iterator[Workers]:
+def executor_workers(problem: CandidateTask, executor: Executor) -> Iterator[Workers]:
     """An executor of the caller's; the problem travels with every candidate.
 
     Args:
@@ -63,7 +63,7 @@ def executor_workers(problem: Problem, executor: Executor) -> Iterator[Workers]:
         executor: Left open.
     """
 
-    def work(candidates: Sequence[Drops], answered: Answered) -> None:
+    def work(candidates: Sequence[RemovedChannels], answered: Answered) -> None:
         futures = {
             executor.submit(try_candidate, problem, drops): index
             for index, drops in enumerate(candidates)
@@ -80,22 +80,22 @@ def executor_workers(problem: Problem, executor: Executor) -> Iterator[Workers]:
     yield work
 
 
-_problem: Problem | None = None
+_problem: CandidateTask | None = None
 
 
-def _receive(problem: Problem) -> None:
+def _receive(problem: CandidateTask) -> None:
     global _problem
     _problem = problem
 
 
-def _try_received(drops: Drops) -> float:
+def _try_received(drops: RemovedChannels) -> float:
     if _problem is None:
         raise UsageError("this process was given no problem", remedy="use process_workers")
     return try_candidate(_problem, drops)
 
 
 @contextmanager
-def process_workers(problem: Problem, processes: int) -> Iterator[Workers]:
+def process_workers(problem: CandidateTask, processes: int) -> Iterator[Workers]:
     """Processes of this machine; one that is killed is replaced, twice at most.
 
     Args:
@@ -125,7 +125,7 @@ def process_workers(problem: Problem, processes: int) -> Iterator[Workers]:
         while pool:
             pool.pop().shutdown(wait=True, cancel_futures=True)
 
-    def work(candidates: Sequence[Drops], answered: Answered) -> None:
+    def work(candidates: Sequence[RemovedChannels], answered: Answered) -> None:
         waiting = dict(enumerate(candidates))
         losses = 0
         while waiting:
@@ -143,7 +143,9 @@ def process_workers(problem: Problem, processes: int) -> Iterator[Workers]:
         closed()
 
 
-def _submit_all(executor: Executor, waiting: dict[int, Drops], answered: Answered) -> None:
+def _submit_all(
+    executor: Executor, waiting: dict[int, RemovedChannels], answered: Answered
+) -> None:
     futures: dict[Future[float], int] = {
         executor.submit(_try_received, drops): index for index, drops in waiting.items()
     }
@@ -154,12 +156,12 @@ def _submit_all(executor: Executor, waiting: dict[int, Drops], answered: Answere
         answered(index, value)
 
 
-def _given(problem: Problem) -> Problem:
+def _given(problem: CandidateTask) -> CandidateTask:
     return problem
 
 
 @contextmanager
-def dask_workers(problem: Problem, address: str) -> Iterator[Workers]:
+def dask_workers(problem: CandidateTask, address: str) -> Iterator[Workers]:
     """The workers of a Dask cluster, which must have this package installed.
 
     Args:
@@ -182,7 +184,7 @@ def dask_workers(problem: Problem, address: str) -> Iterator[Workers]:
             remedy="start one (dask scheduler) and workers (dask worker ADDRESS)",
         ) from error
 
-    def work(candidates: Sequence[Drops], answered: Answered) -> None:
+    def work(candidates: Sequence[RemovedChannels], answered: Answered) -> None:
         # A task, not scattered data: what a task made is made again when its worker is lost.
         shared = client.submit(_given, problem, pure=False)
         futures = {

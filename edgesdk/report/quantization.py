@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from edgesdk.bundle.manifest import (
     ArtefactRecord,
-    LayerHarmRecord,
+    LayerSensitivityRecord,
     Manifest,
-    OperatorGapRecord,
+    OperatorErrorRecord,
     SensitivityRecord,
 )
 from edgesdk.report.conditions import main_condition, profile_under
@@ -85,8 +85,8 @@ class HarmView:
 
     recipe: str
     plot: Plot
-    layers: Sequence[LayerHarmRecord]
-    operators: Sequence[OperatorGapRecord]
+    layers: Sequence[LayerSensitivityRecord]
+    operators: Sequence[OperatorErrorRecord]
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ def _loss(artefact: ArtefactRecord) -> float | None:
 def _harms(record: SensitivityRecord) -> HarmView:
     recipe, layers = record.recipe, record.layers
 
-    def noise(layer: LayerHarmRecord) -> float:
+    def noise(layer: LayerSensitivityRecord) -> float:
         """Energy of the error as a share of the output's."""
         return 0.0 if layer.snr_db is None else 10 ** (-plain_number(layer.snr_db) / 10)
 

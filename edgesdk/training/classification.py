@@ -215,7 +215,7 @@ def train_classifier(
         logs: Folder for TensorBoard.
         workers: Processes that read images.
         progress: Called in the main process.
-        stop: Asked after every step.
+        stop: StopRequest after every step.
         qat: Quantization that the model is trained for: it computes as its quantized copy will.
 
     Raises:

@@ -29,8 +29,8 @@ from edgesdk.training.history import EpochRecord, History, Progress
 from edgesdk.training.logs import TrainingLogs
 from edgesdk.training.recipes import Recipe
 from edgesdk.training.schedules import learning_rate
-from edgesdk.training.stopping import Asked, Due
-from edgesdk.training.train_step import Learner
+from edgesdk.training.stopping import CheckpointTimer, StopRequest
+from edgesdk.training.train_step import TrainStep
 
 __all__ = ["fit"]
 
@@ -81,7 +81,7 @@ def fit(
         progress: Called in the main process as the run goes on.
         accelerator: An ``accelerate.Accelerator`` without mixed precision; None for a new one.
         stop_after_steps: End this call, with a checkpoint, after so many steps.
-        stop: Asked after every step whether to end this call, with a checkpoint.
+        stop: StopRequest after every step whether to end this call, with a checkpoint.
         checkpoint_every_steps: Steps between checkpoints within an epoch; 0 for none.
         checkpoint_every_seconds: Likewise in seconds.
         workers: Processes that read images that are not in memory.
@@ -114,8 +114,8 @@ def fit(
                     checkpoint,
                     written,
                     progress if accelerator.is_main_process else None,
-                    Asked(stop, stop_after_steps),
-                    Due(checkpoint_every_steps, checkpoint_every_seconds),
+                    StopRequest(stop, stop_after_steps),
+                    CheckpointTimer(checkpoint_every_steps, checkpoint_every_seconds),
                 )
     finally:
         for module, training in modes:
@@ -145,7 +145,7 @@ class _Run:
         self.train, self.recipe, self.accelerator = train, recipe, accelerator
         self.mean, self.std, self.workers = mean, std, workers
         self.per_epoch = len(self._batches(0))
-        self.learner = Learner(model, recipe, accelerator, mean, std)
+        self.learner = TrainStep(model, recipe, accelerator, mean, std)
         average = AveragedWeights(model, recipe.ema_decay) if recipe.ema_decay else None
         self.state = Trained(
             model, self.learner.optimizer, average, self.learner.scaler, Position(), History()
@@ -188,8 +188,8 @@ class _Run:
         checkpoint: Path | None,
         logs: TrainingLogs,
         progress: Callable[[Progress], None] | None,
-        asked: Asked,
-        due: Due,
+        asked: StopRequest,
+        due: CheckpointTimer,
     ) -> History:
         """Train from where the run is to its end, or to where it is asked to stop."""
         recipe = self.recipe

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-__all__ = ["Asked", "Due"]
+__all__ = [
+    "CheckpointTimer",
+    "StopRequest",
+]
 
 
-class Asked:
+class StopRequest:
     """Whether this call should end."""
 
     def __init__(self, stop: Callable[[], bool] | None, after_steps: int | None) -> None:
@@ -24,7 +27,7 @@ class Asked:
         return self._stop is not None and self._stop()
 
 
-class Due:
+class CheckpointTimer:
     """When the next checkpoint is due."""
 
     def __init__(self, steps: int, seconds: float) -> None:

@@ -18,12 +18,12 @@ from edgesdk.training.evaluation import check_labels, logits_of
 from edgesdk.training.optimization import build_optimizer, set_learning_rate
 from edgesdk.training.recipes import Recipe
 
-__all__ = ["Learner"]
+__all__ = ["TrainStep"]
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Learner:
+class TrainStep:
     """A model with its optimizer in one process of the accelerator.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgesdk.bundle.manifest import FaceScaleRecord
+from edgesdk.bundle.manifest import IoScaleRecord
 from edgesdk.quant.plan import Arrays
 from edgesdk.runtime.session import Session
 from edgesdk.spec import TensorSpec
@@ -23,7 +23,7 @@ class FloatFaceSession(Session):
         faces: Scales of its int8 inputs and outputs; others pass unchanged.
     """
 
-    def __init__(self, session: Session, faces: Sequence[FaceScaleRecord]) -> None:
+    def __init__(self, session: Session, faces: Sequence[IoScaleRecord]) -> None:
         self.runtime, self.evaluator, self.note = session.runtime, session.evaluator, session.note
         scaled = {face.name for face in faces}
         self.inputs = _float_specs(session.inputs, scaled)
@@ -40,7 +40,7 @@ class FloatFaceSession(Session):
 
 
 def float_run(
-    run: Callable[[Arrays], Arrays], faces: Sequence[FaceScaleRecord]
+    run: Callable[[Arrays], Arrays], faces: Sequence[IoScaleRecord]
 ) -> Callable[[Arrays], Arrays]:
     """A session that takes and gives floats where its artefact takes and gives int8.
 
@@ -59,7 +59,7 @@ def float_run(
     return called
 
 
-def _rounded(array: np.ndarray, face: FaceScaleRecord | None) -> np.ndarray:
+def _rounded(array: np.ndarray, face: IoScaleRecord | None) -> np.ndarray:
     if face is None or array.dtype.kind != "f":
         return array
     # Half to even, as every runtime rounds.
@@ -67,7 +67,7 @@ def _rounded(array: np.ndarray, face: FaceScaleRecord | None) -> np.ndarray:
     return np.clip(numbers, -128, 127).astype(np.int8)
 
 
-def _floats(array: np.ndarray, face: FaceScaleRecord | None) -> np.ndarray:
+def _floats(array: np.ndarray, face: IoScaleRecord | None) -> np.ndarray:
     if face is None or array.dtype != np.int8:
         return array
     return (array.astype(np.float32) - face.zero_point) * np.float32(face.scale)

@@ -11,7 +11,14 @@ import numpy as np
 from edgesdk.bundle.manifest import GateRecord, OutputParity
 from edgesdk.errors import UnknownNameError, UsageError
 
-__all__ = ["GATES", "GateOptions", "OutputComparison", "classifies", "gate_for", "meets"]
+__all__ = [
+    "GATES",
+    "OutputComparison",
+    "Tolerances",
+    "classifies",
+    "gate_for",
+    "meets",
+]
 
 #: Default gates by precision. A model's own arithmetic in another order stays well inside the
 #: first; half-precision weights alone cost what the second allows. A quantized artefact is held
@@ -180,7 +187,7 @@ def meets(output: OutputParity, gate: GateRecord) -> bool:
 
 
 @dataclass(frozen=True)
-class GateOptions:
+class Tolerances:
     """Bounds in place of the default ones; see :func:`gate_for`.
 
     Raises:

@@ -11,9 +11,9 @@ import numpy as np
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.bundle.manifest import (
     ArtefactRecord,
-    FaceScaleRecord,
     FailureRecord,
     GateRecord,
+    IoScaleRecord,
     Manifest,
     OutputParity,
     ParityRecord,
@@ -34,11 +34,11 @@ from edgesdk.runtime.isolated import open_isolated
 from edgesdk.runtime.session import Session
 from edgesdk.spec import TensorSpec
 from edgesdk.verification.int8_io import float_run
-from edgesdk.verification.parity import GateOptions, OutputComparison, classifies, meets
+from edgesdk.verification.parity import OutputComparison, Tolerances, classifies, meets
 
 __all__ = [
     "TIMEOUT",
-    "GateOptions",
+    "Tolerances",
     "cached_parity",
     "compare",
     "not_run",
@@ -82,7 +82,7 @@ def compare(
     gate: GateRecord,
     labels: str | Sequence[str] = "",
     free: bool = False,
-    faces: Sequence[FaceScaleRecord] = (),
+    faces: Sequence[IoScaleRecord] = (),
 ) -> ParityRecord:
     """Run every sample through a session and compare with what the model answered.
 
@@ -155,10 +155,10 @@ def verify_artefact(
     outputs: Sequence[TensorSpec],
     samples: Samples,
     samples_sha256: str,
-    gates: GateOptions,
+    gates: Tolerances,
     labels: str | Sequence[str] = "",
     threads: int = 1,
-    faces: Sequence[FaceScaleRecord] = (),
+    faces: Sequence[IoScaleRecord] = (),
     then: Callable[[Session], None] | None = None,
 ) -> ParityRecord:
     """Run one artefact in a process of its own and compare it with the model.
@@ -251,7 +251,7 @@ def verify(
     bundle: Bundle | str | os.PathLike[str],
     *,
     targets: Sequence[str] = (),
-    gates: GateOptions | None = None,
+    gates: Tolerances | None = None,
     threads: int = 1,
     on_progress: Callable[[str, str], None] | None = None,
 ) -> Bundle:
@@ -294,7 +294,7 @@ def verify(
                 samples=Samples.load(opened.path_of(simulated)) if simulated else samples,
                 samples_sha256=simulated.sha256 if simulated else sha256,
                 faces=quantized.faces if quantized else (),
-                gates=gates or GateOptions(),
+                gates=gates or Tolerances(),
                 labels=opened.manifest.classes or opened.manifest.labels,
                 threads=threads,
             )

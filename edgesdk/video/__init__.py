@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from edgesdk.video.core import Measures, VideoCore
     from edgesdk.video.frames import Frame, PaintedFrame, Painter
     from edgesdk.video.interpolator import Interpolator
+    from edgesdk.video.key_frame_upscaler import KeyFrameUpscaler
     from edgesdk.video.key_frames import KeyframeFinder, KeyframePolicy
     from edgesdk.video.painter_from_bundle import bundle_painter
     from edgesdk.video.painters import session_painter
     from edgesdk.video.pipeline import VideoPipeline
     from edgesdk.video.pipeline_summary import PainterFailure, PipelineSummary
-    from edgesdk.video.smoothing import KeyFrameSmoother
 
 __all__ = [
     "Frame",
     "Interpolator",
-    "KeyFrameSmoother",
+    "KeyFrameUpscaler",
     "KeyframeFinder",
     "KeyframePolicy",
     "Measures",
@@ -51,6 +51,6 @@ __getattr__, __dir__ = lazy_exports(
         ".painters": ("session_painter",),
         ".pipeline": ("VideoPipeline",),
         ".pipeline_summary": ("PainterFailure", "PipelineSummary"),
-        ".smoothing": ("KeyFrameSmoother",),
+        ".key_frame_upscaler": ("KeyFrameUpscaler",),
     },
 )

@@ -23,7 +23,7 @@ from edgesdk.video.key_frames import KeyframePolicy
 from edgesdk.video.media.properties import VideoProperties
 from edgesdk.video.media.writing import VideoWriter
 from edgesdk.video.metrics import Flicker, Likeness, WarpError
-from edgesdk.video.per_frame_baseline import EveryFrame, TakingTurns
+from edgesdk.video.per_frame_baseline import EveryFrame, SerializedPainter
 from edgesdk.video.pipeline import VideoPipeline
 
 __all__ = [
@@ -162,7 +162,7 @@ def compare_with_every_frame(
     """
     require_metrics()
     lock = threading.Lock()
-    ours, theirs = TakingTurns(painter, lock), TakingTurns(painter, lock)
+    ours, theirs = SerializedPainter(painter, lock), SerializedPainter(painter, lock)
     with ExitStack() as stack:
         engine = stack.enter_context(VideoPipeline(ours, **options))
         single = stack.enter_context(

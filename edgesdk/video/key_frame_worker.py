@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from edgesdk.video.frames import Frame
 from edgesdk.video.key_frames import Judgement, KeyframeFinder
 
-__all__ = ["JudgingAhead"]
+__all__ = ["KeyFrameWorker"]
 
 
-class JudgingAhead:
+class KeyFrameWorker:
     """One worker thread that judges frames in the order they come.
 
     The native core lets go of Python's lock, so that its search for key frames and the rendering of

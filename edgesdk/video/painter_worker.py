@@ -16,7 +16,12 @@ from edgesdk.errors import EdgeSdkError, UsageError
 from edgesdk.video.downscale import shrunk_picture
 from edgesdk.video.frames import Painter
 
-__all__ = ["Painting", "PaintingAhead", "PaintingTask", "painter_size"]
+__all__ = [
+    "PainterWorker",
+    "Painting",
+    "PaintingTask",
+    "painter_size",
+]
 
 Picture = NDArray[np.uint8]
 
@@ -75,7 +80,7 @@ def painter_size(width: int, height: int, max_size: int | None) -> tuple[int, in
     )
 
 
-class PaintingAhead:
+class PainterWorker:
     """One worker thread that paints key frames in the order they come.
 
     Args:

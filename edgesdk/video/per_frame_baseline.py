@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from edgesdk.video.core import VideoCore
 from edgesdk.video.frames import Enlarger, Painter
-from edgesdk.video.painter_worker import PaintingAhead
+from edgesdk.video.painter_worker import PainterWorker
 from edgesdk.video.strength import StrengthBlend
 
-__all__ = ["EveryFrame", "TakingTurns"]
+__all__ = ["EveryFrame", "SerializedPainter"]
 
 Picture = NDArray[np.uint8]
 
 
-class TakingTurns:
+class SerializedPainter:
     """A painter whose callers take turns, so that its time is taken while nobody else paints.
 
     Args:
@@ -79,7 +79,7 @@ class EveryFrame:
         self._before: Picture | None = None
         with ExitStack() as stack:
             self._core = stack.enter_context(VideoCore(width, height, threads=threads))
-            self._painting = stack.enter_context(PaintingAhead(painter, max_size, 1))
+            self._painting = stack.enter_context(PainterWorker(painter, max_size, 1))
             self._blend = StrengthBlend(strength, width, height)
             self._resources = stack.pop_all()
 

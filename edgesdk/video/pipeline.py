@@ -51,7 +51,7 @@ class VideoPipeline:
             1, and 0.06 while streaming, where a change cannot be spread over the frames before it.
             The first key frame and one after a cut always come through bit for bit.
         enlarge: Enlarges the paintings instead of the native core, such as
-            :class:`~edgesdk.video.smoothing.KeyFrameSmoother`.
+            :class:`~edgesdk.video.key_frame_upscaler.KeyFrameUpscaler`.
 
     Raises:
         UsageError: An argument is out of its range.

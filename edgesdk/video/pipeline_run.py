@@ -17,9 +17,9 @@ from edgesdk.video.array_pool import ArrayPool
 from edgesdk.video.flow_chain import Flow
 from edgesdk.video.frames import Enlarger, Frame, PaintedFrame, Painter, check_frame
 from edgesdk.video.interpolator import Interpolator
-from edgesdk.video.key_frame_worker import JudgingAhead
+from edgesdk.video.key_frame_worker import KeyFrameWorker
 from edgesdk.video.key_frames import KeyframeFinder, KeyframePolicy
-from edgesdk.video.painter_worker import Painting, PaintingAhead, PaintingTask
+from edgesdk.video.painter_worker import PainterWorker, Painting, PaintingTask
 from edgesdk.video.pipeline_summary import PainterFailure, PipelineSummary
 from edgesdk.video.strength import StrengthBlend
 
@@ -92,9 +92,9 @@ class _Stage:
 
     size: tuple[int, int]
     finder: KeyframeFinder
-    judges: JudgingAhead
+    judges: KeyFrameWorker
     interpolator: Interpolator
-    painters: PaintingAhead
+    painters: PainterWorker
     pool: ArrayPool[np.uint8]
     blend: StrengthBlend
     resources: ExitStack = field(default_factory=ExitStack)
@@ -138,12 +138,12 @@ class PipelineRun:
             finder = stack.enter_context(
                 KeyframeFinder(width, height, options.policy, quality=options.quality, **shared)
             )
-            judges = JudgingAhead(finder)
+            judges = KeyFrameWorker(finder)
             stack.callback(judges.close)
             # Is given every flow, and finds none.
             interpolator = stack.enter_context(Interpolator(width, height, **shared))
             painters = stack.enter_context(
-                PaintingAhead(options.painter, options.max_size, self._room)
+                PainterWorker(options.painter, options.max_size, self._room)
             )
             return _Stage(
                 size=(width, height),

@@ -121,7 +121,8 @@ def stylize(
         crf: Quality of a written video, 0 (lossless) to 51.
         overwrite: Replace an existing output.
         threads: Of flow and rendering, and of decoder and encoder each; 0: as many as fit.
-        stop: Asked before every frame; True ends the source there, and what was read is finished.
+        stop: StopRequest before every frame; True ends the source there, and what was read is
+            finished.
         on_progress: Called after every frame.
 
     Returns:
@@ -263,9 +264,9 @@ def _painted(
 
 
 def _smoother(smooth: bool | str | Path, size: tuple[int, int], max_size: int | None) -> Enlarger:
-    from edgesdk.video.smoothing import KeyFrameSmoother
+    from edgesdk.video.key_frame_upscaler import KeyFrameUpscaler
 
-    smoother = KeyFrameSmoother(None if isinstance(smooth, bool) else smooth)
+    smoother = KeyFrameUpscaler(None if isinstance(smooth, bool) else smooth)
     smoother.check(*size, max_size)
     return smoother
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgesdk.errors import UsageError, WeightsError
-from edgesdk.models.guided_upscale import MetaSmoothing, smoothing_bytes
-from edgesdk.video import KeyFrameSmoother
+from edgesdk.models.guided_upscale import GuidedUpscale, guided_upscale_bytes
+from edgesdk.video import KeyFrameUpscaler
 from edgesdk.video.colour_transfer import colour_painter
 from edgesdk.video.downscale import shrunk_picture
 from edgesdk.video.stylize import stylize
@@ -50,10 +50,10 @@ def sunset(tmp_path: Path) -> Path:
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    model = MetaSmoothing(width=4, inner_widths=[4], refine_width=4, hidden_width=8)
+    model = GuidedUpscale(width=4, inner_widths=[4], refine_width=4, hidden_width=8)
     torch.nn.init.normal_(model.refine_second.weight, std=0.1)
     path = tmp_path / "w.safetensors"
-    path.write_bytes(smoothing_bytes(model))
+    path.write_bytes(guided_upscale_bytes(model))
     return path
 
 
@@ -68,7 +68,7 @@ def test_key_frames_are_enlarged_by_the_network(
     shared = ("--colour", str(sunset), "--max-size", "32", "--keyframes", "1")
     ran = here(*("stylize", str(frames), "-o", str(out), *shared, "--smooth-weights", str(weights)))
     assert ran == 0
-    painter, smoother = colour_painter(sunset), KeyFrameSmoother(weights)
+    painter, smoother = colour_painter(sunset), KeyFrameUpscaler(weights)
     for number in range(2):
         picture = pixels(frames / f"{number}.png")
         small = shrunk_picture(picture, 32, 24)
@@ -109,14 +109,14 @@ def test_what_cannot_be_smoothed_is_refused_before_anything_is_painted(
         stylize(frames, out, painter=painter, smooth=tmp_path / "absent.safetensors")
     # 60 rows shown as 12 would do, but a video of 1920 shown as 80 would not.
     with pytest.raises(UsageError, match="raise max_size"):
-        KeyFrameSmoother(weights).check(1920, 1080, 80)
-    KeyFrameSmoother(weights).check(1920, 1080, 512)
-    KeyFrameSmoother(weights).check(854, 480, None)
+        KeyFrameUpscaler(weights).check(1920, 1080, 80)
+    KeyFrameUpscaler(weights).check(1920, 1080, 512)
+    KeyFrameUpscaler(weights).check(854, 480, None)
     assert not painted and not out.exists()
 
 
 def test_pictures_that_are_none_are_refused(weights: Path) -> None:
-    smoother = KeyFrameSmoother(weights)
+    smoother = KeyFrameUpscaler(weights)
     small, full = np.zeros((8, 8, 3), np.uint8), np.zeros((16, 16, 3), np.uint8)
     assert smoother(small, full).shape == (16, 16, 3)
     for painted, original in (

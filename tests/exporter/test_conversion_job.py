@@ -11,7 +11,7 @@ from edgesdk.converters.registry import parse_target
 from edgesdk.exporter import conversion_job as conversions
 from edgesdk.exporter.conversion_job import ConversionJob
 from edgesdk.exporter.options import ExportOptions
-from edgesdk.exporter.prepared import Prepared, Variant, prepare
+from edgesdk.exporter.prepared import CaptureSpec, PreparedModel, prepare
 from edgesdk.exporter.results import FailedTarget
 from edgesdk.spec import parse_dynamic
 
@@ -26,16 +26,16 @@ class Net(torch.nn.Module):
         return self.layer(x) * self.factor
 
 
-def net(factor: float = 2.0, weight: float = 1.0) -> Prepared:
+def net(factor: float = 2.0, weight: float = 1.0) -> PreparedModel:
     model = Net(factor).eval()
     torch.nn.init.constant_(model.layer.weight, weight)
     torch.nn.init.zeros_(model.layer.bias)
     return prepare(model, torch.ones(2, 4))
 
 
-def key(prepared: Prepared, folder: Path, target: str = "onnx", dynamic: str = "") -> str:
+def key(prepared: PreparedModel, folder: Path, target: str = "onnx", dynamic: str = "") -> str:
     dims = tuple(sorted(parse_dynamic(dynamic).items())) if dynamic else ()
-    job = ConversionJob(*parse_target(target), Variant(dims))
+    job = ConversionJob(*parse_target(target), CaptureSpec(dims))
     job.prepare(prepared, folder, None)
     return job.key
 
@@ -69,7 +69,7 @@ def test_other_versions_and_another_sdk_are_another_key(tmp_path, monkeypatch, f
 
 
 def test_a_job_that_was_stopped_starts_no_process(tmp_path):
-    job = ConversionJob(*parse_target("onnx"), Variant())
+    job = ConversionJob(*parse_target("onnx"), CaptureSpec())
     job.prepare(net(), tmp_path, None)
     job.stop()
     result = job.run(ExportOptions().limits, lambda target, step: None)

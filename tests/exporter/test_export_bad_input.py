@@ -200,7 +200,7 @@ def test_verbs_without_a_bundle(refused, verb, tmp_path):
         ({"targets": []}, UsageError, "no target", ""),
         ({"jobs": -2}, UsageError, "-2 jobs", ""),
         ({"jobs": "2"}, UsageError, "jobs cannot be '2'", "give a int"),
-        ({"gates": 0.5}, UsageError, "gates cannot be 0.5", "GateOptions"),
+        ({"gates": 0.5}, UsageError, "gates cannot be 0.5", "Tolerances"),
         ({"inputs": "x:0x3"}, InputSpecError, "size of zero", ""),
         ({"dynamic": "bach"}, UnknownNameError, "'bach'", "'batch'"),
         ({"weights": "w.pth"}, UsageError, "load the weights", ""),

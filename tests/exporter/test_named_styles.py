@@ -17,7 +17,7 @@ import edgesdk
 from edgesdk import models
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.errors import BundleError, UnknownNameError, UsageError
-from edgesdk.exporter.prepared import Variant, prepare
+from edgesdk.exporter.prepared import CaptureSpec, prepare
 from edgesdk.frontend.edgemodel.file import ModelFace, read_model_file, save_model
 from edgesdk.host.cache import Cache
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
@@ -106,7 +106,7 @@ def test_the_manifest_has_the_names_of_the_model(bundle: Bundle) -> None:
 def test_the_style_keeps_its_size_where_the_picture_is_free() -> None:
     # Three shares look like a pixel; they are neither photographed nor enlarged.
     prepared = prepare(tiny(), inputs=FACE.inputs)
-    free = Variant(tuple(sorted(parse_dynamic("hw=64..256/8").items())))
+    free = CaptureSpec(tuple(sorted(parse_dynamic("hw=64..256/8").items())))
     picture, style = prepared.face_specs(free)
     assert sorted(picture.dynamic) == [2, 3] and style == FACE.inputs[1]
     assert prepared.example()["style"].ravel().tolist() == pytest.approx([1 / 3] * 3)

@@ -30,7 +30,7 @@ from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 from edgesdk.models.photos import paths
 from edgesdk.spec import TensorSpec
 from edgesdk.training.style.perceptual import PerceptualNet
-from edgesdk.verification.parity import GateOptions
+from edgesdk.verification.parity import Tolerances
 from edgesdk.video.metrics import psnr
 from edgesdk.video.painter_from_bundle import bundle_painter
 
@@ -333,7 +333,7 @@ def test_a_missing_runtime_is_told_and_fails_nothing(
         "edgesdk.exporter.paintings.comparison.ArtefactPainting._served", lambda self: None
     )
     monkeypatch.setattr("edgesdk.verification.verify_bundle.open_isolated", absent)
-    made, _ = again(gates=GateOptions(cosine=0.97))
+    made, _ = again(gates=Tolerances(cosine=0.97))
     artefact = made.manifest.artefacts[0]
     assert artefact.parity is not None and artefact.parity.failure is not None
     assert artefact.painted is not None and artefact.painted.pictures == []

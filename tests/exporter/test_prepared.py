@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from edgesdk.errors import InputSpecError, ModelOutputError, UsageError
 from edgesdk.exporter.parity_samples import make_samples
-from edgesdk.exporter.prepared import Prepared, Variant, prepare
+from edgesdk.exporter.prepared import CaptureSpec, PreparedModel, prepare
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec, parse_dynamic, parse_input
 
 
@@ -35,8 +35,8 @@ def specs(*texts: str) -> tuple[TensorSpec, ...]:
     return tuple(parse_input(text) for text in texts)
 
 
-def outputs(prepared: Prepared) -> list[str]:
-    return [str(spec) for spec in prepared.capture(Variant()).inputs]
+def outputs(prepared: PreparedModel) -> list[str]:
+    return [str(spec) for spec in prepared.capture(CaptureSpec()).inputs]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_named_inputs_come_in_the_order_of_forward(texts: tuple[str, ...]) -> No
 def test_a_later_argument_may_be_left_out_or_named() -> None:
     prepared = prepare(Both().eval(), inputs=specs("scale:1", "mask:1x5", "image:1x3"))
     assert [spec.name for spec in prepared.specs] == ["image", "mask", "scale"]
-    assert prepared.capture(Variant()).outputs[0].shape == (1, 3)
+    assert prepared.capture(CaptureSpec()).outputs[0].shape == (1, 3)
 
 
 def test_names_of_ones_own_are_taken_in_order() -> None:
@@ -84,12 +84,12 @@ def test_inputs_that_do_not_fit_the_signature(texts: tuple[str, ...], told: str)
 )
 def test_inputs_the_model_refuses(texts: tuple[str, ...], told: str) -> None:
     with pytest.raises(InputSpecError, match=told):
-        prepare(Both().eval(), inputs=specs(*texts)).capture(Variant())
+        prepare(Both().eval(), inputs=specs(*texts)).capture(CaptureSpec())
 
 
 def test_names_no_argument_can_have() -> None:
     with pytest.raises(InputSpecError, match="cannot be called 'class'"):
-        prepare(nn.ReLU().eval(), inputs=specs("class:1x3")).capture(Variant())
+        prepare(nn.ReLU().eval(), inputs=specs("class:1x3")).capture(CaptureSpec())
 
 
 def test_positional_only_and_starred_arguments() -> None:
@@ -99,7 +99,7 @@ def test_positional_only_and_starred_arguments() -> None:
 
     for texts in (("x:2",), ("x:2", "rest:2"), ("a:2", "b:2", "c:2")):
         prepared = prepare(Positional().eval(), inputs=specs(*texts))
-        assert [spec.name for spec in prepared.capture(Variant()).inputs] == [
+        assert [spec.name for spec in prepared.capture(CaptureSpec()).inputs] == [
             text.partition(":")[0] for text in texts
         ]
 
@@ -119,15 +119,15 @@ def test_nothing_that_says_what_a_model_takes() -> None:
     with pytest.raises(UsageError) as caught_program:
         prepare(program, torch.ones(1))  # type: ignore[arg-type]
     assert caught_program.value.remedy == "pass program.module()"
-    assert prepare(program.module(), torch.ones(1)).capture(Variant()).operators == 1
+    assert prepare(program.module(), torch.ones(1)).capture(CaptureSpec()).operators == 1
 
 
 def test_integer_inputs_stay_inside_tables() -> None:
     model = nn.Embedding(2, 4).eval()
     prepared = prepare(model, inputs=specs("input:1x16:int64"))
-    assert make_samples(prepared, Variant()).inputs[0]["input"].max() <= 1
+    assert make_samples(prepared, CaptureSpec()).inputs[0]["input"].max() <= 1
     far = prepare(nn.Embedding(500, 4).eval(), torch.tensor([[7, 499, 3]]))
-    for arrays in make_samples(far, Variant()).inputs:
+    for arrays in make_samples(far, CaptureSpec()).inputs:
         assert set(arrays["input"].ravel()) <= {7, 499, 3}
 
 
@@ -147,33 +147,33 @@ def test_photographs_are_shown_in_one_style_at_a_time(tmp_path: Path) -> None:
     assert shown == [[[1, 0, 0]], [[0, 1, 0]], [[0, 0, 1]]]
     photo = tmp_path / "p.png"
     Image.new("RGB", (8, 8), (255, 255, 255)).save(photo)
-    samples = make_samples(prepared, Variant(), [photo, photo])
+    samples = make_samples(prepared, CaptureSpec(), [photo, photo])
     # Of more styles than photographs the first and the last, and blends where all is random.
     assert [int(arrays["style"].argmax()) for arrays in samples.inputs[:2]] == [0, 2]
     assert [float(arrays["style"].max()) for arrays in samples.inputs[:2]] == [1, 1]
     for arrays in samples.inputs[2:]:
         assert 0 < arrays["style"].max() < 1
-    assert make_samples(prepared, Variant(), [photo]).inputs[0]["style"].tolist() == [[1, 0, 0]]
-    assert make_samples(prepared, Variant()).real == 0
+    assert make_samples(prepared, CaptureSpec(), [photo]).inputs[0]["style"].tolist() == [[1, 0, 0]]
+    assert make_samples(prepared, CaptureSpec()).real == 0
     plain = prepare(nn.ReLU().eval(), torch.ones(2)).backgrounds()
     assert len(plain) == 1 and plain[0].keys() == {"input"}
 
 
 def test_captures_are_made_once() -> None:
     prepared = prepare(nn.ReLU().eval(), torch.ones(2))
-    assert prepared.capture(Variant()) is prepared.capture(Variant())
+    assert prepared.capture(CaptureSpec()) is prepared.capture(CaptureSpec())
 
 
 def test_an_image_input_takes_camera_bytes() -> None:
     prepared = prepare(Picture().eval(), inputs=specs("image:1x3x8x6"), image="imagenet,color=bgr")
-    (spec,) = prepared.face_specs(Variant())
+    (spec,) = prepared.face_specs(CaptureSpec())
     assert (spec.shape, spec.dtype, spec.layout) == ((1, 8, 6, 3), "uint8", "NHWC")
     assert spec.image is not None
     assert spec.image.color == "bgr"
-    (planes,) = prepared.face_specs(Variant(planes=True))
+    (planes,) = prepared.face_specs(CaptureSpec(planes=True))
     assert (planes.shape, planes.dtype, planes.image) == ((1, 3, 8, 6), "float32", None)
     assert prepared.example()["image"].dtype == np.uint8
-    samples = make_samples(prepared, Variant())
+    samples = make_samples(prepared, CaptureSpec())
     pixels = samples.inputs[0]["image"][..., ::-1].astype(np.float64) / 255
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     wanted = ((pixels - mean) / std).mean((1, 2))
@@ -200,8 +200,8 @@ def test_auto_preprocessing_needs_a_source_that_knows() -> None:
         prepare(Picture().eval(), inputs=specs("image:1x3x8x8"), image="auto")
 
 
-def dynamic(*texts: str) -> Variant:
-    return Variant(tuple(item for text in texts for item in parse_dynamic(text).items()))
+def dynamic(*texts: str) -> CaptureSpec:
+    return CaptureSpec(tuple(item for text in texts for item in parse_dynamic(text).items()))
 
 
 def test_free_dimensions_by_axis() -> None:
@@ -263,7 +263,7 @@ def test_samples_of_other_sizes_lie_inside_the_range(text: str, names: list[str]
 
 def test_the_same_model_gives_the_same_samples() -> None:
     made = [
-        make_samples(prepare(Both().eval(), inputs=specs("image:1x3", "mask:1x5")), Variant())
+        make_samples(prepare(Both().eval(), inputs=specs("image:1x3", "mask:1x5")), CaptureSpec())
         for _ in range(2)
     ]
     for one, two in zip(*((*s.inputs, *s.expected) for s in made), strict=True):
@@ -278,7 +278,7 @@ def test_samples_from_files_come_first(tmp_path: Path) -> None:
     done: list[tuple[int, int]] = []
     samples = make_samples(
         prepared,
-        Variant(),
+        CaptureSpec(),
         [tmp_path / "one.npz", tmp_path / "two.pt"],
         lambda number, count: done.append((number, count)),
     )
@@ -295,7 +295,7 @@ def test_at_most_eight_files_are_taken(tmp_path: Path) -> None:
     for index in range(10):
         np.save(tmp_path / f"{index}.npy", np.full(2, index))
         files.append(tmp_path / f"{index}.npy")
-    assert make_samples(prepared, Variant(), files).real == 8
+    assert make_samples(prepared, CaptureSpec(), files).real == 8
 
 
 @pytest.fixture
@@ -307,14 +307,14 @@ def photo(tmp_path: Path) -> Path:
 
 def test_photographs_reach_the_model_as_it_knows_them(photo: Path) -> None:
     plain = prepare(Picture().eval(), inputs=specs("image:1x3x8x8"))
-    samples = make_samples(plain, Variant(), [photo])
+    samples = make_samples(plain, CaptureSpec(), [photo])
     np.testing.assert_allclose(samples.expected[0]["output"], [[1.0, 0.2, 0.0]], atol=1e-6)
     baked = prepare(
         Picture().eval(),
         inputs=specs("image:1x3x8x8"),
         image=ImageSpec(high=10.0, mean=(1.0, 2.0, 3.0), std=(1.0, 2.0, 4.0)),
     )
-    samples = make_samples(baked, Variant(), [photo])
+    samples = make_samples(baked, CaptureSpec(), [photo])
     assert samples.inputs[0]["image"].dtype == np.uint8
     np.testing.assert_allclose(samples.expected[0]["output"], [[9.0, 0.0, -0.75]], atol=1e-5)
 
@@ -322,7 +322,7 @@ def test_photographs_reach_the_model_as_it_knows_them(photo: Path) -> None:
 def test_photographs_for_a_zoo_model_are_normalised_though_nothing_is_baked_in(photo: Path) -> None:
     prepared = prepare("squeezenet1_1", inputs=specs("x:1x3x64x64"))
     assert prepared.image is None
-    sample = make_samples(prepared, Variant(), [photo]).inputs[0]
+    sample = make_samples(prepared, CaptureSpec(), [photo]).inputs[0]
     (array,) = sample.values()
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     np.testing.assert_allclose(
@@ -336,13 +336,13 @@ def test_photographs_beside_other_inputs(photo: Path) -> None:
             return image.mean((1, 2, 3)) + token
 
     example = (torch.rand(1, 3, 8, 8), torch.tensor([41]))
-    samples = make_samples(prepare(Mixed().eval(), example), Variant(), [photo])
+    samples = make_samples(prepare(Mixed().eval(), example), CaptureSpec(), [photo])
     assert samples.inputs[0]["token"].tolist() == [41]
 
 
 def test_a_photograph_for_a_model_without_pictures(photo: Path) -> None:
     with pytest.raises(InputSpecError, match=r"photo\.png is a picture, but no input takes one"):
-        make_samples(prepare(nn.ReLU().eval(), torch.ones(2)), Variant(), [photo])
+        make_samples(prepare(nn.ReLU().eval(), torch.ones(2)), CaptureSpec(), [photo])
 
 
 class Log(nn.Module):
@@ -353,14 +353,14 @@ class Log(nn.Module):
 def test_an_answer_that_is_not_finite_names_sample_and_operator(tmp_path: Path) -> None:
     prepared = prepare(Log().eval(), inputs=specs("x:2x50"))
     with pytest.raises(ModelOutputError) as caught:
-        make_samples(prepared, Variant())
+        make_samples(prepared, CaptureSpec())
     assert caught.value.message == (
         "the model answers NaN or infinity; aten.log.default makes the first one (on random 1)"
     )
     assert "test_preparing.py:" in (caught.value.where or "")
     np.save(tmp_path / "bad.npy", np.zeros((2, 50), np.float32))
     with pytest.raises(ModelOutputError, match=r"\(on bad\.npy\)"):
-        make_samples(prepared, Variant(), [tmp_path / "bad.npy"])
+        make_samples(prepared, CaptureSpec(), [tmp_path / "bad.npy"])
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -368,11 +368,11 @@ def test_a_sample_that_is_not_finite_is_to_blame_itself(bad: float, tmp_path: Pa
     prepared = prepare(nn.ReLU().eval(), torch.ones(2))
     np.save(tmp_path / "bad.npy", np.array([1.0, bad], np.float32))
     with pytest.raises(InputSpecError, match=r"bad\.npy holds NaN or infinity"):
-        make_samples(prepared, Variant(), [tmp_path / "bad.npy"])
+        make_samples(prepared, CaptureSpec(), [tmp_path / "bad.npy"])
     # A mask of infinities is a fair input where the model makes something finite of it.
     masked = prepare(nn.Softmax(-1).eval(), torch.ones(2))
     np.save(tmp_path / "mask.npy", np.array([1.0, -math.inf], np.float32))
-    samples = make_samples(masked, Variant(), [tmp_path / "mask.npy"])
+    samples = make_samples(masked, CaptureSpec(), [tmp_path / "mask.npy"])
     assert samples.expected[0]["output"].tolist() == [1.0, 0.0]
 
 
@@ -393,5 +393,5 @@ def test_examples_of_every_form() -> None:
         {"mask": mask, "image": image},
     ]
     for example in forms:
-        found = prepare(Both().eval(), example).capture(Variant())
+        found = prepare(Both().eval(), example).capture(CaptureSpec())
         assert [spec.name for spec in found.inputs] == ["image", "mask"]

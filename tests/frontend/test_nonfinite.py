@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgesdk.exporter.prepared import Variant, prepare
+from edgesdk.exporter.prepared import CaptureSpec, prepare
 from edgesdk.frontend.capture import Capture
 from edgesdk.frontend.nonfinite import first_not_finite
 
@@ -25,7 +25,7 @@ def line_of(text: str) -> str:
 
 
 def captured(model: nn.Module, *example: Tensor) -> Capture:
-    return prepare(model, example).capture(Variant())
+    return prepare(model, example).capture(CaptureSpec())
 
 
 class Scaled(nn.Module):

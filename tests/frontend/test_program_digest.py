@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgesdk.exporter.prepared import Variant, prepare
+from edgesdk.exporter.prepared import CaptureSpec, prepare
 from edgesdk.frontend.capture import program_digest
 from edgesdk.spec import DynamicDim
 
@@ -38,7 +38,7 @@ def build():
     torch.manual_seed(0)
     return Net().eval(), (torch.ones(2, 3), torch.ones(2, 3))
 """
-FREE = Variant((("batch", DynamicDim("batch", 1, 8)),))
+FREE = CaptureSpec((("batch", DynamicDim("batch", 1, 8)),))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def digest_of(model: nn.Module, variant: Variant = FREE, rows: int = 2) -> str:
+def digest_of(model: nn.Module, variant: CaptureSpec = FREE, rows: int = 2) -> str:
     example = (torch.ones(rows, 3), torch.ones(rows, 3))
     return program_digest(prepare(model, example).capture(variant).program)
 
@@ -69,18 +69,18 @@ def test_two_builds_and_two_processes_agree(
     assert len(usual) == 64
     assert digest_of(build()) == usual
     saved = file.with_name("digest.pt2")
-    torch.export.save(prepare(f"{file}:build").capture(Variant()).program, saved)
-    from_file = program_digest(prepare(str(saved)).capture(Variant()).program)
+    torch.export.save(prepare(f"{file}:build").capture(CaptureSpec()).program, saved)
+    from_file = program_digest(prepare(str(saved)).capture(CaptureSpec()).program)
     code = (
         "import sys\n"
-        "from edgesdk.exporter.prepared import Variant, prepare\n"
+        "from edgesdk.exporter.prepared import CaptureSpec, prepare\n"
         "from edgesdk.frontend.capture import program_digest\n"
         "from edgesdk.spec import DynamicDim\n"
         # Generated code is numbered in the order of its making.
         "import torch; [torch.fx.symbolic_trace(torch.nn.ReLU()) for _ in range(3)]\n"
-        "free = Variant((('batch', DynamicDim('batch', 1, 8)),))\n"
+        "free = CaptureSpec((('batch', DynamicDim('batch', 1, 8)),))\n"
         "print(program_digest(prepare(sys.argv[1]).capture(free).program))\n"
-        "print(program_digest(prepare(sys.argv[2]).capture(Variant()).program))\n"
+        "print(program_digest(prepare(sys.argv[2]).capture(CaptureSpec()).program))\n"
     )
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
@@ -139,11 +139,11 @@ def test_any_change_shows(
 
 def test_shapes_and_free_dimensions_show(build: Callable[[], nn.Module], usual: str) -> None:
     model = build()
-    wider = Variant((("batch", DynamicDim("batch", 1, 9)),))
+    wider = CaptureSpec((("batch", DynamicDim("batch", 1, 9)),))
     found = {
         usual,
-        digest_of(model, Variant()),
-        digest_of(model, Variant(), rows=3),
+        digest_of(model, CaptureSpec()),
+        digest_of(model, CaptureSpec(), rows=3),
         digest_of(model, wider),
     }
     assert len(found) == 4
@@ -154,7 +154,7 @@ def test_the_numbers_of_generated_code_do_not_show() -> None:
     for _ in range(2):
         # Each tracing generates a file of a new number, which is in the traces of the operators.
         traced = torch.fx.symbolic_trace(nn.Sequential(nn.ReLU(), nn.Tanh()).eval())
-        program = prepare(traced, torch.ones(1)).capture(Variant()).program
+        program = prepare(traced, torch.ones(1)).capture(CaptureSpec()).program
         assert any("<eval_with_key>" in str(n.meta.get("stack_trace")) for n in program.graph.nodes)
         digests.add(program_digest(program))
     assert len(digests) == 1
@@ -170,7 +170,7 @@ def test_names_of_outputs_show() -> None:
             return {self.name: x * 2}
 
     digests = {
-        program_digest(prepare(Named(name).eval(), torch.ones(1)).capture(Variant()).program)
+        program_digest(prepare(Named(name).eval(), torch.ones(1)).capture(CaptureSpec()).program)
         for name in ("a", "b", "a")
     }
     assert len(digests) == 2

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgesdk.errors import CaptureError
-from edgesdk.exporter.prepared import Variant, prepare
+from edgesdk.exporter.prepared import CaptureSpec, prepare
 from edgesdk.frontend.capture import Capture, capture
 from edgesdk.frontend.flatten import flat_example
 from edgesdk.frontend.provenance import module_path, where
@@ -29,7 +29,7 @@ def line_of(text: str) -> str:
 
 
 def captured(model: nn.Module, *example: Tensor) -> Capture:
-    return prepare(model, example).capture(Variant())
+    return prepare(model, example).capture(CaptureSpec())
 
 
 class Lambda(nn.Module):

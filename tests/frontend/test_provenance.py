@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgesdk.frontend.provenance import Frame, frames, module_path, user_frame, where
+from edgesdk.frontend.provenance import SourceFrame, frames, module_path, user_frame, where
 
 _TORCH = """  File "/py/site-packages/torch/nn/modules/padding.py", line 377, in forward
     return F.pad(input, self.padding, "reflect")
@@ -26,9 +26,9 @@ _USER = """  File "/home/u/net.py", line 16, in forward
 
 def test_frames_are_read_outermost_first_with_their_code() -> None:
     assert frames(_USER + _TORCH) == [
-        Frame("/home/u/net.py", 16, "forward", "for b in s.blocks: x = b(x)"),
-        Frame("/home/u/blocks.py", 9, "inner", "s.conv(s.pad(x))"),
-        Frame(
+        SourceFrame("/home/u/net.py", 16, "forward", "for b in s.blocks: x = b(x)"),
+        SourceFrame("/home/u/blocks.py", 9, "inner", "s.conv(s.pad(x))"),
+        SourceFrame(
             "/py/site-packages/torch/nn/modules/padding.py",
             377,
             "forward",
@@ -39,7 +39,7 @@ def test_frames_are_read_outermost_first_with_their_code() -> None:
 
 def test_the_innermost_frame_outside_packages_is_the_users() -> None:
     frame = user_frame(_USER + _PACKAGE + _TORCH)
-    assert frame == Frame("/home/u/blocks.py", 9, "inner", "s.conv(s.pad(x))")
+    assert frame == SourceFrame("/home/u/blocks.py", 9, "inner", "s.conv(s.pad(x))")
 
 
 def test_a_packaged_model_is_located_inside_its_package() -> None:
@@ -80,8 +80,8 @@ def test_paths_below_the_working_folder_are_relative(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert str(Frame(str(tmp_path / "a" / "net.py"), 4)) == "a/net.py:4"
-    assert str(Frame("/elsewhere/net.py", 4)) == "/elsewhere/net.py:4"
+    assert str(SourceFrame(str(tmp_path / "a" / "net.py"), 4)) == "a/net.py:4"
+    assert str(SourceFrame("/elsewhere/net.py", 4)) == "/elsewhere/net.py:4"
 
 
 @pytest.mark.parametrize(

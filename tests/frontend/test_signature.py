@@ -15,7 +15,7 @@ from edgesdk.errors import InputSpecError, ModelOutputError
 from edgesdk.frontend.evaluation_mode import evaluate, training_layers
 from edgesdk.frontend.flatten import flat_example, name_outputs
 from edgesdk.frontend.preprocessing import ImagePreprocessing
-from edgesdk.frontend.signature import FaceModel
+from edgesdk.frontend.signature import FlatModel
 from edgesdk.frontend.tensor_specs import dtype_name, spec_of, torch_dtype
 from edgesdk.spec import DTYPES, IMAGE_PRESETS, ImageSpec, TensorSpec
 
@@ -159,7 +159,7 @@ def test_nested_arguments_arrive_as_they_were() -> None:
     names, tensors, structure = flat_example(model, example)
     assert names == ["pair_l", "pair_r_0", "pair_r_1_0", "scale", "first_0"]
     assert [float(tensor[0]) for tensor in tensors] == [1, 2, 3, 4, 5]
-    face = FaceModel(model, names, structure)
+    face = FlatModel(model, names, structure)
     assert torch.equal(face(*tensors)["output"], one(13))
     assert torch.equal(face(**dict(zip(names, tensors, strict=True)))["output"], one(13))
     first, pair, scale = seen[0]
@@ -199,18 +199,18 @@ def test_a_misspelt_argument_suggests_the_right_one() -> None:
 @pytest.mark.parametrize("names", [["class"], ["self"], ["a b"], ["3d"], [""], ["x", "x"]])
 def test_names_no_argument_can_have(names: list[str]) -> None:
     with pytest.raises(InputSpecError, match="called"):
-        FaceModel(nn.Identity(), names)
+        FlatModel(nn.Identity(), names)
 
 
 def test_names_that_are_attributes_of_modules_are_fine() -> None:
     names = ["model", "forward", "training", "names", "args", "kwargs", "preprocessing"]
-    face = FaceModel(Call(lambda *tensors: torch.stack(tensors)), names)
+    face = FlatModel(Call(lambda *tensors: torch.stack(tensors)), names)
     tensors = [one(index) for index in range(len(names))]
     assert torch.equal(face(*tensors)["output"], torch.stack(tensors))
 
 
 def test_wrong_numbers_of_inputs_are_refused() -> None:
-    face = FaceModel(Call(two), ["left", "right"])
+    face = FlatModel(Call(two), ["left", "right"])
     for call in (
         lambda: face(one(1)),
         lambda: face(one(1), one(2), one(3)),
@@ -221,7 +221,7 @@ def test_wrong_numbers_of_inputs_are_refused() -> None:
 
 
 def test_faces_do_not_share_their_signature() -> None:
-    first, second = FaceModel(nn.ReLU(), ["a"]), FaceModel(nn.ReLU(), ["b"])
+    first, second = FlatModel(nn.ReLU(), ["a"]), FlatModel(nn.ReLU(), ["b"])
     assert torch.equal(first(a=one(-1))["output"], one(0))
     assert torch.equal(second(b=one(-1))["output"], one(0))
     with pytest.raises(TypeError):
@@ -258,7 +258,7 @@ def test_black_and_white_by_hand() -> None:
 
 
 def test_only_the_image_is_preprocessed() -> None:
-    face = FaceModel(
+    face = FlatModel(
         Call(lambda noise, image: (noise, image)), ["noise", "image"], image=(1, ImageSpec())
     )
     noise, image = torch.rand(1, 2, 2, 3), torch.full((1, 2, 2, 3), 51, dtype=torch.uint8)
@@ -305,6 +305,6 @@ def test_evaluate_leaves_exported_programs_and_switches_the_rest() -> None:
     mixed = nn.Sequential(nn.Dropout(), program)
     assert evaluate(mixed) == "the model was"
     assert not mixed[0].training
-    face = FaceModel(program, ["x"])
+    face = FlatModel(program, ["x"])
     assert not face.training
     assert face(torch.ones(1, 2))["output"].shape == (1, 2)

@@ -19,13 +19,13 @@ from safetensors.torch import save
 from torch.nn import functional
 
 from edgesdk.errors import UsageError, WeightsError
-from edgesdk.models import guided_upscale as meta_smoothing
+from edgesdk.models import guided_upscale
 from edgesdk.models.guided_upscale import (
-    MetaSmoothing,
-    load_smoothing,
+    GuidedUpscale,
+    guided_upscale_bytes,
+    load_guided_upscale,
     local_detail,
     local_likeness,
-    smoothing_bytes,
 )
 from edgesdk.models.guided_upscale_fixed import FixedScaleUpscale
 from edgesdk.models.meta_upscale import MetaUpscale, axis_of, edge_padded, exact_scale
@@ -40,10 +40,10 @@ def upscale() -> MetaUpscale:
 
 
 @pytest.fixture
-def net() -> MetaSmoothing:
+def net() -> GuidedUpscale:
     """A small network whose every part shows in its answer."""
     torch.manual_seed(1)
-    made = MetaSmoothing(width=4, inner_widths=[6], refine_width=5, hidden_width=8)
+    made = GuidedUpscale(width=4, inner_widths=[6], refine_width=5, hidden_width=8)
     for last in (made.gains, made.upscale.predictor[2], made.refine_second):
         torch.nn.init.normal_(last.weight, std=0.2)
     return made.eval()
@@ -56,7 +56,7 @@ def pictures(p: int, q: int, cells: tuple[int, int], count: int = 1) -> list[tor
 
 def test_the_published_width_has_the_published_count() -> None:
     assert sum(value.numel() for value in MetaUpscale().parameters()) == 445_120
-    assert sum(value.numel() for value in MetaSmoothing(width=64).upscale.parameters()) == 445_120
+    assert sum(value.numel() for value in GuidedUpscale(width=64).upscale.parameters()) == 445_120
 
 
 def test_two_rows_at_one_and_a_half() -> None:
@@ -201,7 +201,7 @@ def test_likeness_is_gain_and_correlation() -> None:
 
 
 @pytest.mark.parametrize(("p", "q"), [(1, 1), (2, 1), (3, 2), (7, 2), (5, 3), (15, 4), (11, 10)])
-def test_the_fixed_form_equals_the_network(net: MetaSmoothing, p: int, q: int) -> None:
+def test_the_fixed_form_equals_the_network(net: GuidedUpscale, p: int, q: int) -> None:
     painted, original = pictures(p, q, (3, 4), count=2)
     fixed = net.at_scale(p, q)
     assert not any("predictor" in name for name, _ in fixed.named_parameters())
@@ -218,10 +218,10 @@ def test_the_fixed_filters_are_those_of_the_scale(upscale: MetaUpscale) -> None:
     fixed = FixedScaleUpscale(upscale, Fraction(5, 2))
     torch.testing.assert_close(fixed(x), upscale(x, 2.5), atol=1e-5, rtol=1e-5)
     # A scale p / q that is not in lowest terms is the same one.
-    assert MetaSmoothing(width=3, inner_widths=[]).at_scale(10, 4).scale == Fraction(5, 2)
+    assert GuidedUpscale(width=3, inner_widths=[]).at_scale(10, 4).scale == Fraction(5, 2)
 
 
-def test_the_fixed_form_refuses_sizes_that_do_not_fit(net: MetaSmoothing) -> None:
+def test_the_fixed_form_refuses_sizes_that_do_not_fit(net: GuidedUpscale) -> None:
     fixed = net.at_scale(7, 2)
     for small, full in (((4, 4), (14, 7)), ((3, 4), (10, 14)), ((4, 4), (8, 8))):
         with pytest.raises(UsageError, match="scale of 7/2"):
@@ -231,7 +231,7 @@ def test_the_fixed_form_refuses_sizes_that_do_not_fit(net: MetaSmoothing) -> Non
             net.at_scale(p, q)
 
 
-def test_pictures_that_do_not_belong_together_are_refused(net: MetaSmoothing) -> None:
+def test_pictures_that_do_not_belong_together_are_refused(net: GuidedUpscale) -> None:
     small = torch.rand(1, 3, 8, 8)
     for painted, original in (
         (small, torch.rand(1, 3, 16, 24)),
@@ -249,7 +249,7 @@ def test_pictures_that_do_not_belong_together_are_refused(net: MetaSmoothing) ->
 
 def test_a_new_network_is_a_cubic_where_the_picture_is_plain() -> None:
     painted = torch.rand(1, 3, 8, 8)
-    answer = MetaSmoothing(width=4, inner_widths=[4])(painted, torch.full((1, 3, 20, 20), 0.7))
+    answer = GuidedUpscale(width=4, inner_widths=[4])(painted, torch.full((1, 3, 20, 20), 0.7))
     cubic = cubic_matrix(8, 20) @ painted @ cubic_matrix(8, 20).T
     torch.testing.assert_close(answer, cubic, atol=1e-5, rtol=0)
 
@@ -266,25 +266,25 @@ def test_cubics_are_those_of_pillow() -> None:
     torch.testing.assert_close(cubic_matrix(5, 5), torch.eye(5))
 
 
-def test_weights_come_back_from_their_file(net: MetaSmoothing, tmp_path: Path) -> None:
+def test_weights_come_back_from_their_file(net: GuidedUpscale, tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    path.write_bytes(smoothing_bytes(net, half=False))
-    again = load_smoothing(path)
+    path.write_bytes(guided_upscale_bytes(net, half=False))
+    again = load_guided_upscale(path)
     assert again.config == net.config and not again.training
     for name, value in net.state_dict().items():
         assert torch.equal(again.state_dict()[name], value)
-    path.write_bytes(smoothing_bytes(net))
+    path.write_bytes(guided_upscale_bytes(net))
     assert len(path.read_bytes()) < 300_000
-    half = load_smoothing(path)
+    half = load_guided_upscale(path)
     painted, original = pictures(2, 1, (5, 6))
     torch.testing.assert_close(half(painted, original), net(painted, original), atol=5e-3, rtol=0)
 
 
-def test_files_of_something_else_are_refused(net: MetaSmoothing, tmp_path: Path) -> None:
+def test_files_of_something_else_are_refused(net: GuidedUpscale, tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     with pytest.raises(WeightsError, match="no file"):
-        load_smoothing(path)
-    whole = smoothing_bytes(net)
+        load_guided_upscale(path)
+    whole = guided_upscale_bytes(net)
     config = {**net.config}
     good = {name: value.clone() for name, value in net.state_dict().items()}
     bad = {**good, "stem.bias": good["stem.bias"] * math.nan}
@@ -307,10 +307,10 @@ def test_files_of_something_else_are_refused(net: MetaSmoothing, tmp_path: Path)
     ):
         path.write_bytes(content)
         with pytest.raises(WeightsError):
-            load_smoothing(path)
+            load_guided_upscale(path)
     net.stem.bias.data[0] = 1e6
     with pytest.raises(WeightsError, match="too large"):
-        smoothing_bytes(net)
+        guided_upscale_bytes(net)
 
 
 def test_the_card_tells_of_the_weights_beside_it() -> None:
@@ -330,8 +330,8 @@ def test_the_card_tells_of_the_weights_beside_it() -> None:
 
 
 def test_the_package_brings_weights_that_beat_bilinear() -> None:
-    assert meta_smoothing.WEIGHTS.stat().st_size <= 300_000
-    net = load_smoothing()
+    assert guided_upscale.WEIGHTS.stat().st_size <= 300_000
+    net = load_guided_upscale()
     # A colour map of a picture of edges and waves; nothing it was trained on.
     y, x = np.mgrid[0:96, 0:120] / 96.0
     waves = np.stack([np.sin(40 * x * y), np.cos(25 * x), (x + y > 1.1) * 2.0 - 1])
@@ -344,7 +344,7 @@ def test_the_package_brings_weights_that_beat_bilinear() -> None:
     assert (answer - painted).square().mean() < 0.5 * (lines - painted).square().mean()
 
 
-def test_the_fixed_form_runs_on_onnx(net: MetaSmoothing) -> None:
+def test_the_fixed_form_runs_on_onnx(net: GuidedUpscale) -> None:
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     inputs = pictures(7, 2, (4, 5))
@@ -358,7 +358,7 @@ def test_the_fixed_form_runs_on_onnx(net: MetaSmoothing) -> None:
     np.testing.assert_allclose(answer, fixed(*inputs).detach().numpy(), atol=3e-5)
 
 
-def test_the_fixed_form_runs_on_executorch_in_one_delegate(net: MetaSmoothing) -> None:
+def test_the_fixed_form_runs_on_executorch_in_one_delegate(net: GuidedUpscale) -> None:
     pytest.importorskip("executorch")
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower

@@ -17,7 +17,7 @@ import torch
 from edgesdk import models
 from edgesdk.errors import UsageError, WorkerLostError
 from edgesdk.pruning import workers as places
-from edgesdk.pruning.candidates import Problem, try_candidate
+from edgesdk.pruning.candidates import CandidateTask, try_candidate
 from edgesdk.pruning.channels import find_channels
 from edgesdk.pruning.workers import (
     dask_workers,
@@ -43,7 +43,7 @@ def labelled(count: int, seed: int) -> LabelledImages:
 @pytest.fixture(scope="module")
 def problem():
     model = models.create("resnet20", num_classes=3, in_channels=1)
-    return Problem(model, labelled(48, 0), labelled(30, 1), RECIPE, mean=(0.5,), std=(0.3,))
+    return CandidateTask(model, labelled(48, 0), labelled(30, 1), RECIPE, mean=(0.5,), std=(0.3,))
 
 
 @pytest.fixture(scope="module")
@@ -139,14 +139,14 @@ def test_the_problem_travels_by_its_source():
     model = models.create("resnet20")
     with torch.no_grad():
         model.classifier.bias.fill_(0.25)
-    sent = pickle.dumps(Problem(model, None, None, None, source="resnet20"))
+    sent = pickle.dumps(CandidateTask(model, None, None, None, source="resnet20"))
     assert b"CifarResNet" not in sent
     received = pickle.loads(sent)  # noqa: S301 - our own bytes
     assert received.model.classifier.bias[0].item() == 0.25
 
 
 def test_a_candidate_that_diverges_gets_nothing(problem, candidates):
-    wild = Problem(
+    wild = CandidateTask(
         problem.model,
         problem.train,
         problem.validation,

@@ -10,7 +10,7 @@ from edgesdk.bundle.manifest import (
     ArtefactRecord,
     CalibrationRecord,
     DropRecord,
-    LayerHarmRecord,
+    LayerSensitivityRecord,
     Manifest,
     QuantizationRecord,
     QuantizedLayerRecord,
@@ -150,10 +150,10 @@ def test_the_page_shows_losses_gates_and_layers(quantized: Any) -> None:
         recipe="w8a8_static",
         samples=32,
         layers=[
-            LayerHarmRecord(
+            LayerSensitivityRecord(
                 path="stem", operator="conv2d", weights=900, snr_db=20.0, where="net.py:4"
             ),
-            LayerHarmRecord(path="<script>", operator="linear", weights=100),
+            LayerSensitivityRecord(path="<script>", operator="linear", weights=100),
         ],
     )
     page = render(made.model_copy(update={"sensitivity": [sensitivity]}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgesdk.bundle.manifest import FaceScaleRecord
+from edgesdk.bundle.manifest import IoScaleRecord
 from edgesdk.errors import DataError
 from edgesdk.verification.accuracy_drop import EvaluationSet, float_answers, measure_drop
 from edgesdk.verification.int8_io import float_run
@@ -96,8 +96,8 @@ def test_bad_sets():
 def test_int8_at_the_face():
     """Floats are rounded half to even, clipped, and come back as the scale says."""
     faces = [
-        FaceScaleRecord(name="x", scale=0.5, zero_point=-10),
-        FaceScaleRecord(name="y", scale=2.0, zero_point=3),
+        IoScaleRecord(name="x", scale=0.5, zero_point=-10),
+        IoScaleRecord(name="y", scale=2.0, zero_point=3),
     ]
     seen = {}
 

@@ -16,7 +16,7 @@ from edgesdk.bundle.samples import Samples
 from edgesdk.errors import BundleDamagedError, GateError, MissingBackendError, UsageError
 from edgesdk.runtime.session import Session
 from edgesdk.spec import TensorSpec
-from edgesdk.verification.parity import GATES, GateOptions
+from edgesdk.verification.parity import GATES, Tolerances
 from edgesdk.verification.verify_bundle import compare, require_parity, verdict
 
 ONNX = ("--target", "onnx")
@@ -188,7 +188,7 @@ def test_only_the_named_artefact_is_run(folder):
     after = verify(
         folder,
         targets=["onnx"],
-        gates=GateOptions(cosine=0.5),
+        gates=Tolerances(cosine=0.5),
         on_progress=lambda target, step: steps.append((target, step)),
     )
     assert steps == [("onnx:fp32", "verifying"), ("onnx:fp32", "equal")]
@@ -275,7 +275,7 @@ def test_figures_by_hand():
 )
 def test_each_shortfall_in_words(exported, actual, words):
     expected = {"y": np.array([[0.0, 4.0]], np.float32)}
-    gate = GateOptions(agreement=1.0).gate("fp32")
+    gate = Tolerances(agreement=1.0).gate("fp32")
     record = compare(Fixed({"y": actual.astype(np.float32)}), samples(expected), gate)
     assert not record.passed
     manifest = Bundle.open(exported.path).manifest
@@ -295,4 +295,4 @@ def test_nothing_to_compare_on_is_no_proof():
 )
 def test_bounds_out_of_range(bounds):
     with pytest.raises(UsageError):
-        GateOptions(**bounds)
+        Tolerances(**bounds)

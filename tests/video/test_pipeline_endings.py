@@ -14,7 +14,7 @@ import pytest
 
 from edgesdk.errors import MediaError, MissingEnvironmentError, UsageError
 from edgesdk.video import Frame, KeyframePolicy, VideoPipeline
-from edgesdk.video.painter_worker import PaintingAhead
+from edgesdk.video.painter_worker import PainterWorker
 
 pytestmark = pytest.mark.usefixtures("native_library")
 
@@ -119,7 +119,7 @@ def test_an_error_of_the_search_comes_through(
 
 
 def test_closed_painter_takes_nothing() -> None:
-    ahead = PaintingAhead(invert, None, 2)
+    ahead = PainterWorker(invert, None, 2)
     ahead.close()
     with pytest.raises(UsageError):
         ahead.paint(np.zeros((4, 4, 3), np.uint8))

@@ -11,9 +11,9 @@ from edgesdk.bundle.manifest.record import Count, Record, Share, Text
 __all__ = [
     "CalibrationRecord",
     "DropRecord",
-    "FaceScaleRecord",
-    "LayerHarmRecord",
-    "OperatorGapRecord",
+    "IoScaleRecord",
+    "LayerSensitivityRecord",
+    "OperatorErrorRecord",
     "QuantizationRecord",
     "QuantizedLayerRecord",
     "SensitivityRecord",
@@ -42,7 +42,7 @@ class QuantizedLayerRecord(Record):
     reason: Text = ""
 
 
-class FaceScaleRecord(Record):
+class IoScaleRecord(Record):
     """An int8 tensor at the face: ``float = (int8 - zero_point) * scale``.
 
     Attributes:
@@ -76,7 +76,7 @@ class CalibrationRecord(Record):
     notes: Annotated[list[Text], FailFast()] = []
 
 
-class LayerHarmRecord(Record):
+class LayerSensitivityRecord(Record):
     """What quantizing one layer alone does to the outputs.
 
     Attributes:
@@ -130,7 +130,7 @@ class DropRecord(Record):
     containment: Share | None = None
     cosine: float | None = None
     snr_db: float | None = None
-    culprits: Annotated[list[LayerHarmRecord], FailFast()] = []
+    culprits: Annotated[list[LayerSensitivityRecord], FailFast()] = []
 
 
 class QuantizationRecord(Record):
@@ -156,11 +156,11 @@ class QuantizationRecord(Record):
     float_norms: Annotated[list[Text], FailFast()] = []
     float_operators: dict[str, int] = {}
     calibration: CalibrationRecord | None = None
-    faces: Annotated[list[FaceScaleRecord], FailFast()] = []
+    faces: Annotated[list[IoScaleRecord], FailFast()] = []
     drop: DropRecord | None = None
 
 
-class OperatorGapRecord(Record):
+class OperatorErrorRecord(Record):
     """How far one operator's result is from the float model's when all before it is quantized.
 
     Attributes:
@@ -193,5 +193,5 @@ class SensitivityRecord(Record):
 
     recipe: str
     samples: Count
-    layers: Annotated[list[LayerHarmRecord], FailFast()] = []
-    operators: Annotated[list[OperatorGapRecord], FailFast()] = []
+    layers: Annotated[list[LayerSensitivityRecord], FailFast()] = []
+    operators: Annotated[list[OperatorErrorRecord], FailFast()] = []

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesdk.bundle.manifest import (
-    FaceScaleRecord,
+    IoScaleRecord,
     PaintedPictureRecord,
     PaintedRecord,
     ParityRecord,
 )
 from edgesdk.errors import EdgeSdkError
 from edgesdk.exporter.paintings.reference import OriginalPainting, OriginalPaintings
-from edgesdk.exporter.results import ConvertedTarget
+from edgesdk.exporter.results import ConvertedArtefact
 from edgesdk.host.cache import Cache, key_of
 from edgesdk.host.own_code import code_digest
 from edgesdk.runtime.isolated import open_isolated
@@ -78,7 +78,7 @@ def painted_record(
 
 
 def paint_again(
-    session: Session, originals: OriginalPaintings, faces: Sequence[FaceScaleRecord] = ()
+    session: Session, originals: OriginalPaintings, faces: Sequence[IoScaleRecord] = ()
 ) -> PaintedRecord:
     """Paint with an artefact what the float model painted, as an app would.
 
@@ -117,8 +117,8 @@ class ArtefactPainting:
     """
 
     originals: OriginalPaintings
-    result: ConvertedTarget
-    faces: Sequence[FaceScaleRecord] = ()
+    result: ConvertedArtefact
+    faces: Sequence[IoScaleRecord] = ()
     cache: Cache | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     _record: PaintedRecord | None = None
@@ -127,8 +127,8 @@ class ArtefactPainting:
     def of(
         cls,
         originals: OriginalPaintings | None,
-        result: ConvertedTarget,
-        faces: Sequence[FaceScaleRecord],
+        result: ConvertedArtefact,
+        faces: Sequence[IoScaleRecord],
         cache: Cache | None,
         facts: Mapping[str, Any],
     ) -> ArtefactPainting | None:

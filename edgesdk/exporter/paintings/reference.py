@@ -16,7 +16,7 @@ from edgesdk.bundle.manifest import FileRecord, PaintingsRecord, ThumbnailRecord
 from edgesdk.bundle.writer import BundleWriter
 from edgesdk.errors import EdgeSdkError
 from edgesdk.exporter.paintings.style_distance import StyleRuler, StyleScale
-from edgesdk.exporter.prepared import Prepared, Variant
+from edgesdk.exporter.prepared import CaptureSpec, PreparedModel
 from edgesdk.frontend.capture import run_eager
 from edgesdk.frontend.random_inputs import spread
 from edgesdk.host.atomic_write import storage_errors
@@ -84,7 +84,7 @@ class OriginalPaintings:
     note: str = ""
 
     @classmethod
-    def of(cls, prepared: Prepared, outputs: Sequence[TensorSpec]) -> OriginalPaintings:
+    def of(cls, prepared: PreparedModel, outputs: Sequence[TensorSpec]) -> OriginalPaintings:
         """Paint the package's photographs with a prepared model.
 
         Args:
@@ -166,9 +166,9 @@ class OriginalPaintings:
 class _ModelSession(Session):
     """A prepared model behind the interface of every runtime."""
 
-    def __init__(self, prepared: Prepared, outputs: Sequence[TensorSpec]) -> None:
+    def __init__(self, prepared: PreparedModel, outputs: Sequence[TensorSpec]) -> None:
         self.runtime = "torch"
-        self.inputs = prepared.face_specs(Variant())
+        self.inputs = prepared.face_specs(CaptureSpec())
         self.outputs = tuple(outputs)
         self._face = prepared.face()
 

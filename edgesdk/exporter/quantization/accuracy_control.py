@@ -7,9 +7,9 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 
-from edgesdk.bundle.manifest import LayerHarmRecord, OperatorGapRecord
+from edgesdk.bundle.manifest import LayerSensitivityRecord, OperatorErrorRecord
 from edgesdk.errors import DataError
-from edgesdk.exporter.prepared import Prepared, Variant
+from edgesdk.exporter.prepared import CaptureSpec, PreparedModel
 from edgesdk.exporter.quantization.calibration_data import QuantizationInputs
 from edgesdk.exporter.quantization.error_analysis import operator_gaps
 from edgesdk.frontend.provenance import where
@@ -20,7 +20,7 @@ from edgesdk.quant.sensitivity import LayerSensitivity, rank_layers
 from edgesdk.quant.spec import QuantSpec
 from edgesdk.verification.accuracy_drop import EvaluationSet, measure_drop
 
-__all__ = ["QuantizationDiagnosis"]
+__all__ = ["SensitivityAnalysis"]
 
 #: Samples that layers are ranked on, and that a choice of layers is tried on.
 _RANKED_ON = 32
@@ -28,7 +28,7 @@ _TRIED_ON = 128
 _GAPS_ON = 8
 
 
-class QuantizationDiagnosis:
+class SensitivityAnalysis:
     """Simulates the recipes of an export layer by layer; what was simulated once is kept.
 
     Safe to share between threads, which wait for each other.
@@ -41,7 +41,7 @@ class QuantizationDiagnosis:
 
     def __init__(
         self,
-        prepared: Prepared,
+        prepared: PreparedModel,
         inputs: QuantizationInputs,
         on_step: Callable[[str], None] | None = None,
     ) -> None:
@@ -57,7 +57,7 @@ class QuantizationDiagnosis:
         """How many samples layers are ranked on."""
         return len(self._samples())
 
-    def harms(self, spec: QuantSpec) -> list[LayerHarmRecord]:
+    def harms(self, spec: QuantSpec) -> list[LayerSensitivityRecord]:
         """What quantizing each layer alone does, the worst first.
 
         Args:
@@ -70,7 +70,7 @@ class QuantizationDiagnosis:
         with self._lock:
             ranked = self._rank(spec)
         return [
-            LayerHarmRecord(
+            LayerSensitivityRecord(
                 path=layer.path,
                 operator=layer.operator,
                 weights=layer.weights,
@@ -82,7 +82,7 @@ class QuantizationDiagnosis:
             if not spec.keeps_float(layer.path)
         ]
 
-    def gaps(self, spec: QuantSpec) -> list[OperatorGapRecord]:
+    def gaps(self, spec: QuantSpec) -> list[OperatorErrorRecord]:
         """How far every operator's result is from the float model's, with all layers quantized.
 
         Args:
@@ -138,7 +138,7 @@ class QuantizationDiagnosis:
     def _simulation(self, spec: QuantSpec) -> SimulatedQuantization:
         if spec not in self._simulated:
             self._tell(f"simulating {spec.name}")
-            captured = self._prepared.capture(Variant())
+            captured = self._prepared.capture(CaptureSpec())
             calibration = self._inputs.calibration
             self._simulated[spec] = SimulatedQuantization(
                 captured.program,

@@ -14,17 +14,17 @@ from edgesdk.errors import ConversionError, MissingEnvironmentError
 from edgesdk.exporter.conversion_job import ConversionJob
 from edgesdk.exporter.paintings.comparison import ArtefactPainting
 from edgesdk.exporter.paintings.reference import OriginalPaintings
-from edgesdk.exporter.prepared import Prepared
-from edgesdk.exporter.quantization.accuracy_control import QuantizationDiagnosis
+from edgesdk.exporter.prepared import PreparedModel
+from edgesdk.exporter.quantization.accuracy_control import SensitivityAnalysis
 from edgesdk.exporter.quantization.calibration_data import QuantizationInputs
 from edgesdk.exporter.quantization.options import QuantizeOptions
 from edgesdk.exporter.quantization.verify import PARITY_PRECISION, face_scales, verify_quantized
-from edgesdk.exporter.results import ConvertedTarget, QuantizationData
+from edgesdk.exporter.results import ConvertedArtefact, QuantizationData
 from edgesdk.host.atomic_write import remove
 from edgesdk.host.cache import Cache, package_versions
 from edgesdk.host.digest import digest
 from edgesdk.quant.spec import QuantSpec
-from edgesdk.verification.parity import GateOptions
+from edgesdk.verification.parity import Tolerances
 from edgesdk.verification.verify_bundle import not_run, verdict
 
 __all__ = ["QuantizedExport"]
@@ -52,22 +52,22 @@ class QuantizedExport:
     """
 
     options: QuantizeOptions
-    prepared: Prepared
+    prepared: PreparedModel
     inputs: QuantizationInputs
     data: QuantizationData
     folder: Path
-    gates: GateOptions
+    gates: Tolerances
     limits: Limits
     cache: Cache | None
     tell: Callable[[str, str], None]
     originals: OriginalPaintings | None = None
 
     def __post_init__(self) -> None:
-        self._diagnosis = QuantizationDiagnosis(
+        self._diagnosis = SensitivityAnalysis(
             self.prepared, self.inputs, lambda step: self.tell("model", step)
         )
 
-    def prove(self, job: ConversionJob, result: ConvertedTarget) -> ConvertedTarget:
+    def prove(self, job: ConversionJob, result: ConvertedArtefact) -> ConvertedArtefact:
         """Parity with the simulation, and the drop; repaired where that was asked for.
 
         Args:
@@ -112,7 +112,7 @@ class QuantizedExport:
             for name, spec in distinct.items()
         ]
 
-    def _measured(self, job: ConversionJob, result: ConvertedTarget) -> ConvertedTarget:
+    def _measured(self, job: ConversionJob, result: ConvertedArtefact) -> ConvertedArtefact:
         if result.simulated is None:
             raise ConversionError(f"{job.name} was not quantized")
         facts: dict[str, object] = {
@@ -141,7 +141,7 @@ class QuantizedExport:
         painted = painting.record(parity) if painting else None
         return dataclasses.replace(result, parity=parity, drop=drop, painted=painted)
 
-    def _repaired(self, job: ConversionJob, first: ConvertedTarget) -> ConvertedTarget:
+    def _repaired(self, job: ConversionJob, first: ConvertedArtefact) -> ConvertedArtefact:
         """Keep layers float until the artefact itself loses little enough.
 
         The layers are chosen by simulation. Where the artefact loses more than its simulation the
@@ -175,7 +175,7 @@ class QuantizedExport:
             best = self._converted(job, best.spec)
         return best
 
-    def _converted(self, job: ConversionJob, spec: QuantSpec) -> ConvertedTarget:
+    def _converted(self, job: ConversionJob, spec: QuantSpec) -> ConvertedArtefact:
         again = job.with_spec(spec)
         again.prepare(self.prepared, self.folder, self.cache, self.data)
         for path in again.files:
@@ -184,7 +184,7 @@ class QuantizedExport:
         again.prepare(self.prepared, self.folder, self.cache, self.data)
         kept = f"{len(spec.float_layers)} layers float"
         result = again.run(self.limits, lambda name, step: self.tell(job.name, f"{step}, {kept}"))
-        if not isinstance(result, ConvertedTarget):
+        if not isinstance(result, ConvertedArtefact):
             raise result.error
         return self._measured(again, result)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgesdk.bundle.manifest import CalibrationRecord
 from edgesdk.errors import DataError, UsageError
-from edgesdk.exporter.prepared import Prepared, Variant
+from edgesdk.exporter.prepared import CaptureSpec, PreparedModel
 from edgesdk.exporter.quantization.options import QuantizeOptions
 from edgesdk.exporter.results import QuantizationData
 from edgesdk.frontend.capture import run_eager
@@ -52,7 +52,7 @@ class QuantizationInputs:
     def read(
         cls,
         options: QuantizeOptions,
-        prepared: Prepared,
+        prepared: PreparedModel,
         specs: Sequence[QuantSpec],
         on_step: Callable[[str], None] | None = None,
     ) -> QuantizationInputs:
@@ -80,7 +80,7 @@ class QuantizationInputs:
             count = options.calibration_samples
             if not count:
                 tell("choosing how many inputs to calibrate on")
-                captured = prepared.capture(Variant())
+                captured = prepared.capture(CaptureSpec())
                 names = [spec.name for spec in captured.inputs]
                 # In less than all its styles a stylizer has not shown its ranges.
                 least = len(prepared.backgrounds())
@@ -90,7 +90,7 @@ class QuantizationInputs:
         if options.measured:
             tell("reading inputs to measure the drop on")
             evaluation = reader.evaluation(calibration)
-        return cls(calibration, available, evaluation, prepared.face_specs(Variant()))
+        return cls(calibration, available, evaluation, prepared.face_specs(CaptureSpec()))
 
     def record(self, spec: QuantSpec) -> CalibrationRecord | None:
         """What the manifest says of a recipe's calibration; None where it had none."""
@@ -125,10 +125,10 @@ class QuantizationInputs:
 
 
 class _Reader:
-    def __init__(self, options: QuantizeOptions, prepared: Prepared) -> None:
+    def __init__(self, options: QuantizeOptions, prepared: PreparedModel) -> None:
         self._options = options
         self._prepared = prepared
-        self._specs = prepared.face_specs(Variant())
+        self._specs = prepared.face_specs(CaptureSpec())
         self._splits: Any = None
 
     def calibration(self) -> InputSet:

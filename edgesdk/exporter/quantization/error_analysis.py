@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from edgesdk.bundle.manifest import OperatorGapRecord
+from edgesdk.bundle.manifest import OperatorErrorRecord
 from edgesdk.frontend.provenance import module_path, where
 from edgesdk.quant.fake_quantization.simulated import SimulatedQuantization
 from edgesdk.quant.plan import Arrays
@@ -22,7 +22,7 @@ def operator_gaps(
     samples: Sequence[Arrays],
     *,
     progress: Callable[[int, int], None] | None = None,
-) -> list[OperatorGapRecord]:
+) -> list[OperatorErrorRecord]:
     """Run both networks on the same samples and compare every result.
 
     Errors of what comes before are part of a result; ``lost_db`` tells what the operator itself
@@ -59,7 +59,7 @@ def operator_gaps(
             progress(index + 1, len(samples))
     ratios = {node: _decibel(signal[node], noise[node]) for node in signal}
     return [
-        OperatorGapRecord(
+        OperatorErrorRecord(
             name=node.name,
             operator=str(node.target).removesuffix(".default"),
             path=module_path(node.meta.get("nn_module_stack")),

@@ -8,20 +8,20 @@ from collections.abc import Callable, Sequence
 from edgesdk.bundle.manifest import (
     CalibrationRecord,
     DropRecord,
-    FaceScaleRecord,
+    IoScaleRecord,
     ParityRecord,
     QuantizationRecord,
     QuantizedLayerRecord,
 )
 from edgesdk.bundle.samples import Samples
 from edgesdk.errors import QuantizationError
-from edgesdk.exporter.results import ConvertedTarget
+from edgesdk.exporter.results import ConvertedArtefact
 from edgesdk.host.cache import Cache, key_of
 from edgesdk.host.own_code import code_digest
 from edgesdk.runtime.session import Session
 from edgesdk.verification.accuracy_drop import EvaluationSet, measure_drop
 from edgesdk.verification.int8_io import float_run
-from edgesdk.verification.parity import GateOptions
+from edgesdk.verification.parity import Tolerances
 from edgesdk.verification.verify_bundle import verify_artefact
 
 __all__ = ["PARITY_PRECISION", "face_scales", "quantization_record", "verify_quantized"]
@@ -30,18 +30,18 @@ __all__ = ["PARITY_PRECISION", "face_scales", "quantization_record", "verify_qua
 PARITY_PRECISION = "quantized"
 
 
-def face_scales(result: ConvertedTarget) -> tuple[FaceScaleRecord, ...]:
+def face_scales(result: ConvertedArtefact) -> tuple[IoScaleRecord, ...]:
     """Scales of the int8 inputs and outputs of an artefact."""
     quantized = result.conversion.quantized
     faces = quantized.faces if quantized else ()
     return tuple(
-        FaceScaleRecord(name=face.name, scale=face.scale, zero_point=face.zero_point)
+        IoScaleRecord(name=face.name, scale=face.scale, zero_point=face.zero_point)
         for face in faces
     )
 
 
 def quantization_record(
-    result: ConvertedTarget, calibration: CalibrationRecord | None
+    result: ConvertedArtefact, calibration: CalibrationRecord | None
 ) -> QuantizationRecord:
     """What the manifest says of a quantized artefact.
 
@@ -75,11 +75,11 @@ def quantization_record(
 
 
 def verify_quantized(
-    result: ConvertedTarget,
+    result: ConvertedArtefact,
     evaluation: EvaluationSet | None,
     *,
     bound: float | None,
-    gates: GateOptions,
+    gates: Tolerances,
     simulated_sha256: str,
     labels: str | Sequence[str] = "",
     cache: Cache | None = None,

@@ -19,7 +19,7 @@ from edgesdk.training.style.fine_tuning import any_style_taken_over, weights_dig
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.paintings import Painting, as_tensor, scaled
 from edgesdk.training.style.recipe import StyleRecipe
-from edgesdk.training.style.train import Studio, StylesToLearn, StyleTraining
+from edgesdk.training.style.train import StylesToLearn, StyleTrainer, StyleTraining
 
 __all__ = ["TrainedAnyStylizer", "train_any_stylizer", "views"]
 
@@ -28,7 +28,7 @@ _VIEWS = 16
 _SIDE = 192
 
 
-class _Pupil(nn.Module):
+class _EncoderDecoder(nn.Module):
     """The encoder and the painter, trained as one."""
 
     def __init__(self, encoder: StyleEncoder, painter: AnyStyleNet) -> None:
@@ -127,7 +127,7 @@ def train_any_stylizer(
     Raises:
         EdgeSdkError: Likewise.
     """
-    studio = Studio(content, styles, recipe, perceptual=perceptual, say=say)
+    studio = StyleTrainer(content, styles, recipe, perceptual=perceptual, say=say)
     pupil = _pupil({**({} if start is None else widths_of(start)), **(config or {})})
     more_identity: dict[str, Any] = {"views": views_a_painting}
     if start is not None:
@@ -162,9 +162,9 @@ def train_any_stylizer(
     )
 
 
-def _pupil(config: dict[str, Any]) -> _Pupil:
+def _pupil(config: dict[str, Any]) -> _EncoderDecoder:
     encoder = models.create("style_encoder", pretrained=False)
     painter = models.create("any_style", **{**config, "pretrained": False})
     if not (isinstance(encoder, StyleEncoder) and isinstance(painter, AnyStyleNet)):
         raise UsageError("the zoo's any_style and style_encoder are other networks")
-    return _Pupil(encoder, painter)
+    return _EncoderDecoder(encoder, painter)

@@ -14,7 +14,12 @@ from edgesdk.training.style.photographs import Photographs
 from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.synthetic_motion import flows, moved
 
-__all__ = ["Lesson", "Lessons", "SecondFrames", "first_crops"]
+__all__ = [
+    "Lessons",
+    "SecondFrames",
+    "StyleBatch",
+    "first_crops",
+]
 
 #: Crops that are looked at before anything is painted.
 _LOOKED_AT = 16
@@ -36,7 +41,7 @@ class SecondFrames:
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class StyleBatch:
     """One process's share of a step.
 
     Attributes:
@@ -74,7 +79,7 @@ class Lessons:
         self._goals = goals
         self._recipe = recipe
 
-    def at(self, step: int, process: int = 0, processes: int = 1) -> Lesson:
+    def at(self, step: int, process: int = 0, processes: int = 1) -> StyleBatch:
         """The lesson of a step, from 0.
 
         Raises:
@@ -86,7 +91,7 @@ class Lessons:
         device = self._conditions.device
         photographs = as_tensor(np.stack([self._crop(turn) for turn in turns]), device)
         styles = torch.tensor([self._style(turn) for turn in turns], device=device)
-        return Lesson(
+        return StyleBatch(
             photographs,
             self._conditions[styles],
             self._goals.of(styles),

@@ -18,8 +18,8 @@ from edgesdk.training.batches import generators_kept
 from edgesdk.training.counter_random import key
 from edgesdk.training.logs import TrainingLogs
 from edgesdk.training.optimization import set_learning_rate
-from edgesdk.training.stopping import Asked, Due
-from edgesdk.training.style.batches import Lesson, Lessons
+from edgesdk.training.stopping import CheckpointTimer, StopRequest
+from edgesdk.training.style.batches import Lessons, StyleBatch
 from edgesdk.training.style.checkpoints import StyleState, read_checkpoint, write_checkpoint
 from edgesdk.training.style.history import StyleHistory, StyleProgress, StyleRecord
 from edgesdk.training.style.memory import memory_named, require_memory
@@ -44,7 +44,7 @@ class Watched:
         preview: Called with the step in the main process; writes a picture and returns its path.
         preview_every_steps: 0 for never.
         logs: Folder for TensorBoard.
-        stop: Asked after every step whether to end, with a checkpoint.
+        stop: StopRequest after every step whether to end, with a checkpoint.
         stop_after_steps: End this call after so many.
         stop_at_step: End the call at this step of the run.
     """
@@ -158,8 +158,8 @@ class _Run:
         """Train from where the run is to its end, or to where it is asked to stop."""
         state, recipe = self.state, self.recipe
         began = state.step
-        asked = Asked(watched.stop, watched.stop_after_steps)
-        due = Due(0, watched.checkpoint_every_seconds)
+        asked = StopRequest(watched.stop, watched.stop_after_steps)
+        due = CheckpointTimer(0, watched.checkpoint_every_seconds)
         until = min(recipe.steps, watched.stop_at_step or recipe.steps)
         while state.step < until:
             before = time.monotonic()
@@ -213,7 +213,7 @@ class _Run:
             [parts[name].detach().sum() if name in parts else none for name in PARTS]
         )
 
-    def _judged(self, lesson: Lesson) -> dict[str, Tensor]:
+    def _judged(self, lesson: StyleBatch) -> dict[str, Tensor]:
         second, count = lesson.second, len(lesson.photographs)
         if second is None:
             painted = self.wrapped(lesson.photographs, lesson.conditions)

@@ -16,7 +16,7 @@ from edgesdk.training.style.add_styles import learn_styles_from, with_more_style
 from edgesdk.training.style.fine_tuning import read_stylizer, started_from, weights_digest
 from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.recipe import StyleRecipe
-from edgesdk.training.style.train import Studio, StylesToLearn, StyleTraining
+from edgesdk.training.style.train import StylesToLearn, StyleTrainer, StyleTraining
 
 __all__ = ["TrainedStylizer", "train_stylizer"]
 
@@ -80,7 +80,7 @@ def train_stylizer(
 
     Raises:
         UsageError: ``base`` and ``start`` at once, or a ``start`` of other styles or widths.
-        EdgeSdkError: See :class:`~edgesdk.training.style.train.Studio` and
+        EdgeSdkError: See :class:`~edgesdk.training.style.train.StyleTrainer` and
             :func:`~edgesdk.training.style.loop.fit_style`.
     """
     if base is not None and start is not None:
@@ -89,7 +89,7 @@ def train_stylizer(
             remedy="--from adds styles and learns their vectors alone, --start goes on with all "
             "weights in the same styles: give one",
         )
-    studio = Studio(content, styles, recipe, perceptual=perceptual, called="styles", say=say)
+    studio = StyleTrainer(content, styles, recipe, perceptual=perceptual, called="styles", say=say)
     model, first = _network(studio.paintings.names, base, start, config or {})
     count = model.config["styles"]
     say("looking at paintings and photographs")

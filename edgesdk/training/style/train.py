@@ -24,7 +24,7 @@ from edgesdk.training.style.photographs import Photographs
 from edgesdk.training.style.previews import Previews
 from edgesdk.training.style.recipe import StyleRecipe
 
-__all__ = ["Studio", "StyleTraining", "StylesToLearn"]
+__all__ = ["StyleTrainer", "StyleTraining", "StylesToLearn"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class StylesToLearn:
     a_painting: int = 1
 
 
-class Studio:
+class StyleTrainer:
     """Photographs, paintings and the perceptual network that judges, for a network to be trained.
 
     Args:

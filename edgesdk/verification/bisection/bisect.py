@@ -32,7 +32,7 @@ from edgesdk.verification.bisection.artefact_diff import first_altered_value
 from edgesdk.verification.bisection.intermediates import ProgramValues
 from edgesdk.verification.bisection.result import Deviation
 from edgesdk.verification.parity import OutputComparison, meets
-from edgesdk.verification.verify_bundle import TIMEOUT, GateOptions
+from edgesdk.verification.verify_bundle import TIMEOUT, Tolerances
 
 __all__ = ["Deviation", "bisect"]
 
@@ -44,7 +44,7 @@ def bisect(
     bundle: Bundle,
     artefact: ArtefactRecord,
     *,
-    gates: GateOptions | None = None,
+    gates: Tolerances | None = None,
     limits: Limits | None = None,
     on_progress: Callable[[str, str], None] | None = None,
 ) -> Deviation:
@@ -76,7 +76,7 @@ def bisect(
         bundle,
         artefact,
         load_program(path),
-        (gates or GateOptions()).gate(artefact.precision),
+        (gates or Tolerances()).gate(artefact.precision),
         limits or Limits(),
         on_progress or (lambda target, step: None),
     )

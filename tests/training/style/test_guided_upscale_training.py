@@ -14,20 +14,20 @@ from PIL import Image
 from safetensors.torch import save
 
 from edgesdk.errors import DivergedError, ModelOutputError, TrainingError, UsageError
-from edgesdk.models.guided_upscale import MetaSmoothing
-from edgesdk.training.style.photographs import Photographs
-from edgesdk.training.style.smoothing import fit_smoothing, smoothing_loss
-from edgesdk.training.style.smoothing_pairs import (
-    SmoothingLessons,
+from edgesdk.models.guided_upscale import GuidedUpscale
+from edgesdk.training.style.guided_upscale import fit_guided_upscale, guided_upscale_loss
+from edgesdk.training.style.guided_upscale_pairs import (
+    GuidedUpscaleBatches,
     matting_smoothed,
     painted_pair,
 )
-from edgesdk.training.style.smoothing_recipe import SmoothingRecipe, smoothing_rate
+from edgesdk.training.style.guided_upscale_recipe import GuidedUpscaleRecipe, guided_upscale_rate
+from edgesdk.training.style.photographs import Photographs
 from edgesdk.video.downscale import shrunk_picture
 
 Picture = NDArray[np.uint8]
 
-RECIPE = SmoothingRecipe(
+RECIPE = GuidedUpscaleRecipe(
     steps=6, batch_size=2, pairs=2, steps_per_pair=2, crop=64, patch=32, warmup_steps=1, seed=3
 )
 
@@ -60,15 +60,15 @@ def photographs(folder: Path) -> Photographs:
     return Photographs(folder, RECIPE.crop)
 
 
-def network() -> MetaSmoothing:
+def network() -> GuidedUpscale:
     torch.manual_seed(0)
-    return MetaSmoothing(width=4, inner_widths=[4], refine_width=4, hidden_width=8)
+    return GuidedUpscale(width=4, inner_widths=[4], refine_width=4, hidden_width=8)
 
 
 def run(photographs: Photographs, **options: object) -> dict[str, torch.Tensor]:
     model = network()
     painters = [negative, hatched]
-    fit_smoothing(model, photographs, painters, options.pop("recipe", RECIPE), **options)
+    fit_guided_upscale(model, photographs, painters, options.pop("recipe", RECIPE), **options)
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
@@ -80,18 +80,18 @@ def test_the_loss_by_hand() -> None:
     answer = torch.tensor([[0.0, 1.0], [0.5, 0.5]]).expand(1, 3, 2, 2)
     reference = torch.zeros(1, 3, 2, 2)
     original = torch.tensor([[0.0, 0.5], [0.0, 0.0]]).expand(1, 3, 2, 2)
-    parts = smoothing_loss(answer, reference, original)
+    parts = guided_upscale_loss(answer, reference, original)
     assert parts["difference"].item() == pytest.approx(0.5)
     # Across: (1, 0) against (0.5, 0); down: (0.5, -0.5) against (0, -0.5).
     assert parts["gradient"].item() == pytest.approx((0.25 + 0.25) / 2)
     assert parts["variation"].item() == pytest.approx(3 * (1 + 0.25 + 0.25))
-    assert smoothing_loss(answer, reference, answer)["gradient"].item() == 0
-    both = smoothing_loss(
+    assert guided_upscale_loss(answer, reference, answer)["gradient"].item() == 0
+    both = guided_upscale_loss(
         torch.cat([answer, reference]), torch.cat([reference] * 2), edges=torch.cat([original] * 2)
     )
     assert both["difference"].tolist() == pytest.approx([0.5, 0])
     with pytest.raises(UsageError):
-        smoothing_loss(answer, reference[..., :1], original)
+        guided_upscale_loss(answer, reference[..., :1], original)
 
 
 def test_smoothing_keeps_what_is_linear_in_the_picture_and_nothing_else() -> None:
@@ -133,9 +133,9 @@ def test_a_painter_that_returns_no_picture_is_told(folder: Path) -> None:
 
 def test_lessons_depend_on_the_step_alone(photographs: Photographs, folder: Path) -> None:
     painters = [negative, hatched]
-    lessons = SmoothingLessons(photographs, painters, RECIPE)
+    lessons = GuidedUpscaleBatches(photographs, painters, RECIPE)
     forwards = [lessons.at(step) for step in range(4)]
-    again = SmoothingLessons(Photographs(folder, RECIPE.crop), painters, RECIPE)
+    again = GuidedUpscaleBatches(Photographs(folder, RECIPE.crop), painters, RECIPE)
     for step in (3, 0, 2, 1):
         lesson = again.at(step)
         for name in ("painted", "original", "reference"):
@@ -150,7 +150,7 @@ def test_lessons_depend_on_the_step_alone(photographs: Photographs, folder: Path
 
 
 def test_patches_of_a_pair_lie_over_each_other(photographs: Photographs) -> None:
-    lesson = SmoothingLessons(photographs, [negative], RECIPE).at(0)
+    lesson = GuidedUpscaleBatches(photographs, [negative], RECIPE).at(0)
     torch.testing.assert_close(lesson.reference, 1 - lesson.original, atol=1e-6, rtol=0)
     lines = torch.nn.functional.interpolate(
         lesson.painted, size=lesson.reference.shape[2:], mode="bilinear"
@@ -200,7 +200,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(photographs: Photographs, tmp_pa
     model.stem.bias.data[0] = math.nan
     model.train(False)
     with pytest.raises(DivergedError, match="step 0"):
-        fit_smoothing(model, photographs, [negative], RECIPE)
+        fit_guided_upscale(model, photographs, [negative], RECIPE)
     assert not model.training
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
 
@@ -218,7 +218,7 @@ def test_it_learns_that_colours_change_places(folder: Path) -> None:
 
     recipe = RECIPE.changed(steps=40, learning_rate=2e-2, gradient_weight=0.0)
     model = network()
-    lesson = SmoothingLessons(photographs, [painter], recipe).at(1000)
+    lesson = GuidedUpscaleBatches(photographs, [painter], recipe).at(1000)
 
     def error() -> float:
         with torch.no_grad():
@@ -226,7 +226,7 @@ def test_it_learns_that_colours_change_places(folder: Path) -> None:
 
     before = error()
     told: list[int] = []
-    history = fit_smoothing(
+    history = fit_guided_upscale(
         model, photographs, [painter], recipe, progress=lambda progress: told.append(progress.step)
     )
     assert error() < 0.7 * before
@@ -246,16 +246,16 @@ def test_settings_that_make_no_sense_are_refused(photographs: Photographs) -> No
         {"learning_rat": 1e-3},
     ):
         with pytest.raises(UsageError):
-            SmoothingRecipe(**options)
+            GuidedUpscaleRecipe(**options)
     for painters in ([], [None]):
         with pytest.raises(UsageError, match="painters"):
-            fit_smoothing(network(), photographs, painters, RECIPE)
+            fit_guided_upscale(network(), photographs, painters, RECIPE)
     with pytest.raises(UsageError, match="stop_after_steps"):
-        fit_smoothing(network(), photographs, [negative], RECIPE, stop_after_steps=0)
+        fit_guided_upscale(network(), photographs, [negative], RECIPE, stop_after_steps=0)
 
 
 def test_the_rate_rises_and_falls() -> None:
     recipe = RECIPE.changed(steps=12, warmup_steps=2, learning_rate=1.0)
-    assert [smoothing_rate(recipe, step) for step in (0, 1, 2, 7)] == pytest.approx(
+    assert [guided_upscale_rate(recipe, step) for step in (0, 1, 2, 7)] == pytest.approx(
         [0.5, 1, 1, 0.5]
     )

@@ -15,16 +15,16 @@ from torch.nn import functional
 
 from edgesdk.errors import ModelOutputError, UsageError
 from edgesdk.training.counter_random import key
+from edgesdk.training.style.guided_upscale_recipe import GuidedUpscaleRecipe
 from edgesdk.training.style.paintings import as_tensor
-from edgesdk.training.style.smoothing_recipe import SmoothingRecipe
 from edgesdk.video.downscale import shrunk_picture
 from edgesdk.video.frames import Painter
 
 __all__ = [
-    "Lesson",
+    "GuidedUpscaleBatches",
     "PaintedPair",
     "Photos",
-    "SmoothingLessons",
+    "StyleBatch",
     "matting_smoothed",
     "painted_pair",
 ]
@@ -65,7 +65,7 @@ class PaintedPair:
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class StyleBatch:
     """A step's patches, all of one scale.
 
     Attributes:
@@ -193,7 +193,7 @@ def _psnr(one: Picture, other: Picture) -> float:
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
-class SmoothingLessons:
+class GuidedUpscaleBatches:
     """What each step learns from, as a function of the step alone.
 
     Args:
@@ -206,7 +206,7 @@ class SmoothingLessons:
     """
 
     def __init__(
-        self, photographs: Photos, painters: Sequence[Painter], recipe: SmoothingRecipe
+        self, photographs: Photos, painters: Sequence[Painter], recipe: GuidedUpscaleRecipe
     ) -> None:
         if not len(photographs):
             raise UsageError("there is no photograph to learn from")
@@ -222,7 +222,7 @@ class SmoothingLessons:
         least, most = round(recipe.smallest_scale * 10), round(recipe.largest_scale * 10)
         return Fraction(int(random.integers(least, most + 1)), 10)
 
-    def at(self, step: int) -> Lesson:
+    def at(self, step: int) -> StyleBatch:
         """The patches of a step.
 
         Raises:
@@ -245,7 +245,7 @@ class SmoothingLessons:
                     for picture, unit in ((pair.small, q), (pair.original, p), (pair.reference, p))
                 ]
             )
-        return Lesson(*(as_tensor(np.stack(column)) for column in zip(*patches, strict=True)))
+        return StyleBatch(*(as_tensor(np.stack(column)) for column in zip(*patches, strict=True)))
 
     def _random(self, purpose: str, *numbers: int) -> np.random.Generator:
         return np.random.default_rng(key(self._recipe.seed, purpose, *numbers))

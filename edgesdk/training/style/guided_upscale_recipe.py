@@ -10,10 +10,10 @@ from pydantic import Field
 from edgesdk.errors import UsageError
 from edgesdk.training.settings import Settings
 
-__all__ = ["SmoothingRecipe", "smoothing_rate"]
+__all__ = ["GuidedUpscaleRecipe", "guided_upscale_rate"]
 
 
-class SmoothingRecipe(Settings):
+class GuidedUpscaleRecipe(Settings):
     """How to train meta-smoothing: frozen, JSON-able, checked.
 
     Attributes:
@@ -37,7 +37,7 @@ class SmoothingRecipe(Settings):
             noisy paintings do not drown smooth ones.
         smoothing_radius: Of what cleans the reference, pixels; 0 for nothing.
         smoothing_epsilon: Likewise, see
-            :func:`~edgesdk.training.style.smoothing_pairs.matting_smoothed`.
+            :func:`~edgesdk.training.style.guided_upscale_pairs.matting_smoothed`.
         agreement: dB by which paintings of two sizes must agree to make a pair.
         clip_gradient: Largest norm of the gradient; 0 for no limit.
         seed: Of everything random but the weights.
@@ -86,7 +86,7 @@ class SmoothingRecipe(Settings):
             )
 
 
-def smoothing_rate(recipe: SmoothingRecipe, step: int) -> float:
+def guided_upscale_rate(recipe: GuidedUpscaleRecipe, step: int) -> float:
     """The learning rate that a step, from 0, is taken with."""
     if step < recipe.warmup_steps:
         return recipe.learning_rate * (step + 1) / recipe.warmup_steps

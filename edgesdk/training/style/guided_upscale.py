@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgesdk.errors import DivergedError, UsageError
-from edgesdk.models.guided_upscale import MetaSmoothing
-from edgesdk.training.stopping import Asked, Due
+from edgesdk.models.guided_upscale import GuidedUpscale
+from edgesdk.training.stopping import CheckpointTimer, StopRequest
 from edgesdk.training.style.checkpoints import StyleState, read_checkpoint, write_checkpoint
+from edgesdk.training.style.guided_upscale_pairs import GuidedUpscaleBatches, Photos
+from edgesdk.training.style.guided_upscale_recipe import GuidedUpscaleRecipe, guided_upscale_rate
 from edgesdk.training.style.history import StyleHistory, StyleProgress, StyleRecord
 from edgesdk.training.style.losses import total_variation
-from edgesdk.training.style.smoothing_pairs import Photos, SmoothingLessons
-from edgesdk.training.style.smoothing_recipe import SmoothingRecipe, smoothing_rate
 from edgesdk.video.frames import Painter
 
-__all__ = ["fit_smoothing", "smoothing_loss"]
+__all__ = ["fit_guided_upscale", "guided_upscale_loss"]
 
 #: A usual mean difference between an interpolated painting and its reference, and one so small that
 #: it is of no matter.
@@ -35,7 +35,7 @@ def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:
     return x[..., :, 1:] - x[..., :, :-1], x[..., 1:, :] - x[..., :-1, :]
 
 
-def smoothing_loss(answer: Tensor, reference: Tensor, edges: Tensor) -> dict[str, Tensor]:
+def guided_upscale_loss(answer: Tensor, reference: Tensor, edges: Tensor) -> dict[str, Tensor]:
     """The three parts of the loss, unweighted.
 
     Args:
@@ -72,11 +72,11 @@ def _shares(painted: Tensor, reference: Tensor) -> Tensor:
     return _USUAL / ((plain - reference).abs().mean(dim=(1, 2, 3)) + _LEAST)
 
 
-def fit_smoothing(
-    model: MetaSmoothing,
+def fit_guided_upscale(
+    model: GuidedUpscale,
     photographs: Photos,
     painters: Sequence[Painter],
-    recipe: SmoothingRecipe,
+    recipe: GuidedUpscaleRecipe,
     *,
     checkpoint: Path | None = None,
     checkpoint_every_seconds: float = 300.0,
@@ -104,7 +104,7 @@ def fit_smoothing(
             refused.
         resume: Go on from the checkpoint where there is one.
         progress: Called after every step.
-        stop: Asked after every step whether to end, with a checkpoint.
+        stop: StopRequest after every step whether to end, with a checkpoint.
         stop_after_steps: End this call after so many.
 
     Returns:
@@ -121,7 +121,7 @@ def fit_smoothing(
     """
     if stop_after_steps is not None and stop_after_steps < 1:
         raise UsageError("stop_after_steps is below 1", remedy="give a positive number")
-    lessons = SmoothingLessons(photographs, painters, recipe)
+    lessons = GuidedUpscaleBatches(photographs, painters, recipe)
     known = {
         "photographs": photographs.identity(),
         "painters": len(painters),
@@ -135,7 +135,10 @@ def fit_smoothing(
         if checkpoint is not None and resume:
             read_checkpoint(checkpoint, state, recipe, known)
         began, started = state.step, time.monotonic()
-        asked, due = Asked(stop, stop_after_steps), Due(0, checkpoint_every_seconds)
+        asked, due = (
+            StopRequest(stop, stop_after_steps),
+            CheckpointTimer(0, checkpoint_every_seconds),
+        )
         while state.step < recipe.steps:
             _learn(state, lessons, recipe)
             last = state.step == recipe.steps
@@ -162,7 +165,7 @@ def fit_smoothing(
     )
 
 
-def _optimizer(model: MetaSmoothing, recipe: SmoothingRecipe) -> torch.optim.Optimizer:
+def _optimizer(model: GuidedUpscale, recipe: GuidedUpscaleRecipe) -> torch.optim.Optimizer:
     predictor = list(model.upscale.predictor.parameters())
     theirs = {id(one) for one in predictor}
     others = [one for one in model.parameters() if id(one) not in theirs]
@@ -175,13 +178,13 @@ def _optimizer(model: MetaSmoothing, recipe: SmoothingRecipe) -> torch.optim.Opt
     return torch.optim.Adam(groups, lr=recipe.learning_rate)
 
 
-def _learn(state: StyleState, lessons: SmoothingLessons, recipe: SmoothingRecipe) -> None:
+def _learn(state: StyleState, lessons: GuidedUpscaleBatches, recipe: GuidedUpscaleRecipe) -> None:
     lesson = lessons.at(state.step)
     device = next(state.model.parameters()).device
     original, reference = lesson.original.to(device), lesson.reference.to(device)
     answer = state.model(lesson.painted.to(device), original)
     edges = original if recipe.gradients_of == "original" else reference
-    parts = smoothing_loss(answer, reference, edges)
+    parts = guided_upscale_loss(answer, reference, edges)
     if recipe.balanced:
         shares = _shares(lesson.painted.to(device), reference)
         parts = {name: shares * value for name, value in parts.items()}
@@ -198,7 +201,7 @@ def _learn(state: StyleState, lessons: SmoothingLessons, recipe: SmoothingRecipe
     if recipe.clip_gradient:
         nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip_gradient)
     for group in state.optimizer.param_groups:
-        group["lr"] = group["share"] * smoothing_rate(recipe, state.step)
+        group["lr"] = group["share"] * guided_upscale_rate(recipe, state.step)
     state.optimizer.step()
     state.step += 1
     pictures = len(reference)
@@ -206,7 +209,7 @@ def _learn(state: StyleState, lessons: SmoothingLessons, recipe: SmoothingRecipe
     state.count({name: pictures * value.item() for name, value in parts.items()}, pictures, 0.0)
 
 
-def _weighted(recipe: SmoothingRecipe, parts: Mapping[str, Any]) -> Any:
+def _weighted(recipe: GuidedUpscaleRecipe, parts: Mapping[str, Any]) -> Any:
     return (
         parts["difference"]
         + recipe.gradient_weight * parts["gradient"]
@@ -214,12 +217,12 @@ def _weighted(recipe: SmoothingRecipe, parts: Mapping[str, Any]) -> Any:
     )
 
 
-def _record(state: StyleState, recipe: SmoothingRecipe, pace: float | None) -> StyleRecord:
+def _record(state: StyleState, recipe: GuidedUpscaleRecipe, pace: float | None) -> StyleRecord:
     losses = {name: value / state.pictures for name, value in state.losses.items()}
     return StyleRecord(
         step=state.step,
         losses=losses,
         total=_weighted(recipe, losses),
-        learning_rate=smoothing_rate(recipe, state.step - 1),
+        learning_rate=guided_upscale_rate(recipe, state.step - 1),
         pictures_per_second=recipe.batch_size / pace if pace else 0.0,
     )

@@ -1,6 +1,6 @@
 """Train the weights of meta-smoothing that come with the package.
 
-    python scripts/train_meta_smoothing.py --photos DIR --paintings DIR \\
+    python scripts/train_guided_upscale.py --photos DIR --paintings DIR \\
         --styles multistyle26.onnx --checkpoint DIR \\
         -o edgesdk/models/weights/meta_smoothing.safetensors
 
@@ -25,13 +25,13 @@ import torch
 from edgesdk import models, runtime
 from edgesdk.host.atomic_write import write_atomically
 from edgesdk.host.image_files import pictures_below
-from edgesdk.models.guided_upscale import MetaSmoothing, load_smoothing, smoothing_bytes
+from edgesdk.models.guided_upscale import GuidedUpscale, guided_upscale_bytes, load_guided_upscale
 from edgesdk.models.weight_cards import shipped_path
+from edgesdk.training.style.guided_upscale import fit_guided_upscale
+from edgesdk.training.style.guided_upscale_recipe import GuidedUpscaleRecipe
 from edgesdk.training.style.history import StyleProgress
 from edgesdk.training.style.network_painter import network_painter
 from edgesdk.training.style.photographs import Photographs
-from edgesdk.training.style.smoothing import fit_smoothing
-from edgesdk.training.style.smoothing_recipe import SmoothingRecipe
 from edgesdk.video import colour_painter, session_painter
 from edgesdk.video.frames import Painter
 
@@ -102,10 +102,10 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="of the recipe, as steps=2500")
     options = parser.parse_args()
     settings = dict(text.split("=", 1) for text in options.settings)
-    recipe = SmoothingRecipe(**{key: json.loads(value) for key, value in settings.items()})
+    recipe = GuidedUpscaleRecipe(**{key: json.loads(value) for key, value in settings.items()})
     torch.set_num_threads(options.threads)
     torch.manual_seed(recipe.seed)
-    model = MetaSmoothing() if options.start is None else load_smoothing(options.start)
+    model = GuidedUpscale() if options.start is None else load_guided_upscale(options.start)
     photographs = Photographs(options.photos, recipe.crop)
     painters = network_painters(options.styles, options.blends, recipe.seed)
     painters += options.shipped_turns * shipped_painters(options.shipped_blends, recipe.seed)
@@ -122,7 +122,7 @@ def main() -> None:
     if options.start is not None:
         painted_by["started_from_sha256"] = hashlib.sha256(options.start.read_bytes()).hexdigest()
     before = options.start.with_suffix(".json") if options.start is not None else None
-    history = fit_smoothing(
+    history = fit_guided_upscale(
         model,
         photographs,
         painters,
@@ -133,7 +133,7 @@ def main() -> None:
     )
     if not history.finished:
         return
-    content = smoothing_bytes(model.eval())
+    content = guided_upscale_bytes(model.eval())
     write_atomically(options.output, content)
     record = {
         "weights": options.output.name,

@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 
 from edgesdk.errors import ModelOutputError, UsageError
-from edgesdk.models.guided_upscale import MetaSmoothing, load_smoothing
+from edgesdk.models.guided_upscale import GuidedUpscale, load_guided_upscale
 from edgesdk.models.meta_upscale import exact_scale
 from edgesdk.video.painter_worker import painter_size
 from edgesdk.video.pictures import checked_picture
 
-__all__ = ["KeyFrameSmoother"]
+__all__ = ["KeyFrameUpscaler"]
 
 Picture = NDArray[np.uint8]
 
 
-class KeyFrameSmoother:
+class KeyFrameUpscaler:
     """Brings paintings of scaled-down key frames to full size, along the edges of the key frame.
 
     An :data:`~edgesdk.video.frames.Enlarger` of
@@ -28,18 +28,18 @@ class KeyFrameSmoother:
 
     Args:
         weights: A ``.safetensors`` file of
-            :func:`~edgesdk.models.guided_upscale.smoothing_bytes`, or a network; None: the weights
-            that come with the package.
+            :func:`~edgesdk.models.guided_upscale.guided_upscale_bytes`, or a network; None: the
+            weights that come with the package.
 
     Raises:
         WeightsError: The file is missing, damaged or of something else.
     """
 
-    def __init__(self, weights: str | os.PathLike[str] | MetaSmoothing | None = None) -> None:
-        if isinstance(weights, MetaSmoothing):
+    def __init__(self, weights: str | os.PathLike[str] | GuidedUpscale | None = None) -> None:
+        if isinstance(weights, GuidedUpscale):
             self._model = weights
         else:
-            self._model = load_smoothing(None if weights is None else os.fspath(weights))
+            self._model = load_guided_upscale(None if weights is None else os.fspath(weights))
 
     def check(self, width: int, height: int, max_size: int | None) -> None:
         """Refuse a video whose paintings would be too small, before the first is painted.

@@ -12,7 +12,7 @@ another picture at the small size (``alike`` is the PSNR of one small painting a
 what is lost there is not lost by being small, and no enlargement brings it back. For networks the
 claim is therefore made of ``reduced`` alone.
 
-    python benchmarks/meta_smoothing.py --photos DIR --paintings DIR [--styles multistyle26.onnx]
+    python benchmarks/guided_upscale.py --photos DIR --paintings DIR [--styles multistyle26.onnx]
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from PIL import Image
 from edgesdk import models, runtime
 from edgesdk.host.image_files import pictures_below, read_picture
 from edgesdk.training.style.network_painter import network_painter
-from edgesdk.video import KeyFrameSmoother, VideoCore, colour_painter, session_painter
+from edgesdk.video import KeyFrameUpscaler, VideoCore, colour_painter, session_painter
 from edgesdk.video.downscale import shrunk_picture
 from edgesdk.video.frames import Painter
 
@@ -109,7 +109,7 @@ def painters(options: argparse.Namespace) -> dict[str, list[Painter]]:
 
 def measure(options: argparse.Namespace) -> bool:
     """Print the table; whether the claim holds."""
-    smoother = KeyFrameSmoother(options.weights)
+    smoother = KeyFrameUpscaler(options.weights)
     pictures = list(photographs(options.photos, options.count))
     print(f"{len(pictures)} photographs of {SIZE[0]} x {SIZE[1]}; PSNR in dB, means")
     heads = ("alike", "bicubic", "core", "smoothed", "gain")
