@@ -6,6 +6,7 @@ import re
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,20 +66,14 @@ def user_location(error: BaseException) -> str | None:
     text = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
     # torch.export reports the user's stack inside the message when the frames are gone.
     frame = user_frame(text) or user_frame(str(error))
-    if frame is None or _of_the_sdk(frame.file):
+    if frame is None or _of_the_wrapper(frame.file):
         match = re.search(r"\(?([\w./\-]+\.py):(\d+) in \w+\)?", str(error))
         return f"{match[1]}:{match[2]}" if match and "site-packages" not in match[1] else None
     return f"{frame}: {frame.code}" if frame.code else str(frame)
 
 
-def _of_the_sdk(file: str) -> bool:
-    return file.endswith(
-        (
-            "edgesdk/frontend/signature.py",
-            "edgesdk/frontend/capture.py",
-            "edgesdk/frontend/named_forward.py",
-        )
-    )
+def _of_the_wrapper(file: str) -> bool:
+    return Path(file).is_relative_to(Path(__file__).parent)
 
 
 def _capture_inputs(specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]) -> list[Any]:
@@ -137,7 +132,7 @@ def _strip_face(program: torch.export.ExportedProgram) -> None:
                 node.meta["nn_module_stack"] = kept
             trace = node.meta.get("stack_trace")
             if trace:
-                node.meta["stack_trace"] = _without_face(trace)
+                node.meta["stack_trace"] = _without_wrapper(trace)
 
 
 def _restore_origins(program: torch.export.ExportedProgram, model: nn.Module) -> None:
@@ -157,12 +152,12 @@ def _restore_origins(program: torch.export.ExportedProgram, model: nn.Module) ->
                     node.meta[key] = origin.meta[key]
 
 
-def _without_face(trace: str) -> str:
+def _without_wrapper(trace: str) -> str:
     kept: list[str] = []
     skipping = False
     for text in trace.splitlines():
         if text.lstrip().startswith('File "'):
-            skipping = _of_the_sdk(text.split('"')[1])
+            skipping = _of_the_wrapper(text.split('"')[1])
         if not skipping:
             kept.append(text)
     return "\n".join(kept)
