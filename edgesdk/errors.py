@@ -7,32 +7,34 @@
     │   ├── UnknownNameError           2  a name nobody registered; suggests the nearest
     │   ├── InputSpecError             2  an input description that cannot be read or does not fit
     │   └── OutputExistsError          2  the output is there already and --overwrite was not given
-    ├── SourceError                    2  the SOURCE of a model cannot be turned into a model
+    ├── SourceError                    5  the SOURCE of a model cannot be turned into a model
     │   ├── SourceNotFoundError        2  no such file, module, factory or zoo entry
-    │   ├── FactoryError               2  the user's own code raised
-    │   ├── WeightsError               2  weights that are damaged or do not match the model
-    │   └── UnsafeFileError            2  a file that would run code when read
-    ├── CaptureError                   2  torch.export cannot trace the model
-    ├── ModelOutputError               2  the model itself answers NaN, infinity or no tensor
-    ├── ConversionError                2  a converter gave up
-    │   ├── UnsupportedOperatorError   2  the target has no such operator
-    │   ├── DynamicShapeError          2  the target would freeze a dimension that must stay free
-    │   ├── ConverterCrashError        2  the converter's process died
-    │   └── ConverterLimitError        2  the converter ran past its time or memory limit
-    ├── BundleError                    2  a bundle that cannot be used
-    │   ├── BundleDamagedError         2  files missing, truncated or altered
-    │   ├── BundleUnsafeError          2  paths, links or sizes no honest bundle has
-    │   └── BundleSchemaError          2  a manifest of a newer schema, or not a manifest
-    ├── SessionError                   2  a runtime refuses an artefact or its inputs
-    │   └── SessionCrashError          2  the runtime's process died on it
-    ├── DataError                      2  labelled data that cannot be trained or measured on
-    ├── TrainingError                  2  training cannot begin, go on or be resumed
-    │   └── DivergedError              2  the loss became NaN or infinite
-    ├── PruningError                   2  no channel of the model can be removed as asked
-    │   └── BudgetError                2  no choice of channels meets the budget; says the nearest
-    ├── QuantizationError              2  the model cannot be quantized as asked
+    │   ├── FactoryError               5  the user's own code raised
+    │   ├── WeightsError               5  weights that do not match the model
+    │   │   └── WeightsDamagedError    6  a file of weights that is damaged
+    │   └── UnsafeFileError            6  a file that would run code when read
+    ├── CaptureError                   5  torch.export cannot trace the model
+    ├── ModelOutputError               5  the model itself answers NaN, infinity or no tensor
+    ├── ConversionError                5  a converter gave up
+    │   ├── UnsupportedOperatorError   5  the target has no such operator
+    │   ├── DynamicShapeError          5  the target would freeze a dimension that must stay free
+    │   ├── ConverterCrashError        5  the converter's process died
+    │   └── ConverterLimitError        5  the converter ran past its time or memory limit
+    ├── BundleError                    6  a bundle that cannot be used
+    │   ├── BundleDamagedError         6  files missing, truncated or altered
+    │   ├── BundleUnsafeError          6  paths, links or sizes no honest bundle has
+    │   └── BundleSchemaError          6  a manifest of a newer schema, or not a manifest
+    ├── SessionError                   5  a runtime refuses an artefact or its inputs
+    │   └── SessionCrashError          5  the runtime's process died on it
+    ├── DataError                      5  labelled data that cannot be trained or measured on
+    ├── TrainingError                  5  training cannot begin, go on or be resumed
+    │   ├── CheckpointError            6  a checkpoint that is damaged, or of an older format
+    │   └── DivergedError              5  the loss became NaN or infinite
+    ├── PruningError                   5  no channel of the model can be removed as asked
+    │   └── BudgetError                5  no choice of channels meets the budget; says the nearest
+    ├── QuantizationError              5  the model cannot be quantized as asked
     │   └── UnsupportedRecipeError     2  the target has no such quantization; lists what it has
-    ├── MediaError                     2  a video or picture that cannot be read or written
+    ├── MediaError                     5  a video or picture that cannot be read or written
     ├── GateError                      1  everything ran, and a gate was missed
     ├── PaintingError                  1  all is written, but the painter failed on key frames
     ├── MissingEnvironmentError        3  something the machine should have is absent
@@ -41,6 +43,9 @@
     │   └── StorageError               3  a disk is full or read-only
     └── DeviceError                    4  a device failed or went away
         └── WorkerLostError            4  a process or machine that computed for us is gone
+
+Exit codes: 1 a gate was missed, 2 the call is wrong, 3 the machine lacks something, 4 a device or
+worker is gone, 5 the model or data cannot be used, 6 a file is damaged or unsafe, 70 a bug of ours.
 
 ``message`` says what is wrong, ``where`` the place in the user's own code or file (if there is
 one), ``remedy`` what to do next. All three are part of ``str(error)``.
@@ -59,6 +64,7 @@ __all__ = [
     "BundleSchemaError",
     "BundleUnsafeError",
     "CaptureError",
+    "CheckpointError",
     "ConversionError",
     "ConverterCrashError",
     "ConverterLimitError",
@@ -90,6 +96,7 @@ __all__ = [
     "UnsupportedOperatorError",
     "UnsupportedRecipeError",
     "UsageError",
+    "WeightsDamagedError",
     "WeightsError",
     "WorkerLostError",
     "by_name",
@@ -97,7 +104,7 @@ __all__ = [
 ]
 
 
-class EdgeSdkError(Exception):
+class EdgeSdkError(Exception, exit_code=2):
     """Root of every error raised on purpose.
 
     Args:
@@ -107,6 +114,10 @@ class EdgeSdkError(Exception):
     """
 
     exit_code: ClassVar[int] = 70
+
+    def __init_subclass__(cls, *, exit_code: int | None = None) -> None:
+        if exit_code is not None:
+            cls.exit_code = exit_code
 
     def __init__(
         self, message: str, *, where: str | None = None, remedy: str | None = None
@@ -150,10 +161,8 @@ def _rebuild(
 class UsageError(EdgeSdkError):
     """The call or the command line is wrong."""
 
-    exit_code = 2
 
-
-class UnknownNameError(UsageError):
+class UnknownNameError(UsageError, exit_code=5):
     """A name nobody registered.
 
     Args:
@@ -180,44 +189,40 @@ class OutputExistsError(UsageError):
 class SourceError(EdgeSdkError):
     """The SOURCE of a model cannot be turned into a model."""
 
-    exit_code = 2
 
-
-class SourceNotFoundError(SourceError):
+class SourceNotFoundError(SourceError, exit_code=2):
     """No such file, module, factory or zoo entry."""
 
 
-class FactoryError(SourceError):
+class FactoryError(SourceError, exit_code=6):
     """The user's own code raised while it was imported or called."""
 
 
 class WeightsError(SourceError):
-    """Weights that are damaged or do not match the model."""
+    """Weights that do not match the model, or cannot be used for it."""
 
 
-class UnsafeFileError(SourceError):
+class WeightsDamagedError(WeightsError):
+    """A file of weights that is truncated, altered or of another kind."""
+
+
+class UnsafeFileError(SourceError, exit_code=6):
     """A file that would run code when read."""
 
 
-class CaptureError(EdgeSdkError):
+class CaptureError(EdgeSdkError, exit_code=5):
     """``torch.export`` cannot trace the model; its control flow may follow data."""
 
-    exit_code = 2
 
-
-class ModelOutputError(EdgeSdkError):
+class ModelOutputError(EdgeSdkError, exit_code=5):
     """The model itself answers NaN, infinity or something that holds no tensor."""
 
-    exit_code = 2
 
-
-class ConversionError(EdgeSdkError):
+class ConversionError(EdgeSdkError, exit_code=5):
     """A converter gave up."""
 
-    exit_code = 2
 
-
-class UnsupportedOperatorError(ConversionError):
+class UnsupportedOperatorError(ConversionError, exit_code=6):
     """The target has no such operator."""
 
 
@@ -236,10 +241,8 @@ class ConverterLimitError(ConversionError):
 class BundleError(EdgeSdkError):
     """A bundle that cannot be used."""
 
-    exit_code = 2
 
-
-class BundleDamagedError(BundleError):
+class BundleDamagedError(BundleError, exit_code=5):
     """Files of the bundle are missing, truncated or altered."""
 
 
@@ -254,46 +257,40 @@ class BundleSchemaError(BundleError):
 class SessionError(EdgeSdkError):
     """A runtime refuses an artefact or its inputs."""
 
-    exit_code = 2
 
-
-class SessionCrashError(SessionError):
+class SessionCrashError(SessionError, exit_code=5):
     """The process in which the runtime ran has died or stopped answering."""
 
 
 class DataError(EdgeSdkError):
     """Labelled data that cannot be trained or measured on."""
 
-    exit_code = 2
 
-
-class TrainingError(EdgeSdkError):
+class TrainingError(EdgeSdkError, exit_code=5):
     """Training cannot begin, go on or be resumed."""
 
-    exit_code = 2
+
+class CheckpointError(TrainingError, exit_code=6):
+    """A checkpoint that is damaged, or of a format that is no longer read."""
 
 
-class DivergedError(TrainingError):
+class DivergedError(TrainingError, exit_code=5):
     """The loss became NaN or infinite."""
 
 
 class PruningError(EdgeSdkError):
     """No channel of the model can be removed as asked."""
 
-    exit_code = 2
 
-
-class BudgetError(PruningError):
+class BudgetError(PruningError, exit_code=5):
     """No choice of channels meets the budget; the message says the nearest."""
 
 
 class QuantizationError(EdgeSdkError):
     """The model cannot be quantized as asked."""
 
-    exit_code = 2
 
-
-class UnsupportedRecipeError(QuantizationError):
+class UnsupportedRecipeError(QuantizationError, exit_code=2):
     """The target has no such quantization.
 
     Args:
@@ -313,31 +310,23 @@ class UnsupportedRecipeError(QuantizationError):
         )
 
 
-class MediaError(EdgeSdkError):
+class MediaError(EdgeSdkError, exit_code=5):
     """A video or picture that cannot be read or written; says the time where it stops."""
 
-    exit_code = 2
 
-
-class GateError(EdgeSdkError):
+class GateError(EdgeSdkError, exit_code=1):
     """Everything ran, and a gate was missed."""
 
-    exit_code = 1
 
-
-class PaintingError(EdgeSdkError):
+class PaintingError(EdgeSdkError, exit_code=1):
     """All is written, but the painter failed on some key frames and an earlier one stands."""
 
-    exit_code = 1
 
-
-class MissingEnvironmentError(EdgeSdkError):
+class MissingEnvironmentError(EdgeSdkError, exit_code=3):
     """Something the machine should have is absent."""
 
-    exit_code = 3
 
-
-class MissingBackendError(MissingEnvironmentError):
+class MissingBackendError(MissingEnvironmentError, exit_code=4):
     """A Python extra is not installed.
 
     Args:
@@ -364,15 +353,13 @@ class StorageError(MissingEnvironmentError):
 class DeviceError(EdgeSdkError):
     """A device failed or went away."""
 
-    exit_code = 4
-
 
 class WorkerLostError(DeviceError):
     """A process or machine that computed for us is gone, and so were those that took its place."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like ``name``, or None where nothing is close."""
+    """Find the known name most like ``name``; None where nothing is close."""
     by_folded = {choice.casefold(): choice for choice in known}
     close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.6)
     return by_folded[close[0]] if close else None
