@@ -104,7 +104,7 @@ __all__ = [
 ]
 
 
-class EdgeSdkError(Exception, exit_code=2):
+class EdgeSdkError(Exception):
     """Root of every error raised on purpose.
 
     Args:
@@ -158,11 +158,11 @@ def _rebuild(
     return error
 
 
-class UsageError(EdgeSdkError):
+class UsageError(EdgeSdkError, exit_code=2):
     """The call or the command line is wrong."""
 
 
-class UnknownNameError(UsageError, exit_code=5):
+class UnknownNameError(UsageError):
     """A name nobody registered.
 
     Args:
@@ -186,7 +186,7 @@ class OutputExistsError(UsageError):
     """The output is there already and overwriting was not asked for."""
 
 
-class SourceError(EdgeSdkError):
+class SourceError(EdgeSdkError, exit_code=5):
     """The SOURCE of a model cannot be turned into a model."""
 
 
@@ -194,7 +194,7 @@ class SourceNotFoundError(SourceError, exit_code=2):
     """No such file, module, factory or zoo entry."""
 
 
-class FactoryError(SourceError, exit_code=6):
+class FactoryError(SourceError):
     """The user's own code raised while it was imported or called."""
 
 
@@ -202,7 +202,7 @@ class WeightsError(SourceError):
     """Weights that do not match the model, or cannot be used for it."""
 
 
-class WeightsDamagedError(WeightsError):
+class WeightsDamagedError(WeightsError, exit_code=6):
     """A file of weights that is truncated, altered or of another kind."""
 
 
@@ -222,7 +222,7 @@ class ConversionError(EdgeSdkError, exit_code=5):
     """A converter gave up."""
 
 
-class UnsupportedOperatorError(ConversionError, exit_code=6):
+class UnsupportedOperatorError(ConversionError):
     """The target has no such operator."""
 
 
@@ -238,11 +238,11 @@ class ConverterLimitError(ConversionError):
     """The converter ran past its limit of time or memory."""
 
 
-class BundleError(EdgeSdkError):
+class BundleError(EdgeSdkError, exit_code=6):
     """A bundle that cannot be used."""
 
 
-class BundleDamagedError(BundleError, exit_code=5):
+class BundleDamagedError(BundleError):
     """Files of the bundle are missing, truncated or altered."""
 
 
@@ -254,15 +254,15 @@ class BundleSchemaError(BundleError):
     """A manifest of a newer schema, or no manifest at all."""
 
 
-class SessionError(EdgeSdkError):
+class SessionError(EdgeSdkError, exit_code=5):
     """A runtime refuses an artefact or its inputs."""
 
 
-class SessionCrashError(SessionError, exit_code=5):
+class SessionCrashError(SessionError):
     """The process in which the runtime ran has died or stopped answering."""
 
 
-class DataError(EdgeSdkError):
+class DataError(EdgeSdkError, exit_code=5):
     """Labelled data that cannot be trained or measured on."""
 
 
@@ -274,19 +274,19 @@ class CheckpointError(TrainingError, exit_code=6):
     """A checkpoint that is damaged, or of a format that is no longer read."""
 
 
-class DivergedError(TrainingError, exit_code=5):
+class DivergedError(TrainingError):
     """The loss became NaN or infinite."""
 
 
-class PruningError(EdgeSdkError):
+class PruningError(EdgeSdkError, exit_code=5):
     """No channel of the model can be removed as asked."""
 
 
-class BudgetError(PruningError, exit_code=5):
+class BudgetError(PruningError):
     """No choice of channels meets the budget; the message says the nearest."""
 
 
-class QuantizationError(EdgeSdkError):
+class QuantizationError(EdgeSdkError, exit_code=5):
     """The model cannot be quantized as asked."""
 
 
@@ -326,7 +326,7 @@ class MissingEnvironmentError(EdgeSdkError, exit_code=3):
     """Something the machine should have is absent."""
 
 
-class MissingBackendError(MissingEnvironmentError, exit_code=4):
+class MissingBackendError(MissingEnvironmentError):
     """A Python extra is not installed.
 
     Args:
@@ -350,7 +350,7 @@ class StorageError(MissingEnvironmentError):
     """A disk is full, read-only or not ours to write to."""
 
 
-class DeviceError(EdgeSdkError):
+class DeviceError(EdgeSdkError, exit_code=4):
     """A device failed or went away."""
 
 
