@@ -12,6 +12,7 @@
     │   ├── FactoryError               5  the user's own code raised
     │   ├── WeightsError               5  weights that do not match the model
     │   │   └── WeightsDamagedError    6  a file of weights that is damaged
+    │   ├── SourceDamagedError         6  a damaged .pt2 or .edgemodel
     │   └── UnsafeFileError            6  a file that would run code when read
     ├── CaptureError                   5  torch.export cannot trace the model
     ├── ModelOutputError               5  the model itself answers NaN, infinity or no tensor
@@ -87,6 +88,7 @@ __all__ = [
     "QuantizationError",
     "SessionCrashError",
     "SessionError",
+    "SourceDamagedError",
     "SourceError",
     "SourceNotFoundError",
     "StorageError",
@@ -204,6 +206,10 @@ class WeightsError(SourceError):
 
 class WeightsDamagedError(WeightsError, exit_code=6):
     """A file of weights that is truncated, altered or of another kind."""
+
+
+class SourceDamagedError(SourceError, exit_code=6):
+    """A saved model (``.pt2`` or ``.edgemodel``) is truncated, altered or of another kind."""
 
 
 class UnsafeFileError(SourceError, exit_code=6):

@@ -12,7 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgesdk.errors import SourceNotFoundError, UnsafeFileError, WeightsError
+from edgesdk.errors import (
+    SourceNotFoundError,
+    UnsafeFileError,
+    WeightsDamagedError,
+    WeightsError,
+)
 
 __all__ = ["check_weights", "load_weights", "read_tensors"]
 
@@ -29,7 +34,7 @@ def read_tensors(path: Path) -> Any:
     Raises:
         SourceNotFoundError: No such file.
         UnsafeFileError: A pickle of other things; reading it in full could run code.
-        WeightsError: A damaged file.
+        WeightsDamagedError: The file is damaged.
     """
     if not path.is_file():
         raise SourceNotFoundError(f"no file {path}", remedy="check the path")
@@ -65,14 +70,14 @@ def _is_pickle(path: Path, said: str) -> bool:
         return False
 
 
-def _damaged(path: Path, error: Exception) -> WeightsError:
+def _damaged(path: Path, error: Exception) -> WeightsDamagedError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if isinstance(error, pickle.UnpicklingError) or not lines:
         # Torch's advice here is to read the file without its safe reader.
         said = "its content cannot be read"
     else:
         said = lines[0][:200]
-    return WeightsError(
+    return WeightsDamagedError(
         f"{path.name} is damaged or holds no weights: {said}",
         remedy="save it again, best as safetensors",
     )
@@ -130,7 +135,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         SourceNotFoundError: No such file.
         UnsafeFileError: A pickle that would run code.
-        WeightsError: A damaged file, or keys and shapes that do not match (they are listed).
+        WeightsDamagedError: The file is damaged.
+        WeightsError: Keys or shapes do not match the model; the message lists them.
     """
     given = _matching(model, path)
     model.load_state_dict({**model.state_dict(), **given})

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgesdk.errors import MissingBackendError, UsageError, WeightsError
+from edgesdk.errors import MissingBackendError, UsageError, WeightsDamagedError, WeightsError
 from edgesdk.models.architecture import as_lists, check_fraction, check_lengths, check_width
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.inverted_residual import BlockShape, InvertedResidual, residual_positions
@@ -174,7 +174,7 @@ def _published_state(path: Path) -> dict[str, torch.Tensor]:
     try:
         published = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, UnpicklingError) as error:
-        raise WeightsError(f"cannot read {path.name}: {error}", remedy=remedy) from error
+        raise WeightsDamagedError(f"cannot read {path.name}: {error}", remedy=remedy) from error
     if isinstance(published, dict) and all(isinstance(v, torch.Tensor) for v in published.values()):
         state = {_our_key(str(key)): value for key, value in published.items()}
         learned = (value for key, value in state.items() if key.endswith(("weight", "bias")))

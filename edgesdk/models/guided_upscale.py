@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgesdk.errors import UsageError, WeightsError
+from edgesdk.errors import UsageError, WeightsDamagedError, WeightsError
 from edgesdk.models.architecture import as_lists, check_width
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.meta_upscale import MetaUpscale, edge_padded, exact_scale
@@ -292,7 +292,9 @@ def load_guided_upscale(path: str | Path | None = None) -> GuidedUpscale:
             config = json.loads(described.get("config", "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path.name} is damaged or no safetensors file: {error}") from error
+        raise WeightsDamagedError(
+            f"{path.name} is damaged or no safetensors file: {error}"
+        ) from error
     if described.get("model") != _KIND or not isinstance(config, dict):
         raise WeightsError(
             f"{path.name} holds no meta-smoothing network",
@@ -301,15 +303,17 @@ def load_guided_upscale(path: str | Path | None = None) -> GuidedUpscale:
     # What a file claims must not make memory for it before its weights are seen.
     claimed = [value for values in config.values() for value in _numbers(values)]
     if len(claimed) > 64 or any(not 1 <= value <= 4096 for value in claimed):
-        raise WeightsError(f"{path.name} describes a network of impossible size")
+        raise WeightsDamagedError(f"{path.name} describes a network of impossible size")
     try:
         model = GuidedUpscale(**config)
         model.load_state_dict({name: value.float() for name, value in tensors.items()})
     except (TypeError, RuntimeError, UsageError) as error:
-        raise WeightsError(f"{path.name} does not fit its own description: {error}") from error
+        raise WeightsDamagedError(
+            f"{path.name} does not fit its own description: {error}"
+        ) from error
     for name, value in model.state_dict().items():
         if not torch.isfinite(value).all():
-            raise WeightsError(f"{path.name}: {name} has values that are not finite")
+            raise WeightsDamagedError(f"{path.name}: {name} has values that are not finite")
     return model.eval()
 
 

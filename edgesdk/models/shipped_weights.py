@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edgesdk.errors import UsageError, WeightsError
+from edgesdk.errors import UsageError, WeightsDamagedError
 from edgesdk.models.weight_cards import REINSTALL, shipped_path
 
 __all__ = ["load_shipped"]
@@ -21,7 +21,7 @@ def load_shipped(model: nn.Module, name: str, part: str = "") -> None:
 
     Raises:
         UsageError: The network is another one.
-        WeightsError: The file is missing or damaged.
+        WeightsDamagedError: The file is missing or damaged.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -30,7 +30,7 @@ def load_shipped(model: nn.Module, name: str, part: str = "") -> None:
     try:
         found = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"cannot read {path.name}: {error}", remedy=REINSTALL) from error
+        raise WeightsDamagedError(f"cannot read {path.name}: {error}", remedy=REINSTALL) from error
     if part:
         inside = f"{part}."
         found = {
@@ -48,7 +48,7 @@ def load_shipped(model: nn.Module, name: str, part: str = "") -> None:
         )
     for key, value in found.items():
         if not torch.isfinite(value).all():
-            raise WeightsError(
+            raise WeightsDamagedError(
                 f"{path.name}: {key} has values that are not finite", remedy=REINSTALL
             )
     model.load_state_dict({key: value.to(mine[key].dtype) for key, value in found.items()})

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgesdk.errors import WeightsError
+from edgesdk.errors import WeightsDamagedError
 
 __all__ = ["REINSTALL", "shipped_card", "shipped_path"]
 
@@ -26,13 +26,13 @@ def shipped_card(name: str) -> dict[str, Any]:
     """What the card of weights ``name`` says: configuration, recipe, data, losses.
 
     Raises:
-        WeightsError: It is missing or damaged.
+        WeightsDamagedError: It is missing or damaged.
     """
     path = _FOLDER / f"{name}.json"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WeightsError(f"cannot read {path.name}: {error}", remedy=REINSTALL) from error
+        raise WeightsDamagedError(f"cannot read {path.name}: {error}", remedy=REINSTALL) from error
     if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
-        raise WeightsError(f"{path.name} is no card of weights", remedy=REINSTALL)
+        raise WeightsDamagedError(f"{path.name} is no card of weights", remedy=REINSTALL)
     return card

@@ -9,7 +9,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edgesdk.errors import EdgeSdkError, SourceError, SourceNotFoundError, UsageError
+from edgesdk.errors import (
+    EdgeSdkError,
+    SourceDamagedError,
+    SourceError,
+    SourceNotFoundError,
+    UsageError,
+)
 from edgesdk.spec import ImageSpec, TensorSpec
 from edgesdk.style_names import check_style_names
 
@@ -148,12 +154,13 @@ def read_description(path: Path) -> ModelDescription:
 
     Raises:
         SourceNotFoundError: There is none.
-        SourceError: It is damaged, too large, or of a newer version.
+        SourceDamagedError: It is damaged or too large.
+        SourceError: It is of a newer version.
     """
     if not path.is_file():
         raise SourceNotFoundError(f"{path.parent} holds no {path.name}", remedy=_REMEDY)
     if path.stat().st_size > _MAX_JSON:
-        raise SourceError(f"{path} is too large for a description", remedy=_REMEDY)
+        raise SourceDamagedError(f"{path} is too large for a description", remedy=_REMEDY)
     try:
         read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         version = read["edgemodel"]
@@ -163,11 +170,11 @@ def read_description(path: Path) -> ModelDescription:
             return _description(read, version)
     except EdgeSdkError as error:
         # The specs check themselves with errors of their own.
-        raise SourceError(
+        raise SourceDamagedError(
             f"{path} is no description of a model: {error.message}", remedy=_REMEDY
         ) from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise SourceError(f"{path} is no description of a model", remedy=_REMEDY) from error
+        raise SourceDamagedError(f"{path} is no description of a model", remedy=_REMEDY) from error
     raise SourceError(
         f"{path.parent.name} is of version {version}, this SDK reads up to {MODEL_FILE_VERSION}",
         remedy="pip install --upgrade edgesdk",

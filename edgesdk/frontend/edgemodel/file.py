@@ -22,12 +22,13 @@ from edgesdk.errors import (
     EdgeSdkError,
     MissingEnvironmentError,
     OutputExistsError,
+    SourceDamagedError,
     SourceError,
     SourceNotFoundError,
     StorageError,
     UnsafeFileError,
     UsageError,
-    WeightsError,
+    WeightsDamagedError,
 )
 from edgesdk.frontend.edgemodel.description import (
     MODEL_FILE_VERSION,
@@ -214,11 +215,13 @@ def read_model_file(path: Path) -> ModelFile:
 
     Raises:
         SourceNotFoundError: The folder or one of its files is missing.
-        SourceError: A damaged description or program, a configuration nothing can be built from,
-            names of styles that the program does not have, or a newer version.
+        SourceDamagedError: The description or the program is damaged.
+        SourceError: The configuration builds no model, the style names do not fit the program, or
+            the file is of a newer version.
         UnknownNameError: No architecture of this name.
         UnsafeFileError: A program that would run code, or a file that lies elsewhere.
-        WeightsError: Weights that are damaged or do not match the architecture.
+        WeightsDamagedError: The weights are damaged.
+        WeightsError: The weights do not match the architecture.
     """
     text = _inside(path, _DESCRIPTION_NAME)
     said = read_description(text)
@@ -265,9 +268,9 @@ def _whole(folder: Path, name: str, said: ModelDescription) -> Path:
     try:
         found = digest(file)
     except EdgeSdkError as error:
-        raise SourceError(f"{file} cannot be read: {error.message}") from error
+        raise SourceDamagedError(f"{file} cannot be read: {error.message}") from error
     if found != said.sha256[name]:
-        kind = WeightsError if name == WEIGHTS_NAME else SourceError
+        kind = WeightsDamagedError if name == WEIGHTS_NAME else SourceDamagedError
         raise kind(
             f"{file} is damaged or of another model: its digest is not the one in model.json",
             remedy="copy the whole folder again, or save the model again",

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgesdk.errors import (
     EdgeSdkError,
+    SourceDamagedError,
     SourceError,
     SourceNotFoundError,
     UnsafeFileError,
@@ -79,7 +80,7 @@ def check_program_file(path: str | os.PathLike[str]) -> None:
 
     Raises:
         SourceNotFoundError: There is no such file.
-        SourceError: The file is damaged or no exported program.
+        SourceDamagedError: The file is damaged or not an exported program.
         UnsafeFileError: Loading it would run code, or its parts lie or expand beyond reason.
     """
     _checked(Path(path))
@@ -105,8 +106,8 @@ def read_program(path: str | os.PathLike[str]) -> ProgramFile:
 
     Raises:
         SourceNotFoundError: There is no such file.
-        SourceError: The file is damaged, belongs to another version of torch, or what it says of
-            its styles are no names.
+        SourceDamagedError: The file is damaged or of another version of torch.
+        SourceError: Its style names are not valid.
         UnsafeFileError: Loading it would run code.
     """
     path = Path(path)
@@ -154,8 +155,8 @@ class _Quiet:
         self._warnings.__exit__(None, None, None)
 
 
-def _damaged(path: Path, reason: str) -> SourceError:
-    return SourceError(
+def _damaged(path: Path, reason: str) -> SourceDamagedError:
+    return SourceDamagedError(
         f"{path.name} is damaged or not an exported program (.pt2): {reason}",
         where=str(path),
         remedy="copy the file again, or export it again with torch.export.save and the torch "

@@ -27,7 +27,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgesdk.errors import MissingBackendError, UnknownNameError, UsageError, WeightsError
+from edgesdk.errors import (
+    MissingBackendError,
+    UnknownNameError,
+    UsageError,
+    WeightsDamagedError,
+    WeightsError,
+)
 
 __all__ = ["COLOURS", "LAYERS", "PerceptualNet", "load_perceptual"]
 
@@ -217,7 +223,7 @@ def load_perceptual(path: str | Path) -> PerceptualNet:
     try:
         weights = reader(path)
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path.name} cannot be read: {error}") from error
+        raise WeightsDamagedError(f"{path.name} cannot be read: {error}") from error
     if "features.0.weight" in weights:
         return PerceptualNet(_from_torchvision(weights), _TORCHVISION)
     return PerceptualNet(weights, _CAFFE)
