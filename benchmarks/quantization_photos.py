@@ -106,7 +106,7 @@ def measure(photos: Path, targets: list[str], recipes: list[str], ranges: str) -
                 calibration_samples=CALIBRATED_ON,
                 ranges=ranges,
                 max_drop=MIXED_DROP,
-                repair=True,
+                accuracy_control=True,
             ),
             on_progress=_told,
         )

@@ -143,9 +143,9 @@ def quantize_options(
         calibration_samples=calibration_samples,
         ranges=ranges,
         float_layers=tuple(keep_float or ()),
-        face=face,
+        io_dtype=face,
         max_drop=None if max_drop is None else parse_drop(max_drop),
-        repair=repair,
+        accuracy_control=repair,
     )
 
 

@@ -82,7 +82,7 @@ def test_a_converter_that_dies_alone_is_the_error_itself(here, project, tmp_path
     fates(onnx="crash")
     with pytest.raises(ConverterCrashError, match="onnx's converter died") as caught:
         export("nets/tiny.py:scaled", targets="onnx", output=tmp_path / "net.edge")
-    assert caught.value.exit_code == 2
+    assert caught.value.exit_code == 5
     assert "the vendor's last words" in "\n".join(caught.value.__notes__)
     assert nothing_left(tmp_path, "net.edge")
 
@@ -90,11 +90,11 @@ def test_a_converter_that_dies_alone_is_the_error_itself(here, project, tmp_path
 def test_debug_shows_what_the_converter_raised(here, tmp_path, fates, capsys):
     fates(onnx="raise")
     arguments = ("export", "nets/tiny.py:scaled", "--to", "onnx", "-o", str(tmp_path / "n.edge"))
-    assert here(*arguments) == 2
+    assert here(*arguments) == 5
     plain = capsys.readouterr().err
     assert "ZeroDivisionError: inside the vendor's code" in plain
     assert "Traceback" not in plain
-    assert here(*arguments, "--debug") == 2
+    assert here(*arguments, "--debug") == 5
     assert "faulty_worker.py" in capsys.readouterr().err
 
 

@@ -169,7 +169,7 @@ def test_a_layer_can_be_kept_float(exported: Any) -> None:
 
 
 def test_int8_at_the_face(exported: Any) -> None:
-    made = exported(recipes="w8a8_static", face="int8")
+    made = exported(recipes="w8a8_static", io_dtype="int8")
     (artefact,) = made.manifest.artefacts
     assert [spec.dtype for spec in (*artefact.inputs, *artefact.outputs)] == ["int8", "int8"]
     assert {face.name for face in artefact.quantized.faces} == {
@@ -195,7 +195,7 @@ def test_a_missed_gate_names_the_worst_layers(exported: Any) -> None:
 def test_repair_keeps_few_layers_float(exported: Any) -> None:
     plain = exported(recipes="w8a8_static").manifest.artefacts[0].quantized
     bound = max(plain.drop.drop - 0.1, 0.0)
-    made = exported(recipes="w8a8_static", max_drop=bound, repair=True)
+    made = exported(recipes="w8a8_static", max_drop=bound, accuracy_control=True)
     (artefact,) = made.manifest.artefacts
     assert artefact.quantized.drop.drop <= bound
     assert artefact.quantized.drop.passed
@@ -291,15 +291,25 @@ def test_inputs_in_both_sets_are_refused(net: Net, inputs: list[np.ndarray]) -> 
         ({"recipes": ()}, UsageError),
         ({"recipes": "w8a8"}, UnknownNameError),
         ({"recipes": "w8_only", "ranges": "max"}, UnknownNameError),
-        ({"recipes": "w8_only", "face": "uint8"}, UnknownNameError),
+        ({"recipes": "w8_only", "io_dtype": "uint8"}, UnknownNameError),
         ({"recipes": "w8_only", "max_drop": 2.0}, UsageError),
-        ({"recipes": "w8_only", "repair": True}, UsageError),
+        ({"recipes": "w8_only", "accuracy_control": True}, UsageError),
         ({"recipes": "w8_only", "samples": 0}, UsageError),
     ],
 )
 def test_options_that_contradict_themselves(options: Any, kind: type[EdgeSdkError]) -> None:
     with pytest.raises(kind):
         QuantizeOptions(**options)
+
+
+def test_the_former_names_of_options_still_work_and_name_the_new_ones() -> None:
+    with pytest.warns(DeprecationWarning) as warned:
+        options = QuantizeOptions("w8a8_static", max_drop=0.1, repair=True, face="int8")
+    assert [str(one.message).partition("use ")[2] for one in warned] == [
+        "io_dtype=",
+        "accuracy_control=",
+    ]
+    assert (options.accuracy_control, options.io_dtype) == (True, "int8")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from edgesdk.bundle.bundle import Bundle
 from edgesdk.exporter.cost_record import cost_of, cost_record
 from edgesdk.exporter.export import export
 from edgesdk.exporter.prepared import prepare
-from edgesdk.frontend.edgemodel.file import ModelFace, save_model
+from edgesdk.frontend.edgemodel.file import ModelSignature, save_model
 from edgesdk.report import render
 from edgesdk.spec import ImageSpec, TensorSpec
 from edgesdk.verification.verify_bundle import verify
@@ -34,8 +34,8 @@ class Net(nn.Module):
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("saved")
-    face = ModelFace((TensorSpec("image", (1, 3, 16, 16), layout="NCHW"),), IMAGE, CLASSES)
-    path = save_model(Net(), None, folder / "small.edgemodel", face=face)
+    signature = ModelSignature((TensorSpec("image", (1, 3, 16, 16), layout="NCHW"),), IMAGE, CLASSES)
+    path = save_model(Net(), None, folder / "small.edgemodel", signature=signature)
     return export(str(path), targets="onnx", output=folder / "small.edge", image="auto")
 
 

@@ -101,7 +101,7 @@ def test_core_ml_says_that_it_takes_one_image_at_a_time(edgesdk_command):
         *("export", "nets/tiny.py:build", "--input", "image:1x3x32x32", "-o", "images.edge"),
         *("--to", "coreml", "--image", "unit", "--dynamic", "batch", "--json"),
     )
-    assert ended.code == 2, ended.err
+    assert ended.code == 5, ended.err
     assert ended.json["error"] == "DynamicShapeError"
     assert "--dynamic onnx:batch" in ended.json["remedy"]
 

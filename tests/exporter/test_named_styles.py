@@ -18,7 +18,7 @@ from edgesdk import models
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.errors import BundleError, UnknownNameError, UsageError
 from edgesdk.exporter.prepared import CaptureSpec, prepare
-from edgesdk.frontend.edgemodel.file import ModelFace, read_model_file, save_model
+from edgesdk.frontend.edgemodel.file import ModelSignature, read_model_file, save_model
 from edgesdk.host.cache import Cache
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 from edgesdk.spec import TensorSpec, parse_dynamic
@@ -27,7 +27,7 @@ from edgesdk.video.painters import SessionPainter
 
 NAMES = ("Starry Night", "day", "wave")
 #: With three styles the shares are as long as a pixel is deep.
-FACE = ModelFace(
+FACE = ModelSignature(
     (TensorSpec("picture", (1, 3, 64, 64), layout="NCHW"), TensorSpec("style", (1, 3, 1, 1)))
 )
 
@@ -55,7 +55,7 @@ def tiny(**options: Any) -> MultiStyleNet:
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("styles") / "painters.edgemodel"
-    return save_model(tiny(style_names=list(NAMES)), "multi_style", path, face=FACE)
+    return save_model(tiny(style_names=list(NAMES)), "multi_style", path, signature=FACE)
 
 
 @pytest.fixture(scope="module")

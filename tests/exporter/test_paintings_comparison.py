@@ -23,7 +23,7 @@ from edgesdk.errors import BundleDamagedError, MissingBackendError, UsageError
 from edgesdk.exporter.paintings.comparison import painted_record
 from edgesdk.exporter.paintings.reference import OriginalPainting
 from edgesdk.exporter.paintings.style_distance import StyleRuler, perceptual_state
-from edgesdk.frontend.edgemodel.file import ModelFace, read_model_file, save_model
+from edgesdk.frontend.edgemodel.file import ModelSignature, read_model_file, save_model
 from edgesdk.frontend.random_inputs import spread
 from edgesdk.host.cache import Cache
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 NAMES = ("<b>", "day", "wave")
 SIDE = 64
-FACE = ModelFace(
+FACE = ModelSignature(
     (TensorSpec("picture", (1, 3, SIDE, SIDE), layout="NCHW"), TensorSpec("style", (1, 3, 1, 1)))
 )
 PLAIN = (False, 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -82,7 +82,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
             nn.init.normal_(module.scale.weight, 1.0, 0.5)
             nn.init.normal_(module.shift.weight, 0.0, 0.5)
     path = tmp_path_factory.mktemp("styles") / "painters.edgemodel"
-    return save_model(net, "multi_style", path, face=FACE)
+    return save_model(net, "multi_style", path, signature=FACE)
 
 
 @pytest.fixture(scope="module")
@@ -391,7 +391,7 @@ def quantized(saved: Path, cache_folder: Path, bundle: Bundle) -> Bundle:
             ("fp32", "w8a8_static"),
             calibration=paths()[0].parent,
             calibration_samples=4,
-            face="int8",
+            io_dtype="int8",
         ),
     )
 
@@ -431,7 +431,7 @@ def test_a_tampered_thumbnail_is_found(
     damage(folder / "styles" / "001.jpg")
     with pytest.raises(BundleDamagedError, match=told):
         Bundle.open(folder)
-    assert here("verify", str(folder)) == 2
+    assert here("verify", str(folder)) == 6
     assert "styles/001.jpg" in capsys.readouterr().err
 
 

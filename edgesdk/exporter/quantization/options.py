@@ -1,11 +1,12 @@
-"""How an export quantizes, as one value that has been checked."""
+"""Validated quantization options of an export."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import re
-from dataclasses import dataclass
+import warnings
+from dataclasses import KW_ONLY, InitVar, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,46 +20,52 @@ _DROP = re.compile(r"(?P<number>\d{1,3}(?:\.\d{1,6})?|\.\d{1,6})(?P<percent>\s*%
 
 
 def parse_drop(text: str) -> float:
-    """Read ``1%``, ``0.5 %`` or ``0.01`` as a share.
+    """Parse ``1%``, ``0.5 %`` or ``0.01`` as a share.
 
     Raises:
-        UsageError: Another form, or more than everything.
+        UsageError: The text has another form, or the share exceeds 1.
     """
     match = _DROP.fullmatch(text.strip())
     value = float(match["number"]) / (100 if match["percent"] else 1) if match else math.inf
     if value > 1:
-        raise UsageError(f"a drop of {text} is no share", remedy="give 1% or 0.01 for one point")
+        raise UsageError(
+            f"invalid accuracy drop: {text}", remedy="give 1% or 0.01 for one percentage point"
+        )
     return value
 
 
 @dataclass(frozen=True)
 class QuantizeOptions:
-    """How to quantize.
+    """Options of a quantized export::
+
+        options = QuantizeOptions("w8a8_static", calibration="photos/", max_drop=0.01)
+        edgesdk.export("net.py:build", quantize=options)
 
     Attributes:
-        recipes: Names of recipes, one artefact each a target; ``fp32`` for the float one beside
-            them. A text may list several by commas.
-        calibration: What ranges are taken from: a folder of photographs, a file of arrays
+        recipes: Names of recipes, one artefact per target and recipe; ``fp32`` adds the float
+            artefact. A string may list several, separated by commas.
+        calibration: Inputs that set the ranges: a folder of photographs, a file of arrays
             (``.npz``, ``.safetensors``), a ``DataLoader`` or any iterable of inputs.
-        evaluation: What the drop is measured on without labels, in the same forms. Where both are
-            one folder it is split in two.
-        data: Labelled images (see :func:`edgesdk.training.open_data`): ranges are taken from the
-            training images and the drop is measured on the test images, as far as the two above
-            are not given.
-        samples: Largest number of inputs the drop is measured on.
-        calibration_samples: Number of inputs ranges are taken from; 0 for as many as it takes
-            until the ranges stand still.
-        ranges: One of :data:`edgesdk.quant.spec.RANGE_METHODS`; empty for the recipe's own.
-        float_layers: Module paths of layers that stay float.
-        face: One of :data:`edgesdk.quant.spec.FACES`.
-        max_drop: Largest drop allowed, as a share: 0.01 is one point of top-1, or of agreement.
-        repair: Whether to keep layers float until ``max_drop`` is met.
-        sensitivity: Whether to rank every layer by what quantizing it alone does.
-        seed: Of the choice of samples.
+        evaluation: Unlabelled inputs for measuring the accuracy drop, in the same forms. If both
+            name the same folder, it is split in two.
+        data: Labelled images (see :func:`edgesdk.training.open_data`). Training images replace a
+            missing ``calibration``, test images a missing ``evaluation``.
+        samples: Maximum number of inputs for measuring the drop.
+        calibration_samples: Number of calibration inputs; 0 adds inputs until the ranges converge.
+        ranges: One of :data:`edgesdk.quant.spec.RANGE_METHODS`; empty for the recipe's default.
+        float_layers: Module paths of layers to keep float.
+        io_dtype: Type of the artefact's inputs and outputs, one of
+            :data:`edgesdk.quant.spec.FACES`. ``face`` is its deprecated name.
+        max_drop: Largest accuracy drop allowed, as a share: 0.01 is one percentage point of top-1
+            accuracy or of agreement.
+        accuracy_control: True to keep layers float until ``max_drop`` holds. ``repair`` is its
+            deprecated name.
+        sensitivity: True to rank every layer by the error that quantizing it alone causes.
+        seed: Seed for choosing samples.
 
     Raises:
-        UnknownNameError: No such recipe, range method or face.
-        UsageError: No recipe, a bound out of range, or a repair without bound.
+        UnknownNameError: Unknown recipe, range method or ``io_dtype``.
+        UsageError: No recipe, a bound out of range, or accuracy control without ``max_drop``.
     """
 
     recipes: tuple[str, ...] | str
@@ -69,34 +76,48 @@ class QuantizeOptions:
     calibration_samples: int = 0
     ranges: str = ""
     float_layers: tuple[str, ...] = ()
-    face: str = "float"
+    io_dtype: str = "float"
     max_drop: float | None = None
-    repair: bool = False
+    accuracy_control: bool = False
     sensitivity: bool = False
     seed: int = 0
+    _: KW_ONLY
+    face: InitVar[str | None] = None
+    repair: InitVar[bool | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, face: str | None, repair: bool | None) -> None:
+        for old, new, value in (
+            ("face", "io_dtype", face),
+            ("repair", "accuracy_control", repair),
+        ):
+            if value is not None:
+                message = f"QuantizeOptions({old}=) is deprecated, use {new}="
+                warnings.warn(message, DeprecationWarning, stacklevel=3)
+                object.__setattr__(self, new, value)
         texts = (self.recipes,) if isinstance(self.recipes, str) else tuple(self.recipes)
         specs = parse_recipes(texts)
         if not specs:
             raise UsageError("no recipe given", remedy="--quantize w8a8_static")
         if self.ranges and self.ranges not in RANGE_METHODS:
             raise UnknownNameError("range method", self.ranges, RANGE_METHODS)
-        if self.face not in FACES:
-            raise UnknownNameError("face", self.face, FACES)
+        if self.io_dtype not in FACES:
+            raise UnknownNameError("io dtype", self.io_dtype, FACES)
         if self.max_drop is not None and not (
             math.isfinite(self.max_drop) and 0 <= self.max_drop <= 1
         ):
             raise UsageError(
-                f"a drop of {self.max_drop} is no share", remedy="give 0.01 or 1% for one point"
+                f"invalid max_drop: {self.max_drop}",
+                remedy="give 0.01 or 1% for one percentage point",
             )
-        if self.repair and self.max_drop is None:
+        if self.accuracy_control and self.max_drop is None:
             raise UsageError(
-                "nothing says how much may be lost", remedy="give --max-drop 1% with --repair"
+                "accuracy control needs a bound on the accuracy drop",
+                remedy="give --max-drop 1% with --accuracy-control",
             )
         if self.samples < 1 or self.calibration_samples < 0:
             raise UsageError(
-                "the drop is measured on at least one sample", remedy="give a number above zero"
+                "the number of samples for measuring the drop must be at least 1",
+                remedy="give a number above zero",
             )
         for name, value in (
             ("recipes", texts),
@@ -107,26 +128,24 @@ class QuantizeOptions:
 
     @property
     def specs(self) -> list[QuantSpec | None]:
-        """The recipes with these options; None for the float artefact."""
-        return [
-            None if spec is None else self._changed(spec) for spec in parse_recipes(self.recipes)
-        ]
+        """Quantization specs, one per recipe; None for the float artefact."""
+        return [None if spec is None else self._apply(spec) for spec in parse_recipes(self.recipes)]
 
-    def _changed(self, spec: QuantSpec) -> QuantSpec:
+    def _apply(self, spec: QuantSpec) -> QuantSpec:
         return dataclasses.replace(
             spec,
             ranges=self.ranges or spec.ranges,
             float_layers=self.float_layers,
-            # A recipe without fixed ranges has a float face, whatever the others have.
-            face=self.face if spec.static else "float",
+            # Recipes without fixed ranges always have float inputs and outputs.
+            face=self.io_dtype if spec.static else "float",
         )
 
     @property
     def static(self) -> bool:
-        """Whether any recipe needs calibration."""
+        """True if any recipe needs calibration."""
         return any(spec is not None and spec.static for spec in self.specs)
 
     @property
     def measured(self) -> bool:
-        """Whether there is anything to measure the drop on."""
+        """True if there are inputs for measuring the accuracy drop."""
         return self.evaluation is not None or self.data is not None
