@@ -232,7 +232,7 @@ def _run(
         result.architecture,
         output,
         example=found.inputs,
-        face=found.face,
+        signature=found.signature,
         pruning=result.record(),
         overwrite=overwrite,
     )

@@ -39,13 +39,13 @@ class Capture:
     """A model with its program.
 
     Attributes:
-        face: The model behind flat, named tensors; the truth that parity is measured against.
+        flat_model: The model behind flat, named tensors; the truth that parity is measured against.
         program: ``torch.export``'s program of it.
-        inputs: The face's inputs.
-        outputs: The face's outputs.
+        inputs: The flat_model's inputs.
+        outputs: The flat_model's outputs.
     """
 
-    face: FlatModel
+    flat_model: FlatModel
     program: torch.export.ExportedProgram
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -53,7 +53,7 @@ class Capture:
     @property
     def parameters(self) -> int:
         """Number of the model's parameters."""
-        return sum(parameter.numel() for parameter in self.face.model.parameters())
+        return sum(parameter.numel() for parameter in self.flat_model.model.parameters())
 
     @property
     def operators(self) -> int:
@@ -115,7 +115,7 @@ def dynamic_shapes(specs: Sequence[TensorSpec], *, stepped: bool = False) -> dic
     return shapes
 
 
-def _strip_face(program: torch.export.ExportedProgram) -> None:
+def _strip_wrapper(program: torch.export.ExportedProgram) -> None:
     """Take the wrapper out of every node's origin, so that only the user's model is seen."""
     for module in program.graph_module.modules():
         if not isinstance(module, torch.fx.GraphModule):
@@ -187,25 +187,25 @@ def capture(
         InputSpecError: The model refuses inputs of these shapes or dtypes, or a name is none.
         ModelOutputError: It returns something that is no tensor.
     """
-    face = FlatModel(model, [spec.name for spec in specs], structure, image, planes=planes)
+    flat_model = FlatModel(model, [spec.name for spec in specs], structure, image, planes=planes)
     grown = _capture_inputs(specs, tensors)
-    example = _try_inputs(face, specs, tensors)
-    program = _export(face, grown, specs)
-    _strip_face(program)
+    example = _try_inputs(flat_model, specs, tensors)
+    program = _export(flat_model, grown, specs)
+    _strip_wrapper(program)
     _restore_origins(program, model)
     _refuse_training_operators(program)
-    return Capture(face, program, tuple(specs), _output_specs(program, specs, example))
+    return Capture(flat_model, program, tuple(specs), _output_specs(program, specs, example))
 
 
 def _export(
-    face: FlatModel, tensors: Sequence[torch.Tensor], specs: Sequence[TensorSpec]
+    flat_model: FlatModel, tensors: Sequence[torch.Tensor], specs: Sequence[TensorSpec]
 ) -> torch.export.ExportedProgram:
     steps = any(dim.multiple > 1 for spec in specs for dim in spec.dynamic.values())
     for stepped in (False, True):
         try:
             with quiet_torch(), torch.no_grad():
                 return torch.export.export(
-                    face,
+                    flat_model,
                     tuple(tensors),
                     dynamic_shapes=dynamic_shapes(specs, stepped=stepped),
                     strict=False,
@@ -220,11 +220,11 @@ def _export(
 
 
 def _try_inputs(
-    face: FlatModel, specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]
+    flat_model: FlatModel, specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     try:
         with torch.inference_mode():
-            outputs: dict[str, torch.Tensor] = face(*tensors)
+            outputs: dict[str, torch.Tensor] = flat_model(*tensors)
             return outputs
     except EdgeSdkError:
         raise
@@ -354,11 +354,11 @@ def _output_specs(
     return tuple(result)
 
 
-def run_eager(face: FlatModel, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def run_eager(flat_model: FlatModel, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Run the model itself.
 
     Args:
-        face: The model.
+        flat_model: The model.
         inputs: One array an input, by name.
 
     Raises:
@@ -367,7 +367,7 @@ def run_eager(face: FlatModel, inputs: Mapping[str, np.ndarray]) -> dict[str, np
     tensors = {name: torch.from_numpy(np.asarray(a, order="C")) for name, a in inputs.items()}
     try:
         with torch.inference_mode():
-            outputs = face(**tensors)
+            outputs = flat_model(**tensors)
     except EdgeSdkError:
         raise
     except Exception as error:

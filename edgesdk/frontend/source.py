@@ -214,12 +214,18 @@ def _check_callable_without_arguments(target: Callable[..., Any], factory: str) 
 
 def _from_model_file(path: Path, source: str) -> LoadedModel:
     file = read_model_file(path)
-    face = file.face
-    if face is None:
+    signature = file.signature
+    if signature is None:
         return LoadedModel(file.model, source, path.stem, example=file.example)
-    example = None if face.inputs else file.example
+    example = None if signature.inputs else file.example
     return LoadedModel(
-        file.model, source, path.stem, face.inputs, example, face.image, face.classes or ""
+        file.model,
+        source,
+        path.stem,
+        signature.inputs,
+        example,
+        signature.image,
+        signature.classes or "",
     )
 
 

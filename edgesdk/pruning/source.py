@@ -12,12 +12,12 @@ from torch import nn
 
 from edgesdk import models
 from edgesdk.errors import InputSpecError, UsageError
-from edgesdk.frontend.edgemodel.file import ModelFace, read_model_file
+from edgesdk.frontend.edgemodel.file import ModelSignature, read_model_file
 from edgesdk.frontend.random_inputs import random_inputs
 from edgesdk.frontend.source import load
 from edgesdk.frontend.tensor_specs import torch_dtype
 from edgesdk.spec import TensorSpec, parse_input
-from edgesdk.training.classification import build_classifier, face_of
+from edgesdk.training.classification import build_classifier, signature_of
 from edgesdk.training.data.splits import DataSplits
 
 __all__ = ["PrunableSource", "load_for_pruning"]
@@ -31,13 +31,13 @@ class PrunableSource:
         model: In evaluation mode.
         architecture: Its zoo name; None for any other model.
         inputs: Example inputs: a tensor, a tuple or a dictionary.
-        face: How the small model will be fed.
+        signature: How the small model will be fed.
     """
 
     model: nn.Module
     architecture: str | None
     inputs: Any
-    face: ModelFace | None
+    signature: ModelSignature | None
 
 
 def load_for_pruning(
@@ -67,7 +67,7 @@ def load_for_pruning(
             remedy="name the code that builds the model: path/file.py:factory",
         )
     architecture = source if source in models.names() else None
-    face: ModelFace | None = None
+    signature: ModelSignature | None = None
     example: Any = None
     specs: tuple[TensorSpec, ...] = ()
     if source.rstrip("/").endswith(".edgemodel") and Path(source).is_dir():
@@ -77,8 +77,8 @@ def load_for_pruning(
                 f"{source} holds a captured program, whose layers cannot be cut",
                 remedy="prune the model from its code: path/file.py:factory",
             )
-        architecture, face = saved.architecture, saved.face
-        specs = face.inputs if face is not None else ()
+        architecture, signature = saved.architecture, saved.signature
+        specs = signature.inputs if signature is not None else ()
     if data is not None and architecture == source:
         model = build_classifier(source, data, seed, weights)[0].eval()
     else:
@@ -86,13 +86,13 @@ def load_for_pruning(
         model, example = loaded.model, loaded.example
         specs = specs or loaded.inputs
     if data is not None:
-        specs, example, face = face_of(data).inputs, None, face_of(data)
+        specs, example, signature = signature_of(data).inputs, None, signature_of(data)
     given = tuple(parse_input(text) for text in inputs)
     if given:
         specs, example = given, None
     if example is None:
         example = _random(specs, seed)
-    return PrunableSource(model.eval(), architecture, example, face)
+    return PrunableSource(model.eval(), architecture, example, signature)
 
 
 def _random(specs: Sequence[TensorSpec], seed: int) -> Any:

@@ -14,7 +14,7 @@ from torch import nn
 
 from edgesdk import models
 from edgesdk.errors import EdgeSdkError, OutputExistsError, TrainingError, UsageError
-from edgesdk.frontend.edgemodel.file import ModelFace, read_model_file, save_model
+from edgesdk.frontend.edgemodel.file import ModelSignature, read_model_file, save_model
 from edgesdk.frontend.evaluation_mode import evaluation_mode
 from edgesdk.frontend.source import load
 from edgesdk.frontend.weights import load_weights
@@ -33,7 +33,7 @@ __all__ = [
     "TrainedClassifier",
     "build_classifier",
     "check_output",
-    "face_of",
+    "signature_of",
     "save_classifier",
     "train_classifier",
 ]
@@ -296,14 +296,14 @@ def save_classifier(
             path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, save(tensors))
         return path
-    face = face_of(data)
-    return save_model(model, trained.architecture, path, face=face, overwrite=overwrite)
+    signature = signature_of(data)
+    return save_model(model, trained.architecture, path, signature=signature, overwrite=overwrite)
 
 
-def face_of(data: DataSplits) -> ModelFace:
+def signature_of(data: DataSplits) -> ModelSignature:
     """How a classifier of these images is fed: shape, normalisation, classes."""
     color = "grey" if data.image_shape[0] == 1 else "rgb"
-    return ModelFace(
+    return ModelSignature(
         inputs=(TensorSpec("image", (1, *data.image_shape), layout="NCHW"),),
         image=ImageSpec(color=color, model_color=color, mean=data.mean, std=data.std),
         classes=data.classes,

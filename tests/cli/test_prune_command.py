@@ -80,8 +80,8 @@ def test_methods_that_train(folder, capsys, method):
     assert result["after"]["macs"] < result["before"]["macs"]
     assert 0 <= result["top1_after"] <= 1
     saved = read_model_file(folder / "small.edgemodel")
-    assert saved.face.classes == ("0", "1", "2")
-    assert saved.face.image.mean == open_data(folder / "data").mean
+    assert saved.signature.classes == ("0", "1", "2")
+    assert saved.signature.image.mean == open_data(folder / "data").mean
     with torch.no_grad():
         assert saved.model(torch.zeros(1, 1, 16, 16)).shape == (1, 3)
     # What was kept on the way gives the same network again.

@@ -250,7 +250,7 @@ def test_damaged_packets_are_told(
     arguments = ("stylize", str(source), "--colour", str(sunset), "-o")
     assert here(*arguments, str(tmp_path / "out.mp4")) == 0
     assert "skipped 1 damaged: at 0.4" in capsys.readouterr().err
-    assert here(*arguments, str(tmp_path / "strict.mp4"), "--strict") == 2
+    assert here(*arguments, str(tmp_path / "strict.mp4"), "--strict") == 5
     assert "cannot be decoded" in capsys.readouterr().err
     assert not (tmp_path / "strict.mp4").exists()
 

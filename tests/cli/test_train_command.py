@@ -171,10 +171,10 @@ def test_what_cannot_be_done_is_said_before_training(folder, capsys, arguments, 
     assert not (folder / "a.edgemodel").exists()
 
 
-def test_bad_data_are_exit_code_2(folder, capsys):
+def test_bad_data_are_exit_code_5(folder, capsys):
     (folder / "data" / "train-labels-idx1-ubyte.gz").write_bytes(b"x")
     code = main(["train", "classify", NET, *SHORT, "-o", "a.safetensors", "--json"])
-    assert code == 2
+    assert code == 5
     assert json.loads(capsys.readouterr().out)["error"] == "DataError"
 
 

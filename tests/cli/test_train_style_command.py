@@ -145,7 +145,7 @@ def test_an_empty_folder_and_an_output_that_is_there(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "none").mkdir()
-    assert train("--steps", "2", content="none") == 2
+    assert train("--steps", "2", content="none") == 5
     assert "none holds no pictures" in capsys.readouterr().err
     (folder / "my.edgemodel").mkdir()
     assert train("--steps", "2") == 2

@@ -244,4 +244,4 @@ def test_a_message_is_cut_to_its_first_line(program: torch.export.ExportedProgra
     assert error.message == "onnx's converter failed with RuntimeError: " + "x" * 500
     silent = conversion_error(program, "onnx", RuntimeError())
     assert silent.message == "onnx's converter failed with RuntimeError: no message"
-    assert silent.exit_code == 2
+    assert silent.exit_code == 5

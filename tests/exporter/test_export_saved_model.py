@@ -34,7 +34,9 @@ class Net(nn.Module):
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("saved")
-    signature = ModelSignature((TensorSpec("image", (1, 3, 16, 16), layout="NCHW"),), IMAGE, CLASSES)
+    signature = ModelSignature(
+        (TensorSpec("image", (1, 3, 16, 16), layout="NCHW"),), IMAGE, CLASSES
+    )
     path = save_model(Net(), None, folder / "small.edgemodel", signature=signature)
     return export(str(path), targets="onnx", output=folder / "small.edge", image="auto")
 

@@ -88,7 +88,7 @@ def test_outputs_have_the_sizes_of_the_example(net: Capture) -> None:
 @pytest.mark.parametrize("batch", [1, 2, 5, 8])
 def test_the_program_runs_at_every_batch(net: Capture, batch: int) -> None:
     image, bias = torch.randn(batch, 3, 8, 8), torch.ones(2)
-    wanted, found = net.face(image, bias), net.program.module()(image, bias)
+    wanted, found = net.flat_model(image, bias), net.program.module()(image, bias)
     assert list(found) == list(wanted)
     for name in wanted:
         torch.testing.assert_close(found[name], wanted[name], rtol=0, atol=1e-6)
@@ -156,7 +156,7 @@ class Lambda(nn.Module):
 def test_eager_and_program_agree_on_outputs(function: Callable[..., Any], count: int) -> None:
     x = torch.tensor([[3.0, -1.0, 2.0]])
     found = captured(Lambda(function).eval(), x)
-    eager = run_eager(found.face, {found.inputs[0].name: x.numpy()})
+    eager = run_eager(found.flat_model, {found.inputs[0].name: x.numpy()})
     again = found.program.module()(x)
     assert [spec.name for spec in found.outputs] == list(eager) == list(again)
     assert len(eager) == count
@@ -193,7 +193,7 @@ def test_awkward_input_names(name: str) -> None:
     found = capture(model, [spec], [torch.ones(1, 3)])
     assert list(found.program.module()(torch.ones(1, 3))) == [found.outputs[0].name]
     assert found.outputs[0].name != name
-    assert set(run_eager(found.face, {name: np.ones((1, 3), np.float32)})) == {
+    assert set(run_eager(found.flat_model, {name: np.ones((1, 3), np.float32)})) == {
         found.outputs[0].name
     }
 
@@ -229,7 +229,9 @@ def test_free_sizes_in_multiples() -> None:
     assert output.dynamic == {2: dims["height"], 3: dims["width"]}
     for size in ((32, 32), (128, 64)):
         x = torch.randn(1, 3, *size)
-        torch.testing.assert_close(found.program.module()(x)["output"], found.face(x)["output"])
+        torch.testing.assert_close(
+            found.program.module()(x)["output"], found.flat_model(x)["output"]
+        )
 
 
 def test_a_network_that_needs_multiples_says_of_what() -> None:
@@ -344,7 +346,7 @@ def test_inputs_the_model_refuses_name_its_line(example: Tensor, told: str) -> N
     assert (caught.value.where or "").startswith(line_of("layer line") + ": return")
     with pytest.raises(InputSpecError, match="fails on a sample") as again:
         found = captured(Scaled().eval(), torch.ones(1, 4))
-        run_eager(found.face, {"x": example.numpy()})
+        run_eager(found.flat_model, {"x": example.numpy()})
     assert (again.value.where or "").startswith(line_of("layer line"))
 
 
@@ -362,10 +364,10 @@ def test_outputs_that_are_no_tensor() -> None:
 
 def test_numbers_stay_numbers() -> None:
     found = captured(Lambda(lambda x, n: x * n).eval(), torch.ones(3), torch.tensor(2.0))
-    outputs = run_eager(found.face, {"xs_0": np.ones(3, np.float32), "xs_1": np.float32(4)})
+    outputs = run_eager(found.flat_model, {"xs_0": np.ones(3, np.float32), "xs_1": np.float32(4)})
     assert outputs["output"].tolist() == [4.0, 4.0, 4.0]
     scalar = captured(nn.ReLU().eval(), torch.tensor(2.0))
-    assert run_eager(scalar.face, {"input": np.float32(-3)})["output"].shape == ()
+    assert run_eager(scalar.flat_model, {"input": np.float32(-3)})["output"].shape == ()
 
 
 def test_inputs_of_other_strides_are_taken() -> None:
@@ -375,4 +377,4 @@ def test_inputs_of_other_strides_are_taken() -> None:
         np.ones((2, 6), np.float32)[:, ::-2],
     )
     for array in given:
-        assert run_eager(found.face, {"input": array})["output"].tolist() == [[1.0] * 3] * 2
+        assert run_eager(found.flat_model, {"input": array})["output"].tolist() == [[1.0] * 3] * 2

@@ -28,7 +28,7 @@ from edgesdk.errors import (
     WeightsError,
 )
 from edgesdk.exporter.prepared import prepare
-from edgesdk.frontend.edgemodel.file import ModelFace, load_model, read_model_file, save_model
+from edgesdk.frontend.edgemodel.file import ModelSignature, load_model, read_model_file, save_model
 from edgesdk.frontend.source import load
 from edgesdk.spec import IMAGE_PRESETS, DynamicDim, ImageSpec, TensorSpec
 
@@ -275,7 +275,7 @@ def test_weights_that_layers_share_are_saved(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- what was saved with the model
 
 
-FACE = ModelFace(
+FACE = ModelSignature(
     (TensorSpec("image", (1, 3, 32, 32), dynamic={0: DynamicDim("batch", 1, 4)}, layout="NCHW"),),
     ImageSpec(mean=(0.5, 0.25, 0.125), std=(0.5, 0.5, 0.25)),
     ("cat", "Möwe", "dog"),
@@ -285,9 +285,9 @@ PRUNING = {"method": "ucp", "layers": {"stem.conv": {"removed": [1, 5], "of": 16
 
 def test_face_and_pruning_come_back(tmp_path: Path) -> None:
     model = models.create(NAME, **SMALL)
-    path = save_model(model, NAME, tmp_path / "a.edgemodel", face=FACE, pruning=PRUNING)
+    path = save_model(model, NAME, tmp_path / "a.edgemodel", signature=FACE, pruning=PRUNING)
     file = read_model_file(path)
-    assert (file.face, file.pruning) == (FACE, PRUNING)
+    assert (file.signature, file.pruning) == (FACE, PRUNING)
     assert (file.architecture, file.config, file.example) == (NAME, model.config, None)
     loaded = load(str(path))
     assert (loaded.inputs, loaded.image, loaded.labels) == (FACE.inputs, FACE.image, FACE.classes)
@@ -296,7 +296,7 @@ def test_face_and_pruning_come_back(tmp_path: Path) -> None:
     assert prepared.image == (0, FACE.image)
     assert prepared.specs == FACE.inputs
     bare = read_model_file(save_model(model, NAME, tmp_path / "b.edgemodel"))
-    assert (bare.face, bare.pruning) == (None, None)
+    assert (bare.signature, bare.pruning) == (None, None)
 
 
 def test_a_file_of_version_1_loads(copy: Path, saved: tuple[nn.Module, Path]) -> None:
@@ -306,7 +306,7 @@ def test_a_file_of_version_1_loads(copy: Path, saved: tuple[nn.Module, Path]) ->
         *("edgemodel", "architecture", "config", "face", "pruning"),
     }
     file = read_model_file(copy)
-    assert (file.architecture, file.face, file.pruning) == (NAME, None, None)
+    assert (file.architecture, file.signature, file.pruning) == (NAME, None, None)
     for key, value in saved[0].state_dict().items():
         assert torch.equal(file.model.state_dict()[key], value)
 
@@ -398,7 +398,7 @@ def test_what_a_program_says_of_itself(foreign: tuple[nn.Module, Path]) -> None:
     assert "architecture" not in description and "config" not in description
     assert sorted(file.name for file in path.iterdir()) == ["model.json", "program.pt2"]
     file = read_model_file(path)
-    assert (file.architecture, file.config, file.face) == (None, None, None)
+    assert (file.architecture, file.config, file.signature) == (None, None, None)
     assert file.pruning == PRUNING
     assert [tuple(value.shape) for value in file.example.values()] == [(1, 3, 8, 8), (1, 4)]
     # The example that it was saved with is enough to export it.
@@ -411,8 +411,10 @@ def test_what_a_program_says_of_itself(foreign: tuple[nn.Module, Path]) -> None:
 
 def test_a_face_stands_in_for_an_example(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 2)).eval()
-    face = ModelFace((TensorSpec("input", (1, 3, 8, 8)),), IMAGE_PRESETS["unit"], ("yes", "no"))
-    path = save_model(model, None, tmp_path / "net.edgemodel", face=face)
+    signature = ModelSignature(
+        (TensorSpec("input", (1, 3, 8, 8)),), IMAGE_PRESETS["unit"], ("yes", "no")
+    )
+    path = save_model(model, None, tmp_path / "net.edgemodel", signature=signature)
     prepared = prepare(str(path), image="auto")
     assert prepared.image == (0, IMAGE_PRESETS["unit"])
     assert prepared.specs[0].name == "input"
@@ -470,7 +472,7 @@ def test_a_record_beyond_reason(saved: tuple[nn.Module, Path], tmp_path: Path) -
 @pytest.mark.parametrize("classes", [("a\nb",), ("x" * 201,), (5,), ("c",) * 10_001])
 def test_class_names_that_are_none(classes: tuple[Any, ...]) -> None:
     with pytest.raises(UsageError, match="class"):
-        ModelFace(classes=classes)
+        ModelSignature(classes=classes)
 
 
 @pytest.mark.parametrize(
@@ -495,7 +497,7 @@ def test_class_names_that_are_none(classes: tuple[Any, ...]) -> None:
     ],
 )
 def test_faces_that_are_none(face: Any, copy: Path) -> None:
-    describe(copy, face=face)
+    describe(copy, signature=signature)
     with pytest.raises(SourceError, match="no description of a model"):
         load_model(copy)
 

@@ -83,7 +83,7 @@ def test_every_artefact_is_proven_again(edgesdk_command, folder):
 def test_damage_is_refused_before_anything_is_run(here, folder, capsys, name, damage, kind):
     damage(folder / name)
     before = (folder / "manifest.json").read_bytes()
-    assert here("verify", str(folder), "--json") == 2
+    assert here("verify", str(folder), "--json") == 6
     told = capsys.readouterr()
     error = json.loads(told.out)
     assert error["error"] == kind
@@ -94,7 +94,7 @@ def test_damage_is_refused_before_anything_is_run(here, folder, capsys, name, da
 
 def test_a_newer_schema_is_refused(here, folder, capsys):
     edit_manifest(folder, lambda manifest: manifest.update(schema_version=99, shiny="new"))
-    assert here("verify", str(folder), "--json") == 2
+    assert here("verify", str(folder), "--json") == 6
     error = json.loads(capsys.readouterr().out)
     assert error["error"] == "BundleSchemaError"
     assert "99" in error["message"]

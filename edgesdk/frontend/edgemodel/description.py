@@ -24,7 +24,7 @@ __all__ = [
     "PROGRAM_NAME",
     "WEIGHTS_NAME",
     "ModelDescription",
-    "ModelFace",
+    "ModelSignature",
     "read_description",
 ]
 
@@ -41,7 +41,7 @@ _REMEDY = "save the model again"
 
 
 @dataclass(frozen=True)
-class ModelFace:
+class ModelSignature:
     """What the user of a model has to know to feed it and to read its answer.
 
     Attributes:
@@ -71,8 +71,8 @@ class ModelFace:
             raise UsageError("two inputs have the same name", remedy="give each its own")
 
 
-class _FaceRecord(BaseModel):
-    """A face in JSON, where fields nobody knows are refused."""
+class _SignatureRecord(BaseModel):
+    """A signature in JSON, where fields nobody knows are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -88,7 +88,7 @@ class ModelDescription:
     Attributes:
         architecture: Zoo name; None where the model is a program.
         config: Configuration of the architecture; None likewise.
-        face: How it is fed, where that was saved.
+        signature: How it is fed, where that was saved.
         pruning: What was removed from which layer, where that was saved.
         sha256: Digest of the one file that holds weights, by name; empty in version 1.
         version: Version of the file.
@@ -97,7 +97,7 @@ class ModelDescription:
 
     architecture: str | None
     config: dict[str, Any] | None
-    face: ModelFace | None = None
+    signature: ModelSignature | None = None
     pruning: dict[str, Any] | None = None
     sha256: dict[str, str] = field(default_factory=dict)
     version: int = MODEL_FILE_VERSION
@@ -114,11 +114,11 @@ class ModelDescription:
             described |= {"architecture": self.architecture, "config": self.config}
         else:
             described["program"] = PROGRAM_NAME
-        if self.face is not None:
-            record = _FaceRecord(
-                inputs=list(self.face.inputs),
-                image=self.face.image,
-                classes=list(self.face.classes),
+        if self.signature is not None:
+            record = _SignatureRecord(
+                inputs=list(self.signature.inputs),
+                image=self.signature.image,
+                classes=list(self.signature.classes),
             )
             described["face"] = record.model_dump(mode="json")
         if self.pruning is not None:
@@ -183,10 +183,10 @@ def read_description(path: Path) -> ModelDescription:
 
 def _description(read: dict[str, Any], version: int) -> ModelDescription:
     architecture, config = read.get("architecture"), read.get("config")
-    face, pruning = read.get("face"), read.get("pruning")
+    signature, pruning = read.get("face"), read.get("pruning")
     sha256 = read.get("sha256", {})
     if version == 1:
-        face, pruning, sha256 = None, None, {}
+        signature, pruning, sha256 = None, None, {}
     if version == 1 or "program" not in read:
         whole = isinstance(architecture, str) and isinstance(config, dict)
         file = WEIGHTS_NAME
@@ -202,7 +202,7 @@ def _description(read: dict[str, Any], version: int) -> ModelDescription:
     return ModelDescription(
         architecture,
         config,
-        None if face is None else _face(face),
+        None if signature is None else _signature(signature),
         pruning,
         sha256,
         version,
@@ -210,9 +210,9 @@ def _description(read: dict[str, Any], version: int) -> ModelDescription:
     )
 
 
-def _face(face: Any) -> ModelFace:
+def _signature(signature: Any) -> ModelSignature:
     try:
-        record = _FaceRecord.model_validate_json(json.dumps(face), strict=True)
+        record = _SignatureRecord.model_validate_json(json.dumps(signature), strict=True)
     except ValidationError as error:
-        raise ValueError("a face of another form") from error
-    return ModelFace(tuple(record.inputs), record.image, tuple(record.classes))
+        raise ValueError("a signature of another form") from error
+    return ModelSignature(tuple(record.inputs), record.image, tuple(record.classes))

@@ -35,7 +35,7 @@ from edgesdk.frontend.edgemodel.description import (
     PROGRAM_NAME,
     WEIGHTS_NAME,
     ModelDescription,
-    ModelFace,
+    ModelSignature,
     read_description,
 )
 from edgesdk.frontend.edgemodel.program import capture_model, write_model_program
@@ -49,7 +49,7 @@ from edgesdk.style_names import model_style_names
 
 __all__ = [
     "MODEL_FILE_VERSION",
-    "ModelFace",
+    "ModelSignature",
     "ModelFile",
     "load_model",
     "read_model_file",
@@ -67,7 +67,7 @@ class ModelFile:
         model: In evaluation mode; that of a program has ``style_names`` where they were saved.
         architecture: Its zoo name; None where it is a program.
         config: Configuration of the architecture; None likewise.
-        face: How it is fed, where that was saved.
+        signature: How it is fed, where that was saved.
         pruning: What was removed from which layer, where that was saved.
         example: Example arguments of a program, as it was captured with them; else None.
     """
@@ -75,7 +75,7 @@ class ModelFile:
     model: nn.Module
     architecture: str | None = None
     config: dict[str, Any] | None = None
-    face: ModelFace | None = None
+    signature: ModelSignature | None = None
     pruning: dict[str, Any] | None = None
     example: Any = None
 
@@ -86,7 +86,7 @@ def save_model(
     path: Path,
     *,
     example: Any = None,
-    face: ModelFace | None = None,
+    signature: ModelSignature | None = None,
     pruning: dict[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -99,8 +99,8 @@ def save_model(
         architecture: Its zoo name; None for a model of any other class.
         path: Folder to write, ``NAME.edgemodel``.
         example: Example arguments to capture with: a tensor, a tuple of positional or a dictionary
-            of keyword arguments. Without one, random inputs of the face stand in.
-        face: How it is fed.
+            of keyword arguments. Without one, random inputs of the signature stand in.
+        signature: How it is fed.
         pruning: What was removed from which layer: any JSON object.
         overwrite: Whether an existing one may be replaced.
 
@@ -117,7 +117,7 @@ def save_model(
     config = _config(model, architecture) if architecture is not None else None
     # Faults in what is said of the model show before the time it takes to save it.
     styles = model_style_names(model) if architecture is None else ()
-    ModelDescription(architecture, config, face, pruning, styles=styles).text()
+    ModelDescription(architecture, config, signature, pruning, styles=styles).text()
     if path.exists():
         if not overwrite:
             raise OutputExistsError(
@@ -129,7 +129,7 @@ def save_model(
             )
     program = None
     if architecture is None:
-        program = capture_model(model, _example(example, face))
+        program = capture_model(model, _example(example, signature))
         check_program_styles(program, styles)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def save_model(
             described = ModelDescription(
                 architecture,
                 config,
-                face,
+                signature,
                 pruning,
                 {content.name: digest(content)},
                 styles=styles,
@@ -174,17 +174,17 @@ def _config(model: nn.Module, architecture: str) -> dict[str, Any]:
     return config
 
 
-def _example(example: Any, face: ModelFace | None) -> Any:
+def _example(example: Any, signature: ModelSignature | None) -> Any:
     if example is not None:
         return example
-    if face is None or not face.inputs:
+    if signature is None or not signature.inputs:
         raise UsageError(
             "a model that is not of the zoo is saved as a program, and a program needs an example",
-            remedy="pass example=inputs, or a face with inputs",
+            remedy="pass example=inputs, or a signature with inputs",
         )
-    arrays = random_inputs(face.inputs, seed=0)
+    arrays = random_inputs(signature.inputs, seed=0)
     return tuple(
-        torch.from_numpy(arrays[spec.name]).to(torch_dtype(spec.dtype)) for spec in face.inputs
+        torch.from_numpy(arrays[spec.name]).to(torch_dtype(spec.dtype)) for spec in signature.inputs
     )
 
 
@@ -224,23 +224,31 @@ def read_model_file(path: Path) -> ModelFile:
         WeightsError: The weights do not match the architecture.
     """
     text = _inside(path, _DESCRIPTION_NAME)
-    said = read_description(text)
-    if said.architecture is None or said.config is None:
-        program = load_program(_whole(path, PROGRAM_NAME, said))
+    description = read_description(text)
+    if description.architecture is None or description.config is None:
+        program = load_program(_whole(path, PROGRAM_NAME, description))
         args, kwargs = program.example_inputs or ((), {})
-        module = program_module(program, said.styles, path)
-        return ModelFile(module, None, None, said.face, said.pruning, kwargs or args or None)
-    config = dict(said.config)
-    if "pretrained" in {**models.entry(said.architecture).config, **config}:
+        module = program_module(program, description.styles, path)
+        return ModelFile(
+            module, None, None, description.signature, description.pruning, kwargs or args or None
+        )
+    config = dict(description.config)
+    if "pretrained" in {**models.entry(description.architecture).config, **config}:
         # Its weights are in the file; those of the zoo are not asked for.
         config["pretrained"] = False
-    weights = _whole(path, WEIGHTS_NAME, said)
+    weights = _whole(path, WEIGHTS_NAME, description)
     # Sizes are only believed once the weights have them: without storage first.
     with torch.device("meta"):
-        check_weights(_build(said.architecture, config, text), weights)
-    model = _build(said.architecture, config, text)
+        check_weights(_build(description.architecture, config, text), weights)
+    model = _build(description.architecture, config, text)
     load_weights(model, weights)
-    return ModelFile(model.eval(), said.architecture, said.config, said.face, said.pruning)
+    return ModelFile(
+        model.eval(),
+        description.architecture,
+        description.config,
+        description.signature,
+        description.pruning,
+    )
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -258,18 +266,18 @@ def _inside(folder: Path, name: str) -> Path:
     return file
 
 
-def _whole(folder: Path, name: str, said: ModelDescription) -> Path:
+def _whole(folder: Path, name: str, description: ModelDescription) -> Path:
     """A file of the folder that is what the description says."""
     file = _inside(folder, name)
     if not file.is_file():
         raise SourceNotFoundError(f"no file {file}", remedy="save the model again")
-    if said.version == 1:
+    if description.version == 1:
         return file
     try:
         found = digest(file)
     except EdgeSdkError as error:
         raise SourceDamagedError(f"{file} cannot be read: {error.message}") from error
-    if found != said.sha256[name]:
+    if found != description.sha256[name]:
         kind = WeightsDamagedError if name == WEIGHTS_NAME else SourceDamagedError
         raise kind(
             f"{file} is damaged or of another model: its digest is not the one in model.json",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgesdk.errors import OutputExistsError, UsageError
-from edgesdk.frontend.edgemodel.file import ModelFace, save_model
+from edgesdk.frontend.edgemodel.file import ModelSignature, save_model
 from edgesdk.spec import IMAGE_PRESETS, TensorSpec
 from edgesdk.training.style.any_stylizer import TrainedAnyStylizer
 from edgesdk.training.style.fine_tuning import encoder_path
@@ -52,14 +52,14 @@ def save_stylizer(
     """
     check_outputs(path, any_style=False, overwrite=overwrite)
     count = len(trained.styles)
-    face = ModelFace(
+    signature = ModelSignature(
         inputs=(
             TensorSpec("picture", (1, 3, size, size), layout="NCHW"),
             TensorSpec("style", (1, count, 1, 1)),
         ),
         image=IMAGE_PRESETS["unit"],
     )
-    return save_model(trained.model, "multi_style", path, face=face, overwrite=overwrite)
+    return save_model(trained.model, "multi_style", path, signature=signature, overwrite=overwrite)
 
 
 def save_any_stylizer(
@@ -90,14 +90,14 @@ def save_any_stylizer(
         trained.encoder,
         "style_encoder",
         beside,
-        face=ModelFace(inputs=(painting,), image=image),
+        signature=ModelSignature(inputs=(painting,), image=image),
         overwrite=overwrite,
     )
     save_model(
         trained.painter,
         "any_style",
         path,
-        face=ModelFace(inputs=(picture, style), image=image),
+        signature=ModelSignature(inputs=(picture, style), image=image),
         overwrite=overwrite,
     )
     return path, beside

@@ -165,8 +165,8 @@ def test_what_was_trained_is_saved_with_its_names(
     assert found.config is not None
     assert found.config["style_names"] == ["warm-stripes", "cold-dots"]
     assert bits(found.model) == bits(trained.model)
-    assert found.face is not None
-    assert [spec.shape for spec in found.face.inputs] == [(1, 3, 64, 64), (1, 2, 1, 1)]
+    assert found.signature is not None
+    assert [spec.shape for spec in found.signature.inputs] == [(1, 3, 64, 64), (1, 2, 1, 1)]
 
 
 def test_an_added_style_leaves_the_others_as_they_are(

@@ -206,7 +206,7 @@ def test_a_size_that_changes_ends_with_the_time(tmp_path: Path, make_video: Make
             for frame in reader:
                 seen.append(frame.index)
     assert seen == [0, 1, 2, 3, 4]
-    assert caught.value.exit_code == 2 and "cut the file" in str(caught.value)
+    assert caught.value.exit_code == 5 and "cut the file" in str(caught.value)
 
 
 @pytest.mark.parametrize("codec", ["ffv1", "mjpeg", "libx264"])
