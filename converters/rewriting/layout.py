@@ -1,0 +1,102 @@
+"""Operators that only move values, in the slices, views and concatenations that targets have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from edgesdk.converters.rewriting.rule import Rule
+
+__all__ = ["RULES"]
+
+
+def _unfold(x: Tensor, axis: int, size: int, step: int) -> Tensor:
+    """Stack the windows of one axis from strided slices, one for each place in the window."""
+    axis %= x.dim()
+    count = (int(x.shape[axis]) - size) // step + 1
+    span = (count - 1) * step + 1
+    parts = [x.narrow(axis, place, span) for place in range(size)]
+    if step > 1:
+        every = [slice(None)] * axis + [slice(None, None, step)]
+        parts = [part[tuple(every)] for part in parts]
+    return torch.stack(parts, dim=-1)
+
+
+def _has_fixed_axis(x: Tensor, axis: int, size: int, step: int) -> bool:
+    return isinstance(x.shape[axis], int)
+
+
+def _shuffle(x: Tensor, groups: int) -> Tensor:
+    n, c, *rest = x.shape
+    apart = x.reshape(n, groups, c // groups, *rest)
+    return apart.transpose(1, 2).reshape(n, c, *rest)
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+def _chunks(x: Tensor, chunks: int, axis: int = 0) -> list[Tensor]:
+    return _pieces(x, -(-int(x.shape[axis]) // chunks), axis)
+
+
+def _pieces(x: Tensor, size: int, axis: int = 0) -> list[Tensor]:
+    whole = int(x.shape[axis])
+    return [x.narrow(axis, at, min(size, whole - at)) for at in range(0, whole, size)]
+
+
+def _pieces_of(x: Tensor, sizes: Sequence[int], axis: int = 0) -> list[Tensor]:
+    begins = [sum(sizes[:index]) for index in range(len(sizes))]
+    return [x.narrow(axis, at, size) for at, size in zip(begins, sizes, strict=True)]
+
+
+def _has_fixed_pieces(x: Tensor, size: int | Sequence[int], axis: int = 0) -> bool:
+    return isinstance(x.shape[axis], int)
+
+
+_SPLIT = "XNNPACK takes slices, and no operator with several results"
+
+RULES = (
+    Rule(
+        frozenset({"aten.alias.default"}),
+        frozenset({"coreml"}),
+        "Core ML has no alias of a tensor",
+        _same,
+    ),
+    Rule(
+        frozenset({"aten.chunk.default"}),
+        frozenset({"executorch"}),
+        _SPLIT,
+        _chunks,
+        _has_fixed_pieces,
+    ),
+    Rule(
+        frozenset({"aten.split.Tensor"}),
+        frozenset({"executorch"}),
+        _SPLIT,
+        _pieces,
+        _has_fixed_pieces,
+    ),
+    Rule(
+        frozenset({"aten.split.sizes", "aten.split_with_sizes.default"}),
+        frozenset({"executorch"}),
+        _SPLIT,
+        _pieces_of,
+        _has_fixed_pieces,
+    ),
+    Rule(
+        frozenset({"aten.unfold.default"}),
+        frozenset({"coreml", "litert"}),
+        "the target has no overlapping views",
+        _unfold,
+        _has_fixed_axis,
+    ),
+    Rule(
+        frozenset({"aten.channel_shuffle.default"}),
+        frozenset({"coreml"}),
+        "Core ML has no channel shuffle",
+        _shuffle,
+    ),
+)

@@ -1,0 +1,55 @@
+"""The rules of every target, and the one call that applies them."""
+
+from __future__ import annotations
+
+from torch.export import ExportedProgram
+
+from edgesdk.converters.rewriting import (
+    convolution,
+    folding,
+    layout,
+    normalization,
+    padding,
+    pooling,
+    reduction,
+    resampling,
+    transposed_convolution,
+)
+from edgesdk.converters.rewriting.engine import apply_rules
+from edgesdk.converters.rewriting.rule import Rewrite, Rule
+
+__all__ = ["RULES", "rewrite_for", "rules_of"]
+
+#: Every rule, in the order in which they are tried.
+RULES: tuple[Rule, ...] = (
+    *padding.RULES,
+    *convolution.RULES,
+    *folding.RULES,
+    *transposed_convolution.RULES,
+    *pooling.RULES,
+    *resampling.RULES,
+    *normalization.RULES,
+    *reduction.RULES,
+    *layout.RULES,
+)
+
+
+def rules_of(target: str) -> tuple[Rule, ...]:
+    """Return the rules that a target needs, by its name without variant."""
+    return tuple(rule for rule in RULES if target in rule.targets)
+
+
+def rewrite_for(
+    target: str, program: ExportedProgram
+) -> tuple[ExportedProgram, tuple[Rewrite, ...]]:
+    """Rewrite what a target cannot take.
+
+    Args:
+        target: Its name without variant.
+        program: The program; not changed.
+
+    Returns:
+        The program itself where the target takes all of it, else a rewritten copy; and the
+        rewrites made.
+    """
+    return apply_rules(program, rules_of(target))

@@ -1,0 +1,58 @@
+"""A rewrite rule: one operator, the targets that cannot take it, and the form they can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["Rewrite", "Rule"]
+
+
+def _always(*_: Any, **__: Any) -> bool:
+    return True
+
+
+def _none(*_: Any, **__: Any) -> tuple[Tensor, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one kind of operator is rewritten.
+
+    Attributes:
+        operators: Overloads such as ``aten.pad.default``, by their text.
+        targets: Targets that need the rewrite.
+        reason: One sentence for the user: why the target cannot take the operator as it is.
+        replacement: Compute the same result from other operators. Called with the operator's own
+            arguments and then the tensors of ``constants``, as the keyword ``constants``.
+        applies: Decide from the operator's arguments; tensors are fake and have shapes only.
+        constants: Make the tensors that the replacement reads, such as a matrix of weights.
+    """
+
+    operators: frozenset[str]
+    targets: frozenset[str]
+    reason: str
+    replacement: Callable[..., Any]
+    applies: Callable[..., bool] = _always
+    constants: Callable[..., tuple[Tensor, ...]] = _none
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """One operator that was rewritten.
+
+    Attributes:
+        operator: Its name, such as ``aten.pad``.
+        module: Path of its module in the user's model.
+        where: File and line in the user's code.
+        reason: Why.
+    """
+
+    operator: str
+    module: str
+    where: str
+    reason: str

@@ -1,0 +1,144 @@
+"""Transposed convolutions in forms that LiteRT lacks or computes wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from edgesdk.converters.rewriting.rule import Rule
+
+__all__ = ["RULES"]
+
+_CALLS = {1: "conv_transpose1d", 2: "conv_transpose2d", 3: "conv_transpose3d"}
+
+
+def _each(value: int | Sequence[int] | None, axes: int, default: int) -> list[int]:
+    if value is None:
+        return [default] * axes
+    listed = [value] if isinstance(value, int) else list(value)
+    return listed * axes if len(listed) == 1 else listed
+
+
+def _full(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """Compute without padding in one group, then crop or extend each axis.
+
+    The kernel is spread by the dilation, groups lie in a block-diagonal kernel, and a single
+    output channel gets a silent neighbour, because LiteRT's kernel takes none of these.
+    """
+    axes = x.dim() - 2
+    strides, pads = _each(stride, axes, 1), _each(padding, axes, 0)
+    more, steps = _each(output_padding, axes, 0), _each(dilation, axes, 1)
+    channels = weight.shape[1] * groups
+    kernel = _spread(_dense(weight, groups), steps)
+    if channels == 1:
+        kernel = torch.cat([kernel, torch.zeros_like(kernel)], dim=1)
+    answer = getattr(functional, _CALLS[axes])(x, kernel, None, strides)
+    if channels == 1:
+        answer = answer.narrow(1, 0, 1)
+    for axis in range(axes):
+        extent = (weight.shape[2 + axis] - 1) * steps[axis] + 1
+        size = (x.shape[2 + axis] - 1) * strides[axis] - 2 * pads[axis] + extent + more[axis]
+        missing = pads[axis] + size - answer.shape[2 + axis]
+        if missing > 0:
+            behind = [0, 0] * (axes - 1 - axis) + [0, missing]
+            answer = functional.pad(answer, behind)
+        if pads[axis] or answer.shape[2 + axis] != size:
+            answer = answer.narrow(2 + axis, pads[axis], size)
+    return answer if bias is None else answer + bias.view(-1, *[1] * axes)
+
+
+def _dense(weight: Tensor, groups: int) -> Tensor:
+    """The block-diagonal kernel of a grouped one, ``[in, out, ...]``."""
+    if groups == 1:
+        return weight
+    rows = []
+    width = weight.shape[1]
+    for index, part in enumerate(weight.chunk(groups, dim=0)):
+        before = [0, 0] * (weight.dim() - 2)
+        rows.append(functional.pad(part, [*before, index * width, (groups - 1 - index) * width]))
+    return torch.cat(rows, dim=0)
+
+
+def _spread(weight: Tensor, steps: Sequence[int]) -> Tensor:
+    """The kernel of a dilated convolution with zeros between its taps."""
+    for axis, step in enumerate(steps):
+        size = weight.shape[2 + axis]
+        if step == 1 or size == 1:
+            continue
+        apart = weight.unsqueeze(3 + axis)
+        gaps = [0, 0] * (weight.dim() - 3 - axis) + [0, step - 1]
+        joined = functional.pad(apart, gaps).flatten(2 + axis, 3 + axis)
+        weight = joined.narrow(2 + axis, 0, (size - 1) * step + 1)
+    return weight
+
+
+def _is_uncommon(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> bool:
+    axes = x.dim() - 2
+    return bool(
+        groups > 1
+        or weight.shape[1] * groups == 1
+        or any(_each(output_padding, axes, 0))
+        or any(step > 1 for step in _each(dilation, axes, 1))
+    )
+
+
+def _extends(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    *_: Any,
+) -> bool:
+    """Return True if the output padding goes beyond what the padding takes away."""
+    axes = x.dim() - 2
+    pads, more = _each(padding, axes, 0), _each(output_padding, axes, 0)
+    return any(extra > pad for extra, pad in zip(more, pads, strict=True))
+
+
+_OPERATORS = frozenset(
+    {
+        "aten.conv_transpose1d.default",
+        "aten.conv_transpose2d.input",
+    }
+)
+
+RULES = (
+    Rule(
+        _OPERATORS,
+        frozenset({"litert"}),
+        "LiteRT's transposed convolution has one group, no dilation and no output padding",
+        _full,
+        _is_uncommon,
+    ),
+    Rule(
+        _OPERATORS,
+        frozenset({"coreml"}),
+        "Core ML pads the output by no more than it crops",
+        _full,
+        _extends,
+    ),
+)
