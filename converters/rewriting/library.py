@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from torch.export import ExportedProgram
 
 from edgesdk.converters.rewriting import (
@@ -16,9 +19,14 @@ from edgesdk.converters.rewriting import (
     transposed_convolution,
 )
 from edgesdk.converters.rewriting.engine import apply_rules
+from edgesdk.converters.rewriting.memory_layout import plain_layout
+from edgesdk.converters.rewriting.outputs import separate_outputs
+from edgesdk.converters.rewriting.parameters import fold_parameters
 from edgesdk.converters.rewriting.rule import Rewrite, Rule
 
 __all__ = ["RULES", "rewrite_for", "rules_of"]
+
+Rewritten = tuple[ExportedProgram, tuple[Rewrite, ...]]
 
 #: Every rule, in the order in which they are tried.
 RULES: tuple[Rule, ...] = (
@@ -32,6 +40,17 @@ RULES: tuple[Rule, ...] = (
     *reduction.RULES,
     *layout.RULES,
 )
+
+
+#: Rewrites of the whole program, by target.
+_STEPS: dict[str, tuple[Callable[[ExportedProgram], Rewritten], ...]] = {
+    "coreml": (partial(separate_outputs, from_inputs=True, from_each_other=False),),
+    "executorch": (
+        plain_layout,
+        partial(separate_outputs, from_inputs=False, from_each_other=True),
+    ),
+    "onnx": (partial(separate_outputs, from_inputs=True, from_each_other=False),),
+}
 
 
 def rules_of(target: str) -> tuple[Rule, ...]:
@@ -52,4 +71,9 @@ def rewrite_for(
         The program itself where the target takes all of it, else a rewritten copy; and the
         rewrites made.
     """
-    return apply_rules(program, rules_of(target))
+    made: list[Rewrite] = []
+    for step in (*_STEPS.get(target, ()), fold_parameters):
+        program, done = step(program)
+        made += done
+    program, done = apply_rules(program, rules_of(target))
+    return program, (*made, *done)

@@ -71,8 +71,8 @@ RULES = (
     ),
     Rule(
         frozenset({"aten.batch_norm.default"}),
-        frozenset({"coreml", "executorch", "litert", "onnx"}),
-        "the target normalizes a batch by running statistics only",
+        frozenset({"onnx"}),
+        "ONNX Runtime normalizes a batch by running statistics only",
         _batch_norm,
         _uses_the_batch,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
 
 __all__ = ["Surgery", "values_of"]
 
@@ -37,6 +38,7 @@ class Surgery:
         self.module = fx.GraphModule(program.graph_module, copy.deepcopy(program.graph))
         self._signature = copy.deepcopy(program.graph_signature)
         self._constants = dict(program.constants)
+        self._state = dict(program.state_dict)
         self._fake_mode = _fake_mode_of(program)
 
     @property
@@ -70,17 +72,33 @@ class Surgery:
             extra = {"constants": values[count:]} if added else {}
             return compute(*args, **kwargs, **extra)
 
-        inputs = [*tensors, *added]
-        with self._fake_mode, torch.no_grad():
-            traced = make_fx(call, pre_dispatch=True)(*[one.meta["val"] for one in inputs])
-        self._inline(node, traced, inputs)
+        self.substitute(node, self.insert(node, call, [*tensors, *added], node.meta))
 
-    def _inline(self, node: fx.Node, traced: fx.GraphModule, inputs: Sequence[fx.Node]) -> None:
-        carried = {key: node.meta[key] for key in _CARRIED if key in node.meta}
+    def insert(
+        self,
+        before: fx.Node,
+        compute: Callable[..., Any],
+        inputs: Sequence[fx.Node],
+        meta: Mapping[str, Any],
+    ) -> Any:
+        """Put the operators of a function before a node.
+
+        Args:
+            before: The node.
+            compute: Called with the values of ``inputs``.
+            inputs: Nodes that the function reads.
+            meta: Where the operators come from; its place in the user's code is kept.
+
+        Returns:
+            The node of the result, or nodes in the structure of the result.
+        """
+        with self._fake_mode, torch.no_grad():
+            traced = make_fx(compute, pre_dispatch=True)(*[one.meta["val"] for one in inputs])
+        carried = {key: meta[key] for key in _CARRIED if key in meta}
         copies: dict[fx.Node, fx.Node] = {}
         given = iter(inputs)
         result: Any = None
-        with self.graph.inserting_before(node):
+        with self.graph.inserting_before(before):
             for inner in traced.graph.nodes:
                 if inner.op == "placeholder":
                     copies[inner] = next(given)
@@ -90,9 +108,12 @@ class Surgery:
                     copied = self.graph.node_copy(inner, copies.__getitem__)
                     copied.meta = {**carried, "val": inner.meta["val"]}
                     copies[inner] = copied
-        self.substitute(node, result)
+        # A weight that is made from weights alone is made now; what is returned stays a node.
+        kept = {id(one) for one in pytree.tree_leaves(result)}
         for copied in copies.values():
-            self.fold(copied)
+            if id(copied) not in kept:
+                self.fold(copied)
+        return result
 
     def substitute(self, node: fx.Node, result: Any) -> None:
         """Let the users of a node read ``result`` and erase the node.
@@ -134,7 +155,7 @@ class Surgery:
             return None
         if spec.target in self._signature.buffers_to_mutate.values():
             return None
-        held = self._program.state_dict.get(spec.target)
+        held = self._state.get(spec.target)
         found = held if isinstance(held, Tensor) else self._constants.get(spec.target)
         return found.detach() if isinstance(found, Tensor) else None
 
@@ -153,6 +174,22 @@ class Surgery:
         self._constants[name] = kept
         return node
 
+    def make_contiguous(self, names: Sequence[str]) -> None:
+        """Store parameters and buffers contiguously, and lay out all that follows from them."""
+        kind = torch.nn.Parameter
+        for name in names:
+            held = self._state[name]
+            plain = held.detach().contiguous()
+            self._state[name] = kind(plain, held.requires_grad) if isinstance(held, kind) else plain
+        places = {spec.arg.name: spec.target for spec in self._signature.input_specs}
+        with self._fake_mode, torch.no_grad():
+            for node in self.graph.nodes:
+                if node.op == "placeholder" and places.get(node.name) in names:
+                    node.meta["val"] = node.meta["val"].contiguous()
+                elif node.op == "call_function":
+                    args, kwargs = values_of(node)
+                    node.meta["val"] = node.target(*args, **kwargs)
+
     def finished(self) -> ExportedProgram:
         """Return the program as it is now."""
         self.graph.eliminate_dead_code()
@@ -168,7 +205,7 @@ class Surgery:
             root=self.module,
             graph=self.graph,
             graph_signature=self._signature,
-            state_dict=program.state_dict,
+            state_dict=self._state,
             range_constraints=program.range_constraints,
             module_call_graph=program.module_call_graph,
             example_inputs=program.example_inputs,

@@ -96,8 +96,9 @@ def _is_uncommon(
     dilation: Any = 1,
 ) -> bool:
     axes = x.dim() - 2
+    depthwise = weight.shape[1] == 1 and groups == x.shape[1]
     return bool(
-        groups > 1
+        (groups > 1 and not depthwise)
         or weight.shape[1] * groups == 1
         or any(_each(output_padding, axes, 0))
         or any(step > 1 for step in _each(dilation, axes, 1))
@@ -130,7 +131,7 @@ RULES = (
     Rule(
         _OPERATORS,
         frozenset({"litert"}),
-        "LiteRT's transposed convolution has one group, no dilation and no output padding",
+        "LiteRT's transposed convolution has no groups, no dilation and no output padding",
         _full,
         _is_uncommon,
     ),
