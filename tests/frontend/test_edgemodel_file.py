@@ -497,7 +497,7 @@ def test_class_names_that_are_none(classes: tuple[Any, ...]) -> None:
     ],
 )
 def test_faces_that_are_none(face: Any, copy: Path) -> None:
-    describe(copy, signature=signature)
+    describe(copy, face=face)
     with pytest.raises(SourceError, match="no description of a model"):
         load_model(copy)
 
