@@ -36,8 +36,9 @@ from edgesdk import models
 from edgesdk.host.image_files import pictures_below, read_picture
 from edgesdk.models.multi_style import MultiStyleNet
 from edgesdk.models.weight_cards import shipped_card
+from edgesdk.training.style.gram import unpainted_distances
 from edgesdk.training.style.grid_artifacts import lattice_share
-from edgesdk.training.style.objective import StyleGoals, StyleObjective, unpainted_distances
+from edgesdk.training.style.objective import StyleGoals, StyleObjective
 from edgesdk.training.style.paintings import Painting, as_tensor, gram_targets
 from edgesdk.training.style.perceptual import PerceptualNet, load_perceptual
 from edgesdk.training.style.perceptual_files import find_perceptual

@@ -22,9 +22,17 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesdk.errors import MissingBackendError, UsageError
+from edgesdk.errors import UsageError
 from edgesdk.video.core import VideoCore
-from edgesdk.video.frames import is_rgb_picture
+from edgesdk.video.picture_quality import (
+    check_picture,
+    decibels,
+    luma,
+    mean_square,
+    psnr,
+    square_sum,
+    ssim,
+)
 
 __all__ = [
     "Flicker",
@@ -112,7 +120,7 @@ class WarpError:
         if len(outputs) != len(self._totals):
             raise UsageError(f"{len(outputs)} pictures for {len(self._totals)} videos")
         for picture in (original, *outputs):
-            _check(picture, self._core.size)
+            check_picture(picture, self._core.size)
         before, self._before = self._before, (original, outputs)
         if before is None:
             return
@@ -130,7 +138,7 @@ class WarpError:
         for place, (this, following) in enumerate(zip(before[1], outputs, strict=True)):
             core.set_painted("a", following)
             warped = core.render(before[0], use="a", out=self._warped)
-            self._totals[place] += _square_sum(warped, this, visible) / (3 * count * 255**2)
+            self._totals[place] += square_sum(warped, this, visible) / (3 * count * 255**2)
 
     def results(self) -> tuple[WarpErrorResult, ...]:
         """The warp error of each video so far; NaN before two frames were seen."""
@@ -170,22 +178,6 @@ def _full_size(valid: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bo
     return inner[y][:, x]
 
 
-def _square_sum(a: Picture, b: Picture, mask: NDArray[np.bool_]) -> float:
-    total = 0
-    # Some rows at a time, so that nothing of the size of a frame is allocated.
-    for top in range(0, a.shape[0], 64):
-        rows = slice(top, top + 64)
-        difference = a[rows].astype(np.int32) - b[rows]
-        total += int(np.einsum("yxc,yxc,yx->", difference, difference, mask[rows].astype(np.int32)))
-    return float(total)
-
-
-def luma(picture: Picture) -> NDArray[np.float32]:
-    """Brightness after Rec. 709, float32, H x W, 0..255."""
-    weights = np.array([0.2126, 0.7152, 0.0722], np.float32)
-    return picture.astype(np.float32) @ weights
-
-
 class Flicker:
     """How far brightness swings back and forth from frame to frame, in levels of 0..255.
 
@@ -205,7 +197,7 @@ class Flicker:
         Raises:
             UsageError: It is no picture, or not of the size of those before.
         """
-        _check(picture, None)
+        check_picture(picture, None)
         blocks = _blocks(luma(picture))
         if self._before and self._before[-1].shape != blocks.shape:
             raise UsageError("the picture's size has changed")
@@ -242,7 +234,7 @@ class Likeness:
     def add(self, first: Picture, second: Picture) -> None:
         """Take the next frame of both; see :func:`ssim`."""
         self._similarity += ssim(first, second)
-        self._square += _mean_square(first, second)
+        self._square += mean_square(first, second)
         self._count += 1
 
     @property
@@ -253,57 +245,7 @@ class Likeness:
     @property
     def psnr(self) -> float:
         """Of the mean squared difference over all frames, dB; infinite for equal videos."""
-        return _decibels(self._square / self._count) if self._count else math.nan
-
-
-def ssim(first: Picture, second: Picture) -> float:
-    """Structural similarity of two pictures' brightness, -1..1; 1 for equal ones.
-
-    Wang et al. 2004: windows weighted by a Gaussian of sigma 1.5, K1 0.01, K2 0.03.
-
-    Args:
-        first: uint8, H x W x 3, 11 pixels and more on a side.
-        second: Of the same size.
-
-    Raises:
-        MissingBackendError: scikit-image is not installed.
-        UsageError: They are no pictures, or differ in size, or are too small.
-    """
-    try:
-        from skimage.metrics import structural_similarity
-    except ModuleNotFoundError as error:
-        raise MissingBackendError("skimage", "video") from error
-    _check_pair(first, second)
-    if min(first.shape[:2]) < 11:
-        raise UsageError("SSIM needs pictures of 11 pixels and more on a side")
-    value = structural_similarity(
-        luma(first),
-        luma(second),
-        data_range=255.0,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-    )
-    return float(value)
-
-
-def psnr(first: Picture, second: Picture) -> float:
-    """Peak signal-to-noise ratio of two pictures, dB; infinite for equal ones.
-
-    Raises:
-        UsageError: They are no pictures, or differ in size.
-    """
-    return _decibels(_mean_square(first, second))
-
-
-def _decibels(mean_square: float) -> float:
-    return math.inf if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
-
-
-def _mean_square(first: Picture, second: Picture) -> float:
-    _check_pair(first, second)
-    everywhere = np.ones(first.shape[:2], np.bool_)
-    return _square_sum(first, second, everywhere) / first.size
+        return decibels(self._square / self._count) if self._count else math.nan
 
 
 def warp_error(
@@ -323,7 +265,7 @@ def warp_error(
     meter: WarpError | None = None
     try:
         for original, output in _in_step(originals, outputs):
-            _check(original, None)
+            check_picture(original, None)
             if meter is None:
                 meter = WarpError(original.shape[1], original.shape[0], threads=threads)
             meter.add(original, output)
@@ -348,18 +290,3 @@ def flicker(pictures: Iterable[Picture] | Sequence[Picture]) -> float:
     for picture in pictures:
         meter.add(picture)
     return meter.result()
-
-
-def _check(picture: object, size: tuple[int, int] | None) -> None:
-    if not is_rgb_picture(picture):
-        raise UsageError("a picture must be a NumPy array of uint8, H x W x 3")
-    if size is not None and picture.shape[:2] != (size[1], size[0]):
-        raise UsageError(
-            f"a picture of {picture.shape[1]} x {picture.shape[0]} in a video of "
-            f"{size[0]} x {size[1]}"
-        )
-
-
-def _check_pair(first: Picture, second: Picture) -> None:
-    _check(first, None)
-    _check(second, (first.shape[1], first.shape[0]))

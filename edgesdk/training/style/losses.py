@@ -12,13 +12,13 @@ from collections.abc import Mapping
 import torch
 
 from edgesdk.errors import UsageError
+from edgesdk.training.style.gram import checked_shape, gram_matrix
 from edgesdk.training.style.synthetic_motion import carried
 
 __all__ = [
     "adain",
     "content_loss",
     "gram_loss",
-    "gram_matrix",
     "moments",
     "moments_loss",
     "temporal_loss",
@@ -27,26 +27,6 @@ __all__ = [
 
 #: Added to variances, so that plain areas have a finite deviation (AdaIN's own value).
 EPSILON = 1e-5
-
-
-def gram_matrix(features: torch.Tensor) -> torch.Tensor:
-    """Products of channels, averaged over places and divided by the channels.
-
-    ``G = F F^T / (C H W)``, Johnson et al. section 3.2, equation 3.
-
-    Args:
-        features: ``[N, C, H, W]``.
-
-    Returns:
-        ``[N, C, C]``, float32 at least.
-
-    Raises:
-        UsageError: Not four axes, or an empty one.
-    """
-    _, channels, height, width = _checked(features)
-    # Sums of thousands of squares leave what half precision can hold.
-    flat = features.flatten(2).to(torch.promote_types(features.dtype, torch.float32))
-    return torch.bmm(flat, flat.transpose(1, 2)) / (channels * height * width)
 
 
 def moments(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,7 +44,7 @@ def moments(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     Raises:
         UsageError: Not four axes, or an empty one.
     """
-    _checked(features)
+    checked_shape(features)
     variance, mean = torch.var_mean(features, dim=(2, 3), correction=0, keepdim=True)
     return mean, torch.sqrt(variance + EPSILON)
 
@@ -83,7 +63,7 @@ def adain(content: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) ->
     Raises:
         UsageError: Shapes that do not fit.
     """
-    _, channels, _, _ = _checked(content)
+    _, channels, _, _ = checked_shape(content)
     for name, value in (("mean", mean), ("deviation", deviation)):
         if value.dim() != 4 or value.shape[1:] != (channels, 1, 1):
             raise UsageError(
@@ -184,7 +164,7 @@ def total_variation(pictures: torch.Tensor) -> torch.Tensor:
     Raises:
         UsageError: Not four axes, or an empty one.
     """
-    _checked(pictures)
+    checked_shape(pictures)
     across = (pictures[..., :, 1:] - pictures[..., :, :-1]).square().sum(dim=(1, 2, 3))
     down = (pictures[..., 1:, :] - pictures[..., :-1, :]).square().sum(dim=(1, 2, 3))
     return across + down
@@ -209,7 +189,7 @@ def temporal_loss(
     Raises:
         UsageError: Shapes that do not fit.
     """
-    count, channels, height, width = _checked(now)
+    count, channels, height, width = checked_shape(now)
     wanted = {
         "before": (before, (count, channels, height, width)),
         "flow": (flow, (count, 2, height, width)),
@@ -220,13 +200,6 @@ def temporal_loss(
             raise UsageError(f"{name} must be {list(shape)}, not {list(value.shape)}")
     different = ((now - carried(before, flow)).square() * visible).sum(dim=(1, 2, 3))
     return different / (visible.sum(dim=(1, 2, 3)) * channels).clamp_min(1)
-
-
-def _checked(features: torch.Tensor) -> tuple[int, int, int, int]:
-    if features.dim() != 4 or 0 in features.shape:
-        raise UsageError(f"features must be [N, C, H, W], none of them 0: {list(features.shape)}")
-    count, channels, height, width = features.shape
-    return count, channels, height, width
 
 
 def _same_layers(painted: Mapping[str, object], wanted: Mapping[str, object]) -> None:

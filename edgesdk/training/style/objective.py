@@ -9,12 +9,13 @@ import torch
 from torch.nn import functional
 
 from edgesdk.errors import UsageError
+from edgesdk.training.style.gram import gram_matrix
 from edgesdk.training.style.grid_artifacts import lattice_share
-from edgesdk.training.style.losses import content_loss, gram_matrix, temporal_loss, total_variation
+from edgesdk.training.style.losses import content_loss, temporal_loss, total_variation
 from edgesdk.training.style.perceptual import PerceptualNet
 from edgesdk.training.style.recipe import StyleRecipe
 
-__all__ = ["PARTS", "StyleGoals", "StyleObjective", "tone_loss", "unpainted_distances"]
+__all__ = ["PARTS", "StyleGoals", "StyleObjective", "tone_loss"]
 
 #: Names of the parts of the loss.
 PARTS = ("content", "tone", "style", "variation", "lattice", "temporal")
@@ -24,9 +25,6 @@ PARTS = ("content", "tone", "style", "variation", "lattice", "temporal")
 _GRID = 16
 #: Places along each side at which light and dark are compared.
 _TONES = 12
-#: A layer in which photographs are this close to a painting, as a share of the painting's own
-#: squared norm, has nothing to teach; a smaller divisor would drown the others in it.
-_CLOSEST = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,34 +45,6 @@ class StyleGoals:
             {layer: grams[styles] for layer, grams in self.grams.items()},
             {layer: distances[styles] for layer, distances in self.distances.items()},
         )
-
-
-@torch.no_grad()
-def unpainted_distances(
-    net: PerceptualNet, photographs: torch.Tensor, grams: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """How far photographs are from paintings before anything is painted.
-
-    Args:
-        net: The perceptual network.
-        photographs: ``[N, 3, H, W]``, 0..1.
-        grams: Gram matrices of paintings by layer, ``[S, C, C]``.
-
-    Returns:
-        Mean squared distances by layer, ``[S]``.
-    """
-    sums = {
-        layer: torch.zeros(len(wanted), device=wanted.device) for layer, wanted in grams.items()
-    }
-    for photograph in photographs.split(1):
-        seen = net(photograph, grams)
-        for layer, wanted in grams.items():
-            apart = (gram_matrix(seen[layer]) - wanted).square().sum(dim=(1, 2))
-            sums[layer] += apart / len(photographs)
-    return {
-        layer: torch.maximum(found, _CLOSEST * grams[layer].square().sum(dim=(1, 2)))
-        for layer, found in sums.items()
-    }
 
 
 def tone_loss(painted: torch.Tensor, photographs: torch.Tensor) -> torch.Tensor:

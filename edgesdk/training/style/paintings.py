@@ -15,7 +15,7 @@ from PIL import Image
 
 from edgesdk.errors import DataError, InputSpecError
 from edgesdk.host.image_files import IMAGE_SUFFIXES, pictures_below, read_picture
-from edgesdk.training.style.losses import gram_matrix
+from edgesdk.training.style.gram import gram_matrix
 from edgesdk.training.style.perceptual import PerceptualNet
 
 __all__ = ["Painting", "Paintings", "as_tensor", "gram_targets", "read_paintings", "scaled"]

@@ -14,9 +14,10 @@ from edgesdk.models.multi_style import MultiStyleNet
 from edgesdk.training.accelerator import new_accelerator
 from edgesdk.training.style.batches import Lessons, first_crops
 from edgesdk.training.style.equalize_channels import even_out_channels
+from edgesdk.training.style.gram import unpainted_distances
 from edgesdk.training.style.history import StyleHistory
 from edgesdk.training.style.loop import Watched, fit_style
-from edgesdk.training.style.objective import StyleGoals, StyleObjective, unpainted_distances
+from edgesdk.training.style.objective import StyleGoals, StyleObjective
 from edgesdk.training.style.paintings import Painting, gram_targets, read_paintings
 from edgesdk.training.style.perceptual import load_perceptual
 from edgesdk.training.style.perceptual_files import find_perceptual

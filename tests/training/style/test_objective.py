@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from edgesdk.errors import UnknownNameError, UsageError
+from edgesdk.training.style.gram import unpainted_distances
 from edgesdk.training.style.grid_artifacts import lattice_share
 from edgesdk.training.style.objective import (
     PARTS,
     StyleGoals,
     StyleObjective,
     tone_loss,
-    unpainted_distances,
 )
 from edgesdk.training.style.paintings import as_tensor, gram_targets, read_paintings, scaled
 from edgesdk.training.style.perceptual import PerceptualNet, load_perceptual
@@ -73,7 +73,7 @@ def test_a_layer_without_distance_does_not_divide_by_nothing(net: PerceptualNet)
 
 
 def gram_targets_of(net: PerceptualNet, picture: torch.Tensor) -> dict[str, torch.Tensor]:
-    from edgesdk.training.style.losses import gram_matrix
+    from edgesdk.training.style.gram import gram_matrix
 
     return {"conv1_1": gram_matrix(net(picture, ["conv1_1"])["conv1_1"])}
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from edgesdk.errors import UnknownNameError, UsageError, WeightsError
-from edgesdk.training.style.losses import gram_matrix
+from edgesdk.training.style.gram import gram_matrix
 from edgesdk.training.style.perceptual import LAYERS, load_perceptual
 
 Weights = dict[str, torch.Tensor]

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from edgesdk.errors import DataError
-from edgesdk.training.style.losses import gram_matrix
+from edgesdk.training.style.gram import gram_matrix
 from edgesdk.training.style.paintings import as_tensor, gram_targets, read_paintings, scaled
 from edgesdk.training.style.perceptual import load_perceptual
 from edgesdk.training.style.photographs import Photographs
