@@ -23,7 +23,7 @@ from edgesdk import models
 from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
 from edgesdk.models.multi_style import MultiStyleNet
 from edgesdk.training.style.batches import first_crops
-from edgesdk.training.style.equalize_channels import even_out_channels
+from edgesdk.training.style.equalize_channels import equalize_channels
 from edgesdk.training.style.paintings import as_tensor, read_paintings, scaled
 from edgesdk.training.style.photographs import Photographs
 from edgesdk.training.style.recipe import StyleRecipe
@@ -38,7 +38,7 @@ def evened(
 ) -> float:
     """Even out; decibels between what is painted afterwards and before."""
     before = torch.cat([paint(pictures, one[None]) for one in conditions])
-    even_out_channels(network, paint, pictures, conditions)
+    equalize_channels(network, paint, pictures, conditions)
     after = torch.cat([paint(pictures, one[None]) for one in conditions])
     return float(-10 * (after - before).square().mean().log10())
 

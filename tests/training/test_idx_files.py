@@ -121,7 +121,7 @@ BOMB = bytes.fromhex("00000803") + struct.pack(">3I", 2**20, 32, 32)
     ("name", "content", "told"),
     [
         ("a", b"", "nothing"),
-        ("a", IMAGE[:10], "no IDX file of images"),
+        ("a", IMAGE[:10], "not an IDX file of images"),
         ("a", b"\x00\x00\x08\x01" + IMAGE[4:], "00000801"),
         ("a", b"\x00\x00\x0d\x03" + IMAGE[4:], "00000d03"),
         ("a", IMAGE[:-1], "holds 3|claims"),

@@ -134,13 +134,13 @@ def test_mean_and_std_of_the_training_set(folder):
 
 
 def test_folders_that_cannot_be_trained_on(tmp_path):
-    with pytest.raises(DataError, match="no folders of classes"):
+    with pytest.raises(DataError, match="has no class folders"):
         open_data(tmp_path)
     picture(tmp_path / "only" / "0.png")
     with pytest.raises(DataError, match="single class, 'only'"):
         open_data(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty holds no images"):
+    with pytest.raises(DataError, match="empty has no images"):
         open_data(tmp_path)
     with pytest.raises(DataError, match="does not exist"):
         open_data(tmp_path / "absent")

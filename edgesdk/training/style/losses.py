@@ -1,4 +1,4 @@
-"""What a stylized picture is judged by: Gram matrices, moments, content, smoothness, steadiness.
+"""Losses of style transfer: Gram matrices, moments, content, smoothness, temporal stability.
 
 Sources: Gatys, Ecker and Bethge, CVPR 2016 (Gram matrices); Johnson, Alahi and Fei-Fei, ECCV 2016
 (their normalisation by the number of values, total variation); Huang and Belongie, ICCV 2017
@@ -25,15 +25,15 @@ __all__ = [
     "total_variation",
 ]
 
-#: Added to variances, so that plain areas have a finite deviation (AdaIN's own value).
+#: Added to variances, so that flat areas have a finite deviation (AdaIN's value).
 EPSILON = 1e-5
 
 
 def moments(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation of every channel of every picture.
+    """Compute mean and standard deviation of each channel of each picture.
 
-    The deviation is the biased one, with :data:`EPSILON` under the root, for content and style
-    alike; the first published code mixed both conventions.
+    The deviation is the biased one, with :data:`EPSILON` under the root, for content and style;
+    the first published code mixed both conventions.
 
     Args:
         features: ``[N, C, H, W]``.
@@ -50,18 +50,18 @@ def moments(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def adain(content: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
-    """Give every channel another mean and deviation, Huang and Belongie equation 8.
+    """Give each channel the mean and deviation of a style (AdaIN, Huang and Belongie, eq. 8).
 
     Args:
         content: ``[N, C, H, W]``.
-        mean: Of the style, ``[N, C, 1, 1]`` or ``[1, C, 1, 1]``.
-        deviation: Of the style, likewise, at least 0.
+        mean: Mean of the style, ``[N, C, 1, 1]`` or ``[1, C, 1, 1]``.
+        deviation: Deviation of the style, likewise, at least 0.
 
     Returns:
         ``[N, C, H, W]``.
 
     Raises:
-        UsageError: Shapes that do not fit.
+        UsageError: Shapes do not match.
     """
     _, channels, _, _ = checked_shape(content)
     for name, value in (("mean", mean), ("deviation", deviation)):
@@ -76,20 +76,20 @@ def adain(content: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) ->
 def gram_loss(
     painted: Mapping[str, torch.Tensor], style: Mapping[str, torch.Tensor]
 ) -> torch.Tensor:
-    """How far the Gram matrices of a painting are from a style's, averaged over layers.
+    """Compute the distance of the Gram matrices of a painting and a style, averaged over layers.
 
-    Each layer's squared difference is divided by the style's own squared norm, so that a layer of
-    large activations does not drown the others: 0 is equal, 1 what a black picture has.
+    Each layer's squared difference is divided by the squared norm of the style's matrix, so that
+    layers with large activations do not dominate: 0 is equal, 1 is the loss of a black picture.
 
     Args:
         painted: Features by layer, ``[N, C, H, W]``.
-        style: Gram matrices by layer, ``[N, C, C]`` or ``[1, C, C]``; every layer of these counts.
+        style: Gram matrices by layer, ``[N, C, C]`` or ``[1, C, C]``; all of these layers count.
 
     Returns:
-        ``[N]``: of every picture.
+        ``[N]``, one per picture.
 
     Raises:
-        UsageError: No layer, or one that ``painted`` lacks.
+        UsageError: ``style`` is empty, or ``painted`` lacks a layer.
     """
     _same_layers(painted, style)
     parts = []
@@ -103,9 +103,9 @@ def gram_loss(
 def moments_loss(
     painted: Mapping[str, torch.Tensor], style: Mapping[str, tuple[torch.Tensor, torch.Tensor]]
 ) -> torch.Tensor:
-    """How far the channels' means and deviations are from a style's, averaged over layers.
+    """Compute the distance of channel means and deviations from a style's, averaged over layers.
 
-    Huang and Belongie equation 13, each layer divided by the style's own squared norm.
+    Huang and Belongie, equation 13, each layer divided by the style's squared norm.
 
     Args:
         painted: Features by layer, ``[N, C, H, W]``.
@@ -115,7 +115,7 @@ def moments_loss(
         ``[N]``.
 
     Raises:
-        UsageError: No layer, or one that ``painted`` lacks.
+        UsageError: ``style`` is empty, or ``painted`` lacks a layer.
     """
     _same_layers(painted, style)
     parts = []
@@ -130,19 +130,19 @@ def moments_loss(
 def content_loss(
     painted: Mapping[str, torch.Tensor], content: Mapping[str, torch.Tensor]
 ) -> torch.Tensor:
-    """How far the features of a painting are from its photograph's, averaged over layers.
+    """Compute the distance of the features of a painting and its photograph, averaged over layers.
 
-    Each layer's mean squared difference is divided by the photograph's own mean square: 0 is equal.
+    Each layer's mean squared difference is divided by the photograph's mean square: 0 is equal.
 
     Args:
         painted: Features by layer, ``[N, C, H, W]``.
-        content: Likewise; every layer of these counts.
+        content: Features of the photograph, likewise; all of these layers count.
 
     Returns:
         ``[N]``.
 
     Raises:
-        UsageError: No layer, or one that ``painted`` lacks.
+        UsageError: ``content`` is empty, or ``painted`` lacks a layer.
     """
     _same_layers(painted, content)
     parts = []
@@ -153,7 +153,7 @@ def content_loss(
 
 
 def total_variation(pictures: torch.Tensor) -> torch.Tensor:
-    """Sum of the squared differences of neighbours, right and below.
+    """Sum the squared differences of horizontal and vertical neighbours.
 
     Args:
         pictures: ``[N, C, H, W]``.
@@ -173,21 +173,22 @@ def total_variation(pictures: torch.Tensor) -> torch.Tensor:
 def temporal_loss(
     now: torch.Tensor, before: torch.Tensor, flow: torch.Tensor, visible: torch.Tensor
 ) -> torch.Tensor:
-    """How far a painted frame is from the one before, carried along the originals' flow.
+    """Compute the distance of a painted frame and the previous one, warped by optical flow.
 
-    Ruder et al. equation 7.
+    Ruder et al., equation 7.
 
     Args:
         now: The painted frame, ``[N, C, H, W]``.
-        before: The painted frame before, likewise.
-        flow: Where each pixel of ``now`` lies in ``before``, ``[N, 2, H, W]``, (x, y) in pixels.
-        visible: ``[N, 1, H, W]``, 1 where it does, else 0.
+        before: The previous painted frame, likewise.
+        flow: Offset of each pixel of ``now`` to its position in ``before``, ``[N, 2, H, W]``,
+            (x, y) in pixels.
+        visible: ``[N, 1, H, W]``, 1 for pixels visible in ``before``, else 0.
 
     Returns:
-        ``[N]``: the mean squared difference over visible pixels and channels; 0 where none is.
+        ``[N]``: the mean squared difference over visible pixels and channels; 0 if none is visible.
 
     Raises:
-        UsageError: Shapes that do not fit.
+        UsageError: Shapes do not match.
     """
     count, channels, height, width = checked_shape(now)
     wanted = {
@@ -208,5 +209,6 @@ def _same_layers(painted: Mapping[str, object], wanted: Mapping[str, object]) ->
     absent = [layer for layer in wanted if layer not in painted]
     if absent:
         raise UsageError(
-            f"no features of {', '.join(absent)}", remedy=f"there are {', '.join(painted)}"
+            f"features of {', '.join(absent)} are missing",
+            remedy=f"use the available layers: {', '.join(painted)}",
         )

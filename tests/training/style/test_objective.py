@@ -10,7 +10,7 @@ import torch
 
 from edgesdk.errors import UnknownNameError, UsageError
 from edgesdk.training.style.gram import unpainted_distances
-from edgesdk.training.style.grid_artifacts import lattice_share
+from edgesdk.training.style.grid_artifacts import grid_artifact_share
 from edgesdk.training.style.objective import (
     PARTS,
     StyleGoals,
@@ -19,7 +19,8 @@ from edgesdk.training.style.objective import (
 )
 from edgesdk.training.style.paintings import as_tensor, gram_targets, read_paintings, scaled
 from edgesdk.training.style.perceptual import PerceptualNet, load_perceptual
-from edgesdk.training.style.recipe import StyleRecipe, rate_at
+from edgesdk.training.schedules import rate_at
+from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.synthetic_motion import carried, flows, moved
 
 
@@ -127,7 +128,7 @@ def test_a_lattice_is_taken_out_and_strokes_stay(net: PerceptualNet, short: Styl
     assert lattice(picture).item() < 0.1 * before
     # What changed repeats with the grid; the strokes are left (correlated by 0.89 before).
     change = (picture - painted).detach()
-    assert lattice_share(change, 16).item() > 0.75
+    assert grid_artifact_share(change, 16).item() > 0.75
     kept = torch.corrcoef(torch.stack([picture.detach().mean(1).flatten(), strokes.flatten()]))
     assert kept[0, 1].item() > 0.99
 

@@ -156,7 +156,7 @@ class Hostile:
 def test_bad_files_are_refused(
     weights: Weights, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(WeightsError, match="there is no file"):
+    with pytest.raises(WeightsError, match="file not found"):
         load_perceptual(tmp_path / "absent.npz")
     with pytest.raises(UsageError, match="npz"):
         load_perceptual(tmp_path / "trunk.txt")
