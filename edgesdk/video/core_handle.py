@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from edgesdk.errors import UnknownNameError, UsageError
+from edgesdk.host.closing import Closing
 from edgesdk.video.abi import (
     INTEGER_SETTINGS,
     PATHS,
@@ -22,7 +22,7 @@ from edgesdk.video.checks import code_of, real_number, whole_number
 __all__ = ["CoreHandle"]
 
 
-class CoreHandle:
+class CoreHandle(Closing):
     """A core for frames of one size.
 
     Args:
@@ -107,17 +107,6 @@ class CoreHandle:
         handle, self._handle = self._handle, ctypes.c_void_p()
         if handle:
             self._library.edgesdk_video_destroy(handle)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         # A constructor that raised may have left no handle.

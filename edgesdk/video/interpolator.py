@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgesdk.errors import UsageError
+from edgesdk.host.closing import Closing
 from edgesdk.video.core import VideoCore
 from edgesdk.video.flow_chain import OCCLUSION_OFFSET, Flow, joined
 
@@ -18,7 +17,7 @@ __all__ = ["Interpolator"]
 Picture = NDArray[np.uint8]
 
 
-class Interpolator:
+class Interpolator(Closing):
     """Paints frames from the key frame before them, or from those on either side.
 
     Offline::
@@ -214,14 +213,3 @@ class Interpolator:
     def close(self) -> None:
         """Free memory and threads."""
         self._core.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,10 @@ class KeyFrameWorker:
             judgement, seconds = future.result()
             self.seconds += seconds
             yield frame, judgement
+
+    def settle(self) -> None:
+        """Wait until every frame asked about has been judged; :meth:`answers` still gives them."""
+        wait_for([future for _, future in self._asked])
 
     def close(self) -> None:
         """End the worker, after the frame it is at; those that wait are left."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgesdk.errors import UsageError
+from edgesdk.host.closing import Closing
 from edgesdk.video.core import VideoCore
 from edgesdk.video.flow_chain import OCCLUSION_OFFSET, Flow, FlowChain
 
@@ -113,7 +113,7 @@ class Judgement:
     small: NDArray[np.uint8]
 
 
-class KeyframeFinder:
+class KeyframeFinder(Closing):
     """Walks through a video and finds its key frames.
 
     Args:
@@ -185,14 +185,3 @@ class KeyframeFinder:
     def close(self) -> None:
         """Free memory and threads."""
         self._core.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -16,13 +16,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgesdk.errors import UsageError
+from edgesdk.host.closing import Closing
 from edgesdk.video.core import VideoCore
 from edgesdk.video.picture_quality import (
     check_picture,
@@ -68,7 +67,7 @@ class WarpErrorResult:
     visible: float
 
 
-class WarpError:
+class WarpError(Closing):
     """Warp error of one or more videos made from the same originals, frame by frame.
 
     The flow is estimated once a pair of frames, by the native core in its precise quality, at up to
@@ -152,17 +151,6 @@ class WarpError:
     def close(self) -> None:
         """Free memory and threads."""
         self._core.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _full_size(valid: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

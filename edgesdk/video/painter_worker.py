@@ -6,13 +6,12 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgesdk.errors import EdgeSdkError, UsageError
+from edgesdk.host.closing import Closing
 from edgesdk.video.downscale import shrunk_picture
 from edgesdk.video.frames import Painter
 
@@ -80,7 +79,7 @@ def painter_size(width: int, height: int, max_size: int | None) -> tuple[int, in
     )
 
 
-class PainterWorker:
+class PainterWorker(Closing):
     """One worker thread that paints key frames in the order they come.
 
     Args:
@@ -139,17 +138,6 @@ class PainterWorker:
             self._stopping.set()
             self._queue.put(None)
             self._worker.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _checked(answer: object, shape: tuple[int, ...]) -> tuple[Picture | None, str | None]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgesdk.host.closing import Closing
 from edgesdk.video.core import VideoCore
 from edgesdk.video.frames import Enlarger, Painter
 from edgesdk.video.painter_worker import PainterWorker
@@ -47,7 +46,7 @@ class SerializedPainter:
                 self.seconds += time.perf_counter() - started
 
 
-class EveryFrame:
+class EveryFrame(Closing):
     """Paints each frame alone, at the size the engine shows key frames, and enlarges it alike.
 
     Args:
@@ -104,14 +103,3 @@ class EveryFrame:
     def close(self) -> None:
         """Free memory and threads."""
         self._resources.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

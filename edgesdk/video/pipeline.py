@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Self
 
 from edgesdk.errors import UsageError
+from edgesdk.host.closing import Closing
 from edgesdk.video.abi import QUALITIES
 from edgesdk.video.frames import Enlarger, Frame, PaintedFrame, Painter
 from edgesdk.video.key_frames import KeyframePolicy
@@ -22,7 +21,7 @@ __all__ = ["VideoPipeline"]
 _STREAMING_RENEWAL = 0.06
 
 
-class VideoPipeline:
+class VideoPipeline(Closing):
     """Paints videos: key frames by ``painter``, all others along the optical flow.
 
     >>> pipeline = VideoPipeline(painter, max_size=512)             # doctest: +SKIP
@@ -101,6 +100,7 @@ class VideoPipeline:
         )
         self._resources = ExitStack()
         self._closed = False
+        self._run: PipelineRun | None = None
         self.summary = PipelineSummary()
 
     def run(self, frames: Iterable[Frame]) -> Iterator[PaintedFrame]:
@@ -125,25 +125,22 @@ class VideoPipeline:
             raise UsageError("this pipeline is closed")
         self._resources.close()
         self.summary = PipelineSummary()
-        run = PipelineRun(self._options, self.summary)
+        run = self._run = PipelineRun(self._options, self.summary)
         self._resources.callback(run.close)
         return run.paint(frames)
+
+    def settle(self) -> None:
+        """Wait until the worker threads of the latest run have nothing left to do.
+
+        They start again when the next frame is taken.
+        """
+        if self._run is not None:
+            self._run.settle()
 
     def close(self) -> None:
         """Stop what runs and free memory and threads; a second call does nothing."""
         self._closed = True
         self._resources.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _whole(name: str, value: object, low: int, high: int) -> None:

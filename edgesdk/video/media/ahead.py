@@ -6,16 +6,15 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
+from edgesdk.host.closing import Closing
 from edgesdk.video.frames import Frame
 from edgesdk.video.media.properties import Source
 
 __all__ = ["ReadAhead"]
 
 
-class ReadAhead:
+class ReadAhead(Closing):
     """Iterates a source in a thread of its own, a few frames ahead of whoever takes them.
 
     Decoding and colour conversion let go of Python's lock, so they run beside the painting.
@@ -75,14 +74,3 @@ class ReadAhead:
             while not self._queue.empty():
                 self._queue.get_nowait()
             self._thread.join(0.05)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from edgesdk.errors import MediaError, MissingEnvironmentError, UsageError
+from edgesdk.host.closing import Closing
 from edgesdk.video.frames import Frame
 from edgesdk.video.media.backend import pyav
 from edgesdk.video.media.colour import ToRgb, colour_of
@@ -26,7 +26,7 @@ __all__ = ["CameraReader"]
 _BUSY_WAIT = 0.005
 
 
-class CameraReader:
+class CameraReader(Closing):
     """The frames of a camera, as they come, until the caller stops.
 
     Args:
@@ -119,17 +119,6 @@ class CameraReader:
         """Give the camera back."""
         self._first = None
         self._container.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _opened(index: int, size: tuple[int, int] | None, rate: Fraction | None) -> Any:

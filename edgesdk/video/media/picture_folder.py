@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgesdk.errors import MediaError, OutputExistsError, UsageError
 from edgesdk.host.atomic_write import partial_name, storage_errors, sync_tree
+from edgesdk.host.closing import Closing
 from edgesdk.video.frames import Frame
 from edgesdk.video.media.colour import assumed_colour
 from edgesdk.video.media.outputs import check_output
@@ -35,7 +36,7 @@ def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
 
 
-class PictureFolderReader:
+class PictureFolderReader(Closing):
     """The pictures of a folder as frames, in natural order of their names.
 
     Hidden files, folders and files of other kinds are passed over. EXIF orientation is applied,
@@ -127,17 +128,6 @@ class PictureFolderReader:
     def close(self) -> None:
         """Nothing stays open; there so that every source can be closed."""
         self._first = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _is_picture(path: Path) -> bool:

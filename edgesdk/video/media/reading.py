@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from edgesdk.errors import MediaError, StorageError
 from edgesdk.host.atomic_write import storage_errors
+from edgesdk.host.closing import Closing
 from edgesdk.video.frames import Frame
 from edgesdk.video.media.backend import pyav
 from edgesdk.video.media.colour import ToRgb, colour_of, is_high_dynamic_range
@@ -31,7 +31,7 @@ def seconds_text(time: Fraction | float) -> str:
     return f"{float(time):.3f} s"
 
 
-class VideoReader:
+class VideoReader(Closing):
     """The frames of a video file, decoded as they are asked for.
 
     Frames come upright (the display matrix is applied), as RGB converted with the matrix and range
@@ -283,17 +283,6 @@ class VideoReader:
         # A decoder that is left in the middle of a generator keeps its frames.
         self._first = None
         self._container.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def first_timestamp(container: Any, video: Any, origin: Fraction | None) -> Fraction:
