@@ -5,12 +5,11 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from edgesdk.errors import InputSpecError, UnknownNameError
+from edgesdk.host.closing import Closing
 from edgesdk.spec import TensorSpec
 
 __all__ = ["MeasuredOperator", "Session", "bind_inputs", "cast_exactly"]
@@ -31,7 +30,7 @@ class MeasuredOperator:
     milliseconds: float
 
 
-class Session(abc.ABC):
+class Session(Closing, abc.ABC):
     """An artefact loaded in its runtime. Use it as a context manager, or call :meth:`close`.
 
     Attributes:
@@ -87,17 +86,6 @@ class Session(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None:
         """Free the artefact. A closed session cannot run; closing twice is allowed."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def cast_exactly(name: str, array: np.ndarray, dtype: str) -> np.ndarray:

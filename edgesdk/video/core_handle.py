@@ -1,4 +1,4 @@
-"""A handle of the native video core: made from checked settings, and freed."""
+"""Create and free a handle of the native video core from checked settings."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ class CoreHandle(Closing):
     """A core for frames of one size.
 
     Args:
-        width: Of every frame, pixels, 1..8192.
-        height: Likewise.
-        flow_size: Width and height flow is computed at, at most 1024 and at most the frame's; by
-            default the frame's shape within 480 x 270 (or 270 x 480).
-        threads: 1..64; 0 takes one a processor, at most 4. Results do not depend on it.
-        path: One of :data:`PATHS`; results do not depend on it.
-        quality: One of :data:`QUALITIES`.
-        library: A library built elsewhere; by default the package's own.
+        width: Width of every frame, 1..8192 pixels.
+        height: Height of every frame, 1..8192 pixels.
+        flow_size: Width and height of the flow, at most 1024 and at most the frame's; by default
+            the frame's shape within 480 x 270 (or 270 x 480).
+        threads: Number of threads, 1..64; 0: one a processor, at most 4. Results do not depend on it.
+        path: Instruction set, one of :data:`PATHS`; results do not depend on it.
+        quality: Quality of the flow, one of :data:`QUALITIES`.
+        library: A library built elsewhere; None: the package's own.
         settings: Further fields of ``edgesdk_video_config``: ``occlusion_slope``,
             ``occlusion_offset``, ``residual_sigma``, ``affine_radius``, ``affine_epsilon``,
             ``cut_correlation``, ``occluded_fraction``, ``mean_residual``, ``longest_interval``.
 
     Attributes:
         size: Width and height of every frame.
-        flow_size: Likewise of the flow.
-        threads: As chosen.
-        path: Likewise.
+        flow_size: Width and height of the flow.
+        threads: Number of threads in use.
+        path: Instruction set in use.
 
     Raises:
         UsageError: An argument is out of its range.

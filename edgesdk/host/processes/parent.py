@@ -10,12 +10,12 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from edgesdk.errors import EdgeSdkError, by_name
+from edgesdk.host.closing import Closing
 from edgesdk.host.processes.exchange import Exchange
 from edgesdk.host.processes.failures import (
     ChildDied,
@@ -52,7 +52,7 @@ class Reply:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-class ChildProcess:
+class ChildProcess(Closing):
     """A Python module running in a process of its own, killed with everything it started.
 
     The child leads its own session, so that Ctrl-C in a terminal reaches the parent alone, which
@@ -266,17 +266,6 @@ class ChildProcess:
         if not self.closed:
             self._peak = self.peak_memory_bytes
             self._end()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _megabytes(count: int) -> str:
