@@ -49,7 +49,7 @@ def _from_macos() -> str:
     if sys.platform != "darwin":
         return ""
     try:
-        told = subprocess.run(
+        result = subprocess.run(
             ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"],
             capture_output=True,
             text=True,
@@ -58,7 +58,7 @@ def _from_macos() -> str:
         )
     except (OSError, subprocess.SubprocessError):
         return ""
-    return told.stdout.strip()
+    return result.stdout.strip()
 
 
 def temperature() -> float | None:

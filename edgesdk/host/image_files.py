@@ -51,9 +51,9 @@ def read_picture(path: Path, mode: str = "RGB", *, backdrop: str | None = None) 
                 if backdrop is not None and (
                     upright.mode in _TRANSPARENT or "transparency" in upright.info
                 ):
-                    seen = upright.convert("RGBA")
-                    behind = Image.new("RGBA", seen.size, backdrop)
-                    upright = Image.alpha_composite(behind, seen)
+                    image = upright.convert("RGBA")
+                    behind = Image.new("RGBA", image.size, backdrop)
+                    upright = Image.alpha_composite(behind, image)
                 return upright.convert(mode)
     except Image.DecompressionBombError as error:
         raise InputSpecError(

@@ -38,10 +38,10 @@ _INSTRUCTION_SETS = {
 
 
 def parse_instruction_sets(cpuinfo: str) -> tuple[str, ...]:
-    """Vector extensions named in the text of ``/proc/cpuinfo``, x86 or Arm."""
+    """Find the vector extensions in the text of ``/proc/cpuinfo``, x86 or Arm."""
     match = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
     flags = set(match[1].split()) if match else set()
-    # A mapping keeps the order and drops the second name of one extension.
+    # A mapping keeps the order and drops second names of an extension.
     return tuple(dict.fromkeys(word for flag, word in _INSTRUCTION_SETS.items() if flag in flags))
 
 
