@@ -30,7 +30,7 @@ class CoreHandle(Closing):
         height: Height of every frame, 1..8192 pixels.
         flow_size: Width and height of the flow, at most 1024 and at most the frame's; by default
             the frame's shape within 480 x 270 (or 270 x 480).
-        threads: Number of threads, 1..64; 0: one a processor, at most 4. Results do not depend on it.
+        threads: Number of threads, 1..64, which changes no result; 0: one a processor, at most 4.
         path: Instruction set, one of :data:`PATHS`; results do not depend on it.
         quality: Quality of the flow, one of :data:`QUALITIES`.
         library: A library built elsewhere; None: the package's own.

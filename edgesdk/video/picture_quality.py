@@ -24,23 +24,23 @@ Picture = NDArray[np.uint8]
 
 
 def luma(picture: Picture) -> NDArray[np.float32]:
-    """Brightness after Rec. 709, float32, H x W, 0..255."""
+    """Return the brightness after Rec. 709: float32, H x W, 0..255."""
     weights = np.array([0.2126, 0.7152, 0.0722], np.float32)
     return picture.astype(np.float32) @ weights
 
 
 def ssim(first: Picture, second: Picture) -> float:
-    """Structural similarity of two pictures' brightness, -1..1; 1 for equal ones.
+    """Return the structural similarity of two pictures' brightness, -1..1; 1 if they are equal.
 
     Wang et al. 2004: windows weighted by a Gaussian of sigma 1.5, K1 0.01, K2 0.03.
 
     Args:
         first: uint8, H x W x 3, 11 pixels and more on a side.
-        second: Of the same size.
+        second: Picture of the same size.
 
     Raises:
         MissingBackendError: scikit-image is not installed.
-        UsageError: They are no pictures, or differ in size, or are too small.
+        UsageError: They are not pictures, differ in size or are too small.
     """
     try:
         from skimage.metrics import structural_similarity
@@ -61,10 +61,10 @@ def ssim(first: Picture, second: Picture) -> float:
 
 
 def psnr(first: Picture, second: Picture) -> float:
-    """Peak signal-to-noise ratio of two pictures, dB; infinite for equal ones.
+    """Return the peak signal-to-noise ratio of two pictures, dB; infinite if they are equal.
 
     Raises:
-        UsageError: They are no pictures, or differ in size.
+        UsageError: They are not pictures, or differ in size.
     """
     return decibels(mean_square(first, second))
 

@@ -52,7 +52,7 @@ class StylizeOptions:
 
     Raises:
         UsageError: A value has the wrong type or is out of range.
-        UnknownNameError: There is no such ``quality`` or ``upscale``.
+        UnknownNameError: The value of ``quality`` or ``upscale`` is unknown.
     """
 
     target: str | None = None
@@ -139,7 +139,7 @@ def with_changes(options: StylizeOptions | None, changes: Mapping[str, Any]) -> 
             (True) and ``upscale_weights`` (a path), is still taken and warned of.
 
     Raises:
-        UnknownNameError: There is no such field.
+        UnknownNameError: A field is unknown.
         UsageError: See :class:`StylizeOptions`.
     """
     if options is not None and not isinstance(options, StylizeOptions):

@@ -285,7 +285,7 @@ def breaking(on: set[int], how: str) -> Callable[[Picture], Any]:
         ("size", "23 x 32 x 3 for 24 x 32 x 3"),
         ("float", "float64, and uint8"),
         ("nan", "not finite"),
-        ("none", "NoneType, no array"),
+        ("none", "NoneType, not an array"),
         ("grey", "24 x 32 for 24 x 32 x 3"),
     ],
 )

@@ -104,7 +104,7 @@ def test_a_matrix_of_no_quarter_is_told(degrees: int, make_video: MakeVideo) -> 
     matrix = [cos, sin, 0, -sin, cos, 0, 0, 0, 1 << 30]
     with VideoReader(make_video("tilted.mp4", matrix=matrix)) as reader:
         assert reader.properties.size == (64, 48)
-        assert "something else than quarters" in reader.trouble.remarks[0]
+        assert "does not turn by quarters" in reader.trouble.remarks[0]
 
 
 def test_matrices_of_odd_content() -> None:
