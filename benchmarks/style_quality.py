@@ -192,7 +192,7 @@ def off_the_grid(painted: torch.Tensor) -> torch.Tensor:
     return left.flatten(4, 5).flatten(2, 3).clamp(0, 1)
 
 
-def says(claim: str, holds: bool) -> bool:
+def report(claim: str, holds: bool) -> bool:
     print(f"  {claim}: {'yes' if holds else 'NO'}")
     return holds
 
@@ -282,13 +282,13 @@ def main() -> int:
         peer = others[0]
         ratio = float(mine[0] / peer[0])
         if given.johnson or given.any:
-            held.append(says(f"Gram distance {ratio:.2f} x, claim <= 1.15 x", ratio <= 1.15))
+            held.append(report(f"Gram distance {ratio:.2f} x, claim <= 1.15 x", ratio <= 1.15))
         else:
             each = list(zip(*found.values(), strict=True))
             both = sum(bool(a[0] < b[0] and a[1] <= b[1]) for a, b in each)
             content = float(mine[1] / peer[1])
-            held.append(says(f"Gram distance {ratio:.2f} x, claim < 1 x", ratio < 1))
-            held.append(says(f"content loss {content:.2f} x, claim <= 1 x", content <= 1))
+            held.append(report(f"Gram distance {ratio:.2f} x, claim < 1 x", ratio < 1))
+            held.append(report(f"content loss {content:.2f} x, claim <= 1 x", content <= 1))
             print(f"  both on {both} of {len(each)} styles")
     if given.sheet:
         sheet(given.sheet, judge.shown, pictures, painters)

@@ -113,7 +113,7 @@ def interleaved(runs: dict[str, Run], rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in spent.items()}
 
 
-def says(claim: str, holds: bool) -> bool:
+def report(claim: str, holds: bool) -> bool:
     print(f"  {claim}: {'yes' if holds else 'NO'}")
     return holds
 
@@ -126,7 +126,7 @@ def compared(title: str, runs: dict[str, Run], claims: dict[str, float], rounds:
     for name, value in times.items():
         print(f"  {name:36}{value:8.1f} ms")
     return [
-        says(
+        report(
             f"{times[name] / times[mine]:.2f} x as fast as {name}, claim {least:g} x",
             times[name] >= least * times[mine],
         )
@@ -188,10 +188,10 @@ def main() -> int:
             half = onnx_file(in_half_precision(folder)).stat().st_size / 1e6
             theirs = (peer / "multistyle26.onnx").stat().st_size / 1e6
             print(f"  ONNX: float {whole:.2f} MB, fp16 {half:.2f} MB; theirs, int8 {theirs:.2f} MB")
-            held.append(says("in half precision no larger", half <= theirs))
+            held.append(report("in half precision no larger", half <= theirs))
         ours, others = planned(large) / 1e6, planned(textbook) / 1e6
         print(f"  planned at 512 x 512: {ours:.1f} MB, textbook {others:.1f} MB")
-        held.append(says(f"{ours / others:.3f} of it, claim <= 0.1", ours <= 0.1 * others))
+        held.append(report(f"{ours / others:.3f} of it, claim <= 0.1", ours <= 0.1 * others))
     return 0 if all(held) else 1
 
 

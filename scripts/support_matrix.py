@@ -136,8 +136,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="support-matrix-") as folder:
         for name in chosen.names or ARCHITECTURES:
             rows[name] = measure(name, Path(folder), cache)
-            told = ", ".join(f"{target} {cell.text}" for target, cell in rows[name].items())
-            print(f"{name}: {told}", file=sys.stderr, flush=True)
+            cells = ", ".join(f"{target} {cell.text}" for target, cell in rows[name].items())
+            print(f"{name}: {cells}", file=sys.stderr, flush=True)
     text = table(rows)
     print(text)
     if not chosen.names:

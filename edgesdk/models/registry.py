@@ -21,12 +21,21 @@ SEED = 20200927
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all networks, sorted."""
+    """Return the names of all networks, sorted.
+
+    Example:
+        >>> from edgesdk import models
+        >>> [name for name in models.names() if models.entry(name).weights]
+    """
     return tuple(sorted(ENTRIES))
 
 
 def entry(name: str) -> ZooEntry:
     """Return the description of a network without importing torch.
+
+    Example:
+        >>> from edgesdk import models
+        >>> models.entry("multi_style").styles
 
     Raises:
         UnknownNameError: The zoo does not have this network.
@@ -43,6 +52,10 @@ def create(name: str, **config: Any) -> nn.Module:
     An untrained network gets the same random weights every time, and batch-normalisation
     statistics of one random batch, so that activations stay at unit scale. The global random
     state is not changed. ``create(name, **model.config)`` rebuilds the architecture of ``model``.
+
+    Example:
+        >>> from edgesdk import models
+        >>> small = models.create("resnet20", stem_width=8)
 
     Args:
         name: See :func:`names`.

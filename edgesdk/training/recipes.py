@@ -143,12 +143,21 @@ def _named() -> dict[str, Recipe]:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Return the names of the package's recipes, sorted."""
+    """Return the names of the package's recipes, sorted.
+
+    Example:
+        >>> from edgesdk.training import recipe_names
+        >>> "quick_sgd" in recipe_names()
+    """
     return tuple(sorted(_named()))
 
 
 def recipe(name: str) -> Recipe:
     """Return a recipe of the package.
+
+    Example:
+        >>> from edgesdk.training import recipe
+        >>> recipe("quick_sgd").changed(epochs=3)
 
     Raises:
         UnknownNameError: The package has no recipe of this name.
@@ -161,6 +170,10 @@ def recipe(name: str) -> Recipe:
 
 def load_recipe(name: str) -> Recipe:
     """Load a recipe by name, or from a ``.json``, ``.yaml`` or ``.yml`` file.
+
+    Example:
+        >>> from edgesdk.training import load_recipe
+        >>> load_recipe("mine.yaml").learning_rate
 
     Raises:
         UnknownNameError: Unknown recipe, or an unknown key in the file.

@@ -53,7 +53,7 @@ def test_labels_out_of_range(tmp_path):
 @pytest.mark.parametrize("size", [0, 3072, 3073 * 2 + 1])
 def test_files_of_another_length(tmp_path, size):
     (tmp_path / "data_batch_1.bin").write_bytes(b"\1" * size)
-    with pytest.raises(DataError, match="records of 3073"):
+    with pytest.raises(DataError, match="record size 3073"):
         open_data(tmp_path)
 
 

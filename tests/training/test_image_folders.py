@@ -1,7 +1,8 @@
-"""Folders of images: what is found, how it is decoded, what is refused."""
+"""Folders of images: found and skipped files, decoding, refusals."""
 
 from __future__ import annotations
 
+import importlib
 import pickle
 
 import numpy as np
@@ -11,7 +12,9 @@ from PIL import Image
 
 from edgesdk.errors import DataError, UsageError
 from edgesdk.training import open_data
-from edgesdk.training.data import open_data as opening
+
+#: The module; its package offers the function of the same name.
+opening = importlib.import_module("edgesdk.training.data.open_data")
 
 
 def picture(path, color=(200, 10, 10), size=(12, 10), **kwargs):

@@ -56,7 +56,7 @@ def test_what_is_held_out_is_not_trained_on(tmp_path, write_idx, striped):
     [
         (torch.zeros(2, 1, 4, 4), [0, 1], "ab", "float32"),
         (torch.zeros(2, 4, 4, dtype=torch.uint8), [0, 1], "ab", r"\(2, 4, 4\)"),
-        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), [0], "ab", "one label an image"),
+        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), [0], "ab", "one label per image"),
         (torch.zeros(0, 1, 4, 4, dtype=torch.uint8), [], "ab", "empty"),
         (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), [0, 0], "a", "1 class"),
         (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), [0, 2], "ab", "sample 1 has the label 2"),

@@ -49,10 +49,9 @@ def open_data(
     ``train-images-idx3-ubyte[.gz]`` and so on (MNIST, Fashion-MNIST); CIFAR-10 and CIFAR-100 in
     their binary version. ``DIR/classes.txt`` may name the classes of the last two, one per line.
 
-    Example::
-
-        data = edgesdk.training.open_data(Path("photos"), image_size=64)
-        print(data.classes, len(data.train))
+    Example:
+        >>> data = open_data(Path("photos"), image_size=64)
+        >>> data.classes, len(data.train)
 
     Args:
         path: The folder.

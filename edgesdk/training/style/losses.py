@@ -203,10 +203,10 @@ def temporal_loss(
     return different / (visible.sum(dim=(1, 2, 3)) * channels).clamp_min(1)
 
 
-def _same_layers(painted: Mapping[str, object], wanted: Mapping[str, object]) -> None:
-    if not wanted:
+def _same_layers(painted: Mapping[str, object], needed: Mapping[str, object]) -> None:
+    if not needed:
         raise UsageError("a loss needs at least one layer")
-    absent = [layer for layer in wanted if layer not in painted]
+    absent = [layer for layer in needed if layer not in painted]
     if absent:
         raise UsageError(
             f"features of {', '.join(absent)} are missing",

@@ -120,10 +120,10 @@ class StyleObjective:
             ``[N]`` by name of :data:`PARTS`, unweighted, float32.
         """
         recipe = self._recipe
-        seen = self._net(painted, {*recipe.content_layers, *recipe.style_layers})
+        features = self._net(painted, {*recipe.content_layers, *recipe.style_layers})
         with torch.no_grad():
             wanted = self._net(photographs, recipe.content_layers)
-        found = {layer: seen[layer].float() for layer in seen}
+        found = {layer: value.float() for layer, value in features.items()}
         distances = [
             (gram_matrix(found[layer]) - goals.grams[layer]).square().sum(dim=(1, 2))
             / goals.distances[layer]

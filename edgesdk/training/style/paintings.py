@@ -134,9 +134,9 @@ def gram_targets(
     for painting in paintings:
         sums: dict[str, torch.Tensor] = {}
         for size in sizes:
-            seen = net(as_tensor(scaled(painting, size), device), layers)
+            features = net(as_tensor(scaled(painting, size), device), layers)
             for layer in layers:
-                gram = gram_matrix(seen[layer])[0] / len(sizes)
+                gram = gram_matrix(features[layer])[0] / len(sizes)
                 sums[layer] = sums[layer] + gram if layer in sums else gram
         for layer, gram in sums.items():
             by_layer[layer].append(gram)

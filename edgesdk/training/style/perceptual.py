@@ -156,14 +156,14 @@ class PerceptualNet(nn.Module):
             names = {
                 layer: name for name in wanted for layer, at in [_at_scale(name)] if at == scale
             }
-            seen = functional.avg_pool2d(pictures, scale) if scale > 1 else pictures
+            scaled = functional.avg_pool2d(pictures, scale) if scale > 1 else pictures
             if COLOURS in names:
                 found[names[COLOURS]] = torch.cat(
-                    [2 * seen - 1, torch.ones_like(seen[:, :1])], dim=1
+                    [2 * scaled - 1, torch.ones_like(scaled[:, :1])], dim=1
                 )
             of_trunk = set(names) - {COLOURS}
             if of_trunk:
-                features = self._features(seen, of_trunk)
+                features = self._features(scaled, of_trunk)
                 found |= {names[layer]: value for layer, value in features.items()}
         return found
 
