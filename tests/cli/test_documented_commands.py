@@ -121,3 +121,38 @@ def test_options_in_the_prose_of_a_verb_exist(page: str) -> None:
     known = frozenset().union(*commands().values())
     named = {word.partition("=")[0] for span in spans for word in span.split()}
     assert not {word for word in named if word.startswith("--") and word not in known}
+
+
+def headings(page: Path) -> set[str]:
+    """Anchors of a page's headings."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+def test_links_resolve(page: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if "://" in link:
+            continue
+        if not target.exists() or (anchor and anchor not in headings(target)):
+            broken.append(link)
+    assert not broken
+
+
+def test_python_names_in_the_pages_exist() -> None:
+    absent = []
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for dotted in re.findall(r"`(edgesdk(?:\.\w+)+)\b", page.read_text("utf-8")):
+            parts = dotted.split(".")
+            for length in range(len(parts), 0, -1):
+                path = ROOT.joinpath(*parts[:length])
+                if path.is_dir() or path.with_suffix(".py").is_file():
+                    break
+            module = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+            rest = parts[length : length + 1]
+            if rest and not re.search(rf"\b{rest[0]}\b", module.read_text("utf-8")):
+                absent.append(f"{page.name}: {dotted}")
+    assert not absent
