@@ -186,7 +186,7 @@ def test_a_huge_channel_is_computed_as_its_integers_say(
 
 def test_an_int8_face_is_refused(plan_of: PlanOf) -> None:
     with pytest.raises(QuantizationError, match="no int8 at a model's face") as caught:
-        quantize_program(plan_of(nn.Conv2d(3, 4, 1), "w8a8_static", face="int8"))
+        quantize_program(plan_of(nn.Conv2d(3, 4, 1), "w8a8_static", io_dtype="int8"))
     assert "leave the face float" in caught.value.remedy
 
 

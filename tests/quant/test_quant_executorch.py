@@ -184,9 +184,9 @@ def test_an_int8_face_takes_and_gives_integers(
 ) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1)).eval()
-    plan = plan_of(net, "w8a8_static", face="int8")
+    plan = plan_of(net, "w8a8_static", io_dtype="int8")
     quantized = lowered(plan, tmp_path / "net.pte")
-    taken, given = quantized.faces
+    taken, given = quantized.io_scales
     session = runtime.open(tmp_path / "net.pte")
     assert [spec.dtype for spec in (*session.inputs, *session.outputs)] == ["int8", "int8"]
     for sample, expected in zip(plan.samples, quantized.simulated, strict=True):
