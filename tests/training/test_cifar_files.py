@@ -71,14 +71,14 @@ def test_the_test_file_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         (("data_batch_1", "batches.meta"), "cifar-10-binary"),
         (("train", "test", "meta"), "cifar-100-binary"),
     ],
 )
-def test_the_pickled_version_is_not_opened(tmp_path, names, told):
+def test_the_pickled_version_is_not_opened(tmp_path, names, message):
     for name in names:
         (tmp_path / name).write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    with pytest.raises(UnsafeFileError, match=told):
+    with pytest.raises(UnsafeFileError, match=message):
         open_data(tmp_path)

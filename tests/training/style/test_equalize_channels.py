@@ -1,4 +1,4 @@
-"""Channels that share a range are evened out, and the same is painted."""
+"""Channels that share a range are equalized without changing the paintings."""
 
 from __future__ import annotations
 

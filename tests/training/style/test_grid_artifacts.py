@@ -1,4 +1,4 @@
-"""Patterns that repeat with a grid are told from strokes that do not."""
+"""Grid artefacts are distinguished from free strokes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def test_noise_and_plain_colours_have_none() -> None:
     # Nor have slow changes, however they lie to the grid.
     ramp = torch.linspace(0, 1, 256).expand(1, 3, 256, 256)
     slope = noise[:1] * 0.1 + ramp
-    assert abs(grid_artifact_share(slope, 8).item() - grid_artifact_share(noise[:1], 8).item()) < 2e-3
+    assert (
+        abs(grid_artifact_share(slope, 8).item() - grid_artifact_share(noise[:1], 8).item()) < 2e-3
+    )
 
 
 @given(strength=st.floats(0.01, 1), shift=st.integers(0, 7), light=st.floats(0.1, 1))

@@ -1,4 +1,4 @@
-"""Losses of stylization, by hand-made numbers and properties."""
+"""Losses of style transfer: values by hand and properties."""
 
 from __future__ import annotations
 

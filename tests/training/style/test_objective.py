@@ -1,4 +1,4 @@
-"""What a stylizer is trained for, on pictures whose answer is known."""
+"""The objective of a stylizer, on pictures with known values."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from edgesdk.errors import UnknownNameError, UsageError
+from edgesdk.training.schedules import rate_at
 from edgesdk.training.style.gram import unpainted_distances
 from edgesdk.training.style.grid_artifacts import grid_artifact_share
 from edgesdk.training.style.objective import (
@@ -19,7 +20,6 @@ from edgesdk.training.style.objective import (
 )
 from edgesdk.training.style.paintings import as_tensor, gram_targets, read_paintings, scaled
 from edgesdk.training.style.perceptual import PerceptualNet, load_perceptual
-from edgesdk.training.schedules import rate_at
 from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.synthetic_motion import carried, flows, moved
 

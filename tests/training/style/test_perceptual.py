@@ -1,4 +1,4 @@
-"""The perceptual network: files it is read from, features, bad files."""
+"""The perceptual network: file formats, features, damaged files."""
 
 from __future__ import annotations
 

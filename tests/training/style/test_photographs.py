@@ -1,4 +1,4 @@
-"""Photographs and paintings in folders: what is read, what is left out, what crops show."""
+"""Photographs and paintings in folders: read and skipped files, crops."""
 
 from __future__ import annotations
 
