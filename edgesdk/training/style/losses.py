@@ -13,7 +13,7 @@ import torch
 
 from edgesdk.errors import UsageError
 from edgesdk.training.style.gram import checked_shape, gram_matrix
-from edgesdk.training.style.synthetic_motion import carried
+from edgesdk.training.style.synthetic_motion import warp
 
 __all__ = [
     "adain",
@@ -199,7 +199,7 @@ def temporal_loss(
     for name, (value, shape) in wanted.items():
         if tuple(value.shape) != shape:
             raise UsageError(f"{name} must be {list(shape)}, not {list(value.shape)}")
-    different = ((now - carried(before, flow)).square() * visible).sum(dim=(1, 2, 3))
+    different = ((now - warp(before, flow)).square() * visible).sum(dim=(1, 2, 3))
     return different / (visible.sum(dim=(1, 2, 3)) * channels).clamp_min(1)
 
 

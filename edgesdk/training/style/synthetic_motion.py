@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from edgesdk.training.counter_random import key
 
-__all__ = ["carried", "flows", "moved"]
+__all__ = ["flows", "second_frames", "warp"]
 
 #: Largest motions between two frames: shift as a share of the side, rotation in radians, and zoom.
 _SHIFT, _TURN, _ZOOM = 0.04, 0.05, 0.05
@@ -60,7 +60,7 @@ def flows(count: int, height: int, width: int, seed: int, turn: int) -> tuple[to
     return flow, inside.float()
 
 
-def carried(pictures: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+def warp(pictures: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     """Warp pictures by a flow, with bilinear sampling.
 
     Args:
@@ -80,7 +80,7 @@ def carried(pictures: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     return functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
 
 
-def moved(pictures: torch.Tensor, flow: torch.Tensor, seed: int, turn: int) -> torch.Tensor:
+def second_frames(pictures: torch.Tensor, flow: torch.Tensor, seed: int, turn: int) -> torch.Tensor:
     """Make second frames: pictures warped by a flow, with fresh camera noise.
 
     Args:
@@ -94,4 +94,4 @@ def moved(pictures: torch.Tensor, flow: torch.Tensor, seed: int, turn: int) -> t
     """
     random = torch.Generator().manual_seed(key(seed, "noise", turn))
     noise = torch.randn(pictures.shape, generator=random).to(pictures)
-    return (carried(pictures, flow) + _NOISE * noise).clamp(0, 1)
+    return (warp(pictures, flow) + _NOISE * noise).clamp(0, 1)
