@@ -5,8 +5,8 @@ frame to the flow size, estimate four flows (frame to either key frame and back)
 frame; key frames are prepared before. Ours also checks occlusion and photometric residual at every
 pixel and fills pixels that neither key frame shows; the composition from OpenCV does not.
 
-Rounds of the two are interleaved, because other processes share the machine. The table has the least
-processor time and the least wall time of a round.
+Rounds of the two are interleaved, because other processes share the machine. The table has the
+least processor time and the least wall time of a round.
 """
 
 from __future__ import annotations
