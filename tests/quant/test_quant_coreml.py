@@ -192,7 +192,7 @@ def test_an_int8_face_is_refused(plan_of: PlanOf) -> None:
 
 @pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(supported_recipes("coreml"))))
 def test_what_core_ml_lacks_is_refused(plan_of: PlanOf, recipe: str) -> None:
-    with pytest.raises(UnsupportedRecipeError, match=f"cannot do {recipe}"):
+    with pytest.raises(UnsupportedRecipeError, match=f"does not support {recipe}"):
         quantize_program(plan_of(nn.Conv2d(3, 4, 1), recipe))
 
 

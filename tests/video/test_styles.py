@@ -131,7 +131,7 @@ def test_names_tell_which_of_several_vectors_it_is() -> None:
     assert find_style_input(inputs) is None
     found = [find_style_input(inputs, NAMES[:count]) for count in (1, 2, 3)]
     assert [one and one.name for one in found] == ["strength", "tone", "style"]
-    with pytest.raises(UsageError, match="no name of a style"):
+    with pytest.raises(UsageError, match="not a style name"):
         find_style_input(inputs, ["a:b"])
 
 
