@@ -73,7 +73,7 @@ def test_failures_stay_with_their_artefact(tmp_path, monkeypatch):
         assert measurement.failure is None
         assert len(measurement.figures.latencies_ms) == SHORT.runs
         # Only those that reached the end were measured together.
-        assert "by 2 artefacts" in measurement.protocol
+        assert "between 2 artefacts" in measurement.protocol
     assert isinstance(crash.failure, SessionCrashError)
     assert "SIGSEGV" in crash.failure.message
     assert isinstance(late.failure, SessionCrashError)

@@ -238,8 +238,8 @@ def test_a_network_that_needs_multiples_says_of_what() -> None:
     dims = parse_dynamic("hw=30..130")
     with pytest.raises(CaptureError) as caught:
         captured(Unet().eval(), torch.randn(1, 3, 32, 32), x={2: dims["height"], 3: dims["width"]})
-    assert caught.value.message == "the model only takes multiples of 4 (height, width)"
-    assert caught.value.remedy == "say so: --dynamic hw=LOWEST..LARGEST/4"
+    assert caught.value.message == "the model only accepts multiples of 4 (height, width)"
+    assert caught.value.remedy == "declare the step: --dynamic hw=LOWEST..LARGEST/4"
 
 
 def test_a_fixed_batch_is_refused_in_plain_words() -> None:

@@ -14,7 +14,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from edgesdk.errors import EdgeSdkError, SourceNotFoundError, UnsafeFileError, WeightsError
+from edgesdk.errors import (
+    EdgeSdkError,
+    SourceNotFoundError,
+    UnsafeFileError,
+    WeightsDamagedError,
+    WeightsError,
+)
 from edgesdk.frontend.weights import check_weights, load_weights, read_tensors
 
 
@@ -194,7 +200,7 @@ def test_a_truncated_file(zipped: bool, tmp_path: Path) -> None:
     for length in (0, 1, 2, 10, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(
-            WeightsError, match=r"w\.pth is damaged or does not hold weights"
+            WeightsDamagedError, match=r"w\.pth is damaged or does not hold weights"
         ) as caught:
             load_weights(network(), path)
         assert "weights_only" not in str(caught.value)
@@ -207,7 +213,7 @@ def test_a_truncated_file(zipped: bool, tmp_path: Path) -> None:
 def test_files_that_hold_something_else(content: bytes, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"w.{suffix}"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match="is damaged or does not hold weights"):
+    with pytest.raises(WeightsDamagedError, match="is damaged or does not hold weights"):
         load_weights(network(), path)
 
 
