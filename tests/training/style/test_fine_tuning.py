@@ -15,9 +15,9 @@ from edgesdk.errors import DataError, SourceNotFoundError, TrainingError, UsageE
 from edgesdk.frontend.edgemodel.file import load_model, save_model
 from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
-from edgesdk.training.checkpoint_file import read_run
+from edgesdk.training.checkpoints import read_file
+from edgesdk.training.engine import RunOptions
 from edgesdk.training.style import train as studio
-from edgesdk.training.style.checkpoints import CHECKPOINT_VERSION
 from edgesdk.training.style.fine_tuning import (
     any_style_taken_over,
     body_taken_over,
@@ -25,7 +25,6 @@ from edgesdk.training.style.fine_tuning import (
     started_from,
     weights_digest,
 )
-from edgesdk.training.engine import RunOptions
 from edgesdk.training.style.paintings import read_paintings
 from edgesdk.training.style.perceptual import load_perceptual
 from edgesdk.training.style.photographs import Photographs
@@ -65,7 +64,7 @@ class Trainer:
 
     def identity(self, checkpoint: Path) -> dict[str, Any]:
         """What a checkpoint says the run is."""
-        found = read_run(checkpoint, CHECKPOINT_VERSION, ())
+        found = read_file(checkpoint)
         assert found is not None
         identity = found[1]["data"]
         assert isinstance(identity, dict)
