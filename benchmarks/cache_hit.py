@@ -1,4 +1,4 @@
-"""Claim: an unchanged export is served from the cache in at most 10 % of the first time.
+"""Claim: an unchanged export from the cache takes at most 10 % of the first export's time.
 
 Each round exports EfficientNet-Lite0 to four targets into an empty cache and then again, each in a
 fresh process.
@@ -19,7 +19,7 @@ EXPORT = "import sys; from edgesdk.cli import main; sys.exit(main(sys.argv[1:]))
 
 
 def timed(folder: Path) -> float:
-    """Seconds of one export with the cache in a folder."""
+    """Measure the seconds of one export with the cache in a folder."""
     command = [sys.executable, "-c", EXPORT, "export", "efficientnet_lite0", "--quiet"]
     command += ["-o", str(folder / "net.edge"), "--overwrite"]
     environment = {**os.environ, "EDGESDK_CACHE": str(folder / "cache")}

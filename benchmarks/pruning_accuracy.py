@@ -86,7 +86,8 @@ def cut(job: dict[str, Any]) -> dict[str, Any]:
 
     from edgesdk import models
     from edgesdk.pruning.methods import MethodSettings
-    from edgesdk.pruning.prune import PruneOptions, prune
+    from edgesdk.pruning.options import PruneOptions
+    from edgesdk.pruning.prune import prune
     from edgesdk.pruning.swarm import SwarmSettings
     from edgesdk.training import open_data
 

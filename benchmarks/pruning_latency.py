@@ -13,7 +13,8 @@ import torch
 
 from edgesdk import models
 from edgesdk.pruning.latency_meter import LatencyMeter
-from edgesdk.pruning.prune import PruneOptions, prune
+from edgesdk.pruning.options import PruneOptions
+from edgesdk.pruning.prune import prune
 
 NETS = {
     "resnet50": (224, {}),

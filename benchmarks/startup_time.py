@@ -1,6 +1,6 @@
-"""Claim: `edgesdk --help` answers within 0.5 s.
+"""Claim: `edgesdk --help` takes at most 0.5 s.
 
-Alternates with an empty Python process, whose time is what no command can save.
+Runs alternate with an empty Python process, the lower bound of any command.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ HELP = "import sys; from edgesdk.cli import main; sys.exit(main(['--help']))"
 
 
 def timed(code: str) -> float:
-    """Seconds of one fresh Python process."""
+    """Measure the seconds of one fresh Python process."""
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     return time.perf_counter() - started

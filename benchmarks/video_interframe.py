@@ -3,9 +3,9 @@
 One frame of 1920 x 1080 between two painted key frames, flow at 480 x 270. Both sides scale the
 frame to the flow size, estimate four flows (frame to either key frame and back) and paint the
 frame; key frames are prepared before. Ours also checks occlusion and photometric residual at every
-pixel and fills what neither key frame shows, which the composition from OpenCV leaves out.
+pixel and fills pixels that neither key frame shows; the composition from OpenCV does not.
 
-Rounds alternate between the two, because other processes share the machine; the table gives the
+Rounds of the two are interleaved, because other processes share the machine. The table has the
 least processor time and the least wall time of a round.
 """
 
@@ -29,7 +29,7 @@ Picture = NDArray[np.uint8]
 
 
 def scene() -> tuple[Picture, Picture, Picture]:
-    """Key frame, frame and key frame: a textured ground that moves, and a disc that moves more."""
+    """Return key frame, frame, key frame: a moving textured ground, a disc that moves more."""
     noise = np.random.default_rng(0)
     ground = np.zeros((HEIGHT + 64, WIDTH + 128, 3), np.float32)
     for size, strength in ((8, 60), (32, 40), (128, 25)):
@@ -57,7 +57,7 @@ def scene() -> tuple[Picture, Picture, Picture]:
 def ours(
     frames: tuple[Picture, ...], paintings: tuple[Picture, ...], threads: int
 ) -> dict[str, Callable[[], Any]]:
-    """Steps of the native core."""
+    """Return the steps of the native core."""
     core = VideoCore(WIDTH, HEIGHT, flow_size=FLOW, threads=threads)
     for slot, frame, painting in zip("ab", (frames[0], frames[2]), paintings, strict=True):
         core.set_key(slot, frame)
@@ -73,10 +73,10 @@ def ours(
 def composed(
     frames: tuple[Picture, ...], paintings: tuple[Picture, ...], threads: int
 ) -> dict[str, Callable[[], Any]]:
-    """The same steps from OpenCV's functions."""
+    """Return the same steps composed from OpenCV's functions."""
     import cv2 as opencv
 
-    cv2: Any = opencv  # its stubs lack the flow, and the Nones it takes
+    cv2: Any = opencv  # its stubs lack the flow and optional arguments
 
     cv2.setNumThreads(threads)
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)

@@ -2,10 +2,9 @@
 
     python benchmarks/video_memory.py [--size 640x360] [--seconds 5,60] [--clip FILE]
 
-Clips of each length are made from one scene (or by looping CLIP), so that nothing differs but the
-length. Each is stylized in a process of its own; its resident memory is sampled from the tenth
-frame on. Streaming latency is counted in frames: how many were pulled from the source before one
-was given out, beyond that one.
+Clips are made from one scene (or by looping CLIP), so that they differ in length only. Each is
+stylized in a process of its own; its resident memory is sampled from the tenth frame on. Streaming
+latency is the number of frames taken from the source, beyond a frame, before it is given out.
 """
 
 from __future__ import annotations
@@ -34,20 +33,20 @@ from edgesdk.video.pipeline import VideoPipeline
 from edgesdk.video.stylize import StylizeProgress, stylize
 
 RATE = 25
-#: Share by which the longest clip may need more than the shortest.
+#: Share of memory by which the longest clip may exceed the shortest.
 ALLOWED = 0.05
 
 Picture = NDArray[np.uint8]
 
 
 def warm(pixels: Picture) -> Picture:
-    """A painter without a network: what is measured is everything else."""
+    """Tint a picture: a painter without a network, so that everything else is measured."""
     tinted = pixels.astype(np.int16) + np.array([30, 5, -30], np.int16)
     return np.clip(tinted, 0, 255).astype(np.uint8)
 
 
 def scene(size: tuple[int, int]) -> list[Picture]:
-    """Two seconds of a camera that moves over noise, there and back."""
+    """Return two seconds of a camera that moves over noise, there and back."""
     random = np.random.default_rng(0)
     cells = random.integers(30, 220, (size[1] // 20 + 8, size[0] // 20 + 8, 3), dtype=np.uint8)
     wide = np.kron(cells, np.ones((20, 20, 1), np.uint8))
@@ -59,7 +58,7 @@ def scene(size: tuple[int, int]) -> list[Picture]:
 
 
 def write_clip(path: Path, pictures: list[Picture], seconds: int) -> None:
-    """The pictures again and again."""
+    """Write a clip that repeats the pictures."""
     height, width = pictures[0].shape[:2]
     properties = VideoProperties(
         size=(width, height),
@@ -74,7 +73,7 @@ def write_clip(path: Path, pictures: list[Picture], seconds: int) -> None:
 
 
 def measure(source: Path, output: Path) -> dict[str, float]:
-    """Stylize in this process, and watch it."""
+    """Stylize in this process and sample its memory."""
     process, samples, ended = psutil.Process(), [], threading.Event()
     begun = threading.Event()
 
@@ -83,13 +82,13 @@ def measure(source: Path, output: Path) -> dict[str, float]:
             if begun.is_set():
                 samples.append(process.memory_info().rss)
 
-    def told(progress: StylizeProgress) -> None:
+    def begin(progress: StylizeProgress) -> None:
         if progress.done == 10:
             begun.set()
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    result = stylize(source, output, painter=warm, on_progress=told)
+    result = stylize(source, output, painter=warm, on_progress=begin)
     ended.set()
     watcher.join()
     return {
@@ -102,7 +101,7 @@ def measure(source: Path, output: Path) -> dict[str, float]:
 
 
 def latency(pictures: list[Picture]) -> int:
-    """Most frames that were pulled and not given out yet, beyond the one that is."""
+    """Return the streaming latency in frames."""
     pulled, most = 0, 0
 
     def frames() -> Iterator[Frame]:

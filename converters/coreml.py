@@ -17,7 +17,7 @@ from edgesdk.converters.conversion import (
     narrowed,
 )
 from edgesdk.converters.error_locations import conversion_error
-from edgesdk.converters.quantization_plan import keep_simulated, plan_for
+from edgesdk.converters.quantization_plan import plan_for, save_simulated
 from edgesdk.errors import ConversionError, DynamicShapeError, EdgeSdkError
 from edgesdk.frontend.provenance import where
 from edgesdk.frontend.pt2.reader import load_program
@@ -44,18 +44,18 @@ def convert(request: ConversionRequest) -> Conversion:
         DynamicShapeError: A free dimension was frozen.
         ConversionError: The converter failed.
     """
-    _check_images(request.faces)
+    _check_images(request.app_inputs)
     import coremltools as ct
 
     program = load_program(request.program)
-    given, plan, work = program, None, None
+    given, plan, prepared = program, None, None
     halved = request.variant == "fp16"
     if request.quantization is not None:
         from edgesdk.quant.coreml.program import quantize_program
 
         plan = plan_for(request, given)
-        work = quantize_program(plan)
-        program = work.program
+        prepared = quantize_program(plan)
+        program = prepared.program
         halved |= plan.spec.precision == "fp16"
     precision = ct.precision.FLOAT16 if halved else ct.precision.FLOAT32
     try:
@@ -64,19 +64,19 @@ def convert(request: ConversionRequest) -> Conversion:
             decomposed,
             convert_to="mlprogram",
             compute_precision=precision,
-            minimum_deployment_target=getattr(ct.target, work.system if work else "iOS16"),
+            minimum_deployment_target=getattr(ct.target, prepared.system if prepared else "iOS16"),
             skip_model_load=True,
             # Weights and arithmetic are halved, the face stays what the app of fp32 knows.
-            outputs=[ct.TensorType(dtype=_face_dtype(spec)) for spec in request.outputs],
+            outputs=[ct.TensorType(dtype=_io_dtype(spec)) for spec in request.outputs],
         )
-        if plan is not None and work is not None:
+        if plan is not None and prepared is not None:
             from edgesdk.quant.coreml.program import compress_model
 
-            model = compress_model(plan, work, model)
+            model = compress_model(plan, prepared, model)
         specification = model.get_spec()
         weights = model.weights_dir
-        faces = _name_face(specification, request)
-        _forget_the_day(specification)
+        signature = _name_signature(specification, request)
+        _remove_date(specification)
         named = ct.models.MLModel(specification, weights_dir=weights, skip_model_load=True)
         named.save(str(request.output))
     except EdgeSdkError:
@@ -84,14 +84,14 @@ def convert(request: ConversionRequest) -> Conversion:
     except Exception as error:
         raise conversion_error(program, "coreml", error) from error
     _make_reproducible(request.output, specification)
-    _let_others_read(request.output)
+    _set_file_modes(request.output)
     quantized: QuantizedConversion | None = None
     notes: list[str] = []
-    if plan is not None and work is not None:
+    if plan is not None and prepared is not None:
         from edgesdk.quant.coreml.program import read_back
 
-        found = read_back(plan, work, request.output)
-        quantized = keep_simulated(request, given, found)
+        found = read_back(plan, prepared, request.output)
+        quantized = save_simulated(request, given, found)
         notes += found.notes
     coverage = None
     if request.coverage:
@@ -105,7 +105,7 @@ def convert(request: ConversionRequest) -> Conversion:
             "export coreml:fp16 for it"
         )
     return Conversion(
-        faces,
+        signature,
         tuple(narrowed(spec, _NARROW) for spec in request.outputs),
         precision="fp16" if halved else "fp32",
         notes=tuple(notes),
@@ -114,32 +114,32 @@ def convert(request: ConversionRequest) -> Conversion:
     )
 
 
-def _check_images(faces: Sequence[TensorSpec]) -> None:
+def _check_images(inputs: Sequence[TensorSpec]) -> None:
     """Core ML hands one picture to a model, never several at once."""
-    for face in faces:
-        if face.image is None:
+    for spec in inputs:
+        if spec.image is None:
             continue
-        if 0 in face.dynamic:
+        if 0 in spec.dynamic:
             raise DynamicShapeError(
-                f"coreml cannot keep {face.dynamic[0].name!r} free where the input {face.name!r} "
+                f"coreml cannot keep {spec.dynamic[0].name!r} free where the input {spec.name!r} "
                 "is an image",
                 remedy="name the targets that can, as in --dynamic onnx:batch, or export coreml "
                 "without --image",
             )
-        if face.shape[0] != 1:
+        if spec.shape[0] != 1:
             raise ConversionError(
-                f"coreml takes one image at a time, the input {face.name!r} has {face.shape[0]}",
+                f"coreml takes one image at a time, the input {spec.name!r} has {spec.shape[0]}",
                 remedy="export coreml with a batch of 1, or without --image",
             )
 
 
-def _face_dtype(spec: TensorSpec) -> Any:
+def _io_dtype(spec: TensorSpec) -> Any:
     import numpy as np
 
     return np.dtype(_NARROW.get(spec.dtype, spec.dtype)).type
 
 
-def _name_face(specification: Any, request: ConversionRequest) -> tuple[TensorSpec, ...]:
+def _name_signature(specification: Any, request: ConversionRequest) -> tuple[TensorSpec, ...]:
     """Name the outputs as the model does, type the image, and check what stayed free."""
     import coremltools as ct
 
@@ -154,9 +154,9 @@ def _name_face(specification: Any, request: ConversionRequest) -> tuple[TensorSp
             if spec.name in taken:
                 continue
             ct.utils.rename_feature(specification, feature.name, spec.name, rename_inputs=False)
-    faces = []
+    signature = []
     features = specification.description.input
-    for spec, face, feature in zip(request.inputs, request.faces, features, strict=True):
+    for spec, app_input, feature in zip(request.inputs, request.app_inputs, features, strict=True):
         array = feature.type.multiArrayType
         ranges = array.shapeRange.sizeRanges
         listed: list[Any] = [int(size) for size in array.shape]
@@ -164,13 +164,13 @@ def _name_face(specification: Any, request: ConversionRequest) -> tuple[TensorSp
             if bounds.upperBound != bounds.lowerBound:
                 listed[axis] = "free"
         sizes[spec.name] = listed
-        if face.image is not None:
-            _type_as_image(feature, face.image)
-            faces.append(face)
+        if app_input.image is not None:
+            _type_as_image(feature, app_input.image)
+            signature.append(app_input)
         else:
-            faces.append(narrowed(spec, _NARROW))
+            signature.append(narrowed(spec, _NARROW))
     check_free_dimensions("coreml", request.inputs, sizes)
-    return tuple(faces)
+    return tuple(signature)
 
 
 def _type_as_image(feature: Any, spec: ImageSpec) -> None:
@@ -194,7 +194,7 @@ def _type_as_image(feature: Any, spec: ImageSpec) -> None:
     feature.type.isOptional = optional
 
 
-def _forget_the_day(specification: Any) -> None:
+def _remove_date(specification: Any) -> None:
     # The date would make every package differ from the one before it.
     user = specification.description.metadata.userDefined
     for key in list(user):
@@ -202,7 +202,7 @@ def _forget_the_day(specification: Any) -> None:
             del user[key]
 
 
-def _let_others_read(package: Path) -> None:
+def _set_file_modes(package: Path) -> None:
     """Give the files the modes that this user's other files get; coremltools locks them up."""
     umask = os.umask(0)
     os.umask(umask)

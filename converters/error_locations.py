@@ -16,7 +16,7 @@ __all__ = ["conversion_error", "locate", "unsupported_operator"]
 
 # How the four converters name an operator they do not know. The first group is its name. The
 # order matters: torch's ONNX exporter says after the name that there is no decomposition either.
-_COMPLAINTS = (
+_UNKNOWN_OPERATOR = (
     re.compile(r"PyTorch convert function for op '([\w.]+)' not implemented"),
     re.compile(r"Unsupported fx node \w+, kind ([\w.]+)"),
     re.compile(r"[Ll]owering not found: ([\w.:]+)"),
@@ -35,7 +35,7 @@ _NODES = re.compile(
     r"While executing %(\w+)|rror when translating node %(\w+)|\bnode (\w+) \(\w+\) got"
 )
 # What colours a terminal's text.
-_COLOURS = re.compile(r"\x1b\[[\d;]*m")
+_ANSI_COLORS = re.compile(r"\x1b\[[\d;]*m")
 
 
 def _base(name: str) -> str:
@@ -91,7 +91,7 @@ def unsupported_operator(
 def conversion_error(program: ExportedProgram, target: str, error: Exception) -> ConversionError:
     """Turn whatever a vendor's converter raised into our error."""
     text = _whole_message(error)
-    for complaint in _COMPLAINTS:
+    for complaint in _UNKNOWN_OPERATOR:
         match = complaint.search(text)
         if match:
             return unsupported_operator(program, match[1], target)
@@ -118,7 +118,7 @@ def _whole_message(error: BaseException) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
+    lines = [line.strip() for line in _ANSI_COLORS.sub("", str(error)).splitlines() if line.strip()]
     return (lines or ["no message"])[0][:500]
 
 

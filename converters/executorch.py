@@ -6,7 +6,7 @@ from typing import Any
 
 from edgesdk.converters.conversion import Conversion, ConversionRequest
 from edgesdk.converters.error_locations import conversion_error, unsupported_operator
-from edgesdk.converters.quantization_plan import int8_faces, keep_simulated, plan_for
+from edgesdk.converters.quantization_plan import plan_for, save_simulated, with_int8_io
 from edgesdk.errors import EdgeSdkError
 from edgesdk.frontend.pt2.reader import load_program
 
@@ -65,15 +65,15 @@ def convert(request: ConversionRequest) -> Conversion:
     notes = []
     if request.variant in ("coreml", "vulkan"):
         notes.append(f"the {request.variant} backend runs on the phone only")
-    quantized, faces = None, (request.inputs, request.outputs)
+    quantized, signature = None, (request.inputs, request.outputs)
     if found is not None:
         from edgesdk.quant.executorch.artefact import read_back
 
         found = read_back(found, request.output)
-        quantized = keep_simulated(request, given, found)
-        faces = int8_faces(*faces, found.faces)
+        quantized = save_simulated(request, given, found)
+        signature = with_int8_io(*signature, found.io_scales)
         notes += found.notes
-    return Conversion(*faces, notes=tuple(notes), coverage=coverage, quantized=quantized)
+    return Conversion(*signature, notes=tuple(notes), coverage=coverage, quantized=quantized)
 
 
 def _planned_bytes(manager: Any) -> int:

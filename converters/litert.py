@@ -14,7 +14,12 @@ from edgesdk.converters.conversion import (
     narrowed,
 )
 from edgesdk.converters.error_locations import conversion_error, locate, unsupported_operator
-from edgesdk.converters.quantization_plan import int8_faces, keep_simulated, made_float, plan_for
+from edgesdk.converters.quantization_plan import (
+    plan_for,
+    save_simulated,
+    temporary_float_artefact,
+    with_int8_io,
+)
 from edgesdk.errors import DynamicShapeError, UnsupportedOperatorError
 from edgesdk.frontend.named_forward import named_forward
 from edgesdk.frontend.pt2.reader import load_program
@@ -50,31 +55,31 @@ def convert(request: ConversionRequest) -> Conversion:
         edge_model = litert_torch.convert(_keyed(program, names), sample_kwargs=tensors, **shapes)
         edge_model.export(str(floats))
     except Exception as error:
-        told = conversion_error(program, "litert", error)
-        if free and not isinstance(told, UnsupportedOperatorError):
+        failure = conversion_error(program, "litert", error)
+        if free and not isinstance(failure, UnsupportedOperatorError):
             raise DynamicShapeError(
                 f"litert cannot keep {_free_names(request)} free: "
                 f"{(str(error).splitlines() or [type(error).__name__])[0][:200]}",
                 remedy="export litert without --dynamic, one artefact a shape; "
                 "the other targets keep it free",
             ) from error
-        raise told from error
+        raise failure from error
     facts = _read(floats)
     stable = sorted(name for name in facts.operators if name.startswith(_PREFIX))
     if stable:
         floats.unlink()
-        raise _left_in_stablehlo(program, stable)
+        raise _stablehlo_error(program, stable)
     check_free_dimensions("litert", request.inputs, facts.sizes)
-    faces = (request.inputs, request.outputs)
+    signature = (request.inputs, request.outputs)
     quantized: QuantizedConversion | None = None
     remarks: tuple[str, ...] = ()
     if request.quantization is not None:
         from edgesdk.quant.litert.quantizer import quantize
 
-        with made_float(floats):
+        with temporary_float_artefact(floats):
             found = quantize(floats, request.output, plan_for(request, program))
-        quantized, remarks = keep_simulated(request, program, found), found.notes
-        faces = int8_faces(*faces, found.faces)
+        quantized, remarks = save_simulated(request, program, found), found.notes
+        signature = with_int8_io(*signature, found.io_scales)
     coverage = None
     if request.coverage:
         from edgesdk.converters.coverage.litert import cover_litert
@@ -86,8 +91,8 @@ def convert(request: ConversionRequest) -> Conversion:
         if spec.dtype in _NARROW
     ]
     return Conversion(
-        tuple(narrowed(spec, _NARROW) for spec in faces[0]),
-        tuple(narrowed(spec, _NARROW) for spec in faces[1]),
+        tuple(narrowed(spec, _NARROW) for spec in signature[0]),
+        tuple(narrowed(spec, _NARROW) for spec in signature[1]),
         notes=(*notes, *remarks),
         coverage=coverage,
         quantized=quantized,
@@ -168,7 +173,7 @@ _ORIGINS = {
 }
 
 
-def _left_in_stablehlo(program: Any, operators: list[str]) -> UnsupportedOperatorError:
+def _stablehlo_error(program: Any, operators: list[str]) -> UnsupportedOperatorError:
     """The error for a flatbuffer with operators that only a StableHLO interpreter could run."""
     # An operator brings helpers along, a sort its comparison: name the one that the model has.
     for name in sorted(operators, key=lambda name: name.removeprefix(_PREFIX) not in _ORIGINS):

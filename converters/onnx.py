@@ -12,7 +12,12 @@ from edgesdk.converters.conversion import (
 )
 from edgesdk.converters.error_locations import conversion_error
 from edgesdk.converters.onnx_names import name_outputs
-from edgesdk.converters.quantization_plan import int8_faces, keep_simulated, made_float, plan_for
+from edgesdk.converters.quantization_plan import (
+    plan_for,
+    save_simulated,
+    temporary_float_artefact,
+    with_int8_io,
+)
 from edgesdk.frontend.pt2.reader import load_program
 
 __all__ = ["convert"]
@@ -46,7 +51,7 @@ def convert(request: ConversionRequest) -> Conversion:
     model = exported.model_proto
     name_outputs(model.graph, [spec.name for spec in request.outputs])
     _name_free_dimensions(model, request)
-    faces = (request.inputs, request.outputs)
+    signature = (request.inputs, request.outputs)
     quantized: QuantizedConversion | None = None
     remarks: tuple[str, ...] = ()
     if request.quantization is not None:
@@ -54,11 +59,11 @@ def convert(request: ConversionRequest) -> Conversion:
 
         floats = request.output.with_suffix(f".float{request.output.suffix}")
         onnx.save(model, floats)
-        with made_float(floats):
+        with temporary_float_artefact(floats):
             found = quantize(floats, request.output, plan_for(request, program))
         model = onnx.load(request.output)
-        quantized, remarks = keep_simulated(request, program, found), found.notes
-        faces = int8_faces(*faces, found.faces)
+        quantized, remarks = save_simulated(request, program, found), found.notes
+        signature = with_int8_io(*signature, found.io_scales)
     coverage = None
     if request.coverage:
         from edgesdk.converters.coverage.onnx import cover_onnx
@@ -76,7 +81,7 @@ def convert(request: ConversionRequest) -> Conversion:
         for value in model.graph.input
     }
     check_free_dimensions("onnx", request.inputs, sizes)
-    return Conversion(*faces, notes=remarks, coverage=coverage, quantized=quantized)
+    return Conversion(*signature, notes=remarks, coverage=coverage, quantized=quantized)
 
 
 def _name_free_dimensions(model: Any, request: ConversionRequest) -> None:

@@ -19,13 +19,13 @@ from edgesdk.converters.conversion import (
 from edgesdk.errors import QuantizationError
 from edgesdk.frontend.provenance import module_path, where
 from edgesdk.quant.array_file import load_arrays
-from edgesdk.quant.plan import Arrays, FaceScale, Quantized, QuantizedLayer, QuantPlan
+from edgesdk.quant.plan import Arrays, IoScale, Quantized, QuantizedLayer, QuantPlan
 from edgesdk.spec import TensorSpec
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-__all__ = ["int8_faces", "keep_simulated", "made_float", "plan_for"]
+__all__ = ["with_int8_io", "save_simulated", "temporary_float_artefact", "plan_for"]
 
 #: Operators of a program that have weights, without namespace and overload.
 _WEIGHTED = ("conv", "linear", "addmm", "mm", "matmul", "bmm")
@@ -56,14 +56,14 @@ def plan_for(request: ConversionRequest, program: ExportedProgram) -> QuantPlan:
 def _as_program_takes(arrays: Arrays, request: ConversionRequest) -> Arrays:
     """Camera bytes as planes, where the program was captured for a target that makes them so."""
     taken = dict(arrays)
-    for spec, face in zip(request.inputs, request.faces, strict=True):
-        if face.image is not None and spec.layout == "NCHW":
+    for spec, app_input in zip(request.inputs, request.app_inputs, strict=True):
+        if app_input.image is not None and spec.layout == "NCHW":
             planes = arrays[spec.name].transpose(0, 3, 1, 2)
             taken[spec.name] = np.ascontiguousarray(planes.astype(np.float32))
     return taken
 
 
-def keep_simulated(
+def save_simulated(
     request: ConversionRequest, program: ExportedProgram, quantized: Quantized
 ) -> QuantizedConversion:
     """Write the simulated answers beside the artefact, and say where each layer stands.
@@ -92,33 +92,33 @@ def keep_simulated(
     return QuantizedConversion(
         tuple(_located(layer, places) for layer in quantized.layers),
         dict(quantized.float_operators),
-        quantized.faces,
+        quantized.io_scales,
     )
 
 
-def int8_faces(
-    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], faces: Sequence[FaceScale]
+def with_int8_io(
+    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], io_scales: Sequence[IoScale]
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """The face of an artefact some of whose inputs and outputs are int8.
 
     Args:
         inputs: The float face.
         outputs: Likewise.
-        faces: The tensors that are int8.
+        io_scales: The tensors that are int8.
     """
-    names = {face.name for face in faces}
+    names = {one.name for one in io_scales}
 
-    def face(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    def narrowed(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
         return tuple(
             dataclasses.replace(spec, dtype="int8") if spec.name in names else spec
             for spec in specs
         )
 
-    return face(inputs), face(outputs)
+    return narrowed(inputs), narrowed(outputs)
 
 
 @contextmanager
-def made_float(path: Path) -> Iterator[None]:
+def temporary_float_artefact(path: Path) -> Iterator[None]:
     """The float artefact that a quantizer begins from lasts as long as the block."""
     try:
         yield

@@ -36,7 +36,7 @@ def _convert(
     try:
         conversion: Conversion = module.convert(request)
     except Exception as error:
-        raise _of_the_disk(error, request.output) or error from error
+        raise _disk_error(error, request.output) or error from error
     if request.quantization is not None and conversion.quantized is None:
         raise QuantizationError(
             f"{request.target}'s converter does not quantize",
@@ -47,17 +47,16 @@ def _convert(
     return {"conversion": reply, "seconds": seconds}, {}
 
 
-def _of_the_disk(error: BaseException, output: Path) -> StorageError | None:
+def _disk_error(error: BaseException, output: Path) -> StorageError | None:
     """What a converter says of a disk that refuses its artefact, in words; else None."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in _DISK:
-            told = StorageError(
-                f"cannot write {output.name!r}: {seen.strerror}",
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _DISK:
+            return StorageError(
+                f"cannot write {output.name!r}: {cause.strerror}",
                 remedy="free some space or choose another disk",
             )
-            return told
-        seen = seen.__cause__ or seen.__context__
+        cause = cause.__cause__ or cause.__context__
     return None
 
 

@@ -1,6 +1,6 @@
-"""Take a PyTorch model to phones: convert it, prove each copy equals the original, profile it.
+"""Convert a PyTorch model for phones, verify each artefact against the original, and profile it.
 
-Nothing heavy is imported until it is used: ``import edgesdk`` loads no torch.
+Heavy packages are imported on first use: ``import edgesdk`` does not load torch.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from edgesdk.exporter.export import export
     from edgesdk.exporter.quantization.options import QuantizeOptions
     from edgesdk.profiling.profile import profile
-    from edgesdk.pruning.prune import PruneOptions, prune
+    from edgesdk.pruning.options import PruneOptions
+    from edgesdk.pruning.prune import prune
     from edgesdk.report import write_report
     from edgesdk.report.quantize_report import quantize_report
     from edgesdk.verification.verify_bundle import verify
-    from edgesdk.video.stylize import stylize
+    from edgesdk.video.stylize import StylizeOptions, stylize
 
 __all__ = [
     "Bundle",
     "PruneOptions",
     "QuantizeOptions",
+    "StylizeOptions",
     "__version__",
     "export",
     "profile",
@@ -41,11 +43,12 @@ __getattr__, _ = lazy_exports(
         "edgesdk.bundle.bundle": ("Bundle",),
         "edgesdk.exporter.export": ("export",),
         "edgesdk.profiling.profile": ("profile",),
-        "edgesdk.pruning.prune": ("PruneOptions", "prune"),
+        "edgesdk.pruning.options": ("PruneOptions",),
+        "edgesdk.pruning.prune": ("prune",),
         "edgesdk.exporter.quantization.options": ("QuantizeOptions",),
         "edgesdk.report.quantize_report": ("quantize_report",),
         "edgesdk.report": ("write_report",),
-        "edgesdk.video.stylize": ("stylize",),
+        "edgesdk.video.stylize": ("StylizeOptions", "stylize"),
         "edgesdk.verification.verify_bundle": ("verify",),
     },
 )

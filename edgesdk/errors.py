@@ -4,52 +4,53 @@
 
     EdgeSdkError                      70  (never raised itself)
     ├── UsageError                     2  the call or the command line is wrong
-    │   ├── UnknownNameError           2  a name nobody registered; suggests the nearest
-    │   ├── InputSpecError             2  an input description that cannot be read or does not fit
-    │   └── OutputExistsError          2  the output is there already and --overwrite was not given
-    ├── SourceError                    5  the SOURCE of a model cannot be turned into a model
+    │   ├── UnknownNameError           2  an unknown name; the remedy suggests the nearest
+    │   ├── InputSpecError             2  an input description cannot be parsed or does not fit
+    │   └── OutputExistsError          2  the output exists and --overwrite was not given
+    ├── SourceError                    5  SOURCE does not give a model
     │   ├── SourceNotFoundError        2  no such file, module, factory or zoo entry
     │   ├── FactoryError               5  the user's own code raised
-    │   ├── WeightsError               5  weights that do not match the model
-    │   │   └── WeightsDamagedError    6  a file of weights that is damaged
-    │   ├── SourceDamagedError         6  a damaged .pt2 or .edgemodel
-    │   └── UnsafeFileError            6  a file that would run code when read
+    │   ├── WeightsError               5  weights do not match the model
+    │   │   └── WeightsDamagedError    6  a weight file is damaged
+    │   ├── SourceDamagedError         6  a .pt2 or .edgemodel is damaged
+    │   └── UnsafeFileError            6  a file would run code when read
     ├── CaptureError                   5  torch.export cannot trace the model
-    ├── ModelOutputError               5  the model itself answers NaN, infinity or no tensor
-    ├── ConversionError                5  a converter gave up
-    │   ├── UnsupportedOperatorError   5  the target has no such operator
+    ├── ModelOutputError               5  the model returns NaN, infinity or no tensor
+    ├── ConversionError                5  a converter failed
+    │   ├── UnsupportedOperatorError   5  the target lacks an operator
     │   ├── DynamicShapeError          5  the target would freeze a dimension that must stay free
     │   ├── ConverterCrashError        5  the converter's process died
-    │   └── ConverterLimitError        5  the converter ran past its time or memory limit
-    ├── BundleError                    6  a bundle that cannot be used
-    │   ├── BundleDamagedError         6  files missing, truncated or altered
-    │   ├── BundleUnsafeError          6  paths, links or sizes no honest bundle has
-    │   └── BundleSchemaError          6  a manifest of a newer schema, or not a manifest
+    │   └── ConverterLimitError        5  the converter exceeded its time or memory limit
+    ├── BundleError                    6  a bundle cannot be used
+    │   ├── BundleDamagedError         6  files are missing, truncated or altered
+    │   ├── BundleUnsafeError          6  unsafe paths, links or sizes
+    │   └── BundleSchemaError          6  a manifest is invalid or of a newer schema
     ├── SessionError                   5  a runtime refuses an artefact or its inputs
-    │   └── SessionCrashError          5  the runtime's process died on it
-    ├── DataError                      5  labelled data that cannot be trained or measured on
-    ├── TrainingError                  5  training cannot begin, go on or be resumed
-    │   ├── CheckpointError            6  a checkpoint that is damaged, or of an older format
+    │   └── SessionCrashError          5  the runtime's process died
+    ├── DataError                      5  labelled data cannot be used
+    ├── TrainingError                  5  training cannot start, continue or resume
+    │   ├── CheckpointError            6  a checkpoint is damaged or of an older format
     │   └── DivergedError              5  the loss became NaN or infinite
-    ├── PruningError                   5  no channel of the model can be removed as asked
-    │   └── BudgetError                5  no choice of channels meets the budget; says the nearest
-    ├── QuantizationError              5  the model cannot be quantized as asked
-    │   └── UnsupportedRecipeError     2  the target has no such quantization; lists what it has
-    ├── MediaError                     5  a video or picture that cannot be read or written
-    ├── GateError                      1  everything ran, and a gate was missed
-    ├── PaintingError                  1  all is written, but the painter failed on key frames
-    ├── MissingEnvironmentError        3  something the machine should have is absent
+    ├── PruningError                   5  the model cannot be pruned as requested
+    │   └── BudgetError                5  no choice of channels meets the budget
+    ├── QuantizationError              5  the model cannot be quantized as requested
+    │   └── UnsupportedRecipeError     2  the target does not support the recipe
+    ├── MediaError                     5  a video or image cannot be read or written
+    ├── GateError                      1  a gate was missed
+    ├── PaintingError                  1  the painter failed on some key frames
+    ├── MissingEnvironmentError        3  the machine lacks something
     │   ├── MissingBackendError        3  a Python extra is not installed
     │   ├── MissingToolError           3  a program is not installed
     │   └── StorageError               3  a disk is full or read-only
-    └── DeviceError                    4  a device failed or went away
-        └── WorkerLostError            4  a process or machine that computed for us is gone
+    └── DeviceError                    4  a device failed or disconnected
+        └── WorkerLostError            4  a worker process or machine is gone
 
-Exit codes: 1 a gate was missed, 2 the call is wrong, 3 the machine lacks something, 4 a device or
-worker is gone, 5 the model or data cannot be used, 6 a file is damaged or unsafe, 70 a bug of ours.
+Exit codes: 0 done, 1 a gate was missed, 2 wrong usage, 3 the environment lacks something, 4 a
+device or worker is gone, 5 the model or its data cannot be used, 6 a file is damaged or unsafe,
+70 a bug of the SDK.
 
-``message`` says what is wrong, ``where`` the place in the user's own code or file (if there is
-one), ``remedy`` what to do next. All three are part of ``str(error)``.
+``message`` describes the error, ``where`` is the place in the user's own code or file (if any),
+``remedy`` is the next step. ``str(error)`` contains all three.
 """
 
 from __future__ import annotations
@@ -110,9 +111,9 @@ class EdgeSdkError(Exception):
     """Root of every error raised on purpose.
 
     Args:
-        message: What is wrong, in one sentence.
-        where: Place in the user's own material, such as ``net.py:41``.
-        remedy: What to do next.
+        message: Description of the error in one sentence.
+        where: Place in the user's own code or file, such as ``net.py:41``.
+        remedy: Suggested next step.
     """
 
     exit_code: ClassVar[int] = 70
@@ -138,11 +139,11 @@ class EdgeSdkError(Exception):
         return "\n".join(parts)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Keyword-only arguments do not survive the default protocol of exceptions.
+        # The default protocol of exceptions drops keyword-only arguments.
         return (_rebuild, (type(self), self.message, self.where, self.remedy))
 
     def to_dict(self) -> dict[str, object]:
-        """The error as plain JSON, for ``--json`` and from a converter's process."""
+        """Return the error as plain JSON, for ``--json`` and between processes."""
         return {
             "error": type(self).__name__,
             "message": self.message,
@@ -165,12 +166,12 @@ class UsageError(EdgeSdkError, exit_code=2):
 
 
 class UnknownNameError(UsageError):
-    """A name nobody registered.
+    """A name is unknown; the remedy suggests the nearest.
 
     Args:
-        kind: What the name should have named, such as ``target``.
+        kind: Kind of the name, such as ``target``.
         name: The name as given.
-        known: Every name that would have been right.
+        known: All valid names.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
@@ -181,15 +182,15 @@ class UnknownNameError(UsageError):
 
 
 class InputSpecError(UsageError):
-    """An input description that cannot be read or does not fit the model."""
+    """An input description cannot be parsed or does not fit the model."""
 
 
 class OutputExistsError(UsageError):
-    """The output is there already and overwriting was not asked for."""
+    """The output exists and overwriting was not requested."""
 
 
 class SourceError(EdgeSdkError, exit_code=5):
-    """The SOURCE of a model cannot be turned into a model."""
+    """SOURCE does not give a model."""
 
 
 class SourceNotFoundError(SourceError, exit_code=2):
@@ -201,39 +202,39 @@ class FactoryError(SourceError):
 
 
 class WeightsError(SourceError):
-    """Weights that do not match the model, or cannot be used for it."""
+    """Weights do not match the model or cannot be used for it."""
 
 
 class WeightsDamagedError(WeightsError, exit_code=6):
-    """A file of weights that is truncated, altered or of another kind."""
+    """A weight file is truncated, altered or not a weight file."""
 
 
 class SourceDamagedError(SourceError, exit_code=6):
-    """A saved model (``.pt2`` or ``.edgemodel``) is truncated, altered or of another kind."""
+    """A ``.pt2`` or ``.edgemodel`` is truncated, altered or of another format."""
 
 
 class UnsafeFileError(SourceError, exit_code=6):
-    """A file that would run code when read."""
+    """A file would run code when read."""
 
 
 class CaptureError(EdgeSdkError, exit_code=5):
-    """``torch.export`` cannot trace the model; its control flow may follow data."""
+    """``torch.export`` cannot trace the model; its control flow may depend on data."""
 
 
 class ModelOutputError(EdgeSdkError, exit_code=5):
-    """The model itself answers NaN, infinity or something that holds no tensor."""
+    """The model returns NaN, infinity or no tensor."""
 
 
 class ConversionError(EdgeSdkError, exit_code=5):
-    """A converter gave up."""
+    """A converter failed."""
 
 
 class UnsupportedOperatorError(ConversionError):
-    """The target has no such operator."""
+    """The target lacks an operator of the model."""
 
 
 class DynamicShapeError(ConversionError):
-    """The target would silently freeze a dimension that was asked to stay free."""
+    """The target would silently freeze a dimension that must stay free."""
 
 
 class ConverterCrashError(ConversionError):
@@ -241,11 +242,11 @@ class ConverterCrashError(ConversionError):
 
 
 class ConverterLimitError(ConversionError):
-    """The converter ran past its limit of time or memory."""
+    """The converter exceeded its time or memory limit."""
 
 
 class BundleError(EdgeSdkError, exit_code=6):
-    """A bundle that cannot be used."""
+    """A bundle cannot be used."""
 
 
 class BundleDamagedError(BundleError):
@@ -253,11 +254,11 @@ class BundleDamagedError(BundleError):
 
 
 class BundleUnsafeError(BundleError):
-    """Paths, links or sizes that no honest bundle has."""
+    """A bundle has unsafe paths, links or sizes."""
 
 
 class BundleSchemaError(BundleError):
-    """A manifest of a newer schema, or no manifest at all."""
+    """A manifest is invalid or of a newer schema."""
 
 
 class SessionError(EdgeSdkError, exit_code=5):
@@ -265,19 +266,19 @@ class SessionError(EdgeSdkError, exit_code=5):
 
 
 class SessionCrashError(SessionError):
-    """The process in which the runtime ran has died or stopped answering."""
+    """The runtime's process died or stopped responding."""
 
 
 class DataError(EdgeSdkError, exit_code=5):
-    """Labelled data that cannot be trained or measured on."""
+    """Labelled data cannot be used for training or evaluation."""
 
 
 class TrainingError(EdgeSdkError, exit_code=5):
-    """Training cannot begin, go on or be resumed."""
+    """Training cannot start, continue or resume."""
 
 
 class CheckpointError(TrainingError, exit_code=6):
-    """A checkpoint that is damaged, or of a format that is no longer read."""
+    """A checkpoint is damaged or of an unsupported older format."""
 
 
 class DivergedError(TrainingError):
@@ -285,25 +286,25 @@ class DivergedError(TrainingError):
 
 
 class PruningError(EdgeSdkError, exit_code=5):
-    """No channel of the model can be removed as asked."""
+    """The model cannot be pruned as requested."""
 
 
 class BudgetError(PruningError):
-    """No choice of channels meets the budget; the message says the nearest."""
+    """No choice of channels meets the budget; the message gives the nearest."""
 
 
 class QuantizationError(EdgeSdkError, exit_code=5):
-    """The model cannot be quantized as asked."""
+    """The model cannot be quantized as requested."""
 
 
 class UnsupportedRecipeError(QuantizationError, exit_code=2):
-    """The target has no such quantization.
+    """The target does not support the recipe.
 
     Args:
         target: Target with variant.
         recipe: Name of the recipe.
-        supported: Recipes the target has.
-        reason: Why it lacks this one.
+        supported: Recipes the target supports.
+        reason: Reason why it does not support this one.
     """
 
     def __init__(
@@ -311,34 +312,34 @@ class UnsupportedRecipeError(QuantizationError, exit_code=2):
     ) -> None:
         why = f": {reason}" if reason else ""
         super().__init__(
-            f"{target} cannot do {recipe}{why}",
-            remedy=f"{target} has {', '.join(supported) or 'no recipe at all'}",
+            f"{target} does not support {recipe}{why}",
+            remedy=f"{target} supports {', '.join(supported) or 'no recipe'}",
         )
 
 
 class MediaError(EdgeSdkError, exit_code=5):
-    """A video or picture that cannot be read or written; says the time where it stops."""
+    """A video or image cannot be read or written; the message gives the time of the failure."""
 
 
 class GateError(EdgeSdkError, exit_code=1):
-    """Everything ran, and a gate was missed."""
+    """A gate was missed; everything else succeeded."""
 
 
 class PaintingError(EdgeSdkError, exit_code=1):
-    """All is written, but the painter failed on some key frames and an earlier one stands."""
+    """The painter failed on some key frames; the output shows earlier ones instead."""
 
 
 class MissingEnvironmentError(EdgeSdkError, exit_code=3):
-    """Something the machine should have is absent."""
+    """The machine lacks something."""
 
 
 class MissingBackendError(MissingEnvironmentError):
     """A Python extra is not installed.
 
     Args:
-        package: The import package that is absent.
-        extra: The extra of this distribution that brings it.
-        remedy: What to do where that is not to install the extra.
+        package: Name of the missing import package.
+        extra: Extra of this distribution that installs it.
+        remedy: Remedy other than installing the extra.
     """
 
     def __init__(self, package: str, extra: str, *, remedy: str | None = None) -> None:
@@ -353,19 +354,19 @@ class MissingToolError(MissingEnvironmentError):
 
 
 class StorageError(MissingEnvironmentError):
-    """A disk is full, read-only or not ours to write to."""
+    """A disk is full, read-only or without write permission."""
 
 
 class DeviceError(EdgeSdkError, exit_code=4):
-    """A device failed or went away."""
+    """A device failed or disconnected."""
 
 
 class WorkerLostError(DeviceError):
-    """A process or machine that computed for us is gone, and so were those that took its place."""
+    """A worker process or machine is gone, and so are its replacements."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Find the known name most like ``name``; None where nothing is close."""
+    """Return the known name closest to ``name``; None if none is close."""
     by_folded = {choice.casefold(): choice for choice in known}
     close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.6)
     return by_folded[close[0]] if close else None
@@ -379,7 +380,7 @@ def _family(root: type[EdgeSdkError]) -> dict[str, type[EdgeSdkError]]:
 
 
 def by_name(kind: str, message: str, *, where: str | None, remedy: str | None) -> EdgeSdkError:
-    """Build the error of class ``kind``, as a child process named it in plain JSON.
+    """Rebuild an error that a child process sent as plain JSON.
 
     Args:
         kind: Class name; an unknown one gives a :class:`ConversionError`.

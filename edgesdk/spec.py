@@ -1,7 +1,7 @@
-"""What flows in and out of a model: tensors, free dimensions and images.
+"""Specs of a model's inputs and outputs: tensors, free dimensions and images.
 
-Nothing here imports anything of the SDK, and nothing heavy: the command line, the converters,
-the runtimes and the manifest all share these words.
+This module imports nothing heavy: the command line, the converters, the runtimes and the manifest
+share it.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class DynamicDim:
     """A dimension that stays free in the artefact.
 
     Attributes:
-        name: Free dimensions of one name move together.
+        name: Name; free dimensions with the same name have the same size.
         min: Smallest size, at least 1.
         max: Largest size; runtimes that plan memory ahead plan for it.
-        multiple: Sizes are multiples of this (a network that halves four times needs 16).
+        multiple: Sizes are multiples of this (a network with four halvings needs 16).
     """
 
     name: str
@@ -55,35 +55,35 @@ class DynamicDim:
                 f"dynamic dimension {self.name!r} has no room: {shown}",
                 remedy=f"give sizes of 1 to {_MAX_SIZE} and a multiple of at least 1",
             )
-        # With a single size left the dimension would not be free, and torch.export refuses it.
+        # torch.export refuses a free dimension with a single legal size.
         if self.largest <= self.smallest:
             raise InputSpecError(
                 f"dynamic dimension {self.name!r} has no room: {shown}",
-                remedy="give a range that holds two sizes or more",
+                remedy="give a range that contains at least two sizes",
             )
 
     @property
     def smallest(self) -> int:
-        """Smallest size that is a multiple."""
+        """Smallest multiple in the range."""
         return -(-self.min // self.multiple) * self.multiple
 
     @property
     def largest(self) -> int:
-        """Largest size that is a multiple."""
+        """Largest multiple in the range."""
         return self.max // self.multiple * self.multiple
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One named tensor at the face of a model or an artefact.
+    """One named input or output of a model or an artefact.
 
     Attributes:
-        name: Its name.
-        shape: The shape of the example; a free dimension holds its example size here.
+        name: Name of the tensor.
+        shape: Shape of the example; a free dimension has its example size here.
         dtype: One of :data:`DTYPES`.
         dynamic: Free dimensions by axis.
-        layout: ``NCHW`` or ``NHWC`` where the tensor is an image, else empty.
-        image: How camera bytes become this tensor, where the artefact takes camera bytes.
+        layout: ``NCHW`` or ``NHWC`` for images, else empty.
+        image: Preprocessing baked into the artefact, if it takes camera bytes.
     """
 
     name: str
@@ -107,7 +107,7 @@ class TensorSpec:
                 raise InputSpecError(f"input {self.name!r} has no axis {axis}")
 
     def renamed(self, name: str) -> TensorSpec:
-        """The same tensor under another name."""
+        """Return the spec under another name."""
         return replace(self, name=name)
 
     def __str__(self) -> str:
@@ -120,18 +120,18 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The preprocessing that is baked into an artefact, so that an app passes camera bytes.
+    """Preprocessing baked into an artefact, so that an app passes camera bytes.
 
     The artefact takes ``uint8`` of shape ``[batch, height, width, channels]`` and computes
-    ``(value / 255 * (high - low) + low - mean) / std`` a channel.
+    ``(value / 255 * (high - low) + low - mean) / std`` per channel.
 
     Attributes:
         color: Channel order of the camera bytes: ``rgb``, ``bgr`` or ``grey``.
         model_color: Channel order the model was trained with: ``rgb``, ``bgr`` or ``grey``.
-        low: Value the model knows as black before mean and std.
-        high: Value the model knows as white before mean and std.
-        mean: One value a channel of the model, in units of ``low..high``.
-        std: One value a channel of the model, in units of ``low..high``; none is zero.
+        low: Value of black before mean and std.
+        high: Value of white before mean and std.
+        mean: One value per channel of the model, in units of ``low..high``.
+        std: One non-zero value per channel of the model, in units of ``low..high``.
     """
 
     color: str = "rgb"
@@ -147,7 +147,7 @@ class ImageSpec:
                 raise UnknownNameError("colour order", order, _COLORS)
         if (self.color == "grey") != (self.model_color == "grey"):
             raise InputSpecError(
-                "a grey camera cannot feed a colour model, nor the other way round",
+                "a grey camera cannot feed a colour model, nor a colour camera a grey model",
                 remedy="use grey for both color and model-color, or for neither",
             )
         channels = self.channels
@@ -165,24 +165,24 @@ class ImageSpec:
 
     @property
     def channels(self) -> int:
-        """Channels of the camera bytes: 1 for grey, else 3."""
+        """Number of channels of the camera bytes: 1 for grey, else 3."""
         return 1 if self.color == "grey" else 3
 
 
 _COLORS = ("bgr", "grey", "rgb")
 
-#: Named preprocessing of the model families people meet.
+#: Preprocessing of common model families, by name.
 IMAGE_PRESETS: dict[str, ImageSpec] = {
     # torchvision's classifiers
     "imagenet": ImageSpec(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
-    # [-1, 1] networks: EfficientNet-Lite, MobileNet of TensorFlow origin
+    # [-1, 1] networks: EfficientNet-Lite and MobileNet from TensorFlow
     "inception": ImageSpec(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
     "unit": ImageSpec(),
     "byte": ImageSpec(high=255.0),
     "grey": ImageSpec(color="grey", model_color="grey", mean=(0.0,), std=(1.0,)),
 }
 
-# Sizes beyond ten digits are refused by form: Python itself refuses to read very long numbers.
+# Sizes of more than ten digits are refused: Python itself refuses to parse very long numbers.
 _INPUT_FORM = re.compile(
     r"(?:(?P<name>[A-Za-z_]\w*):)?(?P<shape>\d{1,10}(?:x\d{1,10})*)(?::(?P<dtype>\w+))?", re.ASCII
 )
@@ -192,10 +192,10 @@ def parse_input(text: str) -> TensorSpec:
     """Read ``[name:]1x3x224x224[:dtype]``.
 
     Args:
-        text: As given to ``--input``. Without a name the tensor is called ``x``.
+        text: Value of ``--input``. Without a name the tensor is called ``x``.
 
     Raises:
-        InputSpecError: The text has another form.
+        InputSpecError: The text cannot be parsed.
         UnknownNameError: The dtype does not exist.
     """
     match = _INPUT_FORM.fullmatch(text.strip())
@@ -215,7 +215,7 @@ def _floats(text: str, key: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split("/"))
     except ValueError as error:
         raise InputSpecError(
-            f"--image {key}={text} is no list of numbers",
+            f"--image {key}={text} is not a list of numbers",
             remedy=f"write {key}=0.5/0.5/0.5",
         ) from error
 
@@ -226,12 +226,12 @@ _NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?"
 def parse_image(text: str) -> ImageSpec:
     """Read a preset or ``key=value`` pairs: ``imagenet`` or ``color=bgr,range=0..255,mean=1/2/3``.
 
-    A preset may come first and be changed by the pairs after it. Keys: ``color``,
-    ``model-color``, ``range`` (``low..high``), ``mean`` and ``std`` (values split by ``/``).
+    A preset may come first; the pairs after it change it. Keys: ``color``, ``model-color``,
+    ``range`` (``low..high``), ``mean`` and ``std`` (values separated by ``/``).
 
     Raises:
-        InputSpecError: A pair cannot be read or the values contradict each other.
-        UnknownNameError: An unknown preset or key.
+        InputSpecError: A pair cannot be parsed or the values contradict each other.
+        UnknownNameError: The preset or a key is unknown.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts:
@@ -247,14 +247,14 @@ def parse_image(text: str) -> ImageSpec:
     for part in parts:
         key, separator, value = part.partition("=")
         if not separator:
-            raise InputSpecError(f"--image part {part!r} is no key=value pair")
+            raise InputSpecError(f"--image part {part!r} is not a key=value pair")
         if key in ("color", "model-color"):
             changes[key.replace("-", "_")] = value
         elif key == "range":
             ends = re.fullmatch(rf"({_NUMBER})\.\.({_NUMBER})", value, re.ASCII)
             if ends is None:
                 raise InputSpecError(
-                    f"--image range={value} is no range", remedy="write range=0..1"
+                    f"--image range={value} is not a range", remedy="write range=0..1"
                 )
             changes["low"], changes["high"] = (_floats(end, "range")[0] for end in ends.groups())
         elif key in ("mean", "std"):
@@ -277,11 +277,11 @@ def parse_dynamic(text: str) -> dict[str, DynamicDim]:
     """Read ``batch``, ``batch=1..16``, ``hw`` or ``hw=64..1024/32`` (``/32``: multiples of 32).
 
     Returns:
-        Free dimensions by the axis they stand for: ``batch``, ``height``, ``width``.
+        Free dimensions by axis: ``batch``, ``height``, ``width``.
 
     Raises:
-        InputSpecError: The text has another form or the range is empty.
-        UnknownNameError: Neither ``batch`` nor ``hw``.
+        InputSpecError: The text cannot be parsed or the range is empty.
+        UnknownNameError: The axis is neither ``batch`` nor ``hw``.
     """
     match = _DYNAMIC_FORM.fullmatch(text.strip())
     if match is None:

@@ -1,4 +1,4 @@
-"""Names of a network's styles: what may be one, and which a model says it has."""
+"""Check the names of a network's styles and read them from a model."""
 
 from __future__ import annotations
 
@@ -8,47 +8,45 @@ from edgesdk.errors import UsageError
 
 __all__ = ["MAX_STYLES", "MAX_STYLE_NAME", "check_style_names", "model_style_names"]
 
-#: More styles than this are no vector that anybody blends.
+#: Largest number of styles.
 MAX_STYLES = 4096
 #: Characters of a name.
 MAX_STYLE_NAME = 64
 
-# `A:0.3,B:0.7` must be able to write every name.
+# Every name must fit into `A:0.3,B:0.7`.
 _MARKS = ":,"
 
 
 def check_style_names(names: Sequence[str], *, count: int | None = None) -> list[str]:
-    """Require names that a blend can be written with, a list or tuple of them.
+    """Check a list or tuple of style names.
 
     Args:
-        names: In the order of the shares: each of 1 to 64 printable characters, without colon and
-            comma, without space at its ends, and no two alike.
-        count: How many styles there are; None where the names alone tell.
+        names: Names in the order of the shares: unique, 1 to 64 printable characters each, without
+            colon, comma, and leading or trailing spaces.
+        count: Number of styles; None accepts any number of names.
 
     Returns:
-        The names.
+        The names as a list.
 
     Raises:
-        UsageError: They are something else.
+        UsageError: A name or the number of names is not valid.
     """
     if not isinstance(names, list | tuple):
         raise UsageError(
-            f"a {type(names).__name__} is no list of names of styles",
-            remedy="give a list of texts, one a style",
+            f"a {type(names).__name__} is not a list of style names",
+            remedy="give a list of strings, one per style",
         )
     if count is not None and len(names) != count:
         raise UsageError(
-            f"{len(names)} names of {count} styles", remedy="give one name for each style"
+            f"{len(names)} names for {count} styles", remedy="give one name for each style"
         )
     if len(names) > MAX_STYLES:
-        raise UsageError(
-            f"{len(names)} names of styles", remedy=f"name at most {MAX_STYLES} styles"
-        )
+        raise UsageError(f"{len(names)} style names", remedy=f"name at most {MAX_STYLES} styles")
     seen: set[str] = set()
     for name in names:
         if not _is_name(name):
             raise UsageError(
-                f"{_shown(name)} is no name of a style",
+                f"{_shown(name)} is not a style name",
                 remedy=f"give 1 to {MAX_STYLE_NAME} printable characters without colon and comma, "
                 "and no space at the ends",
             )
@@ -59,13 +57,13 @@ def check_style_names(names: Sequence[str], *, count: int | None = None) -> list
 
 
 def model_style_names(model: object) -> tuple[str, ...]:
-    """Names of the styles a model paints in: its attribute ``style_names``.
+    """Read the style names of a model from its attribute ``style_names``.
 
     Returns:
-        In the order of the shares; empty where the model has no such attribute, or it is None.
+        Names in the order of the shares; empty if the attribute is missing or None.
 
     Raises:
-        UsageError: The attribute holds something else.
+        UsageError: The attribute does not hold style names.
     """
     names = getattr(model, "style_names", None)
     if names is None:

@@ -46,7 +46,7 @@ def correct_bias(
     spec: QuantSpec,
     calibration: Sequence[Example],
     *,
-    progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> BiasCorrection:
     """Correct the biases of a model that is going to be quantized.
 
@@ -88,19 +88,19 @@ def correct_bias(
     for index, group in enumerate(groups):
         for walk in walks:
             walk.advance(group.head)
-        bias = _bias_of(simulated, groups, group, parameters)
+        bias = _find_bias(simulated, groups, group, parameters)
         if isinstance(bias, str):
             skipped[group.path] = bias
         else:
-            shift = _mean_ahead(group, walks) - wanted[group]
+            shift = _quantized_mean(group, walks) - wanted[group]
             folded = simulated.folded[group]
             assert folded.bias is not None
             folded.bias = folded.bias - shift
             with torch.no_grad():
                 bias.sub_(shift.to(bias.dtype))
             shifts[group.path] = shift
-        if progress is not None:
-            progress(index + 1, len(groups))
+        if on_progress is not None:
+            on_progress(index + 1, len(groups))
     return BiasCorrection(result, shifts, skipped)
 
 
@@ -120,7 +120,7 @@ def _rows(batch: Arrays) -> list[Arrays]:
     ]
 
 
-def _bias_of(
+def _find_bias(
     simulated: SimulatedQuantization,
     groups: Sequence[OperatorGroup],
     group: OperatorGroup,
@@ -171,7 +171,7 @@ def _float_means(
     return {group: means[group.before_clamp].value() for group in groups}
 
 
-def _mean_ahead(group: OperatorGroup, walks: Sequence[QuantizedWalk]) -> Tensor:
+def _quantized_mean(group: OperatorGroup, walks: Sequence[QuantizedWalk]) -> Tensor:
     """Mean of what a layer is about to give, before it is rounded."""
     mean = _Mean(group.channel_axis)
     for walk in walks:

@@ -73,4 +73,8 @@ def observed_ranges(
             f"{spec.name} takes ranges from samples, and there are none",
             remedy="give calibration data",
         )
-    return {network.names[node]: seen.range() for node, seen in observers.items() if seen.seen}
+    return {
+        network.names[node]: observer.range()
+        for node, observer in observers.items()
+        if observer.has_values
+    }

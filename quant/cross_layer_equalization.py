@@ -27,7 +27,7 @@ from edgesdk.quant.fake_quantization.operator_groups import (
 from edgesdk.quant.fake_quantization.operators import NORMS, argument, clamps_at_zero
 from edgesdk.quant.layer_names import layer_path, operator_name
 
-__all__ = ["BOUNDED", "Equalisation", "EqualisedPair", "equalise"]
+__all__ = ["BOUNDED", "Equalization", "EqualizedPair", "equalize"]
 
 #: What to do about rectifiers with an upper bound: leave the layers around them as they are, or
 #: replace them by rectifiers without, as the paper does.
@@ -58,7 +58,7 @@ _RESHAPING = frozenset({"flatten", "reshape", "squeeze", "view"})
 
 
 @dataclass(frozen=True)
-class EqualisedPair:
+class EqualizedPair:
     """Two layers whose channels were balanced.
 
     Attributes:
@@ -73,8 +73,8 @@ class EqualisedPair:
 
 
 @dataclass(frozen=True)
-class Equalisation:
-    """What :func:`equalise` did.
+class Equalization:
+    """What :func:`equalize` did.
 
     Attributes:
         model: A copy of the model with other weights, in its mode.
@@ -84,7 +84,7 @@ class Equalisation:
     """
 
     model: nn.Module
-    pairs: tuple[EqualisedPair, ...]
+    pairs: tuple[EqualizedPair, ...]
     skipped: dict[str, str]
     replaced: tuple[str, ...] = ()
 
@@ -100,7 +100,7 @@ class _Pair:
         return f"{self.first.path} -> {self.second.path}"
 
 
-def equalise(model: nn.Module, example: Example, *, bounded: str = "skip") -> Equalisation:
+def equalize(model: nn.Module, example: Example, *, bounded: str = "skip") -> Equalization:
     """Balance the channels of consecutive layers.
 
     Pairs are convolutions, depthwise ones included, and linear layers with nothing between them
@@ -142,10 +142,10 @@ def equalise(model: nn.Module, example: Example, *, bounded: str = "skip") -> Eq
     with torch.no_grad():
         factors = _balanced(pairs, tensors)
     balanced = tuple(
-        EqualisedPair(pair.first.path, pair.second.path, factor)
+        EqualizedPair(pair.first.path, pair.second.path, factor)
         for pair, factor in zip(pairs, factors, strict=True)
     )
-    return Equalisation(result, balanced, skipped, tuple(replaced))
+    return Equalization(result, balanced, skipped, tuple(replaced))
 
 
 def _own_tensors(model: nn.Module, network: Network) -> dict[Node, Tensor]:
@@ -245,12 +245,12 @@ def _balanced(pairs: list[_Pair], tensors: dict[Node, Tensor]) -> list[Tensor]:
     """Scale weights until nothing changes any more; the factors of each pair in all."""
     factors: list[Tensor] = []
     for pair in pairs:
-        factors.append(torch.ones_like(_output_reach(pair.first, tensors)))
+        factors.append(torch.ones_like(_output_ranges(pair.first, tensors)))
     for _ in range(_ROUNDS):
         change = 0.0
         for index, pair in enumerate(pairs):
-            front = _output_reach(pair.first, tensors)
-            behind = _input_reach(pair.second, tensors)
+            front = _output_ranges(pair.first, tensors)
+            behind = _input_ranges(pair.second, tensors)
             alive = (front > 0) & (behind > 0)
             factor = torch.where(alive, front / behind.clamp(min=1e-30), 1.0).sqrt()
             wanted = (factors[index] * factor).clamp(1 / _LARGEST_FACTOR, _LARGEST_FACTOR)
@@ -272,7 +272,7 @@ def _folded_weight(group: OperatorGroup, tensors: dict[Node, Tensor]) -> Tensor:
     return weight * over_outputs(factor, group, weight)
 
 
-def _output_reach(group: OperatorGroup, tensors: dict[Node, Tensor]) -> Tensor:
+def _output_ranges(group: OperatorGroup, tensors: dict[Node, Tensor]) -> Tensor:
     """The largest weight of every output channel."""
     weight = _folded_weight(group, tensors).abs()
     if not group.transposed:
@@ -280,7 +280,7 @@ def _output_reach(group: OperatorGroup, tensors: dict[Node, Tensor]) -> Tensor:
     return weight.unflatten(0, (group.groups, -1)).flatten(3).amax((1, 3)).flatten()
 
 
-def _input_reach(group: OperatorGroup, tensors: dict[Node, Tensor]) -> Tensor:
+def _input_ranges(group: OperatorGroup, tensors: dict[Node, Tensor]) -> Tensor:
     """The largest weight that every input channel meets."""
     weight = _folded_weight(group, tensors).abs()
     if group.transposed:

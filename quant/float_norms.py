@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgesdk.quant.spec import QuantSpec
 
-__all__ = ["own_moment_modules", "spare_own_moments"]
+__all__ = ["float_norm_modules", "with_float_norms"]
 
 #: Roots, which turn variances into deviations.
 _ROOTS = frozenset({"rsqrt", "sqrt"})
@@ -32,7 +32,7 @@ _DEVIATIONS = frozenset({"std", "std_mean", "var", "var_mean"})
 _LAYERS = ("addmm", "conv", "linear", "matmul", "mm")
 
 
-def own_moment_modules(program: ExportedProgram) -> tuple[str, ...]:
+def float_norm_modules(program: ExportedProgram) -> tuple[str, ...]:
     """Module paths of such normalisations.
 
     A module counts if it takes a mean and a root of it by itself, and what it holds beside that has
@@ -54,12 +54,12 @@ def own_moment_modules(program: ExportedProgram) -> tuple[str, ...]:
             continue
         if name.startswith(_LAYERS) and _places(node, name) > 1:
             on_maps.update(stack)
-        elif name in _DEVIATIONS or (name in _ROOTS and _of_a_mean(node, stack[-1])):
+        elif name in _DEVIATIONS or (name in _ROOTS and _takes_mean(node, stack[-1])):
             found[stack[-1]] = None
     return tuple(path for path in found if path not in on_maps)
 
 
-def spare_own_moments(spec: QuantSpec, program: ExportedProgram) -> QuantSpec:
+def with_float_norms(spec: QuantSpec, program: ExportedProgram) -> QuantSpec:
     """A recipe that leaves such normalisations float, where it fixes ranges.
 
     Args:
@@ -68,7 +68,7 @@ def spare_own_moments(spec: QuantSpec, program: ExportedProgram) -> QuantSpec:
     """
     if not spec.static:
         return spec
-    return dataclasses.replace(spec, float_norms=own_moment_modules(program))
+    return dataclasses.replace(spec, float_norms=float_norm_modules(program))
 
 
 def _places(node: Node, name: str) -> int:
@@ -82,16 +82,16 @@ def _places(node: Node, name: str) -> int:
     return math.prod(size if isinstance(size, int) else 2 for size in places)
 
 
-def _of_a_mean(root: Node, path: str) -> bool:
+def _takes_mean(root: Node, path: str) -> bool:
     """Whether a root is taken of a mean within the same module."""
-    seen: set[Node] = set()
+    visited: set[Node] = set()
     waiting = [root]
     while waiting:
         for source in waiting.pop().all_input_nodes:
-            if source in seen or module_stack(source)[-1:] != (path,):
+            if source in visited or module_stack(source)[-1:] != (path,):
                 continue
             if operator_name(source) in _MEANS:
                 return True
-            seen.add(source)
+            visited.add(source)
             waiting.append(source)
     return False

@@ -25,7 +25,7 @@ _ARRAY_SUFFIXES = (".npz", ".npy", ".safetensors", ".pt", ".pth")
 #: The first number of samples tried, doubled until the ranges stand still.
 _FIRST = 16
 #: Mean relative change of all ranges below which more samples teach nothing.
-_STILL = 0.01
+_CONVERGED = 0.01
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def read_inputs(
     backgrounds: Sequence[Mapping[str, np.ndarray]] = (),
     limit: int = 512,
     seed: int = 0,
-    apart_from: Iterable[str] = (),
+    exclude: Iterable[str] = (),
 ) -> InputSet:
     """Read inputs.
 
@@ -104,7 +104,7 @@ def read_inputs(
             each was taken.
         limit: Largest number of samples; which ones, the seed decides.
         seed: Same seed, same choice.
-        apart_from: Names of samples that must not be among them.
+        exclude: Names of samples that must not be among them.
 
     Raises:
         DataError: Nothing to read, NaN or infinity, arrays that do not fit, or samples that are
@@ -112,13 +112,15 @@ def read_inputs(
         InputSpecError: A photograph or file that cannot be read.
         UnsafeFileError: A pickle that would run code.
     """
-    taken = frozenset(apart_from)
+    taken = frozenset(exclude)
     if isinstance(source, (str, Path)):
         path = Path(source)
         if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
             files = picture_files(path) if path.is_dir() else [path]
             root = path if path.is_dir() else path.parent
-            return _of_pictures(files, root, specs, image, backgrounds or [{}], limit, seed, taken)
+            return _read_photographs(
+                files, root, specs, image, backgrounds or [{}], limit, seed, taken
+            )
         if path.suffix.lower() not in _ARRAY_SUFFIXES or not path.is_file():
             raise DataError(
                 f"no inputs in {path}",
@@ -137,7 +139,7 @@ def read_inputs(
     )
 
 
-def _of_pictures(
+def _read_photographs(
     files: Sequence[Path],
     root: Path,
     specs: Sequence[TensorSpec],
@@ -333,14 +335,14 @@ def enough_samples(
             continue
         now = {name: (low / count, high / count) for name, (low, high) in sums.items()}
         if before:
-            change = float(np.mean([_moved(before[name], now[name]) for name in now]))
-            if change < _STILL:
+            change = float(np.mean([_range_change(before[name], now[name]) for name in now]))
+            if change < _CONVERGED:
                 return count, change
         before, mark = now, 2 * mark
     return len(inputs), change
 
 
-def _moved(old: tuple[float, float], new: tuple[float, float]) -> float:
+def _range_change(old: tuple[float, float], new: tuple[float, float]) -> float:
     width = new[1] - new[0]
     if width <= 0:
         return 0.0

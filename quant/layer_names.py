@@ -64,7 +64,7 @@ def tensor_names(nodes: Iterable[Node]) -> dict[Node, str]:
         ``PATH:OPERATOR`` for results of operators, with ``#2`` and on for further ones; the name of
         a placeholder.
     """
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     names: dict[Node, str] = {}
     for node in nodes:
         if node.op != "call_function":
@@ -72,6 +72,6 @@ def tensor_names(nodes: Iterable[Node]) -> dict[Node, str]:
             continue
         stack = module_stack(node)
         name = f"{stack[-1] if stack else ''}:{operator_name(node).rstrip('_')}"
-        seen[name] += 1
-        names[node] = name if seen[name] == 1 else f"{name}#{seen[name]}"
+        counts[name] += 1
+        names[node] = name if counts[name] == 1 else f"{name}#{counts[name]}"
     return names

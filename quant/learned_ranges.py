@@ -98,8 +98,8 @@ class LearnedRanges(nn.Module):
         # A tensor that was zero throughout has steps of 1.
         one = torch.ones_like(low)
         if self._bits > 8:
-            reach = torch.maximum(-low, high)
-            scale = torch.where(reach > 0, reach / largest, one)
+            max_abs = torch.maximum(-low, high)
+            scale = torch.where(max_abs > 0, max_abs / largest, one)
             return scale.float(), torch.zeros_like(scale, dtype=torch.int32), -largest, largest
         smallest = -largest - 1
         scale = torch.where(high > low, (high - low) / (largest - smallest), one)

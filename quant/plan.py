@@ -13,7 +13,7 @@ from edgesdk.quant.spec import QuantSpec
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-__all__ = ["Arrays", "FaceScale", "QuantPlan", "Quantized", "QuantizedLayer"]
+__all__ = ["Arrays", "IoScale", "QuantPlan", "Quantized", "QuantizedLayer"]
 
 #: Arrays by input or output name.
 Arrays = dict[str, np.ndarray]
@@ -65,7 +65,7 @@ class QuantizedLayer:
 
 
 @dataclass(frozen=True)
-class FaceScale:
+class IoScale:
     """An int8 tensor at the face: ``float = (int8 - zero_point) * scale``.
 
     Attributes:
@@ -90,12 +90,12 @@ class Quantized:
         simulated: What the quantized network answers to the plan's samples when its integers are
             decoded and computed with as floats in a second implementation: the answer the runtime
             is held against.
-        faces: Scales of int8 inputs and outputs, by name.
+        io_scales: Scales of int8 inputs and outputs, by name.
         notes: What the user should know.
     """
 
     layers: tuple[QuantizedLayer, ...]
     float_operators: dict[str, int] = field(default_factory=dict)
     simulated: tuple[Arrays, ...] = ()
-    faces: tuple[FaceScale, ...] = ()
+    io_scales: tuple[IoScale, ...] = ()
     notes: tuple[str, ...] = ()

@@ -37,7 +37,7 @@ from edgesdk.quant.fake_quantization.operator_groups import (
     over_outputs,
 )
 from edgesdk.quant.fake_quantization.operators import NORMS, arguments
-from edgesdk.quant.float_norms import spare_own_moments
+from edgesdk.quant.float_norms import with_float_norms
 from edgesdk.quant.layer_names import lies_below, operator_name
 from edgesdk.quant.learned_ranges import LearnedRanges
 from edgesdk.quant.spec import QuantSpec
@@ -88,7 +88,7 @@ def prepare_qat(
     """
     require_trainable(spec)
     program = program_of(model, example)
-    spec = spare_own_moments(spec, program)
+    spec = with_float_norms(spec, program)
     network = Network(program)
     groups = find_groups(network)
     for path in spec.float_layers:

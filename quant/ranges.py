@@ -54,7 +54,7 @@ class RangeObserver:
         self._low = self._high = 0.0
 
     @property
-    def seen(self) -> bool:
+    def has_values(self) -> bool:
         """Whether any value was added."""
         return self._min <= self._max
 
@@ -88,7 +88,7 @@ class RangeObserver:
         Raises:
             DataError: Nothing was added.
         """
-        if not self.seen or self._average is None:
+        if not self.has_values or self._average is None:
             raise DataError("no value was seen", remedy="calibrate with at least one sample")
         if self._method == "min_max":
             low, high = self._min, self._max
@@ -193,8 +193,8 @@ def scale_and_zero_point(
     """
     smallest, largest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     if symmetric:
-        reach = max(-low, high)
-        scale = reach / largest
+        max_abs = max(-low, high)
+        scale = max_abs / largest
         return (scale if scale >= _SMALLEST_SCALE else 1.0), 0
     scale = (high - low) / (largest - smallest)
     if scale < _SMALLEST_SCALE:

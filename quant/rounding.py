@@ -122,11 +122,11 @@ def _scales(
     blocks = -(-inputs // block)
     missing = blocks * block - inputs
     blocked = np.pad(rows, ((0, 0), (0, missing))).reshape(count, blocks, block)
-    reach = np.abs(blocked).max(axis=-1)
+    max_abs = np.abs(blocked).max(axis=-1)
     # A block of zeros may have any scale; the smallest normal number keeps products normal too.
-    reach = np.where(reach > 0, np.maximum(reach, largest * 1e-20), largest)
+    max_abs = np.where(max_abs > 0, np.maximum(max_abs, largest * 1e-20), largest)
     if not search:
-        return (reach / largest).astype(np.float32)
+        return (max_abs / largest).astype(np.float32)
     weight: np.ndarray | float = 1.0
     if importance is not None:
         weight = np.pad(importance, ((0, 0), (0, missing))).reshape(count, blocks, block)
@@ -134,7 +134,7 @@ def _scales(
     chosen = np.ones((count, blocks), np.float32)
     # From the widest on, so that clipping must gain something.
     for share in _SHARES[::-1]:
-        scale = (reach * share / largest).astype(np.float32)
+        scale = (max_abs * share / largest).astype(np.float32)
         step = scale.astype(np.float64)[..., None]
         error = blocked - np.clip(np.round(blocked / step), -largest, largest) * step
         loss = (weight * error**2).sum(axis=-1)

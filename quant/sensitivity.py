@@ -1,4 +1,4 @@
-"""What quantizing each layer by itself does to the outputs: which layers do the harm."""
+"""Layer sensitivity: the output error that quantizing each layer alone causes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from edgesdk.errors import DataError, ModelOutputError, UnknownNameError
 from edgesdk.quant.fake_quantization.simulated import SimulatedQuantization
 from edgesdk.quant.plan import Arrays
 
-__all__ = ["METRICS", "LayerSensitivity", "OutputDamage", "output_damage", "rank_layers"]
+__all__ = ["METRICS", "LayerSensitivity", "OutputError", "output_error", "rank_layers"]
 
-#: What layers can be ranked by.
+#: Metrics that layers can be ranked by.
 METRICS = ("agreement", "cosine", "snr_db")
 
 
 @dataclass(frozen=True)
-class OutputDamage:
-    """How far outputs are from those of the float network; of several outputs the worst.
+class OutputError:
+    """Error of a network's outputs against the float network; the worst of several outputs.
 
     Attributes:
-        snr_db: Energy of the float outputs over that of the difference, over all samples, in
-            decibels; infinite where they are equal.
+        snr_db: Signal-to-noise ratio over all samples, in decibels: energy of the float outputs
+            over that of the difference; infinite if they are equal.
         cosine: Mean cosine similarity of a sample's output, -1..1.
-        agreement: Share of samples with the same top-1 class, 0..1; None where no output is
+        agreement: Share of samples with the same top-1 class, 0..1; None if no output is
             ``[batch, classes]``.
     """
 
@@ -35,8 +35,8 @@ class OutputDamage:
     cosine: float
     agreement: float | None
 
-    def harm(self, metric: str) -> tuple[float, float]:
-        """Larger is worse; ties of a coarse metric are broken by the signal-to-noise ratio."""
+    def rank_key(self, metric: str) -> tuple[float, float]:
+        """Return a sort key, larger for larger errors; the SNR breaks ties of coarse metrics."""
         if metric == "snr_db":
             return -self.snr_db, 0.0
         value = self.cosine if metric == "cosine" else self.agreement
@@ -44,21 +44,22 @@ class OutputDamage:
 
     @property
     def noise(self) -> float:
-        """Energy of the difference as a share of the outputs' energy; of small ones, it adds up."""
+        """Energy of the difference over that of the outputs; additive as long as it is small."""
         return 10 ** (-self.snr_db / 10)
 
 
 @dataclass(frozen=True)
 class LayerSensitivity:
-    """What one layer does.
+    """Sensitivity of one layer.
 
     Attributes:
         path: Module path.
         operator: Operator of the program, such as ``conv2d``.
         weights: Number of weights.
-        share: Of all layers' weights, 0..1.
-        alone: With this layer quantized and all others float.
-        spared: With this layer float and all others quantized; None where it was not asked for.
+        share: Share of all layers' weights, 0..1.
+        alone: Output error with this layer quantized and all others float.
+        leave_one_out: Output error with this layer float and all others quantized; None if not
+            measured.
         where: File and line in the user's model.
     """
 
@@ -66,8 +67,8 @@ class LayerSensitivity:
     operator: str
     weights: int
     share: float
-    alone: OutputDamage
-    spared: OutputDamage | None = None
+    alone: OutputError
+    leave_one_out: OutputError | None = None
     where: str = ""
 
 
@@ -76,45 +77,45 @@ def rank_layers(
     samples: Sequence[Arrays],
     *,
     metric: str = "snr_db",
-    spared: bool = False,
+    leave_one_out: bool = False,
     locate: Callable[[Node], str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[LayerSensitivity]:
-    """Quantize each layer alone and measure the outputs.
+    """Quantize each layer alone and measure the output error.
 
     Args:
-        simulated: The network.
+        simulated: The simulated network.
         samples: Inputs by name.
         metric: One of :data:`METRICS`.
-        spared: Whether to measure each layer also as the only one that stays float.
-        locate: Says where in the user's source a node comes from.
-        progress: Is told how many of how many layers are measured.
+        leave_one_out: True to also measure each layer as the only float one.
+        locate: Returns the file and line of a node in the user's source.
+        on_progress: Called with the number of layers measured and the number in all.
 
     Returns:
-        All layers, the most harmful first. Layers that the recipe keeps float do no harm.
+        All layers, the most sensitive first. Layers that the recipe keeps float have no error.
 
     Raises:
-        DataError: No samples.
-        ModelOutputError: The float outputs are not finite, or hold no class to compare where the
-            metric needs one.
-        UnknownNameError: An unknown metric.
+        DataError: ``samples`` is empty.
+        ModelOutputError: The float outputs are not finite, or the metric needs classes and no
+            output has them.
+        UnknownNameError: The metric is unknown.
     """
     if metric not in METRICS:
         raise UnknownNameError("metric", metric, METRICS)
     if not samples:
-        raise DataError("there is nothing to measure on", remedy="give samples")
+        raise DataError("no samples to measure on", remedy="give samples")
     expected = simulated.answers(samples, quantized=False)
-    if metric == "agreement" and output_damage(expected, expected).agreement is None:
+    if metric == "agreement" and output_error(expected, expected).agreement is None:
         raise ModelOutputError(
-            "no output is [batch, classes], so there is no class to agree on",
-            remedy="rank layers by snr_db or cosine",
+            "no output has shape [batch, classes], so class agreement cannot be measured",
+            remedy="use the metric snr_db or cosine",
         )
     total = sum(layer.weights for layer in simulated.layers)
     found = []
     for layer, answers in simulated.alone(samples):
         without = (
-            output_damage(expected, simulated.answers(samples, float_layers=[layer.path]))
-            if spared
+            output_error(expected, simulated.answers(samples, float_layers=[layer.path]))
+            if leave_one_out
             else None
         )
         found.append(
@@ -123,25 +124,25 @@ def rank_layers(
                 operator=layer.operator,
                 weights=layer.weights,
                 share=layer.weights / total,
-                alone=output_damage(expected, answers),
-                spared=without,
+                alone=output_error(expected, answers),
+                leave_one_out=without,
                 where=locate(layer.nodes[0]) if locate is not None else "",
             )
         )
-        if progress is not None:
-            progress(len(found), len(simulated.layers))
-    return sorted(found, key=lambda one: one.alone.harm(metric), reverse=True)
+        if on_progress is not None:
+            on_progress(len(found), len(simulated.layers))
+    return sorted(found, key=lambda one: one.alone.rank_key(metric), reverse=True)
 
 
-def output_damage(expected: Sequence[Arrays], actual: Sequence[Arrays]) -> OutputDamage:
-    """Compare answers with those of the float network.
+def output_error(expected: Sequence[Arrays], actual: Sequence[Arrays]) -> OutputError:
+    """Compare outputs with those of the float network.
 
     Args:
-        expected: Outputs by name, one set a sample.
-        actual: Likewise.
+        expected: Outputs of the float network by name, one set per sample.
+        actual: Outputs to compare with them, in the same form.
 
     Raises:
-        ModelOutputError: An expected output is not finite, or there is no floating output.
+        ModelOutputError: An expected output is not finite, or no output holds floats.
     """
     ratios, cosines, agreements = [], [], []
     for name, first in expected[0].items():
@@ -151,8 +152,8 @@ def output_damage(expected: Sequence[Arrays], actual: Sequence[Arrays]) -> Outpu
         got = [answer[name].astype(np.float64) for answer in actual]
         if not all(np.isfinite(value).all() for value in wanted):
             raise ModelOutputError(
-                f"the output {name} of the float network is not finite",
-                remedy="check weights and samples",
+                f"output {name} of the float network holds NaN or infinity",
+                remedy="check the weights and the samples",
             )
         ratios.append(_ratio(wanted, got))
         cosines.append(float(np.mean([_cosine(a, b) for a, b in zip(wanted, got, strict=True)])))
@@ -161,9 +162,9 @@ def output_damage(expected: Sequence[Arrays], actual: Sequence[Arrays]) -> Outpu
             agreements.append(float(np.mean(np.concatenate(same))))
     if not ratios:
         raise ModelOutputError(
-            "no output holds floats to compare", remedy="give a network with floating outputs"
+            "no output holds floats to compare", remedy="use a network with float outputs"
         )
-    return OutputDamage(min(ratios), min(cosines), min(agreements, default=None))
+    return OutputError(min(ratios), min(cosines), min(agreements, default=None))
 
 
 def _ratio(expected: Sequence[np.ndarray], actual: Sequence[np.ndarray]) -> float:

@@ -8,7 +8,7 @@ from edgesdk.errors import UnknownNameError, UsageError
 from edgesdk.quant.layer_names import lies_below
 
 __all__ = [
-    "FACES",
+    "IO_DTYPES",
     "RANGE_METHODS",
     "ActivationQuant",
     "QuantSpec",
@@ -20,7 +20,7 @@ __all__ = [
 RANGE_METHODS = ("entropy", "min_max", "moving_average", "mse", "percentile")
 
 #: What an app passes and gets: the model's own floats, or the int8 numbers behind them.
-FACES = ("float", "int8")
+IO_DTYPES = ("float", "int8")
 
 _FORMS = ("linear", "palette")
 _GRANULARITIES = ("block", "channel", "tensor")
@@ -98,7 +98,7 @@ class QuantSpec:
         ranges: One of :data:`RANGE_METHODS`, for static activations.
         float_layers: Module paths of the layers that stay float, such as ``blocks.0.conv``; a path
             stands for everything below it.
-        face: One of :data:`FACES`; ``int8`` needs static activations.
+        face: One of :data:`IO_DTYPES`; ``int8`` needs static activations.
         float_norms: Module paths that stay float without being asked to, see
             :mod:`edgesdk.quant.float_norms`.
     """
@@ -109,15 +109,15 @@ class QuantSpec:
     precision: str = "fp32"
     ranges: str = "min_max"
     float_layers: tuple[str, ...] = field(default=())
-    face: str = "float"
+    io_dtype: str = "float"
     float_norms: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
         if self.ranges not in RANGE_METHODS:
             raise UnknownNameError("range method", self.ranges, RANGE_METHODS)
-        if self.face not in FACES:
-            raise UnknownNameError("face", self.face, FACES)
-        if self.face == "int8" and not self.static:
+        if self.io_dtype not in IO_DTYPES:
+            raise UnknownNameError("face", self.io_dtype, IO_DTYPES)
+        if self.io_dtype == "int8" and not self.static:
             raise UsageError(
                 f"{self.name} has no int8 face: nothing fixes its ranges",
                 remedy="use a static recipe, such as w8a8_static, or leave the face float",

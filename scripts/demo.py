@@ -1,7 +1,7 @@
 """The main jobs, start to end: a real classifier and a real stylizer to four runtimes.
 
-Runs the commands a user would type, into ``demo/``: both are proven, measured and reported, on the
-photographs that the package ships, and the stylizer paints a clip.
+Runs the commands a user would type and writes to ``demo/``. Both models are verified, profiled and
+reported, on the photographs of the package, and the stylizer paints a clip.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def run(command: str) -> int:
 
 
 def classifier() -> list[int]:
-    """Convert, prove, profile and report the classifier."""
+    """Convert, verify, profile and report the classifier."""
     codes = [
         run(f"export efficientnet_lite0 --to {TARGETS} --image auto -o {CLASSIFIER} --overwrite")
     ]
@@ -40,7 +40,7 @@ def classifier() -> list[int]:
 
 
 def stylizer() -> list[int]:
-    """Convert, prove, profile and report the stylizer, with a clip that it painted."""
+    """Convert, verify, profile and report the stylizer, and paint a clip with it."""
     # The shape of the clip's key frames: its longer side at 512 pixels.
     shapes = "--input picture:1x3x288x512 --input style:1x12x1x1"
     codes = [run(f"export multi_style {shapes} --to {TARGETS} -o {STYLIZER} --overwrite")]

@@ -1,10 +1,10 @@
-"""Join the last two layers of shipped networks of styles that were trained before they were one.
+"""Merge the last two layers of shipped style networks of the older architecture into one.
 
     python scripts/join_shipped_paint.py
 
-They narrowed to eight channels at a half of the size, enlarged those and painted at the whole; now
-one layer says the four pixels of each place (``edgesdk.models.multi_style.behind_enlarging``), and
-paints the same.
+They narrowed to eight channels at 1/2 of the size, enlarged them and painted at full size. Now one
+layer returns four pixels per position (``edgesdk.models.multi_style.behind_enlarging``), with the
+same result.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COMMAND = "python scripts/join_shipped_paint.py"
 
 
 def joined(tensors: dict[str, torch.Tensor], prefix: str) -> None:
-    """One layer in place of two, below ``prefix``."""
+    """Merge the two layers below ``prefix``."""
     narrow = tensors.pop(f"{prefix}narrow.weight").float()[:, :, 0, 0]
     kernel = torch.einsum("omkl,mi->oikl", tensors[f"{prefix}paint.weight"].float(), narrow)
     tensors[f"{prefix}paint.weight"] = behind_enlarging(kernel)
@@ -30,11 +30,11 @@ def joined(tensors: dict[str, torch.Tensor], prefix: str) -> None:
 
 
 def main() -> None:
-    """Both networks."""
+    """Merge the layers of both networks."""
     for name, prefix in (("multi_style", ""), ("any_style", "painter.painter.")):
         tensors = load_file(WEIGHTS / f"{name}.safetensors")
         if f"{prefix}narrow.weight" not in tensors:
-            raise SystemExit(f"{name}: was done before")
+            raise SystemExit(f"{name}: already merged")
         joined(tensors, prefix)
         card: dict[str, Any] = json.loads((WEIGHTS / f"{name}.json").read_text(encoding="utf-8"))
         card["config"]["decoder_widths"] = card["config"]["decoder_widths"][:2]

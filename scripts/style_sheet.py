@@ -1,9 +1,9 @@
-"""Draw the sheet of the shipped styles, ``docs/styles.jpg``, from photographs never trained on.
+"""Draw the sheet of the shipped styles, ``docs/styles.jpg``, from held-out photographs.
 
     python scripts/style_sheet.py --data DIR
 
-``DIR`` holds ``photos`` and ``paintings``, as for scripts/train_shipped_styles.py. Every photograph
-is painted with its longer side at 512 pixels.
+``DIR`` holds ``photos`` and ``paintings``, as for scripts/train_shipped_styles.py. Photographs are
+painted with a longer side of 512 pixels.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from edgesdk.video.image_grid import PictureSheet
 LONGEST = 512
 HELD_PHOTOGRAPHS = 11
 SHOWN = 184
-#: Of the photographs held apart, those with something to see at this size.
+#: Held-out photographs with visible detail at this size.
 CHOSEN = (2, 8, 15, 18)
 
 
 def photograph(path: Path) -> np.ndarray:
-    """The photograph at its size, sides cut to 8s."""
+    """Load a photograph, scaled and cropped to multiples of 8."""
     picture = read_picture(path, backdrop="white")
     scale = LONGEST / max(picture.size)
     width, height = (max(16, round(side * scale) // 8 * 8) for side in picture.size)
@@ -38,7 +38,7 @@ def photograph(path: Path) -> np.ndarray:
 
 
 def square(pixels: np.ndarray) -> np.ndarray:
-    """The middle."""
+    """Return the centre square."""
     height, width = pixels.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -46,7 +46,7 @@ def square(pixels: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    """Paint and write."""
+    """Paint the photographs and write the sheet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/styles.jpg"))
@@ -56,10 +56,10 @@ def main() -> None:
     shown = [photograph(held[place]) for place in given.photographs]
     network: Any = models.create("multi_style")
     styles = shipped_card("multi_style")["styles"]
-    # Two styles a row.
+    # Two styles per row.
     columns = ["", *[""] * len(shown)] * 2
     sheet = PictureSheet(columns, width=SHOWN)
-    sheet.add_row([None, *map(square, shown)] * 2, "photographs never trained on")
+    sheet.add_row([None, *map(square, shown)] * 2, "held-out photographs")
     for left in range(0, len(styles), 2):
         row: list[np.ndarray | None] = []
         for style in range(left, min(left + 2, len(styles))):

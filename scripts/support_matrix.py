@@ -1,10 +1,9 @@
-"""Write the support matrix: every architecture to every target, proven by its runtime.
+"""Write the support matrix: every architecture on every target, verified in its runtime.
 
     .venv/bin/python scripts/support_matrix.py            # all, into docs/support-matrix.*
     .venv/bin/python scripts/support_matrix.py vgg16 unet # some, printed only
 
-Cells come from real exports; unchanged ones are served from the cache, so a run that was stopped
-goes on where it ended.
+Cells come from real exports. Unchanged ones come from the cache, so a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "docs" / "support-matrix.md"
 FIGURES = ROOT / "docs" / "support-matrix.json"
 
-#: One architecture a row: what it stands for.
+#: Rows of the matrix: architectures and their descriptions.
 ARCHITECTURES = {
     "vgg16": "VGG",
     "resnet18": "ResNet",
@@ -58,7 +57,7 @@ class Cell:
 
 
 def artefact_cell(artefact: ArtefactRecord) -> Cell:
-    """What an artefact's records say."""
+    """Build the cell of an artefact from its records."""
     parity, coverage = artefact.parity, artefact.coverage
     if parity is None or parity.failure:
         return Cell(False, "does not run", (parity.failure or "") if parity else "not verified")
@@ -74,7 +73,7 @@ def artefact_cell(artefact: ArtefactRecord) -> Cell:
 
 
 def row(manifest: Manifest) -> dict[str, Cell]:
-    """The cells of one export."""
+    """Return the cells of one export by target."""
     cells = {a.target.partition(":")[0]: artefact_cell(a) for a in manifest.artefacts}
     for failure in manifest.failures:
         reason = failure.message.splitlines()[0]
@@ -92,7 +91,7 @@ def measure(name: str, folder: Path, cache: Cache | None) -> dict[str, Cell]:
 
 
 def table(rows: dict[str, dict[str, Cell]]) -> str:
-    """The matrix in Markdown."""
+    """Format the matrix in Markdown."""
     cells = [cell for columns in rows.values() for cell in columns.values()]
     passed = sum(cell.passed for cell in cells)
     versions = package_versions(["torch", "executorch", "coremltools", "litert-torch", "onnx"])
@@ -119,12 +118,12 @@ def table(rows: dict[str, dict[str, Cell]]) -> str:
             shown.append(cell.text if cell.passed else f"**{cell.text}**")
         lines.append(f"| `{name}` ({ARCHITECTURES[name]}) | " + " | ".join(shown) + " |")
     if notes:
-        lines += ["", "Cells that do not pass, and why:", "", *notes]
+        lines += ["", "Cells that do not pass, with reasons:", "", *notes]
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
-    """Measure what was asked for."""
+    """Measure the given architectures, and write the page if it was all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="ARCHITECTURE", help="all if none is given")
     parser.add_argument("--no-cache", action="store_true", help="measure everything anew")
@@ -137,8 +136,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="support-matrix-") as folder:
         for name in chosen.names or ARCHITECTURES:
             rows[name] = measure(name, Path(folder), cache)
-            told = ", ".join(f"{target} {cell.text}" for target, cell in rows[name].items())
-            print(f"{name}: {told}", file=sys.stderr, flush=True)
+            cells = ", ".join(f"{target} {cell.text}" for target, cell in rows[name].items())
+            print(f"{name}: {cells}", file=sys.stderr, flush=True)
     text = table(rows)
     print(text)
     if not chosen.names:

@@ -78,7 +78,7 @@ def colour_painters(folder: Path, count: int) -> list[Painter]:
     ]
 
 
-def told(progress: StyleProgress) -> None:
+def print_progress(progress: StyleProgress) -> None:
     """Print every hundredth step."""
     if progress.step % 100 == 0:
         parts = ", ".join(f"{name} {value:.5f}" for name, value in progress.record.losses.items())
@@ -129,7 +129,7 @@ def main() -> None:
         recipe,
         checkpoint=options.checkpoint,
         identity={"painted_by": painted_by},
-        progress=told,
+        on_progress=print_progress,
     )
     if not history.finished:
         return

@@ -33,10 +33,10 @@ from edgesdk.frontend.edgemodel.file import save_model
 from edgesdk.host.atomic_write import write_atomically
 from edgesdk.host.image_files import pictures_below, read_picture
 from edgesdk.training.accelerator import new_accelerator
+from edgesdk.training.engine import RunOptions
 from edgesdk.training.style.any_stylizer import train_any_stylizer
 from edgesdk.training.style.fine_tuning import encoder_path
 from edgesdk.training.style.history import StyleProgress
-from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.stylizer import train_stylizer
 from edgesdk.training.style.stylizer_file import save_stylizer
@@ -222,7 +222,7 @@ def shipped(path: Path, *, any_style: bool) -> None:
     write_atomically(path.parent / "card.json", (WEIGHTS / f"{name}.json").read_bytes())
 
 
-def told(progress: StyleProgress) -> None:
+def print_progress(progress: StyleProgress) -> None:
     """Print every 25th step."""
     if progress.step % 25 == 0 or progress.preview:
         losses = {name: round(value, 4) for name, value in progress.record.losses.items()}
@@ -258,11 +258,11 @@ def main() -> None:
             shipped(start, any_style=given.any)
         photographs, paintings = prepared(given.data, given.work, any_style=given.any)
     began = time.monotonic()
-    watched = Watched(
+    run_options = RunOptions(
         checkpoint=given.work / "run",
         checkpoint_every_seconds=120,
         preview_every_steps=given.preview_every,
-        progress=told,
+        on_progress=print_progress,
         stop_at_step=given.stop_after,
     )
     learn = train_any_stylizer if given.any else train_stylizer
@@ -273,8 +273,8 @@ def main() -> None:
         config=given.config,
         perceptual=given.perceptual,
         previews=given.work / "sheets",
-        watched=watched,
-        say=print,
+        options=run_options,
+        report=print,
         **({"start": start} if start else {}),
     )
     if not accelerator.is_main_process:

@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from train_shipped_styles import STYLES, prepared, told
+from train_shipped_styles import STYLES, prepared, print_progress
 
 from edgesdk import models
 from edgesdk.frontend.edgemodel.file import load_model, save_model
+from edgesdk.training.engine import RunOptions
 from edgesdk.training.style.fine_tuning import weights_digest
-from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.train import StylesToLearn, StyleTrainer
 
@@ -80,7 +80,7 @@ def main() -> None:
     for path in paintings.iterdir():
         if path.stem.partition(" ")[2] != given.style:
             path.unlink()
-    studio = StyleTrainer(photographs, paintings, recipe, perceptual=given.perceptual, say=print)
+    studio = StyleTrainer(photographs, paintings, recipe, perceptual=given.perceptual, report=print)
     network, called = fresh(given.network, given.config)
     if given.start:
         network.load_state_dict(load_model(given.start).state_dict())
@@ -94,11 +94,11 @@ def main() -> None:
         {"name": given.network, **given.config},
         more_identity={"start": weights_digest(network)} if given.start else None,
         previews=given.work / "sheets",
-        watched=Watched(
+        options=RunOptions(
             checkpoint=given.work / "run",
             checkpoint_every_seconds=120,
             preview_every_steps=250,
-            progress=told,
+            on_progress=print_progress,
         ),
     )
     output = given.work / f"{given.network}.edgemodel"

@@ -24,18 +24,18 @@ def test_names_of_every_language_pass() -> None:
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        ("night", "a str is no list"),
-        ({"night": 1}, "a dict is no list"),
-        (["night", ""], "'' is no name"),
-        (["a:b"], "'a:b' is no name"),
-        (["a,b"], "'a,b' is no name"),
-        ([" night"], "is no name"),
-        (["night\n"], "is no name"),
-        (["ni\x1b[31mght"], "is no name"),
-        (["ni\u202eght"], "is no name"),
-        (["n" * 65], "is no name"),
-        ([7], "7 is no name"),
-        ([None], "None is no name"),
+        ("night", "a str is not a list"),
+        ({"night": 1}, "a dict is not a list"),
+        (["night", ""], "'' is not a style name"),
+        (["a:b"], "'a:b' is not a style name"),
+        (["a,b"], "'a,b' is not a style name"),
+        ([" night"], "is not a style name"),
+        (["night\n"], "is not a style name"),
+        (["ni\x1b[31mght"], "is not a style name"),
+        (["ni\u202eght"], "is not a style name"),
+        (["n" * 65], "is not a style name"),
+        ([7], "7 is not a style name"),
+        ([None], "None is not a style name"),
         (["night", "day", "night"], "two styles have the name 'night'"),
         ([str(number) for number in range(MAX_STYLES + 1)], "4097 names"),
     ],
@@ -70,5 +70,5 @@ def test_names_are_an_attribute_of_the_model() -> None:
     model.style_names = ["night", "day"]
     assert model_style_names(model) == ("night", "day")
     model.style_names = {"night": 0}
-    with pytest.raises(UsageError, match="style_names of Identity: a dict is no list"):
+    with pytest.raises(UsageError, match="style_names of Identity: a dict is not a list"):
         model_style_names(model)

@@ -45,7 +45,7 @@ def cover_coreml(path: Path, locations: Mapping[str, str] | None = None) -> Cove
     graph = read_package(path)
     places = dict(locations or {})
     if sys.platform == "darwin":
-        return _record(graph, _ask_planner(path, graph), places, "asked of Core ML's planner")
+        return _record(graph, _query_planner(path, graph), places, "asked of Core ML's planner")
     return _record(
         graph,
         {operator.outputs[0]: _predict(graph, operator) for operator in graph.operators},
@@ -97,7 +97,7 @@ def _predict(graph: MilGraph, operator: MilOperator) -> tuple[Reason, str] | Non
     return None
 
 
-def _ask_planner(path: Path, graph: MilGraph) -> dict[str, tuple[Reason, str] | None]:
+def _query_planner(path: Path, graph: MilGraph) -> dict[str, tuple[Reason, str] | None]:
     try:
         import coremltools
         from coremltools.models.compute_plan import MLComputePlan
@@ -118,13 +118,13 @@ def _ask_planner(path: Path, graph: MilGraph) -> dict[str, tuple[Reason, str] | 
             name = operation.outputs[0].name if operation.outputs else ""
             if name in by_output:
                 usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
-                verdicts[name] = _judge_usage(usage, _predict(graph, by_output[name]))
+                verdicts[name] = _planner_reason(usage, _predict(graph, by_output[name]))
         return verdicts
     finally:
         shutil.rmtree(compiled, ignore_errors=True)
 
 
-def _judge_usage(usage: Any, prediction: tuple[Reason, str] | None) -> tuple[Reason, str] | None:
+def _planner_reason(usage: Any, prediction: tuple[Reason, str] | None) -> tuple[Reason, str] | None:
     """What one answer of the planner means; the documented rules name the reason where they fit."""
     if usage is None:
         return "unknown", "the planner does not say where it runs"

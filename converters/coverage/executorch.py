@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from edgesdk.bundle.manifest import CoverageRecord
-from edgesdk.converters.coverage.executorch_reasons import judge_for
+from edgesdk.converters.coverage.executorch_reasons import reason_finder
 from edgesdk.converters.coverage.naming import user_operator
 from edgesdk.converters.coverage.undelegated import Undelegated, gather
 from edgesdk.errors import UsageError
@@ -50,7 +50,7 @@ def cover_executorch(
         UsageError: ``to_executorch()`` was called already.
         MissingBackendError: ExecuTorch is not installed.
     """
-    judge = judge_for(delegate, partitioner)
+    find_reason = reason_finder(delegate, partitioner)
     origins = {node.name: node for node in program_before.graph.nodes if node.op == "call_function"}
     delegated: Counter[str] = Counter()
     found: list[Undelegated] = []
@@ -65,7 +65,7 @@ def cover_executorch(
                     partitions += 1
                     delegated.update(_names(taken))
                 elif _computes(node):
-                    reason, detail = judge(node, program)
+                    reason, detail = find_reason(node, program)
                     found.append(Undelegated(_name(node), reason, detail, *_place(node, origins)))
     none = delegate in ("portable", "none")
     return CoverageRecord(

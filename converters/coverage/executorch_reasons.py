@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import Node
 
-__all__ = ["Judge", "judge_for"]
+__all__ = ["ReasonFinder", "reason_finder"]
 
 #: Takes a node outside the delegate and its program; gives the reason and the words for it.
-Judge: TypeAlias = "Callable[[Node, ExportedProgram], tuple[Reason, str]]"
+ReasonFinder: TypeAlias = "Callable[[Node, ExportedProgram], tuple[Reason, str]]"
 
 # What a partitioner's check may raise on a node it was never meant for.
 _CHECK_ERRORS = (
@@ -37,7 +37,7 @@ _CHECK_ERRORS = (
 _ACCEPTED = "the delegate's own checks accept it, yet the partitioner left it outside"
 
 
-def judge_for(delegate: str, partitioner: Any = None) -> Judge:
+def reason_finder(delegate: str, partitioner: Any = None) -> ReasonFinder:
     """The judge of one delegate.
 
     Args:
@@ -48,30 +48,30 @@ def judge_for(delegate: str, partitioner: Any = None) -> Judge:
         UnknownNameError: There is no such delegate.
         MissingBackendError: A package the delegate needs is not installed.
     """
-    judges: dict[str, Callable[[Any], Judge]] = {
+    finders: dict[str, Callable[[Any], ReasonFinder]] = {
         "coreml": _coreml,
         "none": _portable,
         "portable": _portable,
         "vulkan": _vulkan,
         "xnnpack": _xnnpack,
     }
-    if delegate not in judges:
-        raise UnknownNameError("delegate", delegate, judges)
+    if delegate not in finders:
+        raise UnknownNameError("delegate", delegate, finders)
     try:
-        return judges[delegate](partitioner)
+        return finders[delegate](partitioner)
     except ImportError as error:
         package = (error.name or "executorch").partition(".")[0]
         raise MissingBackendError(package, "executorch") from error
 
 
-def _portable(partitioner: Any) -> Judge:
-    def judge(node: Node, program: ExportedProgram) -> tuple[Reason, str]:
+def _portable(partitioner: Any) -> ReasonFinder:
+    def find_reason(node: Node, program: ExportedProgram) -> tuple[Reason, str]:
         return "not supported", "no delegate was asked"
 
-    return judge
+    return find_reason
 
 
-def _xnnpack(partitioner: Any) -> Judge:
+def _xnnpack(partitioner: Any) -> ReasonFinder:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir.backend.canonical_partitioners.config_partitioner import (
         format_target_name,
@@ -79,12 +79,12 @@ def _xnnpack(partitioner: Any) -> Judge:
 
     configs = (partitioner or XnnpackPartitioner()).target_partitioner_configs
 
-    def judge(node: Node, program: ExportedProgram) -> tuple[Reason, str]:
+    def find_reason(node: Node, program: ExportedProgram) -> tuple[Reason, str]:
         name = format_target_name(getattr(node.target, "__name__", str(node.target)))
         config = configs.get(name)
         if config is None:
             return "not supported", f"XNNPACK has no configuration for {name}"
-        with _listening() as words:
+        with _collected_log() as words:
             try:
                 accepted = config.check_constraints(node, program)
                 dependencies = config.get_node_and_deps(node, program) if accepted else []
@@ -94,37 +94,37 @@ def _xnnpack(partitioner: Any) -> Judge:
             return "constraint", "what follows it uses more than its first output"
         if accepted:
             return "unknown", _ACCEPTED
-        return _sort_xnnpack(node, "; ".join(dict.fromkeys(words)))
+        return _xnnpack_reason(node, "; ".join(dict.fromkeys(words)))
 
-    return judge
+    return find_reason
 
 
 @contextmanager
-def _listening() -> Iterator[list[str]]:
+def _collected_log() -> Iterator[list[str]]:
     """Collect what XNNPACK's configurations log, and keep it from the user's terminal."""
     from executorch.exir.backend.utils import WhyNoPartition
 
     words: list[str] = []
 
-    class Ear(logging.Handler):
+    class _LogCollector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if isinstance(record.msg, WhyNoPartition):
                 words.append(record.msg.reason)
 
     logger = logging.getLogger("executorch.backends.xnnpack.partition.config")
-    ear, level, propagate = Ear(), logger.level, logger.propagate
-    logger.addHandler(ear)
+    collector, level, propagate = _LogCollector(), logger.level, logger.propagate
+    logger.addHandler(collector)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     try:
         yield words
     finally:
-        logger.removeHandler(ear)
+        logger.removeHandler(collector)
         logger.setLevel(level)
         logger.propagate = propagate
 
 
-def _sort_xnnpack(node: Node, words: str) -> tuple[Reason, str]:
+def _xnnpack_reason(node: Node, words: str) -> tuple[Reason, str]:
     if not words:
         # The one check without words is that of slices with a step.
         if "slice" in str(node.target) and len(node.args) > 4:
@@ -132,7 +132,7 @@ def _sort_xnnpack(node: Node, words: str) -> tuple[Reason, str]:
         return "constraint", "the delegate's check refuses it without saying why"
     lowered = words.lower()
     if "invalid dtype" in lowered:
-        return _behind_invalid_dtype(node)
+        return _invalid_dtype_reason(node)
     if any(mark in lowered for mark in ("dynamic", "symbolic", "inferred dimension", "symint")):
         return "dynamic shape", words
     if "dtype" in lowered or "fp16" in lowered or "precision type" in lowered:
@@ -140,7 +140,7 @@ def _sort_xnnpack(node: Node, words: str) -> tuple[Reason, str]:
     return "constraint", words
 
 
-def _behind_invalid_dtype(node: Node) -> tuple[Reason, str]:
+def _invalid_dtype_reason(node: Node) -> tuple[Reason, str]:
     """XNNPACK says "invalid dtype" of sizes, empty tensors and unknown sizes as well."""
     import torch
     from torch.fx.experimental.symbolic_shapes import has_free_unbacked_symbols
@@ -167,7 +167,7 @@ def _values(node: Node) -> Iterator[Any]:
             yield from value if isinstance(value, (list, tuple)) else (value,)
 
 
-def _vulkan(partitioner: Any) -> Judge:
+def _vulkan(partitioner: Any) -> ReasonFinder:
     import executorch.backends.vulkan.utils as limits
     from executorch.backends.vulkan.partitioner.vulkan_partitioner import (
         VulkanPartitioner,
@@ -181,7 +181,7 @@ def _vulkan(partitioner: Any) -> Judge:
         else limits.DEFAULT_TEXTURE_LIMITS
     )
 
-    def judge(node: Node, program: ExportedProgram) -> tuple[Reason, str]:
+    def find_reason(node: Node, program: ExportedProgram) -> tuple[Reason, str]:
         words: list[str] = []
         # Patterns that the delegate fuses are not looked for: nodes inside one were taken.
         support = VulkanSupportedOperators(
@@ -210,7 +210,7 @@ def _vulkan(partitioner: Any) -> Judge:
             return "dynamic shape", text
         return "constraint", text
 
-    return judge
+    return find_reason
 
 
 def _dtypes(node: Node) -> list[str]:
@@ -218,12 +218,12 @@ def _dtypes(node: Node) -> list[str]:
     return sorted(name.removeprefix("torch.") for name in found)
 
 
-def _coreml(partitioner: Any) -> Judge:
+def _coreml(partitioner: Any) -> ReasonFinder:
     from executorch.backends.apple.coreml.partition import coreml_partitioner
 
     used = partitioner or coreml_partitioner.CoreMLPartitioner()
 
-    def judge(node: Node, program: ExportedProgram) -> tuple[Reason, str]:
+    def find_reason(node: Node, program: ExportedProgram) -> tuple[Reason, str]:
         support = coreml_partitioner._OperatorsSupportedForCoreMLBackend(
             used.skip_ops_for_coreml_delegation, False, log=True
         )
@@ -239,4 +239,4 @@ def _coreml(partitioner: Any) -> Judge:
         overridden = "Overriding" in text or "skip_ops_for_coreml_delegation" in text
         return ("constraint" if overridden else "not supported"), text
 
-    return judge
+    return find_reason

@@ -46,15 +46,17 @@ def cover_litert(path: Path, program: ExportedProgram | None = None) -> Coverage
     types = {graph.operators[place].name for place in taken}
     places = _Places(program)
 
-    def left_by(judge: Callable[[Operator], tuple[Reason, str] | None]) -> list[Undelegated]:
+    def undelegated_by(
+        find_reason: Callable[[Operator], tuple[Reason, str] | None],
+    ) -> list[Undelegated]:
         found = []
         for operator in graph.operators:
-            verdict = judge(operator)
+            verdict = find_reason(operator)
             if verdict is not None:
                 found.append(Undelegated(operator.name, *verdict, *places.of(graph, operator)))
         return found
 
-    left = left_by(
+    undelegated = undelegated_by(
         lambda operator: (
             None if operator.index in taken else why_not_xnnpack(graph, operator, types)
         )
@@ -64,24 +66,26 @@ def cover_litert(path: Path, program: ExportedProgram | None = None) -> Coverage
         method="the interpreter was asked which operators it replaced; the reasons are deduced "
         "from the model",
         delegated=_counts(graph, taken),
-        left=gather(left, "litert:xnnpack"),
+        left=gather(undelegated, "litert:xnnpack"),
         partitions=len(boundaries),
-        complete=not left,
-        also=[_predict_gpu(graph, left_by)],
+        complete=not undelegated,
+        also=[_predict_gpu(graph, undelegated_by)],
     )
 
 
-def _predict_gpu(graph: LitertGraph, left_by: Callable[..., list[Undelegated]]) -> CoverageRecord:
+def _predict_gpu(
+    graph: LitertGraph, undelegated_by: Callable[..., list[Undelegated]]
+) -> CoverageRecord:
     taken = {operator.index for operator in graph.operators if why_not_gpu(graph, operator) is None}
-    left = left_by(lambda operator: why_not_gpu(graph, operator))
+    undelegated = undelegated_by(lambda operator: why_not_gpu(graph, operator))
     return CoverageRecord(
         delegate="gpu",
         method="predicted from the operators that TensorFlow Lite's GPU delegate documents; no GPU "
         "was asked",
         delegated=_counts(graph, taken),
-        left=gather(left, "litert:gpu"),
+        left=gather(undelegated, "litert:gpu"),
         partitions=count_partitions(graph.dependencies(), taken),
-        complete=not left,
+        complete=not undelegated,
     )
 
 

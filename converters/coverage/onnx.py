@@ -40,9 +40,9 @@ def cover_onnx(path: Path) -> CoverageRecord:
         MissingBackendError: ``onnx`` or ``onnxruntime`` is not installed.
     """
     graph = read_onnx(path)
-    delegated, partitions, refused = _ask_runtime(path, graph)
-    left = [
-        _left(node, "not supported", refused[node.operator])
+    delegated, partitions, refused = _query_runtime(path, graph)
+    undelegated = [
+        _undelegated(node, "not supported", refused[node.operator])
         for node in graph.nodes
         if node.operator in refused
     ]
@@ -52,18 +52,18 @@ def cover_onnx(path: Path) -> CoverageRecord:
         if not refused
         else "the session refused the model and named the operator",
         delegated=delegated,
-        left=gather(left, "onnx"),
+        left=gather(undelegated, "onnx"),
         partitions=partitions,
-        complete=not left,
+        complete=not undelegated,
         also=[_predict(graph, provider) for provider in PROVIDERS],
     )
 
 
-def _left(node: OnnxNode, reason: Any, detail: str) -> Undelegated:
+def _undelegated(node: OnnxNode, reason: Any, detail: str) -> Undelegated:
     return Undelegated(node.operator, reason, detail, node.module, node.where, node.origin)
 
 
-def _ask_runtime(path: Path, graph: OnnxGraph) -> tuple[dict[str, int], int, dict[str, str]]:
+def _query_runtime(path: Path, graph: OnnxGraph) -> tuple[dict[str, int], int, dict[str, str]]:
     """Operators by name with count, pieces, and operators the runtime has nothing for."""
     try:
         import onnxruntime
@@ -105,20 +105,20 @@ def _refusal(path: Path, error: Exception) -> SessionError:
 
 def _predict(graph: OnnxGraph, provider: Provider) -> CoverageRecord:
     taken: set[int] = set()
-    left: list[Undelegated] = []
+    undelegated: list[Undelegated] = []
     rules = provider.rules()
     for place, node in enumerate(graph.nodes):
         verdict = why_not(provider, rules, graph, node)
         if verdict is None:
             taken.add(place)
         else:
-            left.append(_left(node, *verdict))
+            undelegated.append(_undelegated(node, *verdict))
     return CoverageRecord(
         delegate=provider.name,
         method="predicted from the list of operators that ONNX Runtime ships for this provider; "
         "its conditions are checked where the file tells",
         delegated=dict(sorted(Counter(graph.nodes[place].operator for place in taken).items())),
-        left=gather(left, provider.target),
+        left=gather(undelegated, provider.target),
         partitions=count_partitions(graph.dependencies(), taken),
-        complete=not left,
+        complete=not undelegated,
     )

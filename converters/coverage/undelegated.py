@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from edgesdk.bundle.manifest import LeftOperator
+from edgesdk.bundle.manifest import UndelegatedOperator
 from edgesdk.converters.coverage.rewrites import rewrite_for
 
 __all__ = [
@@ -45,7 +45,7 @@ class Undelegated:
     origin: str = ""
 
 
-def gather(found: Iterable[Undelegated], target: str) -> list[LeftOperator]:
+def gather(found: Iterable[Undelegated], target: str) -> list[UndelegatedOperator]:
     """Count equal entries and look up their rewrites.
 
     Args:
@@ -56,7 +56,7 @@ def gather(found: Iterable[Undelegated], target: str) -> list[LeftOperator]:
         One record for each operator, reason and place, in order of first appearance.
     """
     return [
-        LeftOperator(
+        UndelegatedOperator(
             operator=item.operator,
             count=count,
             reason=item.reason,

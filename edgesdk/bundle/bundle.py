@@ -1,7 +1,7 @@
-"""The bundle on disk: a folder ``NAME.edge`` of artefacts with the ``manifest.json`` on them.
+"""The bundle on disk: a folder ``NAME.edge`` of artefacts with their ``manifest.json``.
 
-A bundle that is opened is somebody else's: nothing in it is run, followed or believed before its
-sizes and hashes are those of its manifest. A bundle that is written appears whole or not at all.
+An opened bundle is untrusted: nothing in it is run, followed or believed before its sizes and
+hashes match its manifest. A written bundle appears complete or not at all.
 """
 
 from __future__ import annotations
@@ -38,16 +38,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Bundle"]
 
-_AGAIN = "copy the bundle again, or export it anew"
+_AGAIN = "copy the bundle again, or export it again"
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose files are those its manifest names. Made by :meth:`open`.
+    """A bundle whose files match its manifest. Made by :meth:`open`.
+
+    >>> bundle = Bundle.open("net.edge")  # doctest: +SKIP
+    >>> bundle.artefact("onnx").file.path  # doctest: +SKIP
 
     Attributes:
         path: The folder.
-        manifest: What ``manifest.json`` says.
+        manifest: Content of ``manifest.json``.
     """
 
     path: Path
@@ -57,20 +60,20 @@ class Bundle:
     def open(cls, path: str | os.PathLike[str], *, check_hashes: bool = True) -> Bundle:
         """Open a bundle and check every file that its manifest names.
 
-        The check holds for the moment it is made: whoever may write to the folder afterwards can
-        still change it under the runtime that reads it next.
+        The check holds for the moment it is made: anyone with write access can still change the
+        folder afterwards.
 
         Args:
             path: The folder ``NAME.edge``.
-            check_hashes: Read all files and compare their SHA-256. Without it, names, kinds and
-                sizes are checked alone.
+            check_hashes: Read all files and compare their SHA-256. False checks names, kinds and
+                sizes only.
 
         Raises:
-            BundleError: No folder, or no manifest in it.
+            BundleError: The folder does not exist or has no manifest.
             BundleDamagedError: A file is missing, has another size or another content.
-            BundleUnsafeError: Links, devices, unsafe or colliding paths, too much of anything.
-            BundleSchemaError: The manifest is none, or one of a newer schema.
-            StorageError: No permission to read, or a disk that fails.
+            BundleUnsafeError: Links, devices, unsafe or colliding paths, or limits exceeded.
+            BundleSchemaError: The manifest is invalid or of a newer schema.
+            StorageError: Permission is missing or the disk fails.
         """
         folder = Path(path)
         try:
@@ -81,24 +84,24 @@ class Bundle:
         return cls(folder, manifest)
 
     def path_of(self, record: ArtefactRecord | FileRecord) -> Path:
-        """Where the file of a record lies.
+        """Return the path of the file of a record.
 
         Raises:
-            BundleUnsafeError: The record is not of this manifest, and its path leaves the folder.
+            BundleUnsafeError: The record is not of this manifest and its path leaves the folder.
         """
         file = record.file if isinstance(record, ArtefactRecord) else record
         return self.path / check_name(file.path)
 
     def artefact(self, target: str) -> ArtefactRecord:
-        """The artefact of a target.
+        """Find the artefact of a target.
 
         Args:
-            target: Target with variant (``executorch:xnnpack``); without one (``executorch``)
-                where the bundle has one variant of it alone; or the artefact's file name, which
-                tells two artefacts of the same target apart.
+            target: Target with variant (``executorch:xnnpack``); without one (``executorch``) if
+                the bundle has a single variant of it; or the artefact's file name, which
+                distinguishes artefacts of the same target.
 
         Raises:
-            UnknownNameError: No artefact of that name, or more than one.
+            UnknownNameError: No artefact has that name, or several have.
         """
         records = self.manifest.artefacts
         for matches in (
@@ -112,33 +115,32 @@ class Bundle:
                 same = len({record.target for record in matches}) == 1
                 names = [record.file.path if same else record.target for record in matches]
                 error = UnknownNameError("artefact", target, names)
-                error.remedy = f"this bundle has several; say which: {', '.join(names)}"
+                error.remedy = f"this bundle has several; choose one of {', '.join(names)}"
                 raise error
         error = UnknownNameError("artefact", target, {record.target for record in records})
         if not records:
-            error.remedy = "this bundle has no artefact; its manifest tells why under failures"
+            error.remedy = "this bundle has no artefact; see failures in its manifest"
         raise error
 
     def samples(self) -> Samples:
-        """The samples with the outputs the model gave for them.
+        """Load the samples with the model's expected outputs.
 
         Raises:
-            BundleDamagedError: The file holds something else.
+            BundleDamagedError: The file is damaged or holds something else.
         """
         from edgesdk.bundle.samples import Samples
 
         return Samples.load(self.path_of(self.manifest.reference.samples))
 
     def program_path(self) -> Path | None:
-        """Where the captured program lies; None where the bundle was written without it."""
+        """Return the path of the captured program; None if the bundle was written without it."""
         program = self.manifest.reference.program
         return None if program is None else self.path_of(program)
 
     def update(self, manifest: Manifest) -> Bundle:
-        """Replace ``manifest.json`` in one step, for instance to add parity or a profile.
+        """Replace ``manifest.json`` atomically, for instance to add parity or a profile.
 
-        Readers meet the old manifest or the new one. Two writers at once do not add up: the later
-        one's manifest stays.
+        Readers see the old manifest or the new one. Of two concurrent writers the last one wins.
 
         Args:
             manifest: The new manifest; its files must be in the folder already.
@@ -147,10 +149,10 @@ class Bundle:
             The bundle with the new manifest.
 
         Raises:
-            BundleSchemaError: The manifest holds what its schema does not allow.
+            BundleSchemaError: The manifest violates its schema.
             BundleDamagedError: It names a file that is missing or has another size.
-            BundleUnsafeError: It names a file that no bundle may hold.
-            StorageError: The disk is full, read-only or not ours; the old manifest stays.
+            BundleUnsafeError: It names a file that bundles may not hold.
+            StorageError: The disk is full, read-only or without permission; the old manifest stays.
         """
         content = manifest_bytes(manifest)
         _check_files(take_inventory(self.path), manifest)
@@ -162,7 +164,7 @@ def _checked(folder: Path, *, check_hashes: bool) -> Manifest:
     found = take_inventory(folder)
     if MANIFEST_NAME not in found.files:
         raise BundleError(
-            f"{str(folder)!r} is no bundle: it has no {MANIFEST_NAME}",
+            f"{str(folder)!r} is not a bundle: it has no {MANIFEST_NAME}",
             remedy="give the folder NAME.edge itself, or make one with `edgesdk export`",
         )
     manifest = parse_manifest(_read_manifest(folder))
@@ -192,12 +194,12 @@ def _read_manifest(folder: Path) -> bytes:
                 f"{MANIFEST_NAME} is larger than {MAX_MANIFEST_BYTES >> 20} MiB"
             )
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            # One byte more than allowed, in case it grows: the parser refuses that.
+            # Read one byte more than allowed, so that the parser refuses a growing file.
             return file.read(MAX_MANIFEST_BYTES + 1)
 
 
 def _check_files(found: Inventory, manifest: Manifest) -> None:
-    """Hold what the manifest names against what is there: first every name, then every size."""
+    """Compare the manifest with the files found: first every name, then every size."""
     check_names([MANIFEST_NAME, *(record.path for record in _records(manifest))])
     for record in _records(manifest):
         size = found.size(record.path)

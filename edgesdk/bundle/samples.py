@@ -1,4 +1,4 @@
-"""The inputs that prove an artefact, with what the model answered: saved with the bundle."""
+"""Inputs with the model's outputs, saved with the bundle to verify artefacts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Samples"]
 
 @dataclass(frozen=True)
 class Samples:
-    """Inputs with the outputs that the model gave for them in eager mode.
+    """Inputs with the outputs of the model in eager mode.
 
     Attributes:
-        names: A name a sample: the file it came from, or ``random 1``.
-        inputs: One array an input, by name, for each sample.
-        expected: One array an output, by name, for each sample.
-        real: How many come from real files; these are first.
+        names: Name of each sample: its file, or ``random 1``.
+        inputs: Arrays by input name, for each sample.
+        expected: Arrays by output name, for each sample.
+        real: Number of samples from real files; these come first.
     """
 
     names: tuple[str, ...]
@@ -33,10 +33,10 @@ class Samples:
         return len(self.names)
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file; the same samples give the same bytes.
+        """Write one safetensors file; equal samples give equal bytes.
 
         Raises:
-            OSError: The disk refuses.
+            OSError: The file cannot be written.
         """
         from safetensors.numpy import save
 
@@ -44,18 +44,18 @@ class Samples:
         for index, (inputs, expected) in enumerate(zip(self.inputs, self.expected, strict=True)):
             for kind, arrays in (("input", inputs), ("output", expected)):
                 for name, array in arrays.items():
-                    # np.ascontiguousarray would make a vector of a scalar.
+                    # np.ascontiguousarray would turn a scalar into a vector.
                     tensors[f"{index:04d}/{kind}/{name}"] = np.asarray(array, order="C")
         description = json.dumps({"names": self.names, "real": self.real})
-        # Its own save_file hides what the system says of a full disk, and lets no one else read.
+        # safetensors' save_file hides the cause of a full disk and restricts permissions.
         path.write_bytes(save(tensors, metadata={"samples": description}))
 
     @classmethod
     def load(cls, path: Path) -> Samples:
-        """Read what :meth:`save` wrote.
+        """Read a file written by :meth:`save`.
 
         Raises:
-            BundleDamagedError: Another file, or a damaged one.
+            BundleDamagedError: The file is damaged or of another kind.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -70,7 +70,7 @@ class Samples:
                     index, kind, name = key.split("/", 2)
                     column = {"input": inputs, "output": expected}[kind]
                     if not index.isdecimal():
-                        raise ValueError(f"{index!r} is no number of a sample")
+                        raise ValueError(f"{index!r} is not a sample number")
                     column[int(index)][name] = file.get_tensor(key)
         except (
             OSError,
@@ -93,7 +93,7 @@ class Samples:
         )
         if not (0 <= real <= len(names) and whole):
             raise BundleDamagedError(
-                f"the samples in {path.name} contradict themselves",
+                f"the samples in {path.name} are inconsistent",
                 remedy="export the bundle again",
             )
         return cls(names, tuple(inputs), tuple(expected), real)

@@ -1,7 +1,7 @@
-"""Writing a bundle so that it appears whole or not at all.
+"""Write a bundle that appears complete or not at all.
 
-Everything is gathered in a hidden folder beside the bundle's place, checked as any reader would
-check it, and renamed into place last.
+Files are collected in a hidden folder beside the bundle, checked as a reader would check them, and
+renamed into place last.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ __all__ = ["BundleWriter"]
 
 
 class BundleWriter:
-    """Writes one bundle, as a context manager::
+    """Write one bundle, as a context manager::
 
         with BundleWriter("net.edge") as writer:
             record = writer.add(converted, "net.onnx")
             bundle = writer.commit(manifest)
 
-    Leaving the block without :meth:`commit`, for whatever reason, leaves nothing behind. Staging
-    folders of other processes, running or dead, are never touched.
+    Leaving the block without :meth:`commit` leaves nothing behind. Staging folders of other
+    processes, running or dead, are never touched.
 
     Args:
-        path: The folder to be written; the folder it lies in must exist.
-        overwrite: Replace a bundle that is there. A folder that is no bundle is never replaced.
+        path: Folder to write; its parent must exist.
+        overwrite: Replace an existing bundle. A folder that is not a bundle is never replaced.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         self.path = Path(path)
         self.overwrite = overwrite
-        # What the process does to its working directory meanwhile must not move the bundle.
+        # A later change of the working directory must not move the bundle.
         self._place = self.path.absolute()
         self._staging: Path | None = None
         self._aside: Path | None = None
@@ -63,9 +63,9 @@ class BundleWriter:
         """Make the staging folder.
 
         Raises:
-            UsageError: The path names no folder.
-            OutputExistsError: Something is there already.
-            StorageError: The folder it should lie in is missing, full, read-only or not ours.
+            UsageError: The path cannot name a folder.
+            OutputExistsError: The path exists already.
+            StorageError: The parent folder is missing, full, read-only or without permission.
         """
         if self.path.name in ("", "..") or not str(self.path).isprintable():
             raise UsageError(
@@ -92,7 +92,7 @@ class BundleWriter:
 
     @property
     def folder(self) -> Path:
-        """The staging folder; what is written into it becomes part of the bundle."""
+        """Staging folder; files written into it become part of the bundle."""
         if self._staging is None:
             raise UsageError(
                 "the bundle is not being written",
@@ -101,9 +101,9 @@ class BundleWriter:
         return self._staging
 
     def add(self, source: str | os.PathLike[str], name: str) -> FileRecord:
-        """Take a file or a folder (``.mlpackage``) into the bundle.
+        """Add a file or a folder (``.mlpackage``) to the bundle.
 
-        What lies in the staging folder already is moved, everything else is copied.
+        Files in the staging folder are moved, all others are copied.
 
         Args:
             source: The file or folder. It may be reached through a link, but must hold none.
@@ -113,22 +113,21 @@ class BundleWriter:
             Its record for the manifest.
 
         Raises:
-            UsageError: Nothing is at ``source``.
+            UsageError: ``source`` does not exist.
             BundleError: The name is taken.
-            BundleUnsafeError: The name is none a bundle may hold, or ``source`` holds links or
-                devices.
-            StorageError: The disk is full, read-only or not ours.
+            BundleUnsafeError: The name is not allowed, or ``source`` holds links or devices.
+            StorageError: The disk is full, read-only or without permission.
         """
         folder = self.folder.resolve()
         check_names([*self._names, name])
         destination = folder / check_name(name)
         with storage_errors("cannot read", source):
             if not Path(source).exists():
-                raise UsageError(f"there is no file {str(source)!r} to take into the bundle")
+                raise UsageError(f"there is no file {str(source)!r} to add to the bundle")
             origin = Path(source).resolve()
         if origin != destination:
             if os.path.lexists(destination):
-                raise BundleError(f"the bundle has a file {name!r} already")
+                raise BundleError(f"the bundle already has a file {name!r}")
             with storage_errors("cannot write", self.path / name):
                 try:
                     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +136,7 @@ class BundleWriter:
                     else:
                         _copy(origin, destination)
                 except BaseException:
-                    # A caller may go on without this file; its half must not stay.
+                    # A caller may continue without this file, so remove the partial copy.
                     remove(destination)
                     raise
         record = file_record(folder, name)
@@ -145,18 +144,18 @@ class BundleWriter:
         return record
 
     def commit(self, manifest: Manifest) -> Bundle:
-        """Check the bundle as a reader does, and put it into its place in one step.
+        """Check the bundle as a reader does, and move it into place atomically.
 
         Args:
-            manifest: Names every file by the record that :meth:`add` returned.
+            manifest: The manifest, with the records that :meth:`add` returned.
 
         Returns:
             The bundle, opened and checked.
 
         Raises:
             BundleError: The manifest does not fit the files, see :meth:`Bundle.open`.
-            OutputExistsError: Something has appeared at the path meanwhile.
-            StorageError: The disk is full, read-only or not ours; what was there before stays.
+            OutputExistsError: The path has come into existence meanwhile.
+            StorageError: The disk is full, read-only or without permission; the old bundle stays.
         """
         folder = self.folder
         content = manifest_bytes(manifest)
@@ -179,13 +178,13 @@ class BundleWriter:
             return
         if not self.overwrite:
             raise OutputExistsError(
-                f"{str(self.path)!r} exists already",
+                f"{str(self.path)!r} already exists",
                 remedy="give --overwrite to replace it, or another --output",
             )
         with storage_errors("cannot look into", self.path):
             if not _replaceable(self._place):
                 raise OutputExistsError(
-                    f"{str(self.path)!r} is there and is no bundle, so it is not replaced",
+                    f"{str(self.path)!r} is not a bundle, so it is not replaced",
                     remedy="give another --output, or remove it yourself",
                 )
 
@@ -196,8 +195,8 @@ class BundleWriter:
                 self._place.rename(self._aside)
                 folder.rename(self._place)
             except BaseException:
-                # Either rename may have been made before the interruption was noticed: the old
-                # bundle goes back unless the new one has arrived.
+                # An interruption may follow either rename: restore the old bundle unless the new
+                # one is in place.
                 if not os.path.lexists(self._place):
                     self._aside.rename(self._place)
                 raise
@@ -206,7 +205,7 @@ class BundleWriter:
         sync(self._place.parent)
 
     def _clean_up(self, error: BaseException | None) -> None:
-        # The old bundle goes only once the new one stands in its place.
+        # Remove the old bundle only once the new one is in place.
         arrived = self._staging is not None and not os.path.lexists(self._staging)
         old = self._aside if arrived and os.path.lexists(self._place) else None
         for leftover in (self._staging, old):
@@ -215,19 +214,19 @@ class BundleWriter:
             try:
                 remove(leftover)
             except OSError as trouble:
-                told = f"{str(leftover)!r} could not be removed: {trouble.strerror}"
+                problem = f"{str(leftover)!r} could not be removed: {trouble.strerror}"
                 if arrived:
-                    told = f"{str(self.path)!r} is written, but the old bundle {told}"
+                    problem = f"{str(self.path)!r} is written, but the old bundle {problem}"
                 if error is None:
-                    raise StorageError(told, remedy="remove it yourself") from trouble
-                error.add_note(told)
+                    raise StorageError(problem, remedy="remove it yourself") from trouble
+                error.add_note(problem)
         self._staging = self._aside = None
 
 
 def _copy(origin: Path, destination: Path) -> None:
     if not origin.is_dir():
         if not origin.is_file():
-            raise BundleUnsafeError(f"{str(origin)!r} is no plain file")
+            raise BundleUnsafeError(f"{str(origin)!r} is not a plain file")
         shutil.copyfile(origin, destination)
         return
     found = take_inventory(origin)
@@ -235,7 +234,7 @@ def _copy(origin: Path, destination: Path) -> None:
     for folder in sorted(found.folders):
         (destination / folder).mkdir()
     for file in found.files:
-        # Contents alone: a converter's file modes could keep us from removing the copy.
+        # Copy contents only: a converter's file modes could make the copy undeletable.
         shutil.copyfile(origin / file, destination / file)
 
 
@@ -249,6 +248,6 @@ def _replaceable(place: Path) -> bool:
         return False
     if place.suffix == ".edge":
         return True
-    # Other programs call their files manifest.json too, and their folders must not be deleted.
+    # Other programs also write manifest.json, and their folders must not be deleted.
     with manifest.open("rb") as file:
         return is_manifest(file.read(MAX_MANIFEST_BYTES + 1))

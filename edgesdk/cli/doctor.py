@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from edgesdk.cli.console import Output
-from edgesdk.cli.options import DebugOption, JsonOption, QuietOption
+from edgesdk.cli.options import LIMITS, flag, option
+from edgesdk.cli.verb import verb
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,43 +17,48 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 
+@verb(
+    {
+        "Check this machine": "edgesdk doctor",
+        "Check without importing the backends": "edgesdk doctor --quick",
+    }
+)
 def doctor(
+    out: Output,
+    *,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Import nothing and start no other program: under a second."),
+        flag(LIMITS, "--quick", help="Import no backend and start no program: below a second."),
     ] = False,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=1.0, help="Seconds for the imports of one backend.")
+        float,
+        option(
+            LIMITS, "--timeout SECONDS", min=1.0, help="Largest time for importing one backend."
+        ),
     ] = 180.0,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
 ) -> int:
-    """Say what this machine can convert and run, what is wrong, and how to fix it."""
-    del debug
+    """Check what this machine can convert and run.
+
+    Each problem comes with a command that fixes it.
+    """
     from edgesdk.host.environment import examine
 
-    out = Output(json=json, quiet=quiet)
-    with out.progress("examining") as progress:
-        examination = examine(
-            quick,
-            import_seconds=timeout,
-            on_step=lambda words: progress.step("doctor", words),
-        )
+    with out.progress("doctor") as progress:
+        examination = examine(quick, import_seconds=timeout, on_step=progress.begin)
     out.result(examination.to_dict())
-    if not json:
+    if not out.json:
         for line in _machine_lines(examination.machine):
             out.line(line)
-        out.line("")
+        out.line()
         out.table(_backend_table(examination.backends))
-        out.line("")
+        out.line()
         out.table(_tool_table(examination.tools))
-        told = [finding for finding in examination.findings if finding.level != "ok"]
-        if told:
-            out.line("")
-            for line in _finding_lines(told):
+        findings = [finding for finding in examination.findings if finding.level != "ok"]
+        if findings:
+            out.line()
+            for line in _finding_lines(findings):
                 out.line(line)
-        out.line("")
+        out.line()
         out.line(_verdict(examination))
     return examination.exit_code
 
@@ -87,7 +91,7 @@ def _table(*titles: str) -> Table:
 def _backend_table(backends: tuple[Backend, ...]) -> Table:
     from rich.text import Text
 
-    # Text, not strings: rich would take the brackets of edgesdk[onnx] for a style.
+    # Text, not strings: rich would read the brackets of edgesdk[onnx] as markup.
     table = _table("backend", "packages", "imports", "note")
     for backend in backends:
         packages = Text("\n").join(
@@ -122,7 +126,7 @@ def _tool_table(tools: tuple[Tool, ...]) -> Table:
 
 
 def _finding_lines(findings: list[Finding]) -> list[str]:
-    # Lines, not a table: a fix that a table has folded cannot be copied.
+    # Lines, not a table: a command folded in a table cannot be copied.
     lines = []
     for finding in findings:
         lines.append(f"{finding.level:7}  {finding.subject}: {finding.text}")
@@ -133,10 +137,10 @@ def _finding_lines(findings: list[Finding]) -> list[str]:
 
 def _verdict(examination: Examination) -> str:
     counts = Counter(finding.level for finding in examination.findings)
-    said = [
+    parts = [
         f"{counts[level]} {level}{'s' if counts[level] > 1 else ''}"
         for level in ("error", "warning")
         if counts[level]
     ]
     untried = " (--quick: nothing was imported)" if examination.quick else ""
-    return (", ".join(said) or "no errors, no warnings") + untried
+    return (", ".join(parts) or "no errors, no warnings") + untried

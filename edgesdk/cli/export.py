@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from edgesdk.cli.completion import complete_recipes
 from edgesdk.cli.console import Output
 from edgesdk.cli.options import (
-    DebugOption,
-    JsonOption,
+    CONVERSION,
+    GATES,
+    LIMITS,
+    OUTPUT,
+    QUANTIZATION,
+    AccuracyControlOption,
+    BundleOutputOption,
+    CacheOption,
+    CalibrationOption,
+    CalibrationSamplesOption,
+    EvaluationOption,
+    EvaluationSamplesOption,
+    InputOption,
+    KeepFloatOption,
+    LabelledDataOption,
+    MaxDropOption,
     MaxErrorOption,
     MinAgreementOption,
     MinCosineOption,
-    QuietOption,
+    OverwriteOption,
+    RangesOption,
+    SourceArgument,
+    ToOption,
+    WeightsOption,
+    flag,
+    option,
 )
 from edgesdk.cli.paintings_table import painted_table, painting_notes
-from edgesdk.cli.quantization import (
-    CalibrationOption,
-    CalibrationSamplesOption,
-    DataOption,
-    DropSamplesOption,
-    EvaluationOption,
-    FaceOption,
-    KeepFloatOption,
-    MaxDropOption,
-    QuantizeOption,
-    RangesOption,
-    RepairOption,
-    culprits_table,
-    drops_table,
-    quantize_options,
-)
+from edgesdk.cli.quantization_tables import drops_table, worst_layers_table
+from edgesdk.cli.verb import verb
 from edgesdk.errors import EdgeSdkError
 
 if TYPE_CHECKING:
@@ -43,84 +46,132 @@ if TYPE_CHECKING:
 __all__ = ["export"]
 
 
-def export(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="Zoo name, path/file.py:factory, package.module:factory, .pt2 or .edgemodel."
+@verb(
+    {
+        "Convert for every target and prove each artefact": (
+            "edgesdk export efficientnet_lite0 --image auto -o lite0.edge"
         ),
-    ],
-    to: Annotated[
-        list[str], typer.Option("--to", help="Targets, by commas; a variant after a colon.")
-    ] = ["executorch,coreml,litert,onnx"],  # noqa: B006 - typer reads the default once
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The bundle to write, NAME.edge.")
-    ] = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", help="NAME:1x3x224x224[:dtype], or a file with an example."),
-    ] = None,
+        "int8 from camera bytes on Android": (
+            "edgesdk export efficientnet_lite0 --to litert,executorch --image auto \\\n"
+            "    --quantize w8a8_static --calibration photos/"
+        ),
+    }
+)
+def export(
+    out: Output,
+    *,
+    source: SourceArgument,
+    inputs: InputOption = None,
+    weights: WeightsOption = None,
+    to: ToOption = ["executorch,coreml,litert,onnx"],  # noqa: B006 - typer reads the default once
     image: Annotated[
         str | None,
-        typer.Option(
-            "--image",
-            help="Bake the preprocessing in, so that an app passes camera bytes: auto (what the "
-            "source knows), imagenet, inception, unit, byte, grey, or "
-            "color=rgb,range=0..1,mean=a/b/c,std=a/b/c.",
+        option(
+            CONVERSION,
+            "--image PRESET",
+            help="Build the preprocessing in, so that an Android or iOS app passes camera bytes "
+            "(uint8): auto (the model's own), imagenet, inception, unit (0..1), byte (0..255), "
+            "grey, or color=rgb,range=0..1,mean=a/b/c,std=a/b/c.",
         ),
     ] = None,
     dynamic: Annotated[
         list[str] | None,
-        typer.Option(
-            "--dynamic", help="[TARGET:]batch[=1..8] or [TARGET:]hw[=64..1024/32]; repeatable."
+        option(
+            CONVERSION,
+            "--dynamic AXIS",
+            help="Leave an axis free: batch, batch=1..8 or hw=64..1024/32; for one target as "
+            "onnx:batch. Repeatable.",
         ),
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="safetensors, or .pth of tensors only.")
+    reference: Annotated[
+        bool,
+        flag(
+            CONVERSION,
+            "--reference/--no-reference",
+            help="Keep the captured program in the bundle (default).",
+        ),
+    ] = True,
+    quantize: Annotated[
+        list[str] | None,
+        option(
+            QUANTIZATION,
+            "--quantize RECIPES",
+            autocompletion=complete_recipes,
+            help="Recipes, separated by commas. w8a8_static: int8 weights and activations, needs "
+            "--calibration or --data. w8a32_dynamic, w8_only: int8 weights. w4_only_block32: "
+            "int4 weights. fp16, palette4, ... fp32 adds the float artefact.",
+        ),
     ] = None,
+    calibration: CalibrationOption = None,
+    io_dtype: Annotated[
+        str,
+        option(
+            QUANTIZATION,
+            "--io-dtype TYPE",
+            help="Type of inputs and outputs with w8a8_static: float (default), or int8, whose "
+            "scales are in the manifest (Android, ONNX; Core ML has float only).",
+        ),
+    ] = "float",
+    accuracy_control: AccuracyControlOption = False,
+    keep_float: KeepFloatOption = None,
+    ranges: RangesOption = "",
+    calibration_samples: CalibrationSamplesOption = 0,
+    verify: Annotated[
+        bool,
+        flag(
+            GATES,
+            "--verify/--no-verify",
+            help="Run each artefact and compare it with the model (default).",
+        ),
+    ] = True,
     samples: Annotated[
         list[Path] | None,
-        typer.Option("--samples", help="Photographs or .npz files, or a folder; repeatable."),
+        option(
+            GATES,
+            "--samples PATH",
+            help="Compare on these photographs or arrays (.npz), a file or folder (default: "
+            "photographs of the package). Repeatable.",
+        ),
     ] = None,
-    quantize: QuantizeOption = None,
-    calibration: CalibrationOption = None,
-    evaluate: EvaluationOption = None,
-    data: DataOption = None,
-    max_drop: MaxDropOption = None,
-    repair: RepairOption = False,
-    ranges: RangesOption = "",
-    keep_float: KeepFloatOption = None,
-    face: FaceOption = "float",
-    calibration_samples: CalibrationSamplesOption = 0,
-    drop_samples: DropSamplesOption = 512,
-    name: Annotated[str, typer.Option("--name", help="Name in the manifest.")] = "",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle.")] = False,
-    verify: Annotated[bool, typer.Option(help="Run each artefact and compare.")] = True,
-    reference: Annotated[bool, typer.Option(help="Keep the program in the bundle.")] = True,
-    cache: Annotated[bool, typer.Option(help="Serve unchanged work from the cache.")] = True,
     min_cosine: MinCosineOption = None,
     max_error: MaxErrorOption = None,
     min_agreement: MinAgreementOption = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=0, help="Conversions at a time.")] = 0,
-    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds a target.")] = 900.0,
+    evaluate: EvaluationOption = None,
+    data: LabelledDataOption = None,
+    max_drop: MaxDropOption = None,
+    evaluation_samples: EvaluationSamplesOption = 512,
+    jobs: Annotated[
+        int, option(LIMITS, "--jobs N", min=0, help="Number of conversions at a time (0: choose).")
+    ] = 0,
+    timeout: Annotated[
+        float, option(LIMITS, "--timeout SECONDS", min=1, help="Largest time for one target.")
+    ] = 900.0,
     memory_limit: Annotated[
-        float, typer.Option("--memory-limit", min=0, help="GiB a target; 0 for no limit.")
+        float,
+        option(
+            LIMITS,
+            "--memory-limit GIB",
+            min=0,
+            help="Largest memory of one conversion (0: no limit).",
+        ),
     ] = 0.0,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
-) -> int:
-    """Convert a model to every target and prove each artefact equal to it."""
-    from edgesdk.cli.export_request import example_and_inputs, sample_files
+    cache: CacheOption = True,
+    output: BundleOutputOption = None,
+    name: Annotated[
+        str,
+        option(OUTPUT, "--name NAME", help="Name in the manifest (default: the bundle's name)."),
+    ] = "",
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Convert a model to every target and prove each copy equal."""
+    from edgesdk.cli.export_request import example_and_inputs, quantize_options, sample_files
     from edgesdk.converters.registry import parse_targets
-    from edgesdk.report.summary import summary_rows
     from edgesdk.spec import parse_dynamic, parse_image
     from edgesdk.verification.parity import Tolerances
 
-    out = Output(json=json, quiet=quiet)
+    # Cheap checks come before torch is loaded, which takes seconds.
     example, specs = example_and_inputs(inputs or [])
     found = sample_files(samples or [])
-    # What costs nothing to check is checked before torch is loaded.
     parse_targets(to)
     gates = Tolerances(min_cosine, max_error, min_agreement)
     quantization = quantize_options(
@@ -129,21 +180,19 @@ def export(
         evaluation=evaluate,
         data=data,
         max_drop=max_drop,
-        repair=repair,
+        accuracy_control=accuracy_control,
         ranges=ranges,
         keep_float=keep_float,
-        face=face,
+        io_dtype=io_dtype,
         calibration_samples=calibration_samples,
-        drop_samples=drop_samples,
+        evaluation_samples=evaluation_samples,
     )
     for axis in dynamic or ():
         parse_dynamic(axis.rpartition(":")[2])
     if image is not None and image != "auto":
         parse_image(image)
-    # What the user's own code prints is no result.
-    with out.progress("exporting") as progress, contextlib.redirect_stdout(sys.stderr):
-        # torch takes seconds to load: say so before, and check cheap things first.
-        progress.step("model", "loading torch")
+    with out.progress("model") as progress:
+        progress.begin("loading torch")
         from edgesdk.converters.isolation import Limits
         from edgesdk.exporter.export import export as run
         from edgesdk.host.cache import Cache
@@ -174,32 +223,32 @@ def export(
     problem = _problem(manifest, verify)
     result: dict[str, Any] = {"bundle": str(bundle.path), **manifest.model_dump(mode="json")}
     out.result(result, problem)
+    _show(out, manifest)
+    out.line(f"wrote {bundle.path}")
+    for note in (*manifest.notes, *painting_notes(manifest), *_notes_of_artefacts(manifest)):
+        out.remark(f"note: {note}")
+    if out.debug and problem is not None:
+        for failure in manifest.failures:
+            if failure.log:
+                out.remark(f"last output of {failure.target}'s converter:\n{failure.log}")
+
+
+def _show(out: Output, manifest: Manifest) -> None:
     from edgesdk.cli.tables import classes_table, footnotes, targets_table
+    from edgesdk.report.summary import summary_rows
 
     rows = summary_rows(manifest)
     out.table(targets_table(rows))
     for text in footnotes(rows):
         out.line(text)
-    for table in (painted_table(manifest), drops_table(manifest), culprits_table(manifest)):
+    tables = [painted_table(manifest), drops_table(manifest), worst_layers_table(manifest)]
+    if manifest.labels or manifest.classes or out.problem is not None:
+        tables.append(classes_table(manifest))
+    for table in tables:
         if table is not None:
-            out.line("")
+            out.line()
             out.table(table)
-    classes = classes_table(manifest)
-    if classes is not None and (manifest.labels or manifest.classes or problem is not None):
-        out.line("")
-        out.table(classes)
-    out.line("")
-    out.line(f"wrote {bundle.path}")
-    for note in (*manifest.notes, *painting_notes(manifest), *_notes_of_artefacts(manifest)):
-        out.remark(f"note: {note}")
-    if problem is None:
-        return 0
-    out.problem(problem)
-    if debug:
-        for failure in manifest.failures:
-            if failure.log:
-                out.remark(f"{failure.target}'s converter printed last:\n{failure.log}")
-    return problem.exit_code
+    out.line()
 
 
 def _problem(manifest: Manifest, verified: bool) -> EdgeSdkError | None:

@@ -1,16 +1,19 @@
-"""Ctrl-C, a polite kill and a closed terminal: each ends the command in order."""
+"""End a command cleanly after Ctrl-C, SIGTERM or a closed terminal."""
 
 from __future__ import annotations
 
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Any, Self
 
-__all__ = ["Interruption", "ignore_ctrl_c", "take_signals"]
+__all__ = ["GracefulStop", "Interruption", "ignore_ctrl_c", "take_signals"]
 
-#: Seconds in which a second signal is taken for the same impatience: what it would interrupt is
-#: the cleaning up.
+#: Seconds in which a second signal counts as the same press. A terminal and a launcher may both
+#: send one, and a second would interrupt the clean-up.
 _SAME_PRESS = 2.0
 
 _SIGNALS = tuple(
@@ -21,7 +24,7 @@ _SIGNALS = tuple(
 class Interruption(BaseException):
     """A signal asked the command to end.
 
-    Not a :class:`KeyboardInterrupt`, which the parser of the command line keeps to itself.
+    Not a :class:`KeyboardInterrupt`, which click catches itself.
 
     Args:
         number: The signal.
@@ -33,17 +36,17 @@ class Interruption(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """128 and the signal's number, as shells have it: 130 after Ctrl-C."""
+        """128 plus the signal's number, as in shells: 130 after Ctrl-C."""
         return 128 + self.number
 
 
 def take_signals() -> Callable[[], None]:
-    """From now on, signals raise an :class:`Interruption` in the main thread.
+    """Raise an :class:`Interruption` in the main thread at every signal from now on.
 
-    A second one within two seconds does not: it would interrupt the cleaning up.
+    A second signal within two seconds is ignored: it would interrupt the clean-up.
 
     Returns:
-        Gives the signals back to whoever had them.
+        Function that restores the previous handlers.
     """
     last = -_SAME_PRESS
 
@@ -55,7 +58,7 @@ def take_signals() -> Callable[[], None]:
             raise Interruption(number)
 
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-    # Whoever started the command with a signal ignored, as nohup does, wants it so.
+    # A signal ignored from the start, as with nohup, stays ignored.
     taken = {number: old for number, old in handlers.items() if old is not signal.SIG_IGN}
     for number in taken:
         signal.signal(number, interrupt)
@@ -68,8 +71,58 @@ def take_signals() -> Callable[[], None]:
 
 
 def ignore_ctrl_c() -> None:
-    """From now on a press does nothing: the work is done, and the interpreter is being taken down.
+    """Ignore Ctrl-C from now on, while the interpreter shuts down.
 
-    That takes torch a second, in which the system's own handler would change the exit code.
+    With torch that takes a second, in which the default handler would change the exit code.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class GracefulStop:
+    """Record signals while the body runs, so that a run ends between two steps.
+
+    A second signal, two seconds or more after the first, ends the command at once.
+
+    Args:
+        graceful: False to leave the signals alone.
+
+    Attributes:
+        number: The signal received, or None.
+    """
+
+    def __init__(self, *, graceful: bool) -> None:
+        self.number: int | None = None
+        self._graceful = graceful and threading.current_thread() is threading.main_thread()
+        self._first = 0.0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if self._graceful:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before = signal.getsignal(number)
+                # A signal ignored from the start stays ignored.
+                if before is not signal.SIG_IGN:
+                    self._before[number] = before
+                    signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def requested(self) -> bool:
+        """Return True if a signal was received."""
+        return self.number is not None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.number is None:
+            self.number, self._first = number, now
+            sys.stderr.write("\nstopping after this step; press again to end at once\n")
+        elif now - self._first >= _SAME_PRESS:
+            raise Interruption(number)

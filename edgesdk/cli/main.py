@@ -1,4 +1,4 @@
-"""The command ``edgesdk``: verbs, exit codes, errors in words."""
+"""The command ``edgesdk``: verbs, exit codes, error messages."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from edgesdk.cli.console import print_error, print_json
 from edgesdk.cli.cost import cost
 from edgesdk.cli.doctor import doctor
 from edgesdk.cli.export import export
+from edgesdk.cli.help_page import HelpGroup, examples_text
 from edgesdk.cli.interruption import Interruption, ignore_ctrl_c, take_signals
 from edgesdk.cli.models import models
 from edgesdk.cli.profile import profile
@@ -23,19 +24,56 @@ from edgesdk.cli.quantize_report import quantize_report
 from edgesdk.cli.report import report
 from edgesdk.cli.stylize import stylize
 from edgesdk.cli.train import train
+from edgesdk.cli.verb import Verb
 from edgesdk.cli.verify import verify
 from edgesdk.errors import EdgeSdkError, StorageError, UsageError, nearest
 from edgesdk.version import __version__
 
 __all__ = ["app", "main"]
 
+#: Verbs by panel, in the order of the job.
+_PANELS: dict[str, tuple[Verb | typer.Typer, ...]] = {
+    "Set up": (doctor, models),
+    "Make small": (train, cost, prune, quantize_report),
+    "Convert and prove": (export, verify),
+    "Run and measure": (profile, report, stylize),
+}
+
+_EPILOG = """
+Exit codes:
+   0  success
+   1  a gate was missed: an artefact differs from the model
+   2  wrong usage
+   3  the machine lacks a package, a program or disk space
+   4  a device or worker failed or went away
+   5  the model or its data cannot be loaded, captured or converted
+   6  a file is damaged or unsafe
+  70  a bug of the SDK"""
+
+
+class _Edgesdk(HelpGroup):
+    order = tuple(
+        (one.run.__name__ if isinstance(one, Verb) else "train").replace("_", "-")
+        for verbs in _PANELS.values()
+        for one in verbs
+    )
+
+
 app = typer.Typer(
     name="edgesdk",
-    help="Take a PyTorch model to phones: convert it, prove each copy equals the original, "
-    "profile it.",
-    add_completion=False,
+    help="Convert PyTorch models for phones, prove the copies equal and measure them.",
+    cls=_Edgesdk,
+    epilog=examples_text(
+        {
+            "Convert a zoo network for Android and iOS": (
+                "edgesdk export efficientnet_lite0 --image auto -o lite0.edge"
+            ),
+            "Measure the result on this machine": "edgesdk profile lite0.edge",
+        }
+    )
+    + "\n"
+    + _EPILOG,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
 )
 
 
@@ -49,7 +87,7 @@ def _version(wanted: bool) -> None:
 def _edgesdk(
     context: typer.Context,
     version: bool = typer.Option(
-        False, "--version", help="Show the version.", callback=_version, is_eager=True
+        False, "--version", help="Print the version.", callback=_version, is_eager=True
     ),
 ) -> None:
     del version
@@ -58,20 +96,12 @@ def _edgesdk(
         raise typer.Exit(UsageError.exit_code)
 
 
-for verb in (
-    doctor,
-    models,
-    cost,
-    prune,
-    export,
-    verify,
-    profile,
-    stylize,
-    report,
-    quantize_report,
-):
-    app.command()(verb)
-app.add_typer(train, name="train")
+for panel, verbs in _PANELS.items():
+    for one in verbs:
+        if isinstance(one, Verb):
+            one.add_to(app, panel)
+        else:
+            app.add_typer(one, name="train", rich_help_panel=panel)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return _run(list(arguments))
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that knows no tick, a file name that is no text: neither ends the command.
+        # Terminals without a tick mark and file names that are not text get escapes.
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     take_signals()
@@ -106,7 +136,7 @@ def _run(given: list[str]) -> int:
     except SystemExit as end:
         if not isinstance(end.__context__, BrokenPipeError):
             raise
-        # The reader of our output has gone; there is nobody left to tell, at the end neither.
+        # The reader of stdout is gone. Without this the interpreter would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -116,9 +146,9 @@ def _run(given: list[str]) -> int:
         )
         print_error(problem, json=json, debug=debug)
         return problem.exit_code
-    except Exception as error:  # noqa: BLE001 - the last place before the user's eyes
+    except Exception as error:  # noqa: BLE001 - the outermost handler
         if hasattr(error, "format_message"):
-            # Typer carries a copy of click inside, so that its classes have no public name.
+            # Typer contains a private copy of click, whose classes have no public name.
             print_error(_usage(error, command), json=json, debug=debug)
             return UsageError.exit_code
         return _bug(error, json=json, debug=debug)
@@ -128,8 +158,8 @@ def _interrupted(error: BaseException, *, json: bool) -> int:
     code = error.exit_code if isinstance(error, Interruption) else 130
     message = "interrupted; nothing half-written is left"
     if json:
-        told = {"error": "Interrupted", "message": message, "where": None, "remedy": None}
-        print_json({**told, "exit_code": code})
+        result = {"error": "Interrupted", "message": message, "where": None, "remedy": None}
+        print_json({**result, "exit_code": code})
     sys.stderr.write(f"{message}\n")
     return code
 

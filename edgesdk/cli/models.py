@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgesdk.cli.console import Output
-from edgesdk.cli.options import DebugOption, JsonOption, QuietOption
+from edgesdk.cli.verb import verb
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,14 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["models"]
 
 
-def models(
-    json: JsonOption = False, quiet: QuietOption = False, debug: DebugOption = False
-) -> None:
+@verb({"List the networks": "edgesdk models", "List them for a script": "edgesdk models --json"})
+def models(out: Output) -> None:
     """List the networks of the zoo."""
-    del debug
     from edgesdk import models as zoo
 
-    out = Output(json=json, quiet=quiet)
     entries = [zoo.entry(name) for name in zoo.names()]
     out.result(
         {
@@ -41,7 +38,7 @@ def models(
             ]
         }
     )
-    if not json:
+    if not out.json:
         out.table(_table(entries))
 
 
@@ -50,7 +47,7 @@ def _table(entries: Sequence[ZooEntry]) -> Table:
 
     from edgesdk.cli.tables import plain_table
 
-    table = plain_table("name", "inputs", "what it is")
+    table = plain_table("name", "inputs", "description")
     for column in table.columns[:2]:
         column.no_wrap = True
     for task in sorted({entry.task for entry in entries}):
@@ -59,6 +56,6 @@ def _table(entries: Sequence[ZooEntry]) -> Table:
             if entry.task == task:
                 inputs = "\n".join(str(spec).removesuffix(":float32") for spec in entry.inputs)
                 styles = f"\nstyles: {', '.join(entry.styles)}" if entry.styles else ""
-                told = Text.assemble(entry.summary, (styles, "dim"))
-                table.add_row(Text(f"  {entry.name}"), Text(inputs), told)
+                description = Text.assemble(entry.summary, (styles, "dim"))
+                table.add_row(Text(f"  {entry.name}"), Text(inputs), description)
     return table

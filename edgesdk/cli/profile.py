@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from edgesdk.cli.console import Output
 from edgesdk.cli.options import (
+    LIMITS,
+    MEASUREMENT,
     BundleArgument,
-    DebugOption,
-    JsonOption,
-    QuietOption,
+    RunsOption,
     TargetsOption,
     ThreadsOption,
+    flag,
+    option,
 )
+from edgesdk.cli.verb import verb
 from edgesdk.errors import EdgeSdkError, GateError, MissingEnvironmentError
 
 if TYPE_CHECKING:
@@ -23,34 +24,41 @@ if TYPE_CHECKING:
 __all__ = ["profile"]
 
 
+@verb(
+    {
+        "Measure every artefact with two threads": "edgesdk profile lite0.edge --threads 2",
+        "Measure one artefact longer": "edgesdk profile lite0.edge --target onnx --runs 100",
+    }
+)
 def profile(
+    out: Output,
+    *,
     bundle: BundleArgument,
-    device: Annotated[str, typer.Option("--device", help="Where to measure.")] = "local",
     target: TargetsOption = None,
+    device: Annotated[
+        str, option(MEASUREMENT, "--device DEVICE", help="Device to measure on (default: local).")
+    ] = "local",
     threads: ThreadsOption = 1,
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Timed runs.")] = 20,
-    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds a run.")] = 60.0,
+    runs: RunsOption = 20,
     include_evaluators: Annotated[
         bool,
-        typer.Option("--include-evaluators", help="Time evaluators too; no phone's figures."),
+        flag(
+            MEASUREMENT,
+            "--include-evaluators",
+            help="Measure reference evaluators too (Core ML off a Mac); their times say nothing "
+            "about phones.",
+        ),
     ] = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
-) -> int:
-    """Measure the artefacts side by side on a device."""
-    del debug
+    timeout: Annotated[
+        float, option(LIMITS, "--timeout SECONDS", min=1, help="Largest time of one run.")
+    ] = 60.0,
+) -> None:
+    """Measure latency and memory of a bundle's artefacts."""
     from edgesdk.cli.tables import PROFILE_COLUMNS, footnotes, targets_table
-    from edgesdk.devices.base import Step
     from edgesdk.profiling.profile import profile as run
     from edgesdk.report.summary import summary_rows
 
-    out = Output(json=json, quiet=quiet)
     with out.progress("measuring") as progress:
-
-        def told(step: Step) -> None:
-            progress.count(step.done, step.total, step.doing)
-
         result = run(
             bundle,
             device=device,
@@ -59,7 +67,7 @@ def profile(
             runs=runs,
             timeout=timeout,
             include_evaluators=include_evaluators,
-            on_progress=told,
+            on_progress=progress.measurement,
         )
     entries: list[dict[str, Any]] = [
         {
@@ -70,9 +78,8 @@ def profile(
         }
         for entry in result.artefacts
     ]
-    problem = _problem(result)
     body = {"bundle": str(bundle), "device": result.device_name, "artefacts": entries}
-    out.result(body, problem)
+    out.result(body, _problem(result))
     out.line(f"{result.device_name}, {threads} thread{'s' if threads > 1 else ''}")
     measured = {entry.target for entry in result.artefacts}
     rows = [row for row in summary_rows(result.bundle.manifest) if row.target in measured]
@@ -81,20 +88,16 @@ def profile(
         out.line(text)
     for entry in result.skipped:
         out.remark(f"{entry.target}: {entry.skipped}")
-    if problem is None:
-        return 0
-    out.problem(problem)
-    return problem.exit_code
 
 
 def _problem(result: ProfileResult) -> EdgeSdkError | None:
-    """Artefacts that could not be measured; exit code 3 where nothing but their runtime lacks."""
+    """Return the error of artefacts not measured: exit code 3 if only runtimes are missing."""
     if not result.failures:
         return None
-    told = [f"{entry.target}: {entry.failure}" for entry in result.failures]
-    lacking = all(isinstance(entry.failure, MissingEnvironmentError) for entry in result.failures)
-    kind = MissingEnvironmentError if lacking else GateError
+    failures = [f"{entry.target}: {entry.failure}" for entry in result.failures]
+    missing = all(isinstance(entry.failure, MissingEnvironmentError) for entry in result.failures)
+    kind = MissingEnvironmentError if missing else GateError
     return kind(
-        f"{len(told)} of {len(result.artefacts)} artefacts could not be measured\n  "
-        + "\n".join(told).replace("\n", "\n  ")
+        f"{len(failures)} of {len(result.artefacts)} artefacts could not be measured\n  "
+        + "\n".join(failures).replace("\n", "\n  ")
     )

@@ -2,130 +2,215 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated
 
 from edgesdk.cli.console import Output
-from edgesdk.cli.options import DebugOption, JsonOption, QuietOption
-from edgesdk.cli.training_progress import TrainingProgress
-from edgesdk.errors import OutputExistsError, UsageError
+from edgesdk.cli.options import (
+    INPUT,
+    OUTPUT,
+    TRAINING,
+    CheckpointOption,
+    EpochsOption,
+    ImageSizeOption,
+    InputOption,
+    LimitOption,
+    ModelArgument,
+    OverwriteOption,
+    RecipeOption,
+    SettingsOption,
+    SplitOption,
+    WeightsOption,
+    option,
+)
+from edgesdk.cli.progress import Progress
+from edgesdk.cli.verb import verb
 
 if TYPE_CHECKING:
-    from edgesdk.pruning.acp import AcpProgress
-    from edgesdk.pruning.prune import PruneOptions, PruneResult
+    from edgesdk.pruning.budget import LatencyGoal
+    from edgesdk.pruning.prune import PruneResult
     from edgesdk.training import DataSplits
 
 __all__ = ["prune"]
+
+_BUDGET = "Budget"
+_METHOD = "Method"
+_ACP = "Method acp"
 
 #: Rows of a table in the terminal; --json has all of them.
 _SHOWN_ROWS = 40
 
 
+@verb(
+    {
+        "Halve the multiply-accumulates and fine-tune": (
+            "edgesdk prune resnet20 --flops -50% --data images/ -o small.edgemodel"
+        ),
+        "Prune for latency with widths that suit mobile kernels": (
+            "edgesdk prune net.py:build --latency executorch:local -40% \\\n"
+            "    --round-to 8 -o small.edgemodel"
+        ),
+    }
+)
 def prune(
-    source: Annotated[
-        str,
-        typer.Argument(help="Zoo name, path/file.py:factory, package.module:factory, .edgemodel."),
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="The model to write, NAME.edgemodel.")
-    ],
-    method: Annotated[
-        str, typer.Option("--method", help="ucp, acp, l1, group_norm or random.")
-    ] = "l1",
-    flops: Annotated[
-        str | None, typer.Option("--flops", help="What goes: -50%; or what stays: 0.5x.")
+    out: Output,
+    *,
+    source: ModelArgument,
+    data: Annotated[
+        Path | None,
+        option(
+            INPUT,
+            "--data DIR",
+            help="Labelled images (DIR/CLASS/*.jpg, IDX or CIFAR files) for training; ucp and acp "
+            "need them.",
+        ),
     ] = None,
-    params: Annotated[str | None, typer.Option("--params", help="Likewise, of parameters.")] = None,
+    inputs: InputOption = None,
+    weights: WeightsOption = None,
+    image_size: ImageSizeOption = None,
+    limit: LimitOption = None,
+    split: SplitOption = None,
+    flops: Annotated[
+        str | None,
+        option(
+            _BUDGET,
+            "--flops SHARE",
+            help="Share of the multiply-accumulates to remove (-50%) or to keep (0.5x).",
+        ),
+    ] = None,
+    params: Annotated[
+        str | None,
+        option(
+            _BUDGET,
+            "--params SHARE",
+            help="Share of the parameters to remove (-50%) or to keep (0.5x).",
+        ),
+    ] = None,
     latency: Annotated[
         tuple[str, str] | None,
-        typer.Option("--latency", help="TARGET:DEVICE and what goes: executorch:local -40%."),
+        option(
+            _BUDGET,
+            "--latency TARGET:DEVICE SHARE",
+            help="Target, device and share of the latency to remove: executorch:local -40%.",
+        ),
     ] = None,
-    factor: Annotated[
-        float | None,
-        typer.Option("--factor", help="ucp without a budget: keep gates above FACTOR x mean."),
-    ] = None,
-    epsilon: Annotated[
-        float | None,
-        typer.Option("--epsilon", help="acp: cosine distance of clusters; else by the budget."),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Labelled images; ucp and acp need them.")
-    ] = None,
-    recipe: Annotated[
-        str, typer.Option("--recipe", help="How the small network is trained.")
-    ] = "quick_sgd",
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="In place of the recipe's.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE over the recipe; repeatable.")
-    ] = None,
-    retrain: Annotated[
-        str, typer.Option("--retrain", help="auto, scratch, finetune or none.")
-    ] = "auto",
-    gate_place: Annotated[
-        str, typer.Option("--gate-place", help="ucp: gates on the layer or on its norm.")
-    ] = "layer",
-    candidate_epochs: Annotated[
-        int, typer.Option("--candidate-epochs", min=0, help="acp: training of a candidate.")
-    ] = 3,
-    candidate_images: Annotated[
-        int, typer.Option("--candidate-images", min=0, help="acp: at most so many; 0 for all.")
-    ] = 0,
-    particles: Annotated[int, typer.Option("--particles", min=1, help="acp: of the swarm.")] = 10,
-    cycles: Annotated[int, typer.Option("--cycles", min=0, help="acp: of the swarm.")] = 8,
-    processes: Annotated[
-        int, typer.Option("--processes", min=0, help="acp: processes that try candidates.")
-    ] = 0,
-    dask: Annotated[
-        str, typer.Option("--dask", help="acp: address of a Dask scheduler instead.")
-    ] = "",
+    method: Annotated[
+        str,
+        option(
+            _METHOD,
+            "--method NAME",
+            help="Criterion for channels: l1, group_norm, ucp (trained gates), acp (searched "
+            "widths) or random.",
+        ),
+    ] = "l1",
     round_to: Annotated[
-        int, typer.Option("--round-to", min=1, help="Widths are multiples of it; kernels like 8.")
+        int,
+        option(
+            _METHOD,
+            "--round-to N",
+            min=1,
+            help="Make widths multiples of N; mobile kernels like 8.",
+        ),
     ] = 1,
     protect: Annotated[
-        list[str] | None, typer.Option("--protect", help="Layer whose channels stay; repeatable.")
+        list[str] | None,
+        option(
+            _METHOD,
+            "--protect LAYER",
+            help="Keep all channels of this layer (module path). Repeatable.",
+        ),
     ] = None,
-    inputs: Annotated[
-        list[str] | None, typer.Option("--input", help="NAME:1x3x224x224, where nothing says it.")
+    gate_threshold: Annotated[
+        float | None,
+        option(
+            _METHOD,
+            "--gate-threshold X",
+            help="ucp without a budget: keep channels whose gate exceeds X times the layer's mean.",
+        ),
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="safetensors, or .pth of tensors only.")
+    gate_place: Annotated[
+        str,
+        option(
+            _METHOD,
+            "--gate-place PLACE",
+            help="ucp: put gates behind the layer (default) or behind its norm.",
+        ),
+    ] = "layer",
+    epsilon: Annotated[
+        float | None,
+        option(
+            _ACP,
+            "--epsilon X",
+            help="Cosine distance within a cluster of channels (default: derived from the budget).",
+        ),
     ] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", min=1, help="Side to scale the images to.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=2, help="At most so many images a set.")
-    ] = None,
-    only: Annotated[
-        str | None, typer.Option("--only", help="test: train on a part of the test files.")
-    ] = None,
-    work: Annotated[
-        Path | None, typer.Option("--work", help="Folder to keep what an interruption would lose.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
-) -> int:
-    """Remove channels from a model, prove what is left, and train it again."""
-    del debug
-    out = Output(json=json, quiet=quiet)
-    # What costs nothing to check is checked before torch is loaded.
-    if output.suffix != ".edgemodel":
-        raise UsageError(f"cannot write {output.name!r}", remedy="name it NAME.edgemodel")
-    if output.exists() and not overwrite:
-        raise OutputExistsError(f"{output} exists", remedy="choose another name or --overwrite")
-    with contextlib.redirect_stdout(sys.stderr), TrainingProgress(silent=out.quiet) as progress:
-        progress.say("loading torch")
+    candidate_epochs: Annotated[
+        int,
+        option(
+            _ACP,
+            "--candidate-epochs N",
+            min=0,
+            help="Number of epochs that a candidate is trained for.",
+        ),
+    ] = 3,
+    candidate_images: Annotated[
+        int,
+        option(
+            _ACP,
+            "--candidate-images N",
+            min=0,
+            help="Largest number of images to train a candidate on (0: all).",
+        ),
+    ] = 0,
+    particles: Annotated[
+        int, option(_ACP, "--particles N", min=1, help="Number of particles of the swarm.")
+    ] = 10,
+    cycles: Annotated[
+        int, option(_ACP, "--cycles N", min=0, help="Number of cycles of the swarm.")
+    ] = 8,
+    processes: Annotated[
+        int,
+        option(
+            _ACP,
+            "--processes N",
+            min=0,
+            help="Number of processes that train candidates (0: this one).",
+        ),
+    ] = 0,
+    dask: Annotated[
+        str,
+        option(_ACP, "--dask ADDRESS", help="Train candidates on the workers of a Dask scheduler."),
+    ] = "",
+    retrain: Annotated[
+        str,
+        option(
+            TRAINING,
+            "--retrain MODE",
+            help="Training of the pruned network: auto (default), scratch (new weights), finetune "
+            "or none.",
+        ),
+    ] = "auto",
+    recipe: RecipeOption = "quick_sgd",
+    epochs: EpochsOption = None,
+    settings: SettingsOption = None,
+    checkpoint: CheckpointOption = None,
+    seed: Annotated[int, option(TRAINING, "--seed N", help="Seed of everything random.")] = 0,
+    output: Annotated[
+        Path, option(OUTPUT, "--output -o PATH", help="Model to write, NAME.edgemodel.")
+    ],
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Remove channels, prove the rest equal and train it again."""
+    from edgesdk.pruning.output import check_output
+
+    # Cheap checks come before torch is loaded, which takes seconds.
+    check_output(output, overwrite=overwrite)
+    with out.progress("pruning") as progress:
+        progress.begin("loading torch")
+        from edgesdk.host.cache import Cache
         from edgesdk.pruning.methods import MethodSettings
-        from edgesdk.pruning.prune import PruneOptions
+        from edgesdk.pruning.options import PruneOptions, PruneProgress
+        from edgesdk.pruning.prune import prune as run
         from edgesdk.pruning.swarm import SwarmSettings
         from edgesdk.training.recipes import load_recipe, overridden
 
@@ -141,7 +226,7 @@ def prune(
             macs=_share(flops, "--flops"),
             params=_share(params, "--params"),
             latency=_goal(latency),
-            threshold=factor,
+            threshold=gate_threshold,
             round_to=round_to,
             protect=tuple(protect or ()),
             retrain=retrain,
@@ -155,17 +240,26 @@ def prune(
                 fitness_images=candidate_images,
                 processes=processes,
                 dask=dask,
-                work=work,
+                work=checkpoint,
             ),
         )
-        splits = _opened(data, image_size, only, limit, seed, progress)
-        result = _run(source, output, options, splits, inputs or [], weights, overwrite, progress)
+        splits = _opened(data, image_size, split, limit, seed, progress)
+        result = run(
+            source,
+            options=options,
+            data=splits,
+            output=output,
+            input_specs=inputs or (),
+            weights=weights,
+            overwrite=overwrite,
+            progress=PruneProgress(progress.begin, progress.training, progress.search),
+            cache=Cache(),
+        )
     out.result({"source": source, "model": str(output), **result.record()})
     _show(out, result)
     out.line(f"wrote {output}")
     for note in (*result.channels.notes, *(splits.notes if splits else ())):
         out.remark(f"note: {note}")
-    return 0
 
 
 def _share(text: str | None, option: str) -> float | None:
@@ -174,11 +268,12 @@ def _share(text: str | None, option: str) -> float | None:
     return None if text is None else parse_share(text, option)
 
 
-def _goal(given: tuple[str, str] | None) -> Any:
+def _goal(given: tuple[str, str] | None) -> LatencyGoal | None:
     if given is None:
         return None
+    # On first use: converters and devices serve latency budgets alone.
+    from edgesdk.pruning import parse_latency_goal
     from edgesdk.pruning.budget import parse_share
-    from edgesdk.pruning.latency_meter import parse_latency_goal
 
     return parse_latency_goal(given[0], parse_share(given[1], "--latency"))
 
@@ -186,67 +281,18 @@ def _goal(given: tuple[str, str] | None) -> Any:
 def _opened(
     data: Path | None,
     image_size: int | None,
-    only: str | None,
+    split: str | None,
     limit: int | None,
     seed: int,
-    progress: TrainingProgress,
+    progress: Progress,
 ) -> DataSplits | None:
     if data is None:
         return None
     from edgesdk.training import open_data
 
-    progress.say(f"reading {data}")
-    splits = open_data(data, image_size=image_size, only=only, seed=seed)
+    progress.begin(f"reading {data}")
+    splits = open_data(data, image_size=image_size, only=split, seed=seed)
     return splits if limit is None else splits.subset(limit, seed)
-
-
-def _run(
-    source: str,
-    output: Path,
-    options: PruneOptions,
-    splits: DataSplits | None,
-    inputs: list[str],
-    weights: Path | None,
-    overwrite: bool,
-    progress: TrainingProgress,
-) -> PruneResult:
-    from edgesdk.frontend.edgemodel.file import save_model
-    from edgesdk.host.cache import Cache
-    from edgesdk.pruning.prune import PruneProgress
-    from edgesdk.pruning.prune import prune as run
-    from edgesdk.pruning.source import load_for_pruning
-
-    found = load_for_pruning(source, weights, inputs, splits, options.settings.seed)
-    result = run(
-        found.model,
-        found.inputs,
-        options,
-        data=splits,
-        architecture=found.architecture,
-        source=source if found.architecture is None else None,
-        progress=PruneProgress(progress.say, progress.told, _searching(progress)),
-        cache=Cache(),
-    )
-    save_model(
-        result.model,
-        result.architecture,
-        output,
-        example=found.inputs,
-        signature=found.signature,
-        pruning=result.record(),
-        overwrite=overwrite,
-    )
-    return result
-
-
-def _searching(progress: TrainingProgress) -> Any:
-    def told(search: AcpProgress) -> None:
-        progress.say(
-            f"cycle {search.cycle}/{search.cycles}  {search.tried} candidates  "
-            f"best {search.best:.2%}"
-        )
-
-    return told
 
 
 def _show(out: Output, result: PruneResult) -> None:
@@ -265,13 +311,13 @@ def _show(out: Output, result: PruneResult) -> None:
     out.table(table)
     if len(result.rows()) > _SHOWN_ROWS:
         out.line(f"… and {len(result.rows()) - _SHOWN_ROWS} more; --json has them all")
-    out.line("")
+    out.line()
     if result.channels.left_alone:
         table = plain_table("left alone", "channels", "why")
         for entry in result.channels.left_alone[:_SHOWN_ROWS]:
             table.add_row(Text(entry.name), Text(str(entry.width)), Text(entry.reason))
         out.table(table)
-        out.line("")
+        out.line()
     table = plain_table("", "before", "after", "change")
     for name, before, after in _figures(result):
         table.add_row(
@@ -283,9 +329,7 @@ def _show(out: Output, result: PruneResult) -> None:
         out.line(f"top-1 {first:.2%} before, {last:.2%} after ({result.retrained})")
 
 
-def _figures(
-    result: PruneResult,
-) -> list[tuple[str, tuple[float, str], tuple[float, str]]]:
+def _figures(result: PruneResult) -> list[tuple[str, tuple[float, str], tuple[float, str]]]:
     rows = [
         (name, (float(before), f"{before:,}"), (float(after), f"{after:,}"))
         for name, before, after in (

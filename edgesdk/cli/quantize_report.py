@@ -2,76 +2,88 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
+from edgesdk.cli.completion import complete_recipes
 from edgesdk.cli.console import Output
-from edgesdk.cli.options import DebugOption, JsonOption, QuietOption, ThreadsOption
-from edgesdk.cli.paintings_table import painted_table
-from edgesdk.cli.quantization import (
+from edgesdk.cli.options import (
+    QUANTIZATION,
+    AccuracyControlOption,
+    BundleOutputOption,
+    CacheOption,
     CalibrationOption,
     CalibrationSamplesOption,
-    DataOption,
-    DropSamplesOption,
     EvaluationOption,
+    EvaluationSamplesOption,
+    InputOption,
     KeepFloatOption,
+    LabelledDataOption,
     MaxDropOption,
+    OverwriteOption,
     RangesOption,
-    RepairOption,
-    culprits_table,
-    drops_table,
-    quantize_options,
+    RunsOption,
+    SourceArgument,
+    ThreadsOption,
+    ToOption,
+    WeightsOption,
+    option,
 )
+from edgesdk.cli.paintings_table import painted_table
+from edgesdk.cli.quantization_tables import drops_table, worst_layers_table
+from edgesdk.cli.verb import verb
 
 __all__ = ["quantize_report"]
 
 
+@verb(
+    {
+        "Compare on photographs": (
+            "edgesdk quantize-report efficientnet_lite0 --evaluate photos/ \\\n"
+            "    --calibration photos/"
+        ),
+        "Compare two recipes for Android on labelled images": (
+            "edgesdk quantize-report net.py:build --data images/ \\\n"
+            "    --to litert,executorch --quantize w8a8_static,w8a32_dynamic"
+        ),
+    }
+)
 def quantize_report(
-    source: Annotated[str, typer.Argument(help="SOURCE of a model; see `edgesdk export`.")],
+    out: Output,
+    *,
+    source: SourceArgument,
+    inputs: InputOption = None,
+    weights: WeightsOption = None,
+    to: ToOption = ["executorch,coreml,litert,onnx"],  # noqa: B006 - typer reads the default once
     quantize: Annotated[
-        list[str], typer.Option("--quantize", help="Recipes to compare, by commas.")
-    ] = ["fp16,w8_only,w8a32_dynamic,w8a8_static"],  # noqa: B006 - typer reads the default once
-    to: Annotated[
-        list[str], typer.Option("--to", help="Targets, by commas; a variant after a colon.")
-    ] = ["executorch,coreml,litert,onnx"],  # noqa: B006
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The bundle to write, NAME.edge.")
-    ] = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", help="NAME:1x3x224x224[:dtype], or a file with an example."),
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="safetensors, or .pth of tensors only.")
-    ] = None,
+        list[str],
+        option(
+            QUANTIZATION,
+            "--quantize RECIPES",
+            autocompletion=complete_recipes,
+            help="Recipes to compare, separated by commas; see edgesdk export (default: "
+            "fp16,w8_only,w8a32_dynamic,w8a8_static).",
+        ),
+    ] = ["fp16,w8_only,w8a32_dynamic,w8a8_static"],  # noqa: B006
     calibration: CalibrationOption = None,
-    evaluate: EvaluationOption = None,
-    data: DataOption = None,
-    max_drop: MaxDropOption = None,
-    repair: RepairOption = False,
-    ranges: RangesOption = "",
+    accuracy_control: AccuracyControlOption = False,
     keep_float: KeepFloatOption = None,
+    ranges: RangesOption = "",
     calibration_samples: CalibrationSamplesOption = 0,
-    drop_samples: DropSamplesOption = 256,
+    evaluate: EvaluationOption = None,
+    data: LabelledDataOption = None,
+    max_drop: MaxDropOption = None,
+    evaluation_samples: EvaluationSamplesOption = 256,
+    runs: RunsOption = 20,
     threads: ThreadsOption = 1,
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Timed runs.")] = 20,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle.")] = False,
-    cache: Annotated[bool, typer.Option(help="Serve unchanged work from the cache.")] = True,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
-) -> int:
-    """Compare quantizations: what each saves and loses on every target, and which to ship."""
-    del debug
-    from edgesdk.cli.export_request import example_and_inputs
+    cache: CacheOption = True,
+    output: BundleOutputOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Compare quantization recipes by size, latency and accuracy."""
+    from edgesdk.cli.export_request import example_and_inputs, quantize_options
     from edgesdk.converters.registry import parse_targets
     from edgesdk.errors import UsageError
 
-    out = Output(json=json, quiet=quiet)
     example, specs = example_and_inputs(inputs or [])
     parse_targets(to)
     options = quantize_options(
@@ -80,27 +92,23 @@ def quantize_report(
         evaluation=evaluate,
         data=data,
         max_drop=max_drop,
-        repair=repair,
+        accuracy_control=accuracy_control,
         ranges=ranges,
         keep_float=keep_float,
-        face="float",
+        io_dtype="float",
         calibration_samples=calibration_samples,
-        drop_samples=drop_samples,
+        evaluation_samples=evaluation_samples,
     )
     if options is None or not options.measured:
         raise UsageError(
-            "there is nothing to measure what is lost on",
-            remedy="--evaluate FOLDER of photographs like those of the app, or --data with "
+            "quantize-report needs inputs to measure the accuracy drop on",
+            remedy="add --evaluate FOLDER of photographs like the app's, or --data with "
             "labelled images",
         )
-    with out.progress("comparing") as progress, contextlib.redirect_stdout(sys.stderr):
+    with out.progress("latency") as progress:
         progress.step("model", "loading torch")
-        from edgesdk.devices.base import Step
         from edgesdk.host.cache import Cache
         from edgesdk.report.quantize_report import quantize_report as run
-
-        def measured(step: Step) -> None:
-            progress.step("latency", f"{step.doing} {step.done}/{step.total}")
 
         made = run(
             source,
@@ -115,12 +123,12 @@ def quantize_report(
             threads=threads,
             runs=runs,
             on_progress=progress.step,
-            on_measure=measured,
+            on_measure=progress.measurement,
         )
-    return _shown(out, made)
+    _show(out, made)
 
 
-def _shown(out: Output, made: Any) -> int:
+def _show(out: Output, made: Any) -> None:
     from dataclasses import asdict
 
     from edgesdk.cli.tables import targets_table
@@ -132,7 +140,7 @@ def _shown(out: Output, made: Any) -> int:
     manifest = made.bundle.manifest
     problem: GateError | None = None
     try:
-        # A recipe that a target lacks is part of the comparison, no failure of it.
+        # A recipe that a target lacks is a finding of the comparison, not a failure.
         require_parity(manifest, allow_failures=True)
         require_drop(manifest)
     except GateError as error:
@@ -145,15 +153,11 @@ def _shown(out: Output, made: Any) -> int:
     }
     out.result(result, problem)
     out.table(targets_table(summary_rows(manifest), ("target", "status", "size", "p50", "cosine")))
-    for table in (painted_table(manifest), drops_table(manifest), culprits_table(manifest)):
+    for table in (painted_table(manifest), drops_table(manifest), worst_layers_table(manifest)):
         if table is not None:
-            out.line("")
+            out.line()
             out.table(table)
-    out.line("")
+    out.line()
     for found in made.suggestions:
         out.line(f"ship {found.reason}")
     out.line(f"wrote {made.bundle.path} and {made.report}")
-    if problem is None:
-        return 0
-    out.problem(problem)
-    return problem.exit_code

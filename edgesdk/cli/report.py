@@ -5,38 +5,48 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from edgesdk.cli.console import Output
-from edgesdk.cli.options import BundleArgument, DebugOption, JsonOption, QuietOption
+from edgesdk.cli.options import INPUT, OUTPUT, BundleArgument, option
+from edgesdk.cli.verb import verb
 
 __all__ = ["report"]
 
 
+@verb(
+    {
+        "Write lite0.edge/report.html": "edgesdk report lite0.edge",
+        "Show your own photographs": "edgesdk report lite0.edge --samples photos/ -o lite0.html",
+    }
+)
 def report(
+    out: Output,
+    *,
     bundle: BundleArgument,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where; report.html in the bundle.")
-    ] = None,
     samples: Annotated[
         list[Path] | None,
-        typer.Option("--samples", help="Photographs to show; those of the package by default."),
+        option(
+            INPUT,
+            "--samples PATH",
+            help="Show these photographs, a file or folder (default: those of the package). "
+            "Repeatable.",
+        ),
     ] = None,
     link: Annotated[
         list[Path] | None,
-        typer.Option("--link", help="A file to lead to, such as a video it painted; repeatable."),
+        option(
+            INPUT, "--link FILE", help="Link to this file, such as a stylized video. Repeatable."
+        ),
     ] = None,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
+    output: Annotated[
+        Path | None,
+        option(OUTPUT, "--output -o PATH", help="Page to write (default: BUNDLE/report.html)."),
+    ] = None,
 ) -> None:
-    """Write one HTML page that shows which artefact to ship."""
-    del debug
+    """Write an HTML page that shows which artefact to ship."""
     from edgesdk.cli.export_request import sample_files
     from edgesdk.models.photos import paths
     from edgesdk.report import Photograph, write_report
 
-    out = Output(json=json, quiet=quiet)
     files = sample_files(samples or []) or paths()
     photographs = [Photograph(file.name, file) for file in files]
     written = write_report(bundle, output, photographs=photographs, links=link or [])

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgesdk.cli.completion import complete_styles, complete_targets
 from edgesdk.cli.console import Output
-from edgesdk.cli.options import DebugOption, JsonOption, QuietOption
+from edgesdk.cli.interruption import GracefulStop
+from edgesdk.cli.options import INPUT, LIMITS, MEASUREMENT, OUTPUT, OverwriteOption, flag, option
+from edgesdk.cli.verb import verb
 from edgesdk.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -19,112 +23,217 @@ if TYPE_CHECKING:
     from edgesdk.video.frames import Painter
     from edgesdk.video.stylize import StylizeResult
 
-__all__ = ["stylize"]
+__all__ = ["parse_blend", "parse_rate", "stylize"]
+
+_STYLIZER = "Stylizer"
+_PAINTING = "Painting"
 
 _METHODS = ("reinhard", "wct")
 
 
+@verb(
+    {
+        "Stylize a video with a bundle": (
+            "edgesdk stylize walk.mp4 --bundle mine.edge --style great-wave -o out.mp4"
+        ),
+        "Give it the colours of a picture, without a network": (
+            "edgesdk stylize walk.mp4 --colour sunset.jpg -o out.mp4"
+        ),
+    }
+)
 def stylize(
+    out: Output,
+    *,
     source: Annotated[
-        str, typer.Argument(metavar="IN", help="A video, a folder of pictures, a camera's number.")
-    ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help=".mp4, .m4v, .mov, .mkv; no ending: a folder of pictures."
+        str,
+        typer.Argument(
+            metavar="IN",
+            rich_help_panel=INPUT,
+            help="Video, folder of pictures, or number of a camera (0, 1, ...).",
         ),
     ],
-    bundle: Annotated[Path | None, typer.Option("--bundle", help="A stylizer, NAME.edge.")] = None,
-    onnx: Annotated[Path | None, typer.Option("--onnx", help="A stylizer as ONNX file.")] = None,
-    white: Annotated[
-        float | None, typer.Option("--white", help="Its value of white, 1 or 255; else found out.")
+    bundle: Annotated[
+        Path | None,
+        option(_STYLIZER, "--bundle BUNDLE", help="Stylizer made by edgesdk export, NAME.edge."),
+    ] = None,
+    onnx: Annotated[
+        Path | None,
+        option(_STYLIZER, "--onnx FILE", help="Stylizer as an ONNX file: picture to picture."),
     ] = None,
     colour: Annotated[
         Path | None,
-        typer.Option("--colour", help="A picture whose colours to take; no network."),
-    ] = None,
-    colour_method: Annotated[
-        str, typer.Option("--colour-method", help="reinhard or wct.")
-    ] = "reinhard",
-    target: Annotated[
-        str | None, typer.Option("--target", help="Which artefact of the bundle.")
+        option(
+            _STYLIZER,
+            "--colour PICTURE",
+            help="Transfer the colours of this picture; needs no network.",
+        ),
     ] = None,
     style: Annotated[
         str | None,
-        typer.Option("--style", help="Which style, by number; of a bundle also by name."),
+        option(
+            _STYLIZER,
+            "--style STYLE",
+            autocompletion=complete_styles,
+            help="Style of a network with several: a name (bundles) or a number from 0.",
+        ),
     ] = None,
     blend: Annotated[
-        str | None, typer.Option("--blend", help="Several styles: A:0.3,B:0.7 or 0:0.3,2:0.7.")
+        str | None,
+        option(_STYLIZER, "--blend STYLES", help="Blend of styles, as A:0.3,B:0.7 or 0:0.3,2:0.7."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        option(
+            _STYLIZER,
+            "--target TARGET",
+            autocompletion=complete_targets,
+            help="Artefact of the bundle (default: the first that runs here).",
+        ),
+    ] = None,
+    value_range: Annotated[
+        float | None,
+        option(
+            _STYLIZER,
+            "--value-range WHITE",
+            help="Value range of the network of --onnx: 1 or 255 (default: detect).",
+        ),
+    ] = None,
+    colour_method: Annotated[
+        str,
+        option(
+            _STYLIZER,
+            "--colour-method METHOD",
+            help="Colour transfer of --colour: reinhard (default) or wct.",
+        ),
+    ] = "reinhard",
+    strength: Annotated[
+        float,
+        option(
+            _PAINTING,
+            "--strength X",
+            min=0,
+            max=1,
+            help="Blend factor of the painting over the original (default: 1).",
+        ),
+    ] = 1.0,
+    max_size: Annotated[
+        int,
+        option(
+            _PAINTING,
+            "--max-size N",
+            min=0,
+            help="Longest side of the pictures that the network paints (0: full size).",
+        ),
+    ] = 512,
+    upscale: Annotated[
+        str,
+        option(
+            _PAINTING,
+            "--upscale HOW",
+            help="Enlarge paintings with the native core (core, default) or with a network "
+            "(network): sharper and slower.",
+        ),
+    ] = "core",
+    upscale_weights: Annotated[
+        Path | None,
+        option(
+            _PAINTING,
+            "--upscale-weights FILE",
+            help="Weights of that network, .safetensors; implies --upscale network.",
+        ),
     ] = None,
     keyframes: Annotated[
-        str, typer.Option("--keyframes", help="auto, or a number of frames.")
+        str,
+        option(
+            _PAINTING,
+            "--keyframes N",
+            help="Number of frames from one key frame to the next (default: auto).",
+        ),
     ] = "auto",
-    max_size: Annotated[
-        int, typer.Option("--max-size", min=0, help="Longest side painted; 0: full size.")
-    ] = 512,
-    strength: Annotated[
-        float, typer.Option("--strength", min=0, max=1, help="Of the paint over the original.")
-    ] = 1.0,
-    stream: Annotated[
-        bool, typer.Option("--stream", help="Look back only, as a camera's app does.")
-    ] = False,
-    quality: Annotated[
-        str, typer.Option("--quality", help="Flow: fast, balanced, precise.")
+    flow_quality: Annotated[
+        str,
+        option(
+            _PAINTING,
+            "--flow-quality QUALITY",
+            help="Quality of the optical flow: fast, balanced (default) or precise.",
+        ),
     ] = "balanced",
-    smooth: Annotated[
-        bool, typer.Option("--smooth", help="Enlarge paintings by a network, not by the core.")
-    ] = False,
-    smooth_weights: Annotated[
-        Path | None, typer.Option("--smooth-weights", help="Its weights, .safetensors.")
-    ] = None,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Paint every frame too, and measure both.")
-    ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first damaged packet.")
+    stream: Annotated[
+        bool,
+        flag(
+            _PAINTING, "--stream", help="Use past frames only, as an app with a live camera must."
+        ),
     ] = False,
     rate: Annotated[
-        str | None, typer.Option("--rate", help="Frames a second of a folder, as 25 or 30000/1001.")
+        str | None,
+        option(
+            INPUT,
+            "--rate FPS",
+            help="Frames per second of a folder or camera, as 25 or 30000/1001 (default: 25).",
+        ),
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option("--seconds", help="Only so much of the input.")
+        float | None,
+        option(INPUT, "--seconds SECONDS", help="Stop after this many seconds of input."),
     ] = None,
-    crf: Annotated[
-        int, typer.Option("--crf", min=0, max=51, help="Quality of the video; less is better.")
-    ] = 18,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="After Ctrl-C, finish what there is.")
+    strict: Annotated[
+        bool, flag(INPUT, "--strict", help="Stop at the first frame that cannot be decoded.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    compare: Annotated[
+        bool,
+        flag(
+            MEASUREMENT,
+            "--compare",
+            help="Paint every frame too and measure both; writes a side-by-side clip.",
+        ),
+    ] = False,
     threads: Annotated[
-        int, typer.Option("--threads", min=0, max=64, help="Of each part; 0: as many as fit.")
+        int, option(LIMITS, "--threads N", min=0, max=64, help="Threads per stage (0: choose).")
     ] = 0,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
-) -> int:
-    """Stylize a video: a network paints key frames, optical flow carries the paint on."""
-    del debug
+    output: Annotated[
+        Path,
+        option(
+            OUTPUT,
+            "--output -o PATH",
+            help="Video to write (.mp4, .m4v, .mov, .mkv), or a folder for PNG files.",
+        ),
+    ],
+    crf: Annotated[
+        int,
+        option(
+            OUTPUT,
+            "--crf N",
+            min=0,
+            max=51,
+            help="Constant rate factor of the video; lower is better.",
+        ),
+    ] = 18,
+    keep_partial: Annotated[
+        bool, flag(OUTPUT, "--keep-partial", help="After Ctrl-C, keep the frames done so far.")
+    ] = False,
+    overwrite: OverwriteOption = False,
+) -> int | None:
+    """Stylize a video with a network and optical flow.
+
+    The network paints key frames; optical flow carries the paint to the frames between them.
+    """
     _check_painters(bundle, onnx, colour)
     if target is not None and bundle is None:
-        raise UsageError("--target chooses within a bundle; there is none")
+        raise UsageError("--target needs --bundle", remedy="leave --target out")
     if colour is not None and (style is not None or blend is not None):
         raise UsageError(
-            "--style and --blend choose among the styles of a network; --colour has none",
-            remedy="leave them out, or name a network with --bundle or --onnx",
+            "--style and --blend need a network; --colour has no styles",
+            remedy="leave them out, or give a network with --bundle or --onnx",
         )
-    if white is not None and onnx is None:
-        raise UsageError("--white says what the network of --onnx takes; there is none")
+    if value_range is not None and onnx is None:
+        raise UsageError("--value-range needs --onnx", remedy="leave --value-range out")
     if colour_method not in _METHODS:
         raise UnknownNameError("colour method", colour_method, _METHODS)
     styles = parse_blend(blend) if blend is not None else None
     frame_rate = parse_rate(rate) if rate is not None else None
-    from edgesdk.cli.stylize_progress import StylizeBar
-    from edgesdk.cli.training_progress import StopAsked
     from edgesdk.video.media.opening import camera_index
     from edgesdk.video.stylize import stylize as run
 
-    out = Output(json=json, quiet=quiet)
     from_camera = camera_index(source) is not None
     with ExitStack() as stack:
         painter: Painter | None = None
@@ -133,10 +242,10 @@ def stylize(
 
             painter = colour_painter(colour, method=colour_method)
         elif onnx is not None:
-            painter = _onnx_painter(stack, onnx, white, style, styles, threads)
-        # A camera ends when somebody says so, and what it showed is kept.
-        stop = stack.enter_context(StopAsked(graceful=keep or from_camera))
-        bar = stack.enter_context(StylizeBar(silent=quiet))
+            painter = _onnx_painter(stack, onnx, value_range, style, styles, threads)
+        # A camera has no end: its video ends, complete, with Ctrl-C.
+        stop = stack.enter_context(GracefulStop(graceful=keep_partial or from_camera))
+        progress = stack.enter_context(out.progress("stylizing"))
         result = run(
             source,
             output,
@@ -149,8 +258,9 @@ def stylize(
             max_size=max_size or None,
             strength=strength,
             streaming=stream,
-            quality=quality,
-            smooth=smooth_weights or smooth,
+            quality=flow_quality,
+            upscale="network" if upscale_weights else upscale,
+            upscale_weights=upscale_weights,
             compare=compare,
             strict=strict,
             rate=frame_rate,
@@ -158,16 +268,18 @@ def stylize(
             crf=crf,
             overwrite=overwrite,
             threads=threads,
-            stop=stop.now,
-            on_progress=bar.told,
+            stop=stop.requested,
+            on_progress=progress.stylizing,
         )
-    return _shown(out, result, interrupted=result.stopped and not from_camera, number=stop.number)
+    interrupted = result.stopped and not from_camera
+    _show(out, result, interrupted=interrupted)
+    return 128 + stop.number if interrupted and stop.number is not None else None
 
 
 def _check_painters(*given: Path | None) -> None:
     if sum(one is not None for one in given) != 1:
         raise UsageError(
-            "say what paints: one of --bundle, --onnx and --colour",
+            "give exactly one of --bundle, --onnx and --colour",
             remedy="--colour PICTURE.jpg needs no network",
         )
 
@@ -176,7 +288,7 @@ def parse_blend(text: str) -> dict[str, float]:
     """Read ``A:0.3,B:0.7``.
 
     Raises:
-        UsageError: It is something else, a weight is negative, or all are zero.
+        UsageError: The text has another form, a weight is negative, or all are zero.
     """
     found: dict[str, float] = {}
     for part in text.split(","):
@@ -187,12 +299,13 @@ def parse_blend(text: str) -> dict[str, float]:
             value = -1.0
         if not colon or not name or not 0 <= value < float("inf") or name in found:
             raise UsageError(
-                f"a blend is styles with weights, not {part.strip()!r}",
-                remedy="write --blend A:0.3,B:0.7",
+                f"{part.strip()!r} is not a style with a weight", remedy="write --blend A:0.3,B:0.7"
             )
         found[name] = value
     if not sum(found.values()):
-        raise UsageError("the weights of a blend must not all be zero")
+        raise UsageError(
+            "the weights of the blend are all zero", remedy="give at least one a positive weight"
+        )
     return found
 
 
@@ -200,7 +313,7 @@ def parse_rate(text: str) -> Fraction:
     """Read ``25``, ``29.97`` or ``30000/1001``.
 
     Raises:
-        UsageError: It is something else, or not between 0 and 1000.
+        UsageError: The text has another form, or the rate is not between 0 and 1000.
     """
     try:
         rate = Fraction(text)
@@ -208,7 +321,7 @@ def parse_rate(text: str) -> Fraction:
         rate = Fraction(0)
     if not 0 < rate <= 1000:
         raise UsageError(
-            f"a rate is frames a second, up to 1000, not {text!r}", remedy="write --rate 25"
+            f"{text!r} is not a number of frames per second, up to 1000", remedy="write --rate 25"
         )
     return rate
 
@@ -216,7 +329,7 @@ def parse_rate(text: str) -> Fraction:
 def _onnx_painter(
     stack: ExitStack,
     onnx: Path,
-    white: float | None,
+    value_range: float | None,
     style: str | None,
     blend: dict[str, float] | None,
     threads: int,
@@ -224,13 +337,14 @@ def _onnx_painter(
     from edgesdk import runtime
     from edgesdk.video.painters import session_painter
 
-    # Frames are rendered while it paints.
+    # No spinning threads: frames are rendered while it paints.
     session = runtime.open(onnx, threads=threads or os.cpu_count() or 1, spin=False)
-    return session_painter(stack.enter_context(session), white=white, style=style, blend=blend)
+    return session_painter(
+        stack.enter_context(session), white=value_range, style=style, blend=blend
+    )
 
 
-def _shown(out: Output, result: StylizeResult, *, interrupted: bool, number: int | None) -> int:
-    problem = result.problem
+def _show(out: Output, result: StylizeResult, *, interrupted: bool) -> None:
     body: dict[str, Any] = {
         "output": str(result.output),
         "width": result.size[0],
@@ -252,8 +366,9 @@ def _shown(out: Output, result: StylizeResult, *, interrupted: bool, number: int
         "interrupted": interrupted,
         "remarks": list(result.remarks),
         "comparison": result.comparison and result.comparison.to_dict(),
+        "setup": asdict(result.setup),
     }
-    out.result(body, problem)
+    out.result(body, result.problem)
     out.line(
         f"{result.output}: {result.frames} frames of {result.size[0]} x {result.size[1]}, "
         f"{result.keys} painted, each used for {result.reuse:.1f}"
@@ -271,10 +386,6 @@ def _shown(out: Output, result: StylizeResult, *, interrupted: bool, number: int
         out.remark(f"note: {text}")
     if interrupted:
         out.remark("interrupted; the output ends there")
-    if problem is not None:
-        out.problem(problem)
-        return problem.exit_code
-    return 128 + number if interrupted and number is not None else 0
 
 
 def _show_comparison(out: Output, found: Comparison) -> None:
@@ -285,20 +396,13 @@ def _show_comparison(out: Output, found: Comparison) -> None:
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for name, one, spent in (
         ("original", found.original, None),
-        ("stylized", found.stylized, found.pipeline_seconds),
-        ("every frame", found.every_frame, found.every_frame_seconds),
+        ("stylized", found.stylized, found.whole_video_seconds[0]),
+        ("every frame", found.every_frame, found.whole_video_seconds[1]),
     ):
-        table.add_row(
-            name,
-            _number(one.warp_error, 2),
-            _number(one.flicker, 2),
-            _number(spent, 2),
-        )
+        table.add_row(name, _number(one.warp_error, 2), _number(one.flicker, 2), _number(spent, 2))
     out.table(table)
-    out.line(
-        f"{found.speed_up:.1f} times as fast as painting every frame at the same size, SSIM "
-        f"{_number(found.ssim, 3)}, PSNR {_number(found.psnr, 1)} dB between the two"
-    )
+    out.line(str(found))
+    out.line(f"SSIM {_number(found.ssim, 3)}, PSNR {_number(found.psnr, 1)} dB between the two")
     out.line(f"side by side: {found.clip}, moments: {found.sheet}")
 
 

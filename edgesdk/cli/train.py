@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgesdk.cli.completion import complete_recipes
 from edgesdk.cli.console import Output
-from edgesdk.cli.interruption import Interruption
-from edgesdk.cli.options import DebugOption, JsonOption, QuietOption
+from edgesdk.cli.help_page import HelpGroup, examples_text
+from edgesdk.cli.interruption import GracefulStop, Interruption
+from edgesdk.cli.options import (
+    INPUT,
+    LIMITS,
+    OUTPUT,
+    TRAINING,
+    CheckpointOption,
+    CpuThreadsOption,
+    EpochsOption,
+    ImageSizeOption,
+    LimitOption,
+    LogsOption,
+    ModelArgument,
+    OverwriteOption,
+    RecipeOption,
+    ResumeOption,
+    SettingsOption,
+    SplitOption,
+    WeightsOption,
+    option,
+)
 from edgesdk.cli.train_style import style
-from edgesdk.cli.training_progress import StopAsked, TrainingProgress
-from edgesdk.errors import EdgeSdkError, UsageError
+from edgesdk.cli.verb import verb
+from edgesdk.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,9 +44,22 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-train = typer.Typer(help="Train a model.", rich_markup_mode=None)
+train = typer.Typer(
+    cls=HelpGroup,
+    help="Train a classifier or a stylizer.",
+    epilog=examples_text(
+        {
+            "Train a zoo network on a folder of labelled images": (
+                "edgesdk train classify mobilenet_v2 --data images/ -o net.edgemodel"
+            ),
+            "Train a stylizer on a folder of paintings": (
+                "edgesdk train style --content photos/ --styles paintings/ -o mine.edgemodel"
+            ),
+        }
+    ),
+)
 
-#: Epochs that are shown in the terminal; --json has all of them.
+#: Number of epochs shown in the terminal; --json has all of them.
 _SHOWN_EPOCHS = 12
 
 
@@ -39,124 +70,112 @@ def _train(context: typer.Context) -> None:
         raise typer.Exit(UsageError.exit_code)
 
 
-train.command()(style)
-
-
-@train.command()
+@verb(
+    {
+        "Train a zoo network on a folder of labelled images": (
+            "edgesdk train classify mobilenet_v2 --data images/ -o net.edgemodel"
+        ),
+        "Go on with int8 weights and activations (QAT)": (
+            "edgesdk train classify net.edgemodel --data images/ --qat w8a8_static \\\n"
+            "    --epochs 4 --set learning_rate=0.01 -o int8.edgemodel"
+        ),
+    },
+    distributed=True,
+)
 def classify(
-    source: Annotated[
-        str,
-        typer.Argument(help="Zoo name, path/file.py:factory, package.module:factory, .edgemodel."),
-    ],
+    out: Output,
+    *,
+    source: ModelArgument,
     data: Annotated[
         Path,
-        typer.Option("--data", help="Folder: DIR/CLASS/*.jpg, IDX files, or CIFAR's binary files."),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help="NAME.edgemodel, or NAME.safetensors for the weights alone."
+        option(
+            INPUT,
+            "--data DIR",
+            help="Labelled images: DIR/CLASS/*.jpg, IDX files or CIFAR's binary files.",
         ),
     ],
-    recipe: Annotated[
-        str, typer.Option("--recipe", help="A recipe's name, or a .json or .yaml file.")
-    ] = "quick_sgd",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="KEY=VALUE over the recipe; repeatable."),
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="In place of the recipe's.")
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", min=1, help="Side to scale all images to.")
-    ] = None,
+    weights: WeightsOption = None,
+    image_size: ImageSizeOption = None,
     channels: Annotated[
-        int | None, typer.Option("--channels", help="1 for grey, 3 for colour.")
+        int | None,
+        option(INPUT, "--channels N", help="Number of colour channels: 1 (grey) or 3 (colour)."),
     ] = None,
     validation: Annotated[
-        float, typer.Option("--validation", help="Share held out where the data bring no val set.")
+        float,
+        option(
+            INPUT,
+            "--validation SHARE",
+            help="Share of the training images held out, if the data have no validation split.",
+        ),
     ] = 0.1,
-    only: Annotated[
-        str | None,
-        typer.Option("--only", help="test: train on a part of the test files, for want of others."),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=2, help="At most so many images a set.")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="Begin from these weights.")
-    ] = None,
+    limit: LimitOption = None,
+    split: SplitOption = None,
+    recipe: RecipeOption = "quick_sgd",
+    epochs: EpochsOption = None,
+    settings: SettingsOption = None,
     qat: Annotated[
         str | None,
-        typer.Option("--qat", help="Train for a quantization, such as w8a8_static."),
+        option(
+            TRAINING,
+            "--qat RECIPE",
+            autocompletion=complete_recipes,
+            help="Train for a quantization recipe: w8a8_static trains for int8.",
+        ),
     ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", help="Folder of the checkpoint; a run goes on from it."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume/--no-resume", help="Go on from the checkpoint.")
-    ] = True,
-    logs: Annotated[
-        Path | None, typer.Option("--logs", help="Folder of logs for TensorBoard.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads of a process on the CPU.")
-    ] = None,
+    checkpoint: CheckpointOption = None,
+    resume: ResumeOption = True,
+    threads: CpuThreadsOption = None,
     workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Processes that read images from files.")
+        int,
+        option(
+            LIMITS,
+            "--workers N",
+            min=0,
+            help="Number of processes that read images (0: the training process).",
+        ),
     ] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
-) -> int:
+    output: Annotated[
+        Path,
+        option(
+            OUTPUT,
+            "--output -o PATH",
+            help="Model to write: NAME.edgemodel, or NAME.safetensors for weights alone.",
+        ),
+    ],
+    logs: LogsOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
     """Train a classifier on labelled images."""
-    del debug
-    # Launched several times at once, the first process speaks.
-    speaks = os.environ.get("RANK", "0") == "0"
-    out = Output(json=json, quiet=quiet or not speaks)
-    try:
-        # What costs nothing to check is checked before torch is loaded.
-        chosen = _recipe(recipe, settings or [], epochs)
-        spec = None if qat is None else _quantization(qat)
-        with contextlib.redirect_stdout(sys.stderr):
-            splits, trained, path = _run(
-                out,
-                source,
-                data,
-                output,
-                chosen,
-                opening={
-                    "image_size": image_size,
-                    "channels": channels,
-                    "validation": validation,
-                    "only": only,
-                },
-                limit=limit,
-                threads=threads,
-                overwrite=overwrite,
-                training={
-                    "weights": weights,
-                    "checkpoint": checkpoint,
-                    "resume": resume,
-                    "logs": logs,
-                    "workers": workers,
-                    "qat": spec,
-                },
-            )
-    except (EdgeSdkError, Interruption) as error:
-        if speaks:
-            raise
-        if isinstance(error, EdgeSdkError):
-            out.problem(error)
-        raise typer.Exit(error.exit_code) from error
-    if not speaks:
-        return 0
+    # Cheap checks come before torch is loaded, which takes seconds.
+    chosen = _recipe(recipe, settings or [], epochs)
+    spec = None if qat is None else _quantization(qat)
+    splits, trained, path = _run(
+        out,
+        source,
+        data,
+        output,
+        chosen,
+        opening={
+            "image_size": image_size,
+            "channels": channels,
+            "validation": validation,
+            "only": split,
+        },
+        limit=limit,
+        threads=threads,
+        overwrite=overwrite,
+        training={
+            "weights": weights,
+            "checkpoint": checkpoint,
+            "resume": resume,
+            "logs": logs,
+            "workers": workers,
+            "qat": spec,
+        },
+    )
     out.result(_described(source, data, path, chosen, splits, trained))
     out.table(_table(trained.history))
-    out.line("")
+    out.line()
     if trained.test is not None:
         test = trained.test
         rounded = f", computed as {trained.qat}" if trained.qat else ""
@@ -167,7 +186,10 @@ def classify(
     out.line(f"wrote {path}")
     for note in splits.notes:
         out.remark(f"note: {note}")
-    return 0
+
+
+classify.add_to(train)
+style.add_to(train)
 
 
 def _recipe(name: str, settings: list[str], epochs: int | None) -> Recipe:
@@ -200,39 +222,40 @@ def _run(
     training: dict[str, Any],
 ) -> tuple[DataSplits, TrainedClassifier, Path]:
     checkpoint: Path | None = training["checkpoint"]
-    with TrainingProgress(silent=out.quiet) as progress:
-        progress.say("loading torch")
+    with out.progress("training") as progress:
+        progress.begin("loading torch")
         import torch
 
         from edgesdk.training import open_data
-        from edgesdk.training.classification import (
-            check_output,
-            save_classifier,
-            train_classifier,
-        )
+        from edgesdk.training.classification import check_output, save_classifier, train_classifier
 
         check_output(output, overwrite=overwrite)
         if threads is not None:
             torch.set_num_threads(threads)
-        progress.say(f"reading {data}")
+        progress.begin(f"reading {data}")
         splits = open_data(data, seed=recipe.seed, **opening)
         if limit is not None:
             splits = splits.subset(limit, recipe.seed)
-        progress.say(
+        progress.note(
             f"{len(splits.train)} training images of {len(splits.classes)} classes, "
             f"{'x'.join(map(str, splits.image_shape))}"
         )
-        # Without a checkpoint nothing could be kept: then a signal ends the command at once.
-        with StopAsked(graceful=checkpoint is not None) as asked:
+        # Without a checkpoint a signal ends the command at once: nothing could be saved.
+        with GracefulStop(graceful=checkpoint is not None) as stop:
             trained = train_classifier(
-                source, splits, recipe, progress=progress.told, stop=asked.now, **training
+                source,
+                splits,
+                recipe,
+                on_progress=progress.training,
+                stop=stop.requested,
+                **training,
             )
-        if asked.number is not None and not trained.history.finished:
+        if stop.number is not None and not trained.history.finished:
             out.remark(
                 f"stopped after step {trained.history.steps}; the same command goes on from "
                 f"{checkpoint}"
             )
-            raise Interruption(asked.number)
+            raise Interruption(stop.number)
         if trained.is_main:
             save_classifier(trained, splits, output, overwrite=overwrite)
         return splits, trained, output

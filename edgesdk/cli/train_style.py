@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from edgesdk.cli.console import Output
-from edgesdk.cli.interruption import Interruption
-from edgesdk.cli.options import DebugOption, JsonOption, QuietOption
-from edgesdk.cli.training_progress import StopAsked, TrainingProgress
-from edgesdk.errors import EdgeSdkError, UsageError
+from edgesdk.cli.interruption import GracefulStop, Interruption
+from edgesdk.cli.options import (
+    INPUT,
+    OUTPUT,
+    TRAINING,
+    CheckpointOption,
+    CpuThreadsOption,
+    LogsOption,
+    OverwriteOption,
+    ResumeOption,
+    SettingsOption,
+    flag,
+    option,
+)
+from edgesdk.cli.verb import verb
+from edgesdk.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,110 +33,133 @@ if TYPE_CHECKING:
 
 __all__ = ["style"]
 
-#: Rows that are shown in the terminal; --json has all of them.
+#: Number of rows shown in the terminal; --json has all of them.
 _SHOWN_RECORDS = 12
 _SHOWN_SKIPPED = 5
 
 
+@verb(
+    {
+        "Train one network for every painting of a folder": (
+            "edgesdk train style --content photos/ --styles paintings/ \\\n"
+            "    --checkpoint run -o mine.edgemodel"
+        ),
+        "Add paintings to a trained network": (
+            "edgesdk train style --content photos/ --styles new/ \\\n"
+            "    --add-to mine.edgemodel -o more.edgemodel"
+        ),
+    },
+    distributed=True,
+)
 def style(
-    content: Annotated[Path, typer.Option("--content", help="Folder of photographs.")],
-    styles: Annotated[
-        Path, typer.Option("--styles", help="Folder of paintings; each file's name is its style's.")
+    out: Output,
+    *,
+    content: Annotated[
+        Path, option(INPUT, "--content DIR", help="Photographs to train on; no labels needed.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="NAME.edgemodel.")],
-    any_style: Annotated[
-        bool,
-        typer.Option("--any", help="A network for any painting, with NAME-encoder.edgemodel."),
-    ] = False,
+    styles: Annotated[
+        Path,
+        option(
+            INPUT, "--styles DIR", help="Paintings; the name of a file becomes the style's name."
+        ),
+    ],
     base: Annotated[
         Path | None,
-        typer.Option("--from", help="A trained NAME.edgemodel to add the styles to."),
+        option(
+            INPUT,
+            "--add-to MODEL",
+            help="Add the styles to this trained NAME.edgemodel, whose own styles stay the same.",
+        ),
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option("--start", help="A trained NAME.edgemodel to go on with."),
+        option(
+            INPUT,
+            "--fine-tune MODEL",
+            help="Start from the weights of this trained NAME.edgemodel.",
+        ),
     ] = None,
     perceptual: Annotated[
         Path | None,
-        typer.Option("--perceptual", help="VGG16's weights: .pth, .npz, .h5, .safetensors."),
+        option(
+            INPUT,
+            "--vgg16 FILE",
+            help="Weights of the VGG16 of the perceptual loss: .pth, .npz, .h5 or .safetensors.",
+        ),
     ] = None,
+    any_style: Annotated[
+        bool,
+        flag(
+            TRAINING,
+            "--arbitrary",
+            help="Train for paintings not seen in training (arbitrary style transfer); writes "
+            "NAME-encoder.edgemodel too.",
+        ),
+    ] = False,
     recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="A .json or .yaml file of settings.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="KEY=VALUE over the recipe; repeatable."),
+        Path | None,
+        option(TRAINING, "--recipe FILE", help="Settings of the training, .json or .yaml."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="In place of the recipe's.")
+        int | None,
+        option(
+            TRAINING, "--steps N", min=1, help="Number of training steps (default: the recipe's)."
+        ),
     ] = None,
+    settings: SettingsOption = None,
+    checkpoint: CheckpointOption = None,
+    resume: ResumeOption = True,
+    threads: CpuThreadsOption = None,
+    output: Annotated[
+        Path, option(OUTPUT, "--output -o PATH", help="Model to write, NAME.edgemodel.")
+    ],
     size: Annotated[
         int,
-        typer.Option("--size", min=64, help="Side of the pictures that it is exported for."),
+        option(
+            OUTPUT,
+            "--size N",
+            min=64,
+            help="Side in pixels of the pictures that the model is exported for.",
+        ),
     ] = 512,
     previews: Annotated[
-        Path | None, typer.Option("--previews", help="Folder for sheets of what is painted.")
+        Path | None,
+        option(OUTPUT, "--previews DIR", help="Write sheets of stylized photographs there."),
     ] = None,
     preview_every: Annotated[
-        int, typer.Option("--preview-every", min=1, help="Steps between two sheets.")
+        int, option(OUTPUT, "--preview-every N", min=1, help="Number of steps between two sheets.")
     ] = 500,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", help="Folder of the checkpoint; a run goes on from it."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume/--no-resume", help="Go on from the checkpoint.")
-    ] = True,
-    logs: Annotated[
-        Path | None, typer.Option("--logs", help="Folder of logs for TensorBoard.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads of a process on the CPU.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
-) -> int:
-    """Train a stylizer: paintings it paints like, photographs it learns on."""
-    del debug
-    # Launched several times at once, the first process speaks.
-    speaks = os.environ.get("RANK", "0") == "0"
-    out = Output(json=json, quiet=quiet or not speaks)
+    logs: LogsOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Train a stylizer on a folder of paintings and a folder of photographs."""
     if any_style and base is not None:
-        raise UsageError("a network for any painting needs none added", remedy="leave --from out")
-    try:
-        chosen = _recipe(recipe, settings or [], steps)
-        with contextlib.redirect_stdout(sys.stderr):
-            trained = _run(
-                out,
-                content,
-                styles,
-                output,
-                chosen,
-                threads=threads,
-                overwrite=overwrite,
-                size=size,
-                checkpoint=checkpoint,
-                logs=logs,
-                preview_every=preview_every if previews is not None else 0,
-                any_style=any_style,
-                training={
-                    **({} if any_style else {"base": base}),
-                    "start": start,
-                    "perceptual": perceptual,
-                    "previews": previews,
-                    "resume": resume,
-                },
-            )
-    except (EdgeSdkError, Interruption) as error:
-        if speaks:
-            raise
-        if isinstance(error, EdgeSdkError):
-            out.problem(error)
-        raise typer.Exit(error.exit_code) from error
-    if not speaks:
-        return 0
+        raise UsageError(
+            "--add-to does not apply to --arbitrary, which takes any painting",
+            remedy="leave --add-to out",
+        )
+    chosen = _recipe(recipe, settings or [], steps)
+    trained = _run(
+        out,
+        content,
+        styles,
+        output,
+        chosen,
+        threads=threads,
+        overwrite=overwrite,
+        size=size,
+        checkpoint=checkpoint,
+        resume=resume,
+        logs=logs,
+        preview_every=preview_every if previews is not None else 0,
+        any_style=any_style,
+        training={
+            **({} if any_style else {"base": base}),
+            "start": start,
+            "perceptual": perceptual,
+            "previews": previews,
+        },
+    )
     files = {"model": str(output)}
     if any_style:
         from edgesdk.training.style.fine_tuning import encoder_path
@@ -137,13 +167,12 @@ def style(
         files["encoder"] = str(encoder_path(output))
     out.result({**files, "recipe": chosen.to_dict(), **trained.to_dict()})
     out.table(_table(trained.history))
-    out.line("")
-    for path, why in list(trained.skipped.items())[:_SHOWN_SKIPPED]:
-        out.remark(f"left out {path}: {why}")
+    out.line()
+    for path, reason in list(trained.skipped.items())[:_SHOWN_SKIPPED]:
+        out.remark(f"left out {path}: {reason}")
     if len(trained.skipped) > _SHOWN_SKIPPED:
         out.remark(f"left out {len(trained.skipped)} files in all")
     out.line(f"wrote {' and '.join(files.values())}: {trained.summary()}")
-    return 0
 
 
 def _recipe(path: Path | None, settings: list[str], steps: int | None) -> StyleRecipe:
@@ -166,17 +195,18 @@ def _run(
     overwrite: bool,
     size: int,
     checkpoint: Path | None,
+    resume: bool,
     logs: Path | None,
     preview_every: int,
     any_style: bool,
     training: dict[str, Any],
 ) -> TrainedStylizer | TrainedAnyStylizer:
-    with TrainingProgress(silent=out.quiet) as progress:
-        progress.say("loading torch")
+    with out.progress("training") as progress:
+        progress.begin("loading torch")
         import torch
 
+        from edgesdk.training.engine import RunOptions
         from edgesdk.training.style.any_stylizer import TrainedAnyStylizer, train_any_stylizer
-        from edgesdk.training.style.loop import Watched
         from edgesdk.training.style.stylizer import train_stylizer
         from edgesdk.training.style.stylizer_file import (
             check_outputs,
@@ -187,25 +217,26 @@ def _run(
         check_outputs(output, any_style=any_style, overwrite=overwrite)
         if threads is not None:
             torch.set_num_threads(threads)
-        # Without a checkpoint nothing could be kept: then a signal ends the command at once.
-        with StopAsked(graceful=checkpoint is not None) as asked:
-            watched = Watched(
+        # Without a checkpoint a signal ends the command at once: nothing could be saved.
+        with GracefulStop(graceful=checkpoint is not None) as stop:
+            options = RunOptions(
                 checkpoint=checkpoint,
-                progress=progress.told_style,
+                resume=resume,
+                on_progress=progress.style_training,
                 preview_every_steps=preview_every,
                 logs=logs,
-                stop=asked.now,
+                stop=stop.requested,
             )
             learn = train_any_stylizer if any_style else train_stylizer
             trained: TrainedStylizer | TrainedAnyStylizer = learn(
-                content, styles, recipe, watched=watched, say=progress.say, **training
+                content, styles, recipe, options=options, report=progress.note, **training
             )
-        if asked.number is not None and not trained.history.finished:
+        if stop.number is not None and not trained.history.finished:
             out.remark(
                 f"stopped after step {trained.history.steps}; the same command goes on from "
                 f"{checkpoint}"
             )
-            raise Interruption(asked.number)
+            raise Interruption(stop.number)
         if trained.is_main:
             if isinstance(trained, TrainedAnyStylizer):
                 save_any_stylizer(trained, output, size=size, overwrite=overwrite)
@@ -224,7 +255,7 @@ def _table(history: StyleHistory) -> Table:
         records if len(records) <= _SHOWN_RECORDS else (records[0], *records[1 - _SHOWN_RECORDS :])
     )
     names = list(records[-1].losses) if records else []
-    # Eighty columns hold this and no more; the pace was told while it went on.
+    # Eighty columns have no room for the speed, which the progress display shows.
     table = plain_table("step", "total", *names, "rate")
     for record in shown:
         table.add_row(

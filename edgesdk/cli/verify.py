@@ -4,40 +4,47 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from edgesdk.cli.console import Output
 from edgesdk.cli.options import (
+    INPUT,
     BundleArgument,
-    DebugOption,
-    JsonOption,
     MaxErrorOption,
     MinAgreementOption,
     MinCosineOption,
-    QuietOption,
     TargetsOption,
     ThreadsOption,
+    flag,
 )
+from edgesdk.cli.verb import verb
 
 __all__ = ["verify"]
 
 
+@verb(
+    {
+        "Run every artefact and compare it with the model": "edgesdk verify lite0.edge",
+        "Find the operator that breaks one of them": (
+            "edgesdk verify lite0.edge --target litert --bisect"
+        ),
+    }
+)
 def verify(
+    out: Output,
+    *,
     bundle: BundleArgument,
     target: TargetsOption = None,
     bisect: Annotated[
-        bool, typer.Option("--bisect", help="Find the first operator that deviates.")
+        bool,
+        flag(
+            INPUT, "--bisect", help="Find the first operator whose value differs, by source line."
+        ),
     ] = False,
     min_cosine: MinCosineOption = None,
     max_error: MaxErrorOption = None,
     min_agreement: MinAgreementOption = None,
     threads: ThreadsOption = 1,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
-) -> int:
-    """Prove a bundle's artefacts on this machine; find where one deviates."""
-    del debug
+) -> None:
+    """Run a bundle's artefacts and compare them with the model."""
     from edgesdk.bundle.bundle import Bundle
     from edgesdk.cli.tables import deviation_lines, footnotes, targets_table
     from edgesdk.errors import GateError
@@ -45,7 +52,6 @@ def verify(
     from edgesdk.verification.verify_bundle import Tolerances, require_parity
     from edgesdk.verification.verify_bundle import verify as run
 
-    out = Output(json=json, quiet=quiet)
     gates = Tolerances(min_cosine, max_error, min_agreement)
     with out.progress("verifying") as progress:
         opened = run(
@@ -55,30 +61,30 @@ def verify(
             threads=threads,
             on_progress=progress.step,
         )
-        # Only what was asked for is judged, whatever the bundle says of the rest.
-        asked = [opened.artefact(name) for name in target or ()] or opened.manifest.artefacts
+        # Gates hold for the chosen artefacts alone.
+        chosen = [opened.artefact(name) for name in target or ()] or opened.manifest.artefacts
         deviations = []
         if bisect:
             from edgesdk.verification.bisection.bisect import bisect as find
 
-            # A quantized artefact differs everywhere: that is no fault to be searched for.
-            searched = [one for one in asked if one.quantized is None] or asked
+            # Quantized artefacts differ at every operator by design.
+            searched = [one for one in chosen if one.quantized is None] or chosen
             for artefact in searched:
                 deviations.append(find(opened, artefact, gates=gates, on_progress=progress.step))
-    judged = opened.manifest.model_copy(update={"artefacts": asked, "failures": []})
+    judged = opened.manifest.model_copy(update={"artefacts": chosen, "failures": []})
     try:
         problem = None
         require_parity(judged)
     except GateError as error:
         problem = error
         if bisect:
-            # What it would say next has been done.
+            # The remedy is --bisect.
             problem.remedy = None
     result = {
         "bundle": str(bundle),
         "artefacts": [
             {"target": record.target, "parity": record.parity and record.parity.model_dump()}
-            for record in asked
+            for record in chosen
         ],
     }
     if bisect:
@@ -90,7 +96,3 @@ def verify(
         out.line(text)
     for line in deviation_lines(deviations):
         out.line(line)
-    if problem is None:
-        return 0
-    out.problem(problem)
-    return problem.exit_code

@@ -1,4 +1,4 @@
-"""Devices: where artefacts are measured, behind one interface."""
+"""Devices that measure artefacts, behind one interface."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ _MAKERS: dict[str, Callable[[], Device]] = {LocalDevice.identifier: LocalDevice}
 
 
 def find(identifier: str) -> Device:
-    """The device of an identifier.
+    """Find a device by its identifier.
+
+    >>> find("local").name  # doctest: +SKIP
 
     Args:
         identifier: ``local`` is this machine.
 
     Raises:
-        UnknownNameError: No such device.
+        UnknownNameError: The device does not exist.
     """
     if identifier not in _MAKERS:
         raise UnknownNameError("device", identifier, _MAKERS)

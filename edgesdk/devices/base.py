@@ -1,4 +1,4 @@
-"""What a device is asked to do and what it answers."""
+"""Interface of a device: cases and protocol in, measurements out."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Case:
     """One artefact to measure.
 
     Attributes:
-        name: What to call it, such as its target.
-        path: The file, or the folder that is used as one.
-        inputs: One array an input, by name; every run gets these.
-        input_specs: What the manifest says of the inputs; None for what the file says.
-        output_specs: Likewise of the outputs.
+        name: Name of the case, such as its target.
+        path: The file, or a folder that is used as a file.
+        inputs: Arrays by input name, the same for every run.
+        input_specs: Specs of the inputs in the manifest; None uses those of the file.
+        output_specs: Specs of the outputs in the manifest; None uses those of the file.
     """
 
     name: str
@@ -38,17 +38,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How to measure.
+    """Measurement protocol.
 
     Attributes:
-        threads: Threads of the runtime.
-        cold_loads: Loads in fresh processes; their median counts.
-        warm_ups: Runs before the timed ones, after the first of all.
-        runs: Timed runs.
-        operator_runs: Runs with operator times, after the timed ones; 0 for none.
-        timeout: Seconds for a load and for every single run.
-        memory_limit: Bytes one artefact's process may hold resident; None for no limit.
-        include_evaluators: Measure also where an evaluator stands in for the runtime.
+        threads: Number of runtime threads.
+        cold_loads: Number of loads in fresh processes; the median is reported.
+        warm_ups: Number of runs between the first run and the timed runs.
+        runs: Number of timed runs.
+        operator_runs: Number of runs with operator times, after the timed runs; 0 for none.
+        timeout: Time limit of a load and of each run, in seconds.
+        memory_limit: Resident bytes allowed for one artefact's process; None for no limit.
+        include_evaluators: Measure evaluators too, where no runtime exists.
     """
 
     threads: int = 1
@@ -79,12 +79,12 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Step:
-    """How far a measurement has come.
+    """Progress of a measurement.
 
     Attributes:
-        done: Steps done.
-        total: Steps in all.
-        doing: What comes next, in words.
+        done: Number of steps done.
+        total: Total number of steps.
+        doing: Description of the next step.
     """
 
     done: int
@@ -97,19 +97,19 @@ ProgressCallback: TypeAlias = Callable[[Step], None]
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured of one artefact, unprocessed.
+    """Raw measurements of one artefact.
 
     Attributes:
         runtime: Runtime with version.
-        evaluator: True where the figures are an evaluator's and say nothing of the device.
-        loads_ms: One a cold load.
-        first_runs_ms: The first inference after each cold load.
-        latencies_ms: One a timed run, in order.
+        evaluator: True if an evaluator was timed; the figures then do not describe the device.
+        loads_ms: Duration of each cold load.
+        first_runs_ms: Duration of the first inference after each cold load.
+        latencies_ms: Duration of each timed run, in order.
         peak_memory_bytes: Largest resident set of the process, imports included.
-        model_memory_bytes: The part of the peak that loading and running added.
-        operators: Median time an operator, in execution order; empty where unknown.
-        operators_note: Where these come from, or why there are none.
-        temperature_c: Before and after the timed runs, where the device tells.
+        model_memory_bytes: Part of the peak added by loading and running.
+        operators: Median time per operator, in execution order; empty if unknown.
+        operators_note: Source of the operator times, or the reason why there are none.
+        temperature_c: Temperature before and after the timed runs, if the device reports it.
     """
 
     runtime: str
@@ -126,14 +126,14 @@ class Figures:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What became of one case: figures, a failure, or a reason to skip it.
+    """Result of one case: figures, a failure, or a reason to skip it.
 
     Attributes:
         case: The case.
-        protocol: What was done, in words; empty without figures.
-        figures: The figures, where it was measured.
-        failure: Why it could not be measured.
-        skipped: Why it was not meant to be measured, in words.
+        protocol: The protocol in words; empty without figures.
+        figures: The figures, if it was measured.
+        failure: Error that prevented the measurement.
+        skipped: Reason why it was skipped.
     """
 
     case: Case
@@ -144,10 +144,10 @@ class Measurement:
 
 
 class Device(abc.ABC):
-    """A machine on which artefacts are measured.
+    """A machine that measures artefacts.
 
     Attributes:
-        identifier: Such as ``local``.
+        identifier: Identifier, such as ``local``.
     """
 
     identifier: ClassVar[str]
@@ -155,7 +155,7 @@ class Device(abc.ABC):
     @property
     @abc.abstractmethod
     def name(self) -> str:
-        """Processor or phone, in words."""
+        """Name of the processor or phone."""
 
     @abc.abstractmethod
     def measure(
@@ -166,15 +166,15 @@ class Device(abc.ABC):
     ) -> list[Measurement]:
         """Measure artefacts side by side, one inference at a time.
 
-        A failure of one case leaves the others alone.
+        A failure of one case does not affect the others.
 
         Args:
             cases: The artefacts.
-            protocol: How to measure.
+            protocol: The protocol.
             on_progress: Called before every step.
 
         Returns:
-            One measurement a case, in the same order.
+            One measurement per case, in the same order.
 
         Raises:
             DeviceError: The device itself failed.

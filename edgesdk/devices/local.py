@@ -1,4 +1,4 @@
-"""This machine as a device: every artefact in a process of its own, one inference at a time."""
+"""The local machine as a device: one process per artefact, one inference at a time."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ __all__ = ["LocalDevice"]
 
 
 class LocalDevice(Device):
-    """This machine.
+    """The local machine.
 
-    The artefacts stay loaded side by side, each in a process of its own. Between its turns a
-    process is stopped, because thread pools go on spinning after an inference and would take the
-    processor from the next one. Memory has to hold all of them.
+    All artefacts stay loaded, each in a process of its own, so memory must hold all of them. A
+    process is paused between its turns, because thread pools spin after an inference and would
+    take CPU time from the next one.
     """
 
     identifier: ClassVar[str] = "local"
 
     @property
     def name(self) -> str:
-        """The processor in words."""
+        """Name of the processor."""
         return processor_name()
 
     def measure(
@@ -89,7 +89,7 @@ class _Steps:
 
 
 class _Entrant:
-    """One artefact on its way through the protocol."""
+    """One artefact during the protocol."""
 
     def __init__(self, case: Case, protocol: Protocol) -> None:
         self.case = case
@@ -108,30 +108,30 @@ class _Entrant:
 
     @property
     def measured(self) -> bool:
-        """Whether nothing has gone wrong so far."""
+        """True if nothing has failed so far."""
         return self._failure is None and not self._skipped
 
     def load(self) -> None:
-        """Load it in a fresh process and run it once; the process before is ended."""
+        """End the previous process, load the artefact in a fresh one and run it once."""
         if self.measured:
             self.close()
             with self._failures():
                 self._load()
 
     def warm_up(self) -> None:
-        """Run it a few times and forget the times."""
+        """Run it a few times without recording."""
         if self._protocol.warm_ups:
             self._turn(self._protocol.warm_ups)
 
     def run(self) -> None:
-        """One timed run."""
+        """Run it once and record the time."""
         self._latencies += self._turn(1)
 
     def finish(self) -> None:
-        """Take down memory and operator times, and end the process."""
+        """Record memory and operator times, and end the process."""
         if self._session is None:
             return
-        # Read first: some runtimes load the artefact a second time to profile it.
+        # Read memory first: some runtimes load the artefact a second time to profile it.
         self._memory = (self._session.peak_memory_bytes, self._session.model_memory_bytes)
         if self._protocol.operator_runs:
             self._session.resume()
@@ -142,14 +142,14 @@ class _Entrant:
                     self._session.operators_note,
                 )
             except EdgeSdkError as error:
-                # The timed runs stand; only the operator times are missing.
+                # The timed runs are valid; only the operator times are missing.
                 self._operators_note = f"none: {error.message}"
         else:
-            self._operators_note = "not asked for"
+            self._operators_note = "not requested"
         self.close()
 
     def close(self) -> None:
-        """End the process, if there is one."""
+        """End the process, if any."""
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -214,27 +214,27 @@ class _Entrant:
 
 
 def _stand_in(path: Path) -> str:
-    """Why no native runtime here can run this file; empty where one may.
+    """Return why no native runtime here can run this file; empty if one may.
 
-    The session knows it too, but only after an import of coremltools, which takes many seconds.
+    The session knows this too, but only after importing coremltools, which takes many seconds.
     """
     if path.suffix.lower() == ".mlpackage" and sys.platform != "darwin":
         return (
-            "Core ML runs on Apple's systems alone; elsewhere an evaluator stands in, whose times "
-            "say nothing of a phone"
+            "Core ML runs on Apple systems only; the evaluator used elsewhere says nothing about "
+            "the speed of a phone"
         )
     return ""
 
 
 def _in_words(protocol: Protocol, together: int) -> str:
     turns = (
-        f"taken in turns by {together} artefacts in a balanced order"
+        f"alternating between {together} artefacts in a balanced order"
         if together > 1
         else "one after the other"
     )
     return (
         f"{protocol.cold_loads} loads, each in a fresh process with the file in the system's "
-        f"cache, imports apart; {protocol.warm_ups} warm-ups after the first run; "
+        f"cache, imports excluded; {protocol.warm_ups} warm-ups after the first run; "
         f"{protocol.runs} timed runs {turns}, one inference at a time on "
         f"{protocol.threads} thread{'' if protocol.threads == 1 else 's'}"
     )

@@ -1,4 +1,4 @@
-"""What this machine says of itself: its processor and its temperature."""
+"""Name and temperature of the local processor."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import psutil
 
 __all__ = ["processor_name", "temperature"]
 
-#: Sensors of processors, by the names of their Linux drivers.
+#: Linux drivers of processor temperature sensors.
 _PROCESSOR_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "acpitz")
 
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor with its logical cores, such as ``AMD EPYC 7B13, 2 cores, Linux x86_64``.
+    """Return processor, logical cores and system: ``AMD EPYC 7B13, 2 cores, Linux x86_64``.
 
     Args:
-        cpuinfo: The kernel's description; used where it exists.
+        cpuinfo: The kernel's description of the processor, if it exists.
     """
     name = _from_cpuinfo(cpuinfo) or _from_macos() or platform.processor() or "unknown processor"
     cores = os.cpu_count() or 1
@@ -38,7 +38,7 @@ def _from_cpuinfo(cpuinfo: Path) -> str:
         key, separator, value = line.partition(":")
         if separator and value.strip():
             fields.setdefault(key.strip(), " ".join(value.split()))
-    # ARM kernels give no model name; boards name themselves under Hardware or Model.
+    # ARM kernels give no model name; boards use Hardware or Model.
     for key in ("model name", "Hardware", "Model"):
         if key in fields:
             return fields[key]
@@ -49,7 +49,7 @@ def _from_macos() -> str:
     if sys.platform != "darwin":
         return ""
     try:
-        told = subprocess.run(
+        result = subprocess.run(
             ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"],
             capture_output=True,
             text=True,
@@ -58,11 +58,11 @@ def _from_macos() -> str:
         )
     except (OSError, subprocess.SubprocessError):
         return ""
-    return told.stdout.strip()
+    return result.stdout.strip()
 
 
 def temperature() -> float | None:
-    """The hottest sensor of the processor in degrees Celsius; None where none is readable."""
+    """Read the hottest sensor of the processor in degrees Celsius; None if none is readable."""
     # Absent on macOS.
     read = getattr(psutil, "sensors_temperatures", None)
     if read is None:

@@ -1,4 +1,4 @@
-"""In which order artefacts take their turns, so that drift and neighbours hit all alike."""
+"""Interleave measurements so that drift and background load affect every artefact equally."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ __all__ = ["rounds"]
 
 
 def rounds(count: int, number: int) -> list[list[int]]:
-    """Orders of ``count`` artefacts for ``number`` rounds, one turn each a round.
+    """Order ``count`` artefacts for ``number`` rounds, one turn each per round.
 
-    A processor that warms up slows down what comes late, and a turn finds the caches as the turn
-    before left them. The rows are those of a Latin square balanced for neighbours (Williams, 1949):
-    over ``count`` rounds (twice as many for an odd count) each artefact stands in each place
-    equally often, and follows each other one within a round equally often.
+    A processor that warms up slows later turns, and each turn finds the caches of the turn before.
+    The rows form a Latin square balanced for neighbours (Williams, 1949): over ``count`` rounds
+    (twice as many for an odd count) each artefact has each position equally often, and follows each
+    other artefact within a round equally often.
 
     Args:
         count: Number of artefacts.
         number: Number of rounds.
 
     Returns:
-        One list of indices ``0..count-1`` a round.
+        One list of indices ``0..count-1`` per round.
     """
     if count == 0:
         return [[] for _ in range(number)]

@@ -24,7 +24,7 @@ from edgesdk.host.atomic_write import remove, storage_errors
 from edgesdk.host.cache import Cache, key_of, package_versions
 from edgesdk.host.digest import digest
 from edgesdk.host.own_code import code_digest
-from edgesdk.quant.float_norms import spare_own_moments
+from edgesdk.quant.float_norms import with_float_norms
 from edgesdk.quant.spec import QuantSpec
 from edgesdk.quant.support import require_support
 from edgesdk.spec import TensorSpec
@@ -122,7 +122,7 @@ class ConversionJob:
             self.target.require()
             captured = prepared.capture(self.needs)
             if self.spec is not None:
-                self.spec = spare_own_moments(self.spec, captured.program)
+                self.spec = with_float_norms(self.spec, captured.program)
             faces = prepared.face_specs(CaptureSpec(self.needs.dynamic))
         except EdgeSdkError as error:
             self._failure = error
@@ -137,7 +137,7 @@ class ConversionJob:
             output=artefact,
             inputs=captured.inputs,
             outputs=captured.outputs,
-            faces=faces,
+            app_inputs=faces,
             quantization=self._quantization(artefact, data),
         )
         self.key = key_of(self._facts(sha256, captured.inputs, captured.outputs, faces, data))

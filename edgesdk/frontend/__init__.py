@@ -1,4 +1,4 @@
-"""From what the user names (SOURCE) to a model and its captured program."""
+"""Load SOURCE as a model and capture it as a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a model to its captured program, with every failure led back to the user's own line."""
+"""Capture a model as a ``torch.export`` program; every failure names the user's own line."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Capture:
     """A model with its program.
 
     Attributes:
-        flat_model: The model behind flat, named tensors; the truth that parity is measured against.
-        program: ``torch.export``'s program of it.
-        inputs: The flat_model's inputs.
-        outputs: The flat_model's outputs.
+        flat_model: The model behind flat, named tensors; parity is measured against it.
+        program: Its ``torch.export`` program.
+        inputs: Specs of its inputs.
+        outputs: Specs of its outputs.
     """
 
     flat_model: FlatModel
@@ -62,7 +62,7 @@ class Capture:
 
 
 def user_location(error: BaseException) -> str | None:
-    """File and line in the user's code that an exception leads to, or None."""
+    """Return the file and line of the user's code that raised, or None."""
     text = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
     # torch.export reports the user's stack inside the message when the frames are gone.
     frame = user_frame(text) or user_frame(str(error))
@@ -77,7 +77,7 @@ def _of_the_wrapper(file: str) -> bool:
 
 
 def _capture_inputs(specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]) -> list[Any]:
-    # torch.export takes a size of 1 for a constant, so a free dimension is captured at 2 or more.
+    # torch.export treats a size of 1 as a constant, so a free dimension is captured at 2 or more.
     grown = []
     for spec, tensor in zip(specs, tensors, strict=True):
         for axis, dim in spec.dynamic.items():
@@ -88,12 +88,12 @@ def _capture_inputs(specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]
 
 
 def dynamic_shapes(specs: Sequence[TensorSpec], *, stepped: bool = False) -> dict[str, Any] | None:
-    """What ``torch.export`` wants to be told of free dimensions.
+    """Return the ``dynamic_shapes`` argument of ``torch.export`` for the free dimensions.
 
     Args:
         specs: The inputs.
-        stepped: Whether sizes are told as multiples. Some networks can only be captured so (a
-            skip connection over four halvings), but several converters fail on it.
+        stepped: Declare sizes as multiples of their step. Some networks need this (a skip
+            connection over four halvings), but several converters fail on it.
     """
     if not any(spec.dynamic for spec in specs):
         return None
@@ -116,7 +116,7 @@ def dynamic_shapes(specs: Sequence[TensorSpec], *, stepped: bool = False) -> dic
 
 
 def _strip_wrapper(program: torch.export.ExportedProgram) -> None:
-    """Take the wrapper out of every node's origin, so that only the user's model is seen."""
+    """Remove the wrapper from every node's origin, so that only the user's model remains."""
     for module in program.graph_module.modules():
         if not isinstance(module, torch.fx.GraphModule):
             continue
@@ -136,15 +136,15 @@ def _strip_wrapper(program: torch.export.ExportedProgram) -> None:
 
 
 def _restore_origins(program: torch.export.ExportedProgram, model: nn.Module) -> None:
-    """Give the operators of a program that came out of a file their first origins again.
+    """Restore the source lines of a program that was loaded from a file.
 
-    Capturing it once more leads every operator to a line of code that torch generated.
+    Capturing it again points every operator at code that torch generated.
     """
     if not isinstance(model, torch.fx.GraphModule):
         return
     known = [node for node in model.graph.nodes if node.op == "call_function"]
     for node in reversed(program.graph.nodes):
-        # Aligned from the end, because what the face adds (an image's preprocessing) comes first.
+        # Aligned from the end, because the wrapper's own operators (preprocessing) come first.
         if known and node.op == "call_function" and node.target == known[-1].target:
             origin = known.pop()
             for key in ("stack_trace", "nn_module_stack"):
@@ -176,16 +176,16 @@ def capture(
 
     Args:
         model: In evaluation mode.
-        specs: One spec an input; free dimensions are captured as such.
+        specs: One spec per input; free dimensions stay free.
         tensors: Example tensors of these specs.
         structure: See :class:`edgesdk.frontend.signature.FlatModel`.
         image: Index of the input that takes camera bytes, with its preprocessing.
         planes: See :class:`edgesdk.frontend.preprocessing.ImagePreprocessing`.
 
     Raises:
-        CaptureError: ``torch.export`` cannot trace it.
-        InputSpecError: The model refuses inputs of these shapes or dtypes, or a name is none.
-        ModelOutputError: It returns something that is no tensor.
+        CaptureError: ``torch.export`` cannot trace the model.
+        InputSpecError: The model refuses these shapes or dtypes, or an input name is invalid.
+        ModelOutputError: The model returns something other than tensors.
     """
     flat_model = FlatModel(model, [spec.name for spec in specs], structure, image, planes=planes)
     grown = _capture_inputs(specs, tensors)
@@ -233,7 +233,7 @@ def _try_inputs(
         raise InputSpecError(
             f"the model refuses the input {shown}: {_first_line(error)}",
             where=user_location(error),
-            remedy="give the shape and dtype it takes with --input NAME:1x3x224x224[:dtype]",
+            remedy="give the shape and dtype it accepts with --input NAME:1x3x224x224[:dtype]",
         ) from error
 
 
@@ -247,7 +247,7 @@ def _capture_error(error: BaseException, specs: Sequence[TensorSpec]) -> Capture
     place = user_location(error)
     if "data-dependent" in text or "GuardOnDataDependent" in type(error).__name__:
         return CaptureError(
-            "the model's control flow depends on the values of a tensor; no target can follow it",
+            "the model's control flow depends on tensor values, which no target supports",
             where=place,
             remedy="choose with torch.where(condition, a, b), or torch.cond for whole branches",
         )
@@ -255,14 +255,14 @@ def _capture_error(error: BaseException, specs: Sequence[TensorSpec]) -> Capture
         r"Constraints violated|specializ|not in range|dynamic", text
     ):
         names = sorted({dim.name for spec in specs for dim in spec.dynamic.values()})
-        # A guard such as size == 4*(size // 4) says that the network only takes multiples.
+        # A guard such as size == 4*(size // 4) means that the network only accepts multiples.
         steps = [int(step) for step in re.findall(r"\((\d+)\*\(.*?// \1\)\)", text)]
         if steps:
             axis = "batch" if names == ["batch"] else "hw"
             return CaptureError(
-                f"the model only takes multiples of {max(steps)} ({', '.join(names)})",
+                f"the model only accepts multiples of {max(steps)} ({', '.join(names)})",
                 where=place,
-                remedy=f"say so: --dynamic {axis}=LOWEST..LARGEST/{max(steps)}",
+                remedy=f"declare the step: --dynamic {axis}=LOWEST..LARGEST/{max(steps)}",
             )
         return CaptureError(
             f"the model fixes a dimension that should stay free ({', '.join(names)}): "
@@ -280,12 +280,12 @@ def _capture_error(error: BaseException, specs: Sequence[TensorSpec]) -> Capture
 
 def _constraint(text: str) -> str:
     lines = [line.strip(" -") for line in text.splitlines()]
-    told = [line for line in lines if "Not all values" in line or "specialized" in line]
-    # What follows speaks of torch.export's own arguments.
-    return (told or [line for line in lines if line])[0].split(". If you")[0][:400]
+    causes = [line for line in lines if "Not all values" in line or "specialized" in line]
+    # The rest of the message is about torch.export's own arguments.
+    return (causes or [line for line in lines if line])[0].split(". If you")[0][:400]
 
 
-# Where each operator keeps whether it trains, among its arguments.
+# Index of each operator's training flag among its arguments.
 _TRAIN_ARGUMENT = {
     "alpha_dropout": 2,
     "batch_norm": 5,
@@ -303,14 +303,14 @@ def _trains(node: torch.fx.Node) -> bool:
     if place >= len(node.args) or node.args[place] is not True:
         return False
     if name == "batch_norm":
-        # Without running statistics it takes those of the batch in evaluation mode too.
+        # Without running statistics it uses batch statistics in evaluation mode too.
         return node.args[3] is not None
-    # A dropout that drops nothing is how some models switch it off.
+    # Some models switch dropout off by setting its probability to 0.
     return name == "rrelu" or node.args[1] != 0
 
 
 def _refuse_training_operators(program: torch.export.ExportedProgram) -> None:
-    """Refuse a program that was captured in training mode: it cannot be switched any more."""
+    """Refuse a program captured in training mode: its mode can no longer be changed."""
     for module in program.graph_module.modules():
         nodes = module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ()
         for node in nodes:
@@ -329,7 +329,7 @@ def _output_specs(
     inputs: Sequence[TensorSpec],
     example: Mapping[str, torch.Tensor],
 ) -> tuple[TensorSpec, ...]:
-    # torch invents its own symbols for free sizes; read back which of our names they stand for.
+    # torch invents symbols for free sizes; map them back to our names.
     symbols: dict[str, DynamicDim] = {}
     placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     for spec, name in zip(inputs, program.graph_signature.user_inputs, strict=True):
@@ -348,18 +348,18 @@ def _output_specs(
             for axis, size in enumerate(value.shape)
             if not isinstance(size, int)
         }
-        # The program was captured at other sizes, where the example has a single one.
+        # The program was captured at a larger size where the example has size 1.
         shape = tuple(example[name].shape)
         result.append(TensorSpec(name, shape, dtype_name(value.dtype), free))
     return tuple(result)
 
 
 def run_eager(flat_model: FlatModel, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Run the model itself.
+    """Run the model in eager mode.
 
     Args:
         flat_model: The model.
-        inputs: One array an input, by name.
+        inputs: One array per input, by name.
 
     Raises:
         InputSpecError: The model refuses these inputs.
@@ -374,6 +374,6 @@ def run_eager(flat_model: FlatModel, inputs: Mapping[str, np.ndarray]) -> dict[s
         raise InputSpecError(
             f"the model fails on a sample: {_first_line(error)}",
             where=user_location(error),
-            remedy="give samples that the model takes with --samples",
+            remedy="give samples that the model accepts with --samples",
         ) from error
     return {name: tensor.detach().numpy().copy() for name, tensor in outputs.items()}

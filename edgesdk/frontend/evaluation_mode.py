@@ -1,4 +1,4 @@
-"""Evaluation mode of a model: found, switched on, kept for a while."""
+"""Find training layers, switch a model to evaluation mode, and restore its modes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["evaluate", "evaluation_mode", "training_layers"]
 
 
 def training_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules that are in training mode, by path; the model's own path is empty.
+    """Return the modules in training mode, by path; the model's own path is empty.
 
-    An exported program in it has no modes: whether it trains is seen in its operators alone.
+    Exported programs are skipped: only their operators show whether they train.
     """
     found: dict[str, nn.Module] = {}
 
     def look(module: nn.Module, path: str) -> None:
-        # torch.export forbids the switch on the module itself, and leaves its flag as it was.
+        # torch.export forbids the switch on the module itself and keeps its flag.
         if isinstance(module, torch.fx.GraphModule) and "train" in vars(module):
             return
         if module.training:
@@ -35,7 +35,7 @@ def evaluate(model: nn.Module) -> str:
     """Switch a model to evaluation mode, in place.
 
     Returns:
-        What was in training mode, such as ``the model was``; empty where nothing was.
+        The parts that were in training mode, such as ``the model was``; empty for none.
     """
     training = training_layers(model)
     if not training:
@@ -52,7 +52,7 @@ def evaluate(model: nn.Module) -> str:
 
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Keep a model in evaluation mode meanwhile; afterwards every module has its own mode again."""
+    """Keep a model in evaluation mode inside the block, then restore the mode of every module."""
     training = training_layers(model).values()
     for module in training:
         module.training = False

@@ -1,4 +1,4 @@
-"""From nested arguments and results to flat, named tensors."""
+"""Flatten nested arguments and results into named tensors."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def name_outputs(result: Any, inputs: Sequence[str] = ()) -> dict[str, Tensor]:
     """Flatten what a model returns into named tensors.
 
     A single tensor is called ``output``; a sequence ``output_0``, ``output_1``...; entries of a
-    dictionary, a named tuple or a dataclass keep their keys, and get ``output_`` before them where
-    an input has that name. An output that is there twice is copied, because runtimes refuse an
-    output with two names.
+    dictionary, a named tuple or a dataclass keep their keys, prefixed with ``output_`` if an input
+    has that name. A tensor returned twice is copied, because runtimes refuse an output with two
+    names.
 
     Args:
-        result: What ``forward`` returned.
+        result: Return value of ``forward``.
         inputs: Names of the inputs.
 
     Raises:
-        ModelOutputError: Something that is no tensor, or no tensor at all.
+        ModelOutputError: The result holds no tensor, or something other than tensors.
     """
     leaves, _ = pytree.tree_flatten_with_path(_without_dataclasses(result))
     named: dict[str, Tensor] = {}
@@ -44,7 +44,7 @@ def name_outputs(result: Any, inputs: Sequence[str] = ()) -> dict[str, Tensor]:
             raise ModelOutputError(
                 f"the model returns a {type(leaf).__name__}"
                 + (f" at {label}" if label else "")
-                + "; an artefact can only return tensors",
+                + "; artefacts can only return tensors",
                 remedy="return tensors only, for instance torch.tensor(value)",
             )
         name = _output_name(label)
@@ -64,10 +64,10 @@ def name_outputs(result: Any, inputs: Sequence[str] = ()) -> dict[str, Tensor]:
 def flat_example(
     model: nn.Module, example: Any
 ) -> tuple[list[str], list[Tensor], pytree.TreeSpec | None]:
-    """Names, tensors and structure of an example.
+    """Flatten example arguments into names, tensors and their structure.
 
     Args:
-        model: The model it is an example for.
+        model: The model that takes them.
         example: A tensor, a tuple of positional arguments, or a dictionary of keyword arguments;
             arguments may be nested.
 
@@ -76,7 +76,7 @@ def flat_example(
         and the structure that :class:`FlatModel` needs.
 
     Raises:
-        InputSpecError: An argument that is no tensor, or no tensor at all.
+        InputSpecError: The example holds no tensor, or something other than tensors.
     """
     if isinstance(example, Tensor):
         example = (example,)
@@ -100,7 +100,7 @@ def flat_example(
         if not isinstance(leaf, Tensor):
             raise InputSpecError(
                 f"the example holds a {type(leaf).__name__} at {pytree.keystr(path)}",
-                remedy="pass only tensors; fix other arguments in a wrapping module",
+                remedy="pass only tensors; set other arguments in a wrapper module",
             )
         dtype_name(leaf.dtype)
         _, entry, *rest = path
@@ -119,9 +119,9 @@ def flat_example(
 
 
 def takes_positions_only(model: nn.Module) -> bool:
-    """Whether a model is an exported program that was captured with positional arguments.
+    """Return True if a model is an exported program captured with positional arguments.
 
-    Such a one refuses the same arguments by name, although its ``forward`` names them.
+    It refuses keyword arguments, although its ``forward`` names them.
     """
     codegen = getattr(getattr(model, "graph", None), "_codegen", None)
     structure = getattr(getattr(codegen, "pytree_info", None), "in_spec", None)
@@ -146,7 +146,7 @@ def _argument_name(path: str) -> str:
 
 
 def _without_dataclasses(result: Any) -> Any:
-    """Dataclasses that nobody registered with torch, as dictionaries of their fields."""
+    """Replace dataclasses that are not registered with torch by dictionaries of their fields."""
 
     def opened(leaf: Any) -> Any:
         if dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
@@ -158,7 +158,7 @@ def _without_dataclasses(result: Any) -> Any:
 
 
 def _in_order(model: nn.Module, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Keyword arguments in the order of ``forward``, whatever the order they were given in."""
+    """Sort keyword arguments into the order of ``forward``."""
     known = inspect.signature(model.forward).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
     named = [

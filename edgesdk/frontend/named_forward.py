@@ -1,7 +1,7 @@
-"""A ``forward`` whose parameters have the names of a model's inputs.
+"""Make a ``forward`` whose parameters are named after a model's inputs.
 
-``torch.export`` and the converters after it name inputs after the parameters of ``forward``, and
-those are only known once the model is.
+``torch.export`` and the converters name inputs after the parameters of ``forward``; the names are
+only known once the model is loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["named_forward"]
 def named_forward(
     names: Sequence[str], call: Callable[[Any, list[Any]], Any]
 ) -> Callable[..., Any]:
-    """Make a method that takes inputs by name or in order.
+    """Make a method that accepts inputs by name or by position.
 
     Args:
         names: Parameter names after ``self``.

@@ -1,4 +1,4 @@
-"""Where a model's NaN or infinity comes from."""
+"""Find the operator that makes a model's NaN or infinity."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ __all__ = ["first_not_finite"]
 def first_not_finite(
     program: torch.export.ExportedProgram, inputs: Mapping[str, np.ndarray]
 ) -> ModelOutputError:
-    """Find the operator that first makes the NaN or infinity which the outputs show.
+    """Find the first operator whose NaN or infinity reaches an output.
 
-    An infinity that ends on its way is left alone: attention masks with it what softmax makes a
-    zero of.
+    An infinity that does not reach an output is ignored: attention masks scores with -inf, and
+    softmax turns it into 0.
 
     Args:
         program: The captured program.
-        inputs: A sample on which the model's output is not finite, in the order of the program's
-            inputs.
+        inputs: A sample with a non-finite output, in the order of the program's inputs.
 
     Returns:
         The error to raise, with the operator and the line in the user's model.
@@ -37,15 +36,15 @@ def first_not_finite(
         watch.run(*tensors)
     node = _origin(watch.not_finite)
     return ModelOutputError(
-        "the model answers NaN or infinity"
+        "the model returns NaN or infinity"
         + (f"; {node.target} makes the first one" if node is not None else ""),
         where=where(node) or None if node is not None else None,
-        remedy="check weights and input range; a logarithm or a division may need a floor",
+        remedy="check the weights and the input range; a logarithm or division may need a floor",
     )
 
 
 class _Watch(torch.fx.Interpreter):
-    """Runs a program and keeps the nodes whose values are not finite, in the order they ran."""
+    """Run a program and record the nodes with non-finite values, in execution order."""
 
     def __init__(self, module: torch.fx.GraphModule) -> None:
         super().__init__(module)
@@ -61,7 +60,7 @@ class _Watch(torch.fx.Interpreter):
 
 
 def _origin(not_finite: Mapping[torch.fx.Node, None]) -> torch.fx.Node | None:
-    """The earliest operator from which values that are not finite reach the output."""
+    """Return the earliest operator whose non-finite values reach the output."""
     reached: set[torch.fx.Node] = set()
     waiting = [node for node in not_finite if node.op == "output"]
     while waiting:

@@ -1,4 +1,4 @@
-"""The preprocessing that is baked into a model, so that an app passes camera bytes."""
+"""Preprocessing baked into a model, so that an app passes camera bytes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["ImagePreprocessing"]
 
 
 class ImagePreprocessing(nn.Module):
-    """From camera bytes to what the model was trained on.
+    """Convert camera bytes to the normalized floats the model was trained on.
 
-    Computes ``(value / 255 * (high - low) + low - mean) / std`` a channel, as one multiplication
+    Computes ``(value / 255 * (high - low) + low - mean) / std`` per channel, as one multiplication
     and one addition.
 
     Args:
         spec: The preprocessing.
         planes: False takes ``uint8 [n, h, w, c]``; True takes ``float32 [n, c, h, w]`` in 0..255,
-            which is how Core ML hands an image to a model.
+            the form in which Core ML passes images.
     """
 
     scale: Tensor
@@ -35,8 +35,8 @@ class ImagePreprocessing(nn.Module):
         self.register_buffer("offset", ((spec.low - mean) / std).float())
 
     def forward(self, image: Tensor) -> Tensor:
-        """``uint8 [n, h, w, c]`` or planes to ``float32 [n, c, h, w]``."""
-        # In float first: delegates transpose floats, and leave bytes to a slow kernel.
+        """Convert ``uint8 [n, h, w, c]`` or planes to ``float32 [n, c, h, w]``."""
+        # Convert to float first: delegates transpose floats, but leave bytes to a slow kernel.
         planes = image if self.planes else image.to(torch.float32).permute(0, 3, 1, 2)
         if self.swap:
             planes = torch.cat((planes[:, 2:3], planes[:, 1:2], planes[:, 0:1]), dim=1)

@@ -1,4 +1,4 @@
-"""The content hash of a captured program."""
+"""Content hash of a captured program."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["program_digest"]
 
 
 def program_digest(program: torch.export.ExportedProgram) -> str:
-    """Content hash of a program: graph, shapes, source lines, weights and constants.
+    """Hash a program: graph, shapes, source lines, weights and constants.
 
-    Two programs of the same hash convert to the same artefacts.
+    Programs with equal hashes convert to equal artefacts.
     """
     digest = hashlib.sha256()
 
@@ -39,7 +39,7 @@ def program_digest(program: torch.export.ExportedProgram) -> str:
                 value,
             )
             feed(f"{node.format_node()}|{node.args}|{node.kwargs}|{shapes}")
-            # Generated code, as <eval_with_key>.7, is numbered anew in every process.
+            # Generated code, such as <eval_with_key>.7, gets a new number in every process.
             lines = [
                 str(frame)
                 for frame in frames(node.meta.get("stack_trace") or "")

@@ -1,7 +1,7 @@
-"""Where an operator comes from: file and line in the user's model, and the path of its module.
+"""Source provenance of operators: file and line in the user's model, and the module path.
 
-``torch.export`` leaves both on every node, as text. Nothing here imports torch, so that the same
-answers can be had from the metadata of an ONNX file.
+``torch.export`` stores both on every node, as text. Nothing here imports torch, so that the
+metadata of an ONNX file can be read as well.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ __all__ = ["SourceFrame", "frames", "module_path", "user_frame", "where"]
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """One line of somebody's code.
+    """One source line of a stack trace.
 
     Attributes:
-        file: Path as Python knew it.
+        file: Path as Python reported it.
         line: Line number from 1.
-        function: Name of the function the line is in.
-        code: The line itself, stripped; empty where the trace has none.
+        function: Name of the enclosing function.
+        code: Stripped text of the line; empty if the trace has none.
     """
 
     file: str
@@ -41,7 +41,7 @@ class SourceFrame:
 _FILE_LINE = re.compile(r'^\s*File "(?P<file>.+)", line (?P<line>\d+)(?:, in (?P<function>.+))?$')
 _CARETS = re.compile(r"^[\s~^]+$")
 
-# Frames in these packages say how torch or a converter works, never what the user wrote.
+# Frames in these packages belong to torch or a converter, never to the user.
 _MACHINERY = frozenset(
     {
         "ai_edge_torch",
@@ -66,13 +66,13 @@ _STDLIB = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
 
 
 def frames(stack_trace: str) -> list[SourceFrame]:
-    """Read the text of a Python stack trace.
+    """Parse the text of a Python stack trace.
 
     Args:
         stack_trace: Text in the form of :mod:`traceback`, outermost call first.
 
     Returns:
-        The frames in the same order; lines that are no frame are skipped.
+        The frames in the same order; other lines are skipped.
     """
     found: list[SourceFrame] = []
     awaits_code = False
@@ -89,16 +89,16 @@ def frames(stack_trace: str) -> list[SourceFrame]:
 
 
 def user_frame(stack_trace: str) -> SourceFrame | None:
-    """The line of the user's model that a stack trace leads to.
+    """Find the line of the user's model in a stack trace.
 
-    That is the innermost frame outside installed packages; of a model that is itself an installed
-    package, the innermost frame outside torch, the converters and Python's own library.
+    This is the innermost frame outside installed packages. If the model is itself an installed
+    package, it is the innermost frame outside torch, the converters and Python's library.
 
     Args:
-        stack_trace: Text as ``node.meta["stack_trace"]`` holds it, outermost call first.
+        stack_trace: Text of ``node.meta["stack_trace"]``, outermost call first.
 
     Returns:
-        The frame, or None where every frame belongs to the machinery.
+        The frame, or None if every frame belongs to torch, a converter or Python.
     """
     packaged = None
     for frame in reversed(frames(stack_trace)):
@@ -111,28 +111,28 @@ def user_frame(stack_trace: str) -> SourceFrame | None:
 
 
 def module_path(nn_module_stack: Mapping[str, Any] | None) -> str:
-    """Path of the innermost module, such as ``features.3.conv``.
+    """Return the path of the innermost module, such as ``features.3.conv``.
 
     Args:
-        nn_module_stack: As ``node.meta["nn_module_stack"]`` holds it: from a key to
-            ``(path, class)``, outermost module first.
+        nn_module_stack: ``node.meta["nn_module_stack"]``: from a key to ``(path, class)``,
+            outermost module first.
 
     Returns:
-        The path; empty for the model itself or where nothing is known.
+        The path; empty for the model itself or if unknown.
     """
     if not nn_module_stack:
         return ""
     entry = list(nn_module_stack.values())[-1]
     path = str(entry[0]) if isinstance(entry, tuple) else str(entry)
-    # A module that is called again carries the number of the call: "relu@1".
+    # A repeated call of a module appends the number of the call: "relu@1".
     path = re.sub(r"@\d+", "", path)
     return re.sub(r"^L\['self'\]\.?", "", path)
 
 
 def where(node: Any) -> str:
-    """File and line in the user's model of one ``torch.fx.Node``: ``net.py:41``; empty if unknown.
+    """Return file and line of a ``torch.fx.Node``, such as ``net.py:41``; empty if unknown.
 
-    The path is relative to the working folder or to the installed packages where it lies in them.
+    Paths inside the working folder or the installed packages are relative to them.
 
     Args:
         node: Anything with ``meta``, a mapping that may hold ``stack_trace``.
@@ -143,7 +143,7 @@ def where(node: Any) -> str:
 
 def _owner(file: str) -> str:
     if file.startswith("<"):
-        # Code that was generated while tracing; a notebook's cells are the user's.
+        # Code generated while tracing; notebook cells are the user's.
         return "user" if file.startswith(("<ipython-input", "<stdin>")) else "machinery"
     parts = Path(file).parts
     packaged = [place for place, part in enumerate(parts) if part in _SITE_FOLDERS]
@@ -153,8 +153,7 @@ def _owner(file: str) -> str:
         return "machinery" if top in _MACHINERY else "package"
     if file.startswith(_STDLIB):
         return "machinery"
-    # The SDK wraps the user's model and is itself run from a checkout at times: seen from a model
-    # that comes out of a package, its frames must not pass for the user's own.
+    # The SDK may run from a checkout: its frames must not pass for the user's.
     if any(Path(file).is_relative_to(folder) for folder in OWN_FOLDERS):
         return "package"
     return "user"

@@ -1,4 +1,4 @@
-"""Keep what torch prints while it traces a model out of the user's sight."""
+"""Suppress torch's output while it traces a model."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["quiet_torch"]
 
 @contextlib.contextmanager
 def quiet_torch() -> Iterator[None]:
-    """Silence warnings, logs and what goes to ``sys.stderr``, in the whole process.
+    """Suppress warnings, logs and ``sys.stderr`` in the whole process.
 
-    Where it gives up, ``torch.export`` prints the graph it has so far, twice, beside the exception
-    that says it all. Whoever sets ``TORCH_LOGS`` wants to read that.
+    On failure ``torch.export`` prints the partial graph twice, although the exception is enough.
+    With ``TORCH_LOGS`` set, nothing is suppressed.
     """
     if os.environ.get("TORCH_LOGS"):
         yield

@@ -1,4 +1,4 @@
-"""Inputs of the right shapes and dtypes: of a photograph, or at random."""
+"""Make inputs of the right shapes and dtypes, from a photograph or at random."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ __all__ = ["image_tensor", "random_inputs", "spread"]
 
 
 def image_tensor(path: Path, spec: TensorSpec) -> np.ndarray:
-    """A photograph as one input: scaled to cover the input, cropped in the middle.
+    """Load a photograph as an input: scaled to cover it and center-cropped.
 
     Args:
         path: Image file.
-        spec: Camera bytes (``uint8 NHWC`` with ``image``) get 0..255, as does any input of
-            integers; ``float NCHW`` gets 0..1.
+        spec: Spec of the input. Camera bytes (``uint8 NHWC`` with ``image``) and other integers get
+            0..255; ``float NCHW`` gets 0..1.
 
     Raises:
-        InputSpecError: A file that is no picture, or an input that is no image.
+        InputSpecError: The file is not an image, or the input does not take one.
     """
     from PIL import Image, ImageOps
 
     planar = spec.layout != "NHWC"
     if len(spec.shape) != 4 or spec.dtype in ("bool", "int8"):
-        raise InputSpecError(f"input {spec} is no image")
+        raise InputSpecError(f"input {spec} is not an image")
     batch = spec.shape[0]
     height, width, channels = (
         (spec.shape[2], spec.shape[3], spec.shape[1]) if planar else spec.shape[1:]
     )
     if channels not in (1, 3):
         raise InputSpecError(f"input {spec} has {channels} channels, an image has 1 or 3")
-    picture = ImageOps.fit(
+    image = ImageOps.fit(
         read_picture(path, "L" if channels == 1 else "RGB"),
         (width, height),
         Image.Resampling.BICUBIC,
     )
-    pixels = np.asarray(picture, dtype=np.uint8).reshape(height, width, channels)
+    pixels = np.asarray(image, dtype=np.uint8).reshape(height, width, channels)
     image = spec.image
     if image is not None and image.color == "bgr":
         pixels = pixels[:, :, ::-1]
@@ -59,18 +59,17 @@ def random_inputs(
     example: Mapping[str, np.ndarray] | None = None,
     sizes: Mapping[str, int] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Random inputs of the right shapes and dtypes.
+    """Make random inputs of the right shapes and dtypes.
 
-    Floats are normal, camera bytes uniform. Other integers take values of the example, in any
-    order, because an index beyond a table would be the sample's fault and not the artefact's;
-    without an example they are 0 or 1. Where the floats of an example are shares, not negative and
-    together 1, so are the random ones.
+    Floats are normal, camera bytes uniform. Other integers are values of the example in random
+    order, so that no index exceeds its table; without an example they are 0 or 1. If the floats of
+    the example are shares (non-negative with sum 1), so are the random ones.
 
     Args:
         specs: The inputs.
-        seed: Same seed, same arrays.
+        seed: Seed; equal seeds give equal arrays.
         example: Arrays by input name.
-        sizes: Sizes of free dimensions by name, in place of the example's.
+        sizes: Sizes of free dimensions by name; default: those of the example.
     """
     generator = np.random.default_rng(seed)
     arrays = {}
@@ -98,7 +97,7 @@ def random_inputs(
 
 
 def spread(count: int, most: int) -> list[int]:
-    """At most ``most`` of ``count`` places, evenly apart: the first, and of several the last."""
+    """Choose at most ``most`` of ``count`` indices, evenly spaced, including first and last."""
     if count <= most:
         return list(range(count))
     if most == 1:
@@ -107,7 +106,7 @@ def spread(count: int, most: int) -> list[int]:
 
 
 def _share_axis(example: np.ndarray | None) -> int | None:
-    """The axis of a vector, or of a batch of vectors, whose values are shares of 1."""
+    """Return the axis along which a vector or batch of vectors holds shares of 1."""
     if example is None:
         return None
     axes = [axis for axis, size in enumerate(example.shape) if size > 1]

@@ -1,4 +1,4 @@
-"""Files of a user's own inputs: photographs and arrays, as a model takes them."""
+"""Read a user's inputs from files: photographs and arrays."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["read_example", "read_sample"]
 
 
 def read_example(path: Path) -> Any:
-    """Example arguments from a file.
+    """Read example arguments from a file.
 
     Args:
         path: ``.npz`` or ``.safetensors`` (arrays by argument name), ``.npy`` (one array), or
             ``.pt`` with a tensor, a tuple or a dictionary of tensors.
 
     Raises:
-        InputSpecError: A file of another kind, or a damaged one.
-        UnsafeFileError: A pickle that would run code.
+        InputSpecError: The file is damaged or of another kind.
+        UnsafeFileError: The file is a pickle that would run code.
     """
     if not path.is_file():
         raise InputSpecError(f"no example file {path}", remedy="check the path")
@@ -48,11 +48,11 @@ def read_example(path: Path) -> Any:
         raise
     except Exception as error:
         raise InputSpecError(
-            f"{path.name} holds no arrays that can be read: {error}",
+            f"cannot read arrays from {path.name}: {error}",
             remedy="write it with numpy.savez or safetensors",
         ) from error
     raise InputSpecError(
-        f"{path.name} is no example file", remedy="give .npz, .npy, .safetensors or .pt"
+        f"{path.name} is not an example file", remedy="give .npz, .npy, .safetensors or .pt"
     )
 
 
@@ -62,43 +62,43 @@ def read_sample(
     background: Mapping[str, np.ndarray],
     image: ImageSpec | None,
 ) -> dict[str, np.ndarray]:
-    """One sample from a file.
+    """Read one sample from a file.
 
     Args:
-        path: A photograph, or what :func:`read_example` reads.
+        path: A photograph, or a file for :func:`read_example`.
         specs: The inputs.
-        background: What a photograph does not tell: arrays by input name.
+        background: Arrays by name for the inputs that are not images.
         image: Preprocessing of the model's photographs, for inputs that have none baked in.
 
     Returns:
-        One array an input, by name, of its spec's shape and dtype.
+        Arrays by input name, with the shapes and dtypes of the specs.
 
     Raises:
-        InputSpecError: A file that does not fit the inputs.
-        UnsafeFileError: A pickle that would run code.
+        InputSpecError: The file does not fit the inputs.
+        UnsafeFileError: The file is a pickle that would run code.
     """
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         return _arrays_of(path, specs)
     arrays = dict(background)
-    pictured = [
+    image_specs = [
         spec
         for spec in specs
         if len(spec.shape) == 4
         and spec.shape[3 if spec.layout == "NHWC" else 1] in (1, 3)
         and spec.layout
     ]
-    if not pictured:
+    if not image_specs:
         raise InputSpecError(
             f"{path.name} is a picture, but no input takes one",
             remedy="give samples as .npz files of arrays by input name",
         )
-    for spec in pictured:
+    for spec in image_specs:
         arrays[spec.name] = _normalized(image_tensor(path, spec), spec, image)
     return arrays
 
 
 def _normalized(array: np.ndarray, spec: TensorSpec, image: ImageSpec | None) -> np.ndarray:
-    """What the model sees of a photograph, where its preprocessing is known but not baked in."""
+    """Apply the model's preprocessing to a photograph, unless it is baked in."""
     if spec.image is not None or image is None or array.shape[1] != image.channels:
         return array
     if image.model_color == "bgr":

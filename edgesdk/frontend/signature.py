@@ -1,7 +1,7 @@
-"""The face of a model: flat, named tensors in and out, whatever its own signature is.
+"""Flat signature of a model: named tensors in and out, whatever its own signature is.
 
-Artefacts know neither nested arguments nor dictionaries of outputs, and an app wants to pass camera
-bytes. :class:`FlatModel` wraps a model so that what is captured has exactly that face.
+Artefacts have neither nested arguments nor dictionaries of outputs, and apps pass camera bytes.
+:class:`FlatModel` wraps a model so that the captured program has that flat signature.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class FlatModel(nn.Module):
 
     Args:
         model: The user's model, in evaluation mode.
-        names: Names of the inputs, in the order of the flattened arguments; identifiers, and none
-            of them twice.
-        structure: How the flat inputs become ``(args, kwargs)``; None passes them in order.
+        names: Names of the inputs, in the order of the flattened arguments: unique identifiers.
+        structure: Structure that turns the flat inputs into ``(args, kwargs)``; None passes them in
+            order.
         image: Index of the input that takes camera bytes, with its preprocessing.
         planes: See :class:`ImagePreprocessing`.
 
     Raises:
-        InputSpecError: A name that no argument can have.
+        InputSpecError: A name is not a valid argument name or occurs twice.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class FlatModel(nn.Module):
         # torch.export names the inputs of a program after the parameters of forward.
         forward = named_forward(names, FlatModel.call)
         self.__class__ = cast(Any, type("FlatModel", (FlatModel,), {"forward": forward}))
-        # Its own flags alone: the model is in evaluation mode, and an exported program that came
-        # out of a file refuses to be switched.
+        # Set only the wrapper's flag: the model is in evaluation mode already, and a loaded
+        # exported program refuses the switch.
         for module in self.modules():
             if isinstance(module, FlatModel | ImagePreprocessing):
                 module.training = False
@@ -81,7 +81,7 @@ def _check_names(names: Sequence[str]) -> None:
         if not name.isidentifier() or keyword.iskeyword(name) or name == "self":
             raise InputSpecError(
                 f"an input cannot be called {name!r}",
-                remedy="use letters, digits and underscores, and no word of Python's own",
+                remedy="use letters, digits and underscores, but not a Python keyword",
             )
         if list(names).count(name) > 1:
             raise InputSpecError(

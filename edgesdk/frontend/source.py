@@ -1,4 +1,4 @@
-"""SOURCE of a model: zoo name, Python file or module with factory, ``.pt2``, ``.edgemodel``."""
+"""Load SOURCE: zoo name, Python file or module with factory, ``.pt2`` or ``.edgemodel``."""
 
 from __future__ import annotations
 
@@ -33,18 +33,17 @@ __all__ = ["LoadedModel", "load"]
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with what its source knows of its inputs.
+    """A model with the facts its source states.
 
     Attributes:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         spec: SOURCE as the user wrote it.
-        name: A short name, for the bundle.
-        inputs: Inputs the source declares; empty where it declares none.
+        name: Short name for the bundle.
+        inputs: Inputs the source declares; empty for none.
         example: Example arguments the factory returned, or None.
-        image: Preprocessing of its photographs, where the source knows it.
-        labels: Name of its label set, or the names of its classes themselves; empty where neither
-            is known.
-        notes: What was done to it that the user should know.
+        image: Preprocessing of photographs, if known.
+        labels: Name of the label set, or the class names themselves; empty if unknown.
+        notes: Changes to the model that the user should know.
     """
 
     model: nn.Module
@@ -66,16 +65,18 @@ def load(source: str, weights: Path | None = None) -> LoadedModel:
         weights: Weights to load into it.
 
     Raises:
-        SourceNotFoundError: Nothing there.
-        FactoryError: The user's code raised or returned no model.
-        UnsafeFileError: A file that would run code when read.
-        WeightsError: Weights that do not match.
-        UsageError: Weights for a program, which has its own.
+        SourceNotFoundError: SOURCE does not exist.
+        FactoryError: The user's code raised or did not return a model.
+        SourceDamagedError: A ``.pt2`` or ``.edgemodel`` is damaged.
+        UnsafeFileError: The file would run code when read.
+        WeightsDamagedError: The weight file is damaged.
+        WeightsError: The weights do not match the model.
+        UsageError: Weights are given for a program, which has its own.
     """
     loaded = _dispatch(source)
     if weights is not None:
         if source.endswith(".pt2"):
-            raise UsageError("a .pt2 program brings its own weights", remedy="leave --weights away")
+            raise UsageError("a .pt2 program has its own weights", remedy="omit --weights")
         load_weights(loaded.model, weights)
     switched = evaluate(loaded.model)
     if not switched:
@@ -108,7 +109,7 @@ def _dispatch(source: str) -> LoadedModel:
     if path.suffix == ".py":
         _must_exist(path)
         raise SourceNotFoundError(
-            f"{source} names no factory",
+            f"{source} does not name a factory",
             remedy=f"name the function or class that builds the model: {source}:{_guess(path)}",
         )
     entry = models.entry(source)
@@ -235,7 +236,7 @@ def _from_program(path: Path) -> LoadedModel:
     args, kwargs = example if example is not None else ((), {})
     if args and kwargs:
         raise FactoryError(
-            f"{path.name} was captured with positional and keyword arguments at once",
+            f"{path.name} was captured with both positional and keyword arguments",
             remedy="capture it with positional arguments only",
         )
     module = program_module(file.program, file.style_names, path)

@@ -1,8 +1,8 @@
-"""Import a user's own Python, as if it had been run where it lies, whatever it is called.
+"""Import a user's own Python file as if it were run in its folder, whatever its name.
 
 Files of a project import each other as siblings or relatively, with and without ``__init__.py``.
-Two projects may use the same names, and names of installed packages or of Python's own library:
-each gets its own modules all the same.
+Two projects may use the same names, or names of installed packages or of Python's library; each
+gets its own modules.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from edgesdk.host.own_code import OWN_FOLDERS
 
 __all__ = ["guarded", "import_file", "import_module", "parse"]
 
-#: Of modules whose own name somebody else has already.
+#: Prefix of modules whose own name is already taken.
 _PREFIX = "edgesdk_source_"
 _MAX_LEVELS = 6
 _LIBRARIES = tuple(
     {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
 
-# Folders of the projects so far, the latest first.
+# Folders of the projects imported so far, latest first.
 _project_folders: list[str] = []
 
 
@@ -41,7 +41,7 @@ def guarded(call: Callable[[], Any], what: str) -> Any:
     """Call a user's code.
 
     Raises:
-        FactoryError: It raised, or wanted to end the process; names the user's line.
+        FactoryError: The code raised or called ``sys.exit``; the error names the user's line.
     """
     try:
         return call()
@@ -64,18 +64,18 @@ def _place(error: BaseException) -> str | None:
 
 
 def parse(path: Path) -> ast.Module:
-    """The syntax of a Python file.
+    """Parse a Python file.
 
     Raises:
-        FactoryError: It has an error; names the line.
+        FactoryError: The file has a syntax error; the error names the line.
     """
     try:
         return ast.parse(path.read_bytes(), filename=str(path))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        said = error.args[0] if error.args else type(error).__name__
+        reason = error.args[0] if error.args else type(error).__name__
         raise FactoryError(
-            f"{path} is no Python that can be read: {said}",
+            f"cannot parse {path}: {reason}",
             where=f"{path}{line}",
             remedy="correct the file",
         ) from error
@@ -85,10 +85,10 @@ def import_file(path: Path) -> ModuleType:
     """Import a Python file.
 
     Args:
-        path: The file. Siblings of it can be imported, and by relative imports what lies above it.
+        path: The file. It can import its siblings, and parent packages by relative imports.
 
     Raises:
-        FactoryError: It raised, or is no Python.
+        FactoryError: The file raised or cannot be parsed.
     """
     path = path.resolve()
     levels = [node.level for node in ast.walk(parse(path)) if isinstance(node, ast.ImportFrom)]
@@ -97,7 +97,7 @@ def import_file(path: Path) -> ModuleType:
         try:
             return _import_at_level(path, level)
         except FactoryError as error:
-            # A sibling it imports may look further up than the file itself.
+            # A sibling it imports may reach further up than the file itself.
             cause = error.__cause__
             beyond = isinstance(cause, ImportError) and "beyond top-level package" in str(cause)
             if not beyond or level >= _MAX_LEVELS:
@@ -106,15 +106,15 @@ def import_file(path: Path) -> ModuleType:
 
 
 def import_module(name: str) -> ModuleType:
-    """Import a module by its dotted name, from the working folder or installed.
+    """Import a module by its dotted name, from the working folder or the installed packages.
 
     Raises:
-        SourceNotFoundError: There is none of this name.
-        FactoryError: It raised.
+        SourceNotFoundError: The module does not exist.
+        FactoryError: The module raised.
     """
     if not all(part.isidentifier() for part in name.split(".")):
         raise SourceNotFoundError(
-            f"{name!r} is no module",
+            f"{name!r} is not a module name",
             remedy="write package.module:factory or path/to/file.py:factory",
         )
     try:
@@ -143,7 +143,7 @@ def _import_at_level(path: Path, level: int) -> ModuleType:
         for depth, folder in enumerate(packages, 1):
             _import_package(".".join(names[:depth]), folder)
         name = ".".join(names)
-        # A package may have imported the file by itself.
+        # A package may have imported the file already.
         loaded = sys.modules.get(name)
         if loaded is not None and _file_of(loaded) == path:
             return loaded
@@ -151,10 +151,10 @@ def _import_at_level(path: Path, level: int) -> ModuleType:
 
 
 def _packages_of(path: Path, level: int) -> list[Path]:
-    """The folders above a file that are its packages, outermost first."""
+    """Return the package folders above a file, outermost first."""
     packages: list[Path] = []
     folder = path.parent
-    # Relative imports work without __init__.py too, as long as the folders above are named.
+    # Relative imports also work without __init__.py, if the folders above have names.
     while folder.name and ((folder / "__init__.py").is_file() or len(packages) < level):
         packages.insert(0, folder)
         folder = folder.parent
@@ -177,7 +177,7 @@ def _import_package(name: str, folder: Path) -> None:
 def _execute(name: str, path: Path, folders: list[str] | None = None) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=folders)
     if spec is None or spec.loader is None:
-        raise SourceNotFoundError(f"{path} is no Python file", remedy="check the path")
+        raise SourceNotFoundError(f"{path} is not a Python file", remedy="check the path")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     loader = spec.loader
@@ -191,9 +191,9 @@ def _execute(name: str, path: Path, folders: list[str] | None = None) -> ModuleT
 
 @contextlib.contextmanager
 def _importable(places: Sequence[str]) -> Iterator[list[str]]:
-    """Make folders importable: first of all while a project is imported, last of all afterwards.
+    """Put folders first on the import path while a project is imported, and last afterwards.
 
-    Last, because an ``onnx.py`` beside the model must not be taken for a converter's package.
+    Last, because an ``onnx.py`` beside the model must not replace a converter's package.
     """
     chosen = list(dict.fromkeys(places))
     _forget_other_projects(chosen)
@@ -209,7 +209,7 @@ def _importable(places: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _forget_other_projects(places: Sequence[str]) -> None:
-    """Forget modules of other projects whose names this one uses; their objects live on."""
+    """Remove modules of other projects whose names this one uses; their objects stay alive."""
     for name, module in list(sys.modules.items()):
         if "." in name or not isinstance(module, ModuleType):
             continue
@@ -224,7 +224,7 @@ def _forget_other_projects(places: Sequence[str]) -> None:
 
 
 def _home(module: ModuleType) -> Path | None:
-    """The folder that a user's module was found in; None for everybody else's modules."""
+    """Return the folder of a user's module; None for all other modules."""
     file = _file_of(module)
     folders = [Path(place) for place in list(vars(module).get("__path__", ()))]
     if module.__name__ == "__main__" or (file is None and len(folders) != 1):
@@ -238,16 +238,16 @@ def _home(module: ModuleType) -> Path | None:
 
 
 def _file_of(module: ModuleType) -> Path | None:
-    # Straight from its dictionary: asking some modules for an attribute imports others.
+    # Read the dictionary: attribute access on some modules imports others.
     file = vars(module).get("__file__")
     return Path(file).resolve() if isinstance(file, str) else None
 
 
 def _is_taken(name: str, places: Sequence[str]) -> bool:
-    """Whether Python's library or an installed package has this name."""
+    """Return True if Python's library or an installed package has this name."""
     if name in sys.stdlib_module_names or name == "__main__":
         return True
     elsewhere = [place for place in sys.path if str(Path(place).resolve()) not in places]
     spec = importlib.machinery.PathFinder.find_spec(name, elsewhere)
-    # Any folder passes for a package without a loader; that takes nobody's name.
+    # A plain folder is a namespace package without a loader; it does not take the name.
     return spec is not None and spec.loader is not None

@@ -1,4 +1,4 @@
-"""Weights from a file into a model, without running anything that is in the file."""
+"""Load weights from a file into a model without running code from the file."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from edgesdk.errors import (
 
 __all__ = ["check_weights", "load_weights", "read_tensors"]
 
-# What wrappers of models put before every key: several GPUs, torch.compile.
+# Prefixes that model wrappers add to every key: DataParallel, torch.compile.
 _PREFIXES = ("module.", "_orig_mod.")
-# Where training scripts put the weights inside what they save.
+# Keys under which training scripts save the weights.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "weights", "net")
 _SHOWN = 8
 
 
 def read_tensors(path: Path) -> Any:
-    """Read a ``.pth``/``.pt`` file in the mode that only knows tensors and plain containers.
+    """Read a ``.pth``/``.pt`` file in the mode that accepts only tensors and plain containers.
 
     Raises:
-        SourceNotFoundError: No such file.
-        UnsafeFileError: A pickle of other things; reading it in full could run code.
+        SourceNotFoundError: The file does not exist.
+        UnsafeFileError: The file pickles other objects; reading it could run code.
         WeightsDamagedError: The file is damaged.
     """
     if not path.is_file():
         raise SourceNotFoundError(f"no file {path}", remedy="check the path")
     try:
         with warnings.catch_warnings():
-            # Of pickles in an unusual form; what matters is an exception.
+            # Ignore warnings about unusual pickles; only exceptions matter.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # Damage shows in any exception, as the reader checks little of what it reads.
+        # The reader checks little, so damage can raise any exception.
         if isinstance(error, pickle.UnpicklingError) and _is_pickle(path, str(error)):
             raise UnsafeFileError(
                 f"{path.name} is a pickle of more than tensors, which may run code when it is read",
@@ -54,13 +54,13 @@ def read_tensors(path: Path) -> Any:
         raise _damaged(path, error) from error
 
 
-def _is_pickle(path: Path, said: str) -> bool:
-    """Whether a refused file is a whole pickle, and not a damaged file of weights."""
+def _is_pickle(path: Path, message: str) -> bool:
+    """Return True if a refused file is a complete pickle, False if it is a damaged weight file."""
     try:
         with path.open("rb") as file:
             if file.read(4) == b"PK\x03\x04":
-                # In an archive of torch.save, an instruction nobody writes there is damage.
-                return "Unsupported operand" not in said
+                # torch.save never writes an unsupported instruction into an archive: damage.
+                return "Unsupported operand" not in message
             file.seek(0)
             # This lists the instructions and runs none.
             for _ in pickletools.genops(file):
@@ -73,13 +73,13 @@ def _is_pickle(path: Path, said: str) -> bool:
 def _damaged(path: Path, error: Exception) -> WeightsDamagedError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if isinstance(error, pickle.UnpicklingError) or not lines:
-        # Torch's advice here is to read the file without its safe reader.
-        said = "its content cannot be read"
+        # torch's message advises reading the file without the safe reader.
+        message = "its content cannot be read"
     else:
-        said = lines[0][:200]
+        message = lines[0][:200]
     return WeightsDamagedError(
-        f"{path.name} is damaged or holds no weights: {said}",
-        remedy="save it again, best as safetensors",
+        f"{path.name} is damaged or does not hold weights: {message}",
+        remedy="save it again, preferably as safetensors",
     )
 
 
@@ -101,14 +101,14 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
             break
     if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
         raise WeightsError(
-            f"{path.name} holds no state dictionary of tensors",
+            f"{path.name} does not hold a state dictionary of tensors",
             remedy="save model.state_dict()",
         )
     return {str(key): value for key, value in found.items()}
 
 
 def _unwrapped(given: dict[str, Tensor], wanted: Mapping[str, object]) -> dict[str, Tensor]:
-    """The weights without the prefix of a wrapper, unless the model itself has such names."""
+    """Remove a wrapper's prefix from the keys, unless the model itself has it."""
     for prefix in _PREFIXES:
         if (
             given
@@ -129,12 +129,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Load weights into a model; every key and every shape must match.
 
     Args:
-        model: Changed in place, and only if everything fits.
+        model: The model, changed in place only if everything fits.
         path: ``.safetensors``, or ``.pth``/``.pt`` read with ``weights_only=True``.
 
     Raises:
-        SourceNotFoundError: No such file.
-        UnsafeFileError: A pickle that would run code.
+        SourceNotFoundError: The file does not exist.
+        UnsafeFileError: The file is a pickle that would run code.
         WeightsDamagedError: The file is damaged.
         WeightsError: Keys or shapes do not match the model; the message lists them.
     """
@@ -143,7 +143,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def check_weights(model: nn.Module, path: Path) -> None:
-    """Check that weights match a model, which stays as it is and may lie on the meta device.
+    """Check that weights match a model without changing it; it may be on the meta device.
 
     Raises:
         EdgeSdkError: See :func:`load_weights`.
@@ -164,7 +164,7 @@ def _matching(model: nn.Module, path: Path) -> dict[str, Tensor]:
         if given[key].shape != wanted[key].shape
     ]
     shapes += [
-        f"{key} holds no plain numbers"
+        f"{key} is not a plain dense tensor"
         for key in sorted(set(given) & set(wanted))
         if given[key].is_meta or given[key].is_quantized or given[key].layout != torch.strided
     ]

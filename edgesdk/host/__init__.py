@@ -1,4 +1,4 @@
-"""Files, the cache, child processes and the examination of the machine that the SDK runs on."""
+"""Host machine: files, cache, child processes and the environment check."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Writing to disks that may be full, read-only or somebody else's.
+"""Write files atomically, on disks that may be full, read-only or without permission.
 
-A file is written beside its place and renamed over it, so a reader meets the old content or the
-new and never a half, whatever interrupts the writer.
+A file is written beside its place and renamed over it, so a reader sees the old content or the
+new, never a part, whatever interrupts the writer.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ _REASONS: dict[int, tuple[str, str]] = {
 
 @contextlib.contextmanager
 def storage_errors(doing: str, path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn what the operating system says of a disk into a sentence.
+    """Translate operating-system errors of a disk.
 
     Args:
-        doing: What was being done, such as ``cannot write``; the path follows it.
-        path: What it was done to.
+        doing: Failed action, such as ``cannot write``; the message appends the path.
+        path: The file or folder.
 
     Raises:
-        StorageError: For every :class:`OSError` of the body; errors of the SDK pass unchanged.
+        StorageError: For every :class:`OSError` of the block; errors of the SDK pass unchanged.
     """
     try:
         yield
     except EdgeSdkError:
         raise
     except OSError as error:
-        told, remedy = _REASONS.get(error.errno or 0, (error.strerror or str(error), None))
-        raise StorageError(f"{doing} {os.fspath(path)!r}: {told}", remedy=remedy) from error
+        reason, remedy = _REASONS.get(error.errno or 0, (error.strerror or str(error), None))
+        raise StorageError(f"{doing} {os.fspath(path)!r}: {reason}", remedy=remedy) from error
 
 
 def partial_name(name: str) -> str:
-    """A fresh hidden name beside ``name`` for what is not finished yet."""
+    """Return a new hidden name beside ``name`` for an unfinished file."""
     return f".{name}.{secrets.token_hex(4)}.partial"
 
 
@@ -66,10 +66,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Args:
         path: The file; its folder must exist.
-        content: All of it.
+        content: The whole content.
 
     Raises:
-        StorageError: The disk is full, read-only or not ours; the old file is untouched.
+        StorageError: The disk is full, read-only or without permission; the old file is untouched.
     """
     beside = path.with_name(partial_name(path.name))
     with storage_errors("cannot write", path):
@@ -86,10 +86,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link or a whole folder; nothing happens where there is none.
+    """Delete a file, a link or a whole folder, if it exists.
 
     Raises:
-        OSError: The disk refuses.
+        OSError: It cannot be deleted.
     """
     with contextlib.suppress(FileNotFoundError):
         if path.is_dir() and not path.is_symlink():
@@ -102,7 +102,7 @@ def sync_tree(root: Path) -> None:
     """Wait until every file and folder under ``root`` has reached the disk.
 
     Raises:
-        OSError: The disk refuses; a full disk may say so only here.
+        OSError: Writing failed; a full disk may show only here.
     """
     for folder, _, names in os.walk(root):
         for name in names:
@@ -114,13 +114,13 @@ def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, have reached the disk.
 
     Raises:
-        OSError: The disk refuses.
+        OSError: Writing failed.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network and user-space file systems cannot sync a folder; its files are synced.
+        # Some network and user-space file systems cannot sync a folder, only its files.
         folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
         if not folder or error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise

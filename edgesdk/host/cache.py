@@ -1,7 +1,7 @@
-"""A content-addressed store of what is slow to make.
+"""Content-addressed cache of slow results.
 
-An entry's key is a hash over everything that decides its content, and an entry carries the hashes
-of its own files: what was altered or half lost on disk is a miss, never a wrong hit.
+The key of an entry is a hash of everything that determines its content. The entry records the
+hashes of its own files, so an altered or incomplete entry is a miss, never a wrong hit.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ _ENTRY = "entry.json"
 _FORMAT = 1
 _ABANDONED_SECONDS = 24 * 3600
 
-#: Oldest entries go when the store is larger than this.
+#: The oldest entries are deleted when the cache is larger than this.
 DEFAULT_LIMIT_BYTES = 10 * 2**30
 
 
 def cache_folder() -> Path:
-    """``$EDGESDK_CACHE``, else the user's cache folder of this platform."""
+    """Return ``$EDGESDK_CACHE``, else the user's cache folder of this platform."""
     chosen = os.environ.get("EDGESDK_CACHE")
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("edgesdk", False))
 
 
 def key_of(facts: Mapping[str, Any]) -> str:
-    """Hash of plain JSON facts; the order of keys does not matter."""
+    """Hash plain JSON facts; the order of keys does not matter."""
     text = json.dumps(facts, sort_keys=True, ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def package_versions(distributions: Iterable[str]) -> dict[str, str]:
-    """Installed version of each distribution; absent ones are left out."""
+    """Return the installed version of each distribution; missing ones are omitted."""
     found = {}
     for name in distributions:
         try:
@@ -65,10 +65,10 @@ def _copy(source: Path, target: Path) -> None:
 
 
 class Cache:
-    """The store.
+    """Content-addressed cache on disk.
 
     Args:
-        folder: Where it lies; made when first written to.
+        folder: Folder of the cache; created on the first write.
         limit_bytes: See :data:`DEFAULT_LIMIT_BYTES`.
     """
 
@@ -80,15 +80,15 @@ class Cache:
         return self._folder / f"v{_FORMAT}" / key[:2] / key
 
     def get(self, key: str, into: Path | None = None) -> dict[str, Any] | None:
-        """Look an entry up.
+        """Look up an entry.
 
         Args:
-            key: From :func:`key_of`.
-            into: Folder to copy the entry's files to, in place of files of their names; where
-                there is no whole entry, nothing of it stays there.
+            key: Key from :func:`key_of`.
+            into: Folder to copy the entry's files to; files of the same names are replaced. An
+                incomplete entry leaves nothing there.
 
         Returns:
-            The facts it was stored with; None where there is no whole entry.
+            The facts it was stored with; None without a complete entry.
         """
         place = self._place(key)
         copied: list[Path] = []
@@ -101,13 +101,13 @@ class Cache:
                 if into is None:
                     continue
                 if name in ("", "..") or name != Path(name).name:
-                    raise ValueError(f"{name!r} is no file of an entry")
+                    raise ValueError(f"{name!r} is not a file of an entry")
                 target, source = into / name, place / name
                 remove(target)
                 copied.append(target)
                 _copy(source, target)
                 if digest(target) != sha256:
-                    raise ValueError(f"{name} is not what was stored")
+                    raise ValueError(f"{name} differs from the stored file")
             os.utime(place / _ENTRY)
             return facts
         except (
@@ -119,22 +119,22 @@ class Cache:
             RecursionError,
             EdgeSdkError,
         ):
-            # Damaged, half written or gone: make it anew.
+            # Damaged, incomplete or gone: a miss.
             for path in copied:
                 with contextlib.suppress(OSError):
                     remove(path)
             return None
 
     def put(self, key: str, facts: Mapping[str, Any], files: Iterable[Path] = ()) -> bool:
-        """Store an entry. A full or read-only disk costs the entry, not the caller's work.
+        """Store an entry. On a full or read-only disk nothing is stored and nothing is raised.
 
         Args:
-            key: From :func:`key_of`.
+            key: Key from :func:`key_of`.
             facts: Plain JSON.
-            files: Files or folders to copy in, of different names.
+            files: Files or folders to copy in, with distinct names.
 
         Returns:
-            Whether it was stored.
+            True if it was stored.
         """
         place = self._place(key)
         try:
@@ -148,7 +148,7 @@ class Cache:
                 target = staging / source.name
                 _copy(source, target)
                 hashes[source.name] = digest(target)
-            # As it will be read again: JSON makes lists of tuples.
+            # Normalize as JSON does: it turns tuples into lists.
             plain = json.loads(json.dumps(dict(facts), allow_nan=False))
             entry = {"key": key, "sha256": key_of(plain), "facts": plain, "files": hashes}
             text = json.dumps(entry, indent=1, allow_nan=False)
@@ -165,7 +165,7 @@ class Cache:
 
     def _shrink(self) -> None:
         for staging in self._folder.glob(f"v{_FORMAT}/*/.new-*"):
-            # What a process left that was killed while it wrote.
+            # Leftovers of a process that was killed while writing.
             with contextlib.suppress(OSError):
                 if time.time() - staging.stat().st_mtime > _ABANDONED_SECONDS:
                     shutil.rmtree(staging, ignore_errors=True)

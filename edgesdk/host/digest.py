@@ -1,7 +1,7 @@
-"""Content hashes of files and folders, the same on every machine.
+"""Content hashes of files and folders, equal on every machine.
 
-A folder's digest is that of its listing: one line ``sha256  relative/path`` a file, in the order
-of their bytes, each ended by a newline. ``find . -type f`` with ``sha256sum`` and ``LC_ALL=C sort``
+The digest of a folder is that of its listing: one line ``sha256  relative/path`` per file, sorted
+bytewise, each ending in a newline. ``find . -type f`` with ``sha256sum`` and ``LC_ALL=C sort``
 computes the same.
 """
 
@@ -22,7 +22,7 @@ _BLOCK = 1 << 20
 
 
 def digest(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, or of a folder's listing.
+    """Compute the SHA-256 of a file, or of a folder's listing.
 
     Args:
         path: A plain file or a folder of plain files.
@@ -31,18 +31,18 @@ def digest(path: str | os.PathLike[str]) -> str:
         64 lower-case hexadecimal digits.
 
     Raises:
-        BundleDamagedError: Nothing is there.
-        BundleUnsafeError: A link, a pipe or a device.
+        BundleDamagedError: The path does not exist.
+        BundleUnsafeError: It is or contains a link, a pipe or a device.
         StorageError: It cannot be read.
     """
-    # Links on the way to it are its user's own affair; none is followed inside.
+    # Links in the path itself are followed; links inside are not.
     location = Path(path)
     with reading(location.name):
         mode = location.stat().st_mode
     if stat.S_ISDIR(mode):
         return folder_digest(location, take_inventory(location).files)
     if not stat.S_ISREG(mode):
-        raise BundleUnsafeError(f"{location.name!r} is no plain file")
+        raise BundleUnsafeError(f"{location.name!r} is not a plain file")
     with reading(location.name):
         descriptor = os.open(location, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -52,16 +52,16 @@ def digest(path: str | os.PathLike[str]) -> str:
 
 
 def folder_digest(root: Path, files: Mapping[str, int], folder: str = "") -> str:
-    """SHA-256 of a folder's listing.
+    """Compute the SHA-256 of a folder's listing.
 
     Args:
-        root: What the paths of ``files`` are relative to.
+        root: Folder that the paths of ``files`` are relative to.
         files: Size of each file of the folder, by path.
-        folder: The folder's own path, which the listing leaves out; empty for ``root`` itself.
+        folder: Path of the folder, which the listing omits; empty for ``root`` itself.
 
     Raises:
-        BundleDamagedError: A file is not there or has another size.
-        BundleUnsafeError: A file is none.
+        BundleDamagedError: A file is missing or has another size.
+        BundleUnsafeError: A path is not a plain file.
         StorageError: A file cannot be read.
     """
     lines = []
@@ -74,15 +74,15 @@ def folder_digest(root: Path, files: Mapping[str, int], folder: str = "") -> str
 
 
 def stream_digest(descriptor: int, size: int, name: str) -> str:
-    """SHA-256 of an open file that must have ``size`` bytes.
+    """Compute the SHA-256 of an open file that must have ``size`` bytes.
 
     Args:
-        descriptor: At the start of the file.
-        size: Bytes it must have.
-        name: What to call it in an error.
+        descriptor: File descriptor at the start of the file.
+        size: Required size in bytes.
+        name: Name of the file in errors.
 
     Raises:
-        BundleDamagedError: It has another size, even if it only grows while it is read.
+        BundleDamagedError: It has another size, or changes while it is read.
         StorageError: It cannot be read.
     """
     with reading(name):
@@ -90,7 +90,7 @@ def stream_digest(descriptor: int, size: int, name: str) -> str:
         if present != size:
             raise BundleDamagedError(
                 f"{name!r} has {present} bytes where {size} are expected",
-                remedy="copy the bundle again, or export it anew",
+                remedy="copy the bundle again, or export it again",
             )
         hashed, left = hashlib.sha256(), size
         while left and (block := os.read(descriptor, min(_BLOCK, left))):

@@ -1,4 +1,4 @@
-"""Pictures read from files that may be anything: upright, eight bits a channel, of a sane size."""
+"""Read untrusted image files: upright, 8 bits per channel, of limited size."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGE_SUFFIXES", "is_hidden", "pictures_below", "read_picture"]
 
-#: Files that are taken for pictures.
+#: Suffixes of image files.
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
-# A picture of more pixels than this is refused unread: decompression bombs.
+# Images with more pixels are refused before decoding: decompression bombs.
 _MAX_PIXELS = 100_000_000
 _TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 def read_picture(path: Path, mode: str = "RGB", *, backdrop: str | None = None) -> Image.Image:
-    """Read a picture as it is seen.
+    """Read an image as it is displayed.
 
     Args:
-        path: JPEG, PNG, WebP or BMP: grey or colour, 8 or 16 bits, with a palette or without,
-            turned by its EXIF orientation or not.
-        mode: Pillow's name of what to return, ``RGB`` or ``L``.
-        backdrop: Colour behind transparent places; None shows whatever the file hides there.
+        path: JPEG, PNG, WebP or BMP: grey or colour, 8 or 16 bits, with or without a palette and
+            EXIF orientation.
+        mode: Pillow mode of the result, ``RGB`` or ``L``.
+        backdrop: Colour behind transparent pixels; None keeps their hidden colours.
 
     Raises:
-        InputSpecError: There is no such file, it is no picture, or it has too many pixels.
+        InputSpecError: The file does not exist, is not an image, or has too many pixels.
     """
     from PIL import Image, ImageOps
 
@@ -42,7 +42,7 @@ def read_picture(path: Path, mode: str = "RGB", *, backdrop: str | None = None) 
         raise InputSpecError(f"no picture {path}", remedy="check the path")
     try:
         with warnings.catch_warnings():
-            # Our own limit lies close to the one that Pillow only warns of.
+            # Our limit is close to the one at which Pillow only warns.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
                 if opened.width * opened.height > _MAX_PIXELS:
@@ -51,23 +51,23 @@ def read_picture(path: Path, mode: str = "RGB", *, backdrop: str | None = None) 
                 if backdrop is not None and (
                     upright.mode in _TRANSPARENT or "transparency" in upright.info
                 ):
-                    seen = upright.convert("RGBA")
-                    behind = Image.new("RGBA", seen.size, backdrop)
-                    upright = Image.alpha_composite(behind, seen)
+                    image = upright.convert("RGBA")
+                    behind = Image.new("RGBA", image.size, backdrop)
+                    upright = Image.alpha_composite(behind, image)
                 return upright.convert(mode)
     except Image.DecompressionBombError as error:
         raise InputSpecError(
             f"{path.name} has more than {_MAX_PIXELS} pixels", remedy="give a smaller picture"
         ) from error
     except Exception as error:
-        # What a decoder raises on a damaged file depends on the format: struct.error, EOFError...
+        # Decoders raise various errors for a damaged file: struct.error, EOFError...
         raise InputSpecError(
-            f"{path.name} is no picture that can be read", remedy="give a JPEG, PNG or WebP file"
+            f"{path.name} is not a readable picture", remedy="give a JPEG, PNG or WebP file"
         ) from error
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """Every picture in a folder and its sub-folders, sorted; hidden files are left out."""
+    """List the images in a folder and its subfolders, sorted; hidden files are skipped."""
     found = []
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not is_hidden(name)]
@@ -80,12 +80,12 @@ def pictures_below(folder: Path) -> list[Path]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is none of the user's: dot files, what macOS adds to archives."""
+    """Return True for hidden files and folders: dot files, and those macOS adds to archives."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
-    """A picture of 16 bits a pixel in 8: Pillow's own conversion would cut at 255."""
+    """Convert a 16-bit image to 8 bits: Pillow's own conversion would clip at 255."""
     from PIL import Image
 
     if not picture.mode.startswith("I"):

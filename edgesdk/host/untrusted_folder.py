@@ -1,7 +1,7 @@
-"""What lies in a folder that somebody else packed, looked at without following or opening a trap.
+"""List and open files of an untrusted folder without following links or opening devices.
 
-Every access goes through descriptors of folders, one component at a time and never through a
-symbolic link, so a folder that changes while it is read cannot lead the reader outside.
+Every access goes through folder descriptors, one component at a time and never through a symbolic
+link, so a folder that changes while it is read cannot lead the reader outside.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ __all__ = [
     "take_inventory",
 ]
 
-#: Files and folders a bundle may hold, in all its depth.
+#: Largest number of files and folders in a bundle, at any depth.
 MAX_ENTRIES = 10_000
-#: Folders within folders.
+#: Largest depth of nested folders.
 MAX_DEPTH = 32
-#: Sizes of all files together; a sparse file can claim more than any disk holds.
+#: Largest total size of all files; a sparse file can claim more than any disk holds.
 MAX_TOTAL_BYTES = 64 * 2**30
 
 _MAX_PATH = 500
@@ -50,30 +50,30 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 @dataclass(frozen=True)
 class Inventory:
-    """Everything a folder holds, by POSIX path relative to it.
+    """Content of a folder, by POSIX path relative to it.
 
     Attributes:
         files: Size in bytes of every file.
-        folders: Every folder, the root itself not among them.
+        folders: All folders except the root itself.
     """
 
     files: dict[str, int] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
 
     def under(self, folder: str) -> dict[str, int]:
-        """Size of every file in the depth of ``folder``, by path."""
+        """Return the size of every file below ``folder``, by path."""
         prefix = f"{folder}/"
         return {path: size for path, size in self.files.items() if path.startswith(prefix)}
 
     def size(self, path: str) -> int | None:
-        """Bytes of a file or of all files of a folder; None where neither is there."""
+        """Return the bytes of a file or of all files of a folder; None if neither exists."""
         if path in self.files:
             return self.files[path]
         return sum(self.under(path).values()) if path in self.folders else None
 
 
 def check_name(path: str) -> str:
-    """Refuse a path that would mean different things on different systems, or leave its folder.
+    """Refuse a path that leaves its folder or differs in meaning between systems.
 
     Args:
         path: POSIX path relative to the bundle.
@@ -82,7 +82,7 @@ def check_name(path: str) -> str:
         The path itself.
 
     Raises:
-        BundleUnsafeError: It is absolute, climbs, or holds what no honest file name holds.
+        BundleUnsafeError: It is absolute, climbs, or has names that are not portable.
     """
     trouble = _trouble(path)
     if trouble:
@@ -97,7 +97,7 @@ def check_name(path: str) -> str:
 def _trouble(path: str) -> str | None:
     if not path or len(path) > _MAX_PATH:
         return "is empty" if not path else f"is longer than {_MAX_PATH} characters"
-    # Before anything else: NUL ends a path for the system, a newline forges a line of a digest.
+    # Check this first: NUL ends a path for the system, a newline forges a line of a digest.
     if not path.isprintable():
         return "holds characters that cannot be printed"
     if path.startswith("/"):
@@ -105,7 +105,7 @@ def _trouble(path: str) -> str | None:
     if "\\" in path:
         return "holds a backslash"
     if ":" in path:
-        return "holds a colon, which names a drive or a stream on some systems"
+        return "holds a colon, which denotes a drive or a stream on some systems"
     parts = path.split("/")
     if ".." in parts or "." in parts:
         return "climbs with '.' or '..'"
@@ -119,16 +119,16 @@ def _trouble(path: str) -> str | None:
 
 
 def _folded(path: str) -> str:
-    # Phones and Macs keep one file for names that differ in case or in composed accents only.
+    # Phones and Macs treat names that differ only in case or composed accents as one file.
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 
 
 def check_names(paths: Iterable[str]) -> None:
-    """Refuse paths of which one system would make one file, and a file inside another.
+    """Refuse unsafe paths, paths that are one file on some systems, and files inside files.
 
     Raises:
-        BundleUnsafeError: A path is unsafe itself, comes twice, differs from another in case or
-            composition only, or lies inside another.
+        BundleUnsafeError: A path is unsafe, occurs twice, differs from another only in case or
+            composition, or lies inside another.
     """
     seen: dict[str, str] = {}
     for path in paths:
@@ -136,10 +136,10 @@ def check_names(paths: Iterable[str]) -> None:
         if folded in seen:
             other = seen[folded]
             raise BundleUnsafeError(
-                f"the path {path!r} comes twice"
+                f"the path {path!r} occurs twice"
                 if other == path
                 else f"the paths {other!r} and {path!r} are one file on many systems",
-                remedy="give every file its own name, whatever the case of its letters",
+                remedy="give every file a name that differs in more than case",
             )
         seen[folded] = path
     for folded, path in seen.items():
@@ -147,44 +147,44 @@ def check_names(paths: Iterable[str]) -> None:
         for end in range(1, len(parts)):
             outer = seen.get("/".join(parts[:end]))
             if outer is not None:
-                raise BundleUnsafeError(f"the path {path!r} lies inside {outer!r}, a file itself")
+                raise BundleUnsafeError(f"the path {path!r} lies inside {outer!r}, which is a file")
 
 
 @contextlib.contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn what the operating system says while ``name`` is read into an error of the SDK.
+    """Translate operating-system errors while ``name`` is read.
 
     Raises:
-        BundleDamagedError: The file is not there, or went away meanwhile.
-        BundleUnsafeError: A link or a device stands where a file should be.
-        StorageError: No permission, or a disk that fails.
+        BundleDamagedError: The file does not exist, or disappeared meanwhile.
+        BundleUnsafeError: A link or a device replaces the file.
+        StorageError: Permission is missing or the disk fails.
     """
     try:
         yield
     except OSError as error:
-        told = error.strerror or str(error)
+        reason = error.strerror or str(error)
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ESTALE):
             raise BundleDamagedError(
-                f"{name!r} is missing or went away while it was read",
-                remedy="copy the bundle again, or export it anew",
+                f"{name!r} is missing or disappeared while it was read",
+                remedy="copy the bundle again, or export it again",
             ) from error
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
-            raise BundleUnsafeError(f"{name!r} is no plain file: {told}") from error
+            raise BundleUnsafeError(f"{name!r} is not a plain file: {reason}") from error
         raise StorageError(
-            f"cannot read {name!r}: {told}", remedy="check its permissions and the disk"
+            f"cannot read {name!r}: {reason}", remedy="check its permissions and the disk"
         ) from error
 
 
 def take_inventory(root: Path) -> Inventory:
-    """Look at everything under ``root``, giving up at the first thing no honest folder holds.
+    """List everything under ``root``; refuse the first unsafe entry.
 
     Args:
-        root: The folder; a link on the way to it is its user's own affair.
+        root: The folder; links in its own path are followed.
 
     Raises:
-        BundleError: ``root`` is not there or is no folder.
-        BundleUnsafeError: A link, a device, an unsafe or colliding name, or too much of anything.
-        StorageError: No permission, or a disk that fails.
+        BundleError: ``root`` does not exist or is not a folder.
+        BundleUnsafeError: A link, a device, an unsafe or colliding name, or limits exceeded.
+        StorageError: Permission is missing or the disk fails.
     """
     try:
         descriptor = os.open(root, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
@@ -195,7 +195,7 @@ def take_inventory(root: Path) -> Inventory:
         ) from error
     except NotADirectoryError as error:
         raise BundleError(
-            f"{str(root)!r} is no folder, and a bundle is one",
+            f"{str(root)!r} is not a folder, but a bundle is one",
             remedy="give the folder NAME.edge itself; unpack an archive first",
         ) from error
     except ValueError as error:  # a NUL in the path
@@ -219,10 +219,10 @@ def take_inventory(root: Path) -> Inventory:
 
 
 def _check_siblings(found: Inventory) -> None:
-    """Refuse names that one system keeps apart and another does not.
+    """Refuse names that some systems treat as one.
 
     Raises:
-        BundleUnsafeError: Two names in one folder differ in case or composition only.
+        BundleUnsafeError: Two names in one folder differ only in case or composition.
     """
     seen: dict[str, str] = {}
     for path in (*found.files, *found.folders):
@@ -242,10 +242,10 @@ def _look(folder: int, prefix: str, depth: int, found: Inventory) -> None:
                 raise BundleUnsafeError(f"it holds more than {MAX_ENTRIES} files and folders")
             path = check_name(prefix + entry.name)
             with reading(path):
-                told = entry.stat(follow_symlinks=False)
-            if stat.S_ISREG(told.st_mode):
-                found.files[path] = told.st_size
-            elif stat.S_ISDIR(told.st_mode):
+                status = entry.stat(follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode):
+                found.files[path] = status.st_size
+            elif stat.S_ISDIR(status.st_mode):
                 found.folders.add(path)
                 with reading(path):
                     inner = os.open(entry.name, _FLAGS | os.O_DIRECTORY, dir_fd=folder)
@@ -254,7 +254,7 @@ def _look(folder: int, prefix: str, depth: int, found: Inventory) -> None:
                 finally:
                     os.close(inner)
             else:
-                _refuse_special(told.st_mode, path)
+                _refuse_special(status.st_mode, path)
 
 
 def _refuse_special(mode: int, path: str) -> None:
@@ -271,16 +271,16 @@ def file_descriptor(root: Path, path: str) -> Iterator[int]:
     """Open a plain file under ``root`` for reading, through folders only.
 
     Args:
-        root: The folder, opened as it is.
+        root: The folder; links in its own path are followed.
         path: POSIX path relative to it.
 
     Yields:
-        A descriptor, closed afterwards. It never blocks, whatever stands at the path.
+        A descriptor, closed afterwards. It never blocks, whatever the path is.
 
     Raises:
-        BundleUnsafeError: An unsafe path, a link on the way, or no plain file at its end.
-        BundleDamagedError: Nothing there.
-        StorageError: No permission, or a disk that fails.
+        BundleUnsafeError: The path is unsafe, has a link, or is not a plain file.
+        BundleDamagedError: The file does not exist.
+        StorageError: Permission is missing or the disk fails.
     """
     *parents, name = check_name(path).split("/")
     with contextlib.ExitStack() as opened, reading(path):
@@ -290,10 +290,10 @@ def file_descriptor(root: Path, path: str) -> Iterator[int]:
             _refuse_special(os.stat(parent, dir_fd=folder, follow_symlinks=False).st_mode, path)
             folder = os.open(parent, _FLAGS | os.O_DIRECTORY, dir_fd=folder)
             opened.callback(os.close, folder)
-        # Opening a device can do something in itself, and opening a pipe waits for its writer.
+        # Opening a device can have effects, and opening a pipe waits for its writer.
         _refuse_special(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode, path)
         descriptor = os.open(name, _FLAGS | os.O_NONBLOCK, dir_fd=folder)
         opened.callback(os.close, descriptor)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise BundleDamagedError(f"{path!r} is no file")
+            raise BundleDamagedError(f"{path!r} is not a file")
         yield descriptor

@@ -1,6 +1,6 @@
-"""The model zoo: published networks, every width of them configurable.
+"""The model zoo: published networks whose widths are all configurable.
 
-Importing this package imports no torch, so that the zoo can be listed at once.
+Importing this package does not import torch, so listing the zoo is fast.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Any style in one small network: a painting's statistics, taken once, tell it how to paint.
+"""Arbitrary style transfer: one small network, conditioned on the statistics of a painting.
 
-Huang and Belongie, ICCV 2017 (arXiv:1703.06868): a style is the mean and the deviation of features
-of the painting. Ghiasi et al., BMVC 2017 (arXiv:1705.06830): a network of many styles paints in one
-that it was never trained on when its vector is predicted from the painting. Here the first is what
-an app stores, and the second is a pair of 1x1 convolutions inside the network that paints, so that
-blending two styles is blending their statistics.
+Huang and Belongie, ICCV 2017 (arXiv:1703.06868): the mean and the standard deviation of features
+of a painting describe its style. Ghiasi et al., BMVC 2017 (arXiv:1705.06830): a multi-style network
+paints in an unseen style if its style vector is predicted from the painting. An app stores the
+statistics; two 1x1 convolutions inside the painting network predict the vector from them, so
+blending two styles means blending their statistics.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _WEIGHTS = "any_style"
 
 
 class StyleEncoder(nn.Module):
-    """The statistics of a painting: means and deviations of features at four sizes.
+    """Compute the statistics of a painting: mean and deviation of features at four sizes.
 
     Args:
         level_widths: Channels at a half, a quarter, an eighth and a sixteenth of the size.
-        pretrained: Load the package's weights, which fit the default widths only; ``config`` keeps
-            this as false.
+        pretrained: Load the package's weights, which fit the default widths only; ``config``
+            always holds false.
 
     Raises:
         UsageError: A list of another length, a width that is not a positive whole number, or
@@ -46,7 +46,7 @@ class StyleEncoder(nn.Module):
         check_lengths(4, level_widths=level_widths)
         check_width("level_widths", level_widths)
         first, *rest = level_widths
-        # Nothing is normalised here: that would remove what is to be measured.
+        # No normalisation: it would remove the statistics that the encoder measures.
         levels: list[nn.Module] = [
             nn.Sequential(nn.Conv2d(3, first, 3, 2, 1), nn.ReLU6(), nn.Conv2d(first, first, 1))
         ]
@@ -65,17 +65,17 @@ class StyleEncoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """How many numbers a style is."""
+        """Length of the style statistics."""
         return 2 * sum(self.config["level_widths"])
 
     def forward(self, painting: torch.Tensor) -> torch.Tensor:
-        """Measure.
+        """Compute the statistics of paintings.
 
         Args:
             painting: ``[N, 3, H, W]``, 0..1; H and W at least 32.
 
         Returns:
-            ``[N, width, 1, 1]``: the means of every level, then the deviations.
+            ``[N, width, 1, 1]``: the means of all levels, then the standard deviations.
         """
         x = painting - 0.5
         means, deviations = [], []
@@ -89,18 +89,18 @@ class StyleEncoder(nn.Module):
 
 
 class AnyStyleNet(nn.Module):
-    """Paints a picture in the style whose statistics it is given.
+    """Paint a picture in the style that a painting's statistics describe.
 
     Args:
-        statistics: How many numbers a style is, see :attr:`StyleEncoder.width`.
-        code: Length of the vector that they are turned into; of so many styles learnt in training
-            every other style is a mixture.
+        statistics: Length of the style statistics, see :attr:`StyleEncoder.width`.
+        code: Length of the style vector predicted from the statistics: number of base styles that
+            the network mixes.
         encoder_widths: See :class:`~edgesdk.models.multi_style.MultiStyleNet`, like the next three.
         expanded_widths: Likewise.
         decoder_widths: Likewise.
-        refined_widths: Likewise, but none by default.
-        pretrained: Load the package's weights, which fit the default widths only; ``config`` keeps
-            this as false.
+        refined_widths: Likewise, but no such blocks by default.
+        pretrained: Load the package's weights, which fit the default widths only; ``config``
+            always holds false.
 
     Raises:
         UsageError: Lists of another length, a width that is not a positive whole number, or
@@ -137,19 +137,19 @@ class AnyStyleNet(nn.Module):
         initialise(self.mix)
         last = self.mix[-1]
         if isinstance(last, nn.Conv2d) and last.bias is not None:
-            # Every style begins as the same mixture, which is the plain instance normalisation.
+            # Every style starts as the same mixture, which equals plain instance normalisation.
             nn.init.normal_(last.weight, std=0.1 / code)
             nn.init.constant_(last.bias, 1 / code)
         if pretrained:
             load_shipped(self, _WEIGHTS, "painter")
 
     def forward(self, picture: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        """Paint.
+        """Paint pictures.
 
         Args:
             picture: ``[N, 3, H, W]``, 0..1; H and W multiples of 8, at least 16.
-            style: Of :class:`StyleEncoder`, ``[N or 1, statistics, 1, 1]``; a blend of styles is
-                the blend of theirs.
+            style: Output of :class:`StyleEncoder`, ``[N or 1, statistics, 1, 1]``; average the
+                statistics of several styles to blend them.
 
         Returns:
             ``[N, 3, H, W]``, 0..1.

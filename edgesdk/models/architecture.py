@@ -1,9 +1,8 @@
-"""Checks of the plain numbers a network is configured with.
+"""Check the configuration of a network.
 
 A configuration is JSON-able: integers, floats, booleans, strings and lists of them. Keys that
-hold numbers of channels or features end in ``width`` or ``widths``; everything a network is
-pruned to is written there, so a configuration rebuilds a pruned network as well as a published
-one.
+hold numbers of channels or features end in ``width`` or ``widths``. They also hold the widths of
+a pruned network, so a configuration rebuilds a pruned network as well as a published one.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ __all__ = [
 
 
 def as_lists(value: Any) -> Any:
-    """A deep copy with lists instead of tuples: what JSON would give back."""
+    """Return a deep copy with lists instead of tuples, as JSON would return it."""
     if isinstance(value, dict):
         return {key: as_lists(element) for key, element in value.items()}
     if isinstance(value, list | tuple):
@@ -42,10 +41,10 @@ def check_width(key: str, value: Any, *, smallest: int = 1) -> None:
     Args:
         key: Configuration key, for the message.
         value: An integer, or a list of integers or of such lists.
-        smallest: 0 where zero means "without this layer".
+        smallest: Smallest allowed number; 0 if zero means "without this layer".
 
     Raises:
-        UsageError: Something else is in there.
+        UsageError: ``value`` holds anything else.
     """
     if isinstance(value, list | tuple):
         for position, element in enumerate(value):
@@ -58,14 +57,14 @@ def check_width(key: str, value: Any, *, smallest: int = 1) -> None:
 
 
 def check_lengths(length: int, **lists: Sequence[Any]) -> None:
-    """Require lists with one element a layer.
+    """Require lists with one element per layer.
 
     Args:
         length: Number of layers.
         **lists: The lists by configuration key.
 
     Raises:
-        UsageError: A value is no list or has another length.
+        UsageError: A value is not a list or has another length.
     """
     for key, values in lists.items():
         if not isinstance(values, list | tuple) or len(values) != length:
@@ -77,7 +76,7 @@ def check_multiple(key: str, value: int, factor: int) -> None:
     """Require a multiple of ``factor``.
 
     Raises:
-        UsageError: It is none.
+        UsageError: ``value`` is not a multiple.
     """
     if value % factor:
         raise UsageError(f"{key} is {value}", remedy=f"give a multiple of {factor}")
@@ -87,7 +86,7 @@ def check_choice(key: str, value: object, choices: Collection[object]) -> None:
     """Require one of ``choices``.
 
     Raises:
-        UsageError: It is none of them.
+        UsageError: ``value`` is not one of them.
     """
     if value not in choices:
         known = ", ".join(repr(choice) for choice in choices)
@@ -98,7 +97,7 @@ def check_fraction(key: str, value: object) -> None:
     """Require a number from 0 up to, not including, 1.
 
     Raises:
-        UsageError: It is none.
+        UsageError: ``value`` is not such a number.
     """
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
         raise UsageError(f"{key} is {value!r}", remedy="give a number from 0 to below 1")

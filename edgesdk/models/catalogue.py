@@ -1,4 +1,4 @@
-"""The networks of the zoo, as plain data: nothing here imports torch."""
+"""The networks of the zoo as plain data; this module does not import torch."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ _ALL = (
         "edgesdk.models.any_style:AnyStyleNet",
         (*_image(512, 3, "picture"), TensorSpec("style", (1, 320, 1, 1))),
         "style",
-        "small style network that paints in the style whose statistics it is given",
+        "small style network, conditioned on the statistics of any painting",
         "Huang and Belongie, Arbitrary Style Transfer in Real-time, ICCV 2017, arXiv:1703.06868",
         image=IMAGE_PRESETS["unit"],
         weights="any_style",
@@ -109,7 +109,7 @@ _ALL = (
         "edgesdk.models.efficientnet_lite:EfficientNetLite",
         _image(224),
         "classification",
-        "mobile classifier without swish and gates, with ImageNet weights",
+        "mobile classifier without swish and squeeze-and-excitation, with ImageNet weights",
         "Tan and Le, EfficientNet, ICML 2019, arXiv:1905.11946",
         image=_LITE,
         labels="imagenet1k",
@@ -130,7 +130,7 @@ _ALL = (
     _johnson(
         "johnson_mobile",
         "mobile",
-        "the same style network from operators that mobile delegates take whole",
+        "the same style network built from operators that mobile delegates support",
     ),
     _imagenet(
         "mobilenet_v2",
@@ -254,5 +254,5 @@ _ALL = (
     ),
 )
 
-#: Every network by its name.
+#: Networks by name.
 ENTRIES = {found.name: found for found in _ALL}

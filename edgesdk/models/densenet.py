@@ -1,7 +1,7 @@
 """Densely connected networks, bottleneck and compression form (DenseNet-BC).
 
 Huang, Liu, van der Maaten and Weinberger, "Densely Connected Convolutional Networks",
-CVPR 2017. Every layer concatenates its output to everything before it.
+CVPR 2017. Each layer concatenates its output to its input.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class DenseNet(nn.Module):
 
     Args:
         depths: Layers of each dense block.
-        growth: Channels a layer adds, where ``growth_widths`` does not say otherwise.
+        growth: Channels each layer adds, unless ``growth_widths`` is given.
         stem: ``imagenet`` (7x7 with stride 2, pooling) or ``cifar`` (3x3).
         stem_width: Channels of the stem; default twice the growth.
-        growth_widths: Channels every layer adds, one list a block.
-        bottleneck_widths: Channels between the two convolutions of every layer, one list a
-            block; default four times what the layer adds.
+        growth_widths: Channels each layer adds, one list per block.
+        bottleneck_widths: Channels between the two convolutions of each layer, one list per
+            block; default four times the channels the layer adds.
         transition_widths: Channels behind each transition, one fewer than blocks; default half
-            of what comes in.
+            of its input channels.
         num_classes: Classes.
         in_channels: Channels of the image.
 

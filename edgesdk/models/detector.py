@@ -1,4 +1,4 @@
-"""A small single-shot detector whose output is a dictionary.
+"""A small single-shot detector that returns a dictionary.
 
 Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016.
 """
@@ -16,19 +16,19 @@ from edgesdk.models.layers import ConvNormAct
 
 __all__ = ["SingleShotDetector", "prior_boxes"]
 
-#: Width over height of the prior boxes at each position.
+#: Aspect ratios (width / height) of the prior boxes at each position.
 _RATIOS = (1.0, 2.0, 0.5)
-# How the paper scales the regressed centres and sizes.
+# The paper's scale factors of the regressed centres and sizes.
 _CENTRE_VARIANCE = 0.1
 _SIZE_VARIANCE = 0.2
 
 
 def prior_boxes(image_size: int, strides: list[int]) -> torch.Tensor:
-    """Prior boxes of every feature map, row by row.
+    """Return the prior boxes of every feature map, row by row.
 
     Args:
         image_size: Side of the square image in pixels.
-        strides: Pixels of the image a cell of each map covers.
+        strides: Stride of each feature map in image pixels.
 
     Returns:
         ``[boxes, 4]``: centre x, centre y, width, height as fractions of the image. A box of
@@ -47,15 +47,15 @@ def prior_boxes(image_size: int, strides: list[int]) -> torch.Tensor:
 
 
 class SingleShotDetector(nn.Module):
-    """Strided backbone with a box and a class head on each of its last maps.
+    """Strided backbone with a box head and a class head on each of its last feature maps.
 
-    Suppression of overlapping boxes is left to the application.
+    The application does the non-maximum suppression.
 
     Args:
         image_size: Side of the square image in pixels; a multiple of the coarsest stride.
-        backbone_widths: Channels of the strided convolutions, one a halving.
-        inner_widths: Channels of the 3x3 convolution behind each of them.
-        maps: How many of the last feature maps carry heads.
+        backbone_widths: Channels of each strided convolution.
+        inner_widths: Channels of the 3x3 convolution behind each strided one.
+        maps: Number of feature maps with heads, counted from the last.
         num_classes: Classes without the background, which comes first in the scores.
         in_channels: Channels of the image.
 
@@ -117,13 +117,13 @@ class SingleShotDetector(nn.Module):
         initialise(self)
 
     def _decode(self, offsets: torch.Tensor) -> torch.Tensor:
-        """Corners of the boxes that ``offsets`` from the priors stand for."""
+        """Convert ``offsets`` from the priors to corners of boxes."""
         centres = self.priors[:, :2] + offsets[..., :2] * _CENTRE_VARIANCE * self.priors[:, 2:]
         sizes = self.priors[:, 2:] * torch.exp(offsets[..., 2:] * _SIZE_VARIANCE)
         return torch.cat([centres - sizes / 2, centres + sizes / 2], dim=-1)
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Find objects in images ``[N, in_channels, image_size, image_size]``.
+        """Detect objects in images ``[N, in_channels, image_size, image_size]``.
 
         Returns:
             ``boxes`` ``[N, boxes, 4]``: left, top, right, bottom as fractions of the image, not

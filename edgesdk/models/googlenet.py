@@ -41,10 +41,10 @@ _EPS = 1e-3
 
 
 class _RoundedUpMaxPool(nn.Module):
-    """Max pooling with stride 2 whose output size is rounded up.
+    """Max pooling with stride 2 and ``ceil_mode``, made from explicit padding.
 
-    Zeros right and below stand for the missing pixels: the input comes out of a ReLU, so they
-    never win. Delegates have no rounding up of their own.
+    Padding with zeros is exact because the input comes from a ReLU. Delegates do not support
+    ``ceil_mode``.
     """
 
     def __init__(self, kernel_size: int) -> None:
@@ -60,7 +60,7 @@ class _RoundedUpMaxPool(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches, concatenated.
+    """Inception module: four concatenated branches.
 
     Args:
         in_width: Input channels.
@@ -102,8 +102,8 @@ class GoogLeNet(nn.Module):
         stem_widths: Channels of the three convolutions of the stem.
         inception_widths: Six numbers of channels for each of the nine modules, see
             :class:`Inception`.
-        third_kernel: Side of the kernel of each third branch: 5 in the paper, 3 in the weights
-            everybody uses.
+        third_kernel: Side of the kernel of each third branch: 5 in the paper, 3 in the commonly
+            used weights.
         num_classes: Classes.
         in_channels: Channels of the image.
         dropout: Probability of dropping a feature in front of the classifier.

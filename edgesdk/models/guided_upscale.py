@@ -1,13 +1,12 @@
-"""Enlarging a painted key frame to any size, with the key frame itself as a guide.
+"""Guided super-resolution: enlarge a painted key frame to any size, guided by the key frame.
 
-The smoothing stage of MVStylizer (Li et al., MobiHoc 2020, arXiv:2005.11630) around the filters of
-Meta-SR. What a painting lost when it was made small stands in the frame it was made of: features
-of the painting and of the frame's gradients give the enlarged painting; a matrix of three by three
-gains a cell says how the frame's fine detail shows in the painting's colours; a residual block at
-full size sees the sum and the frame, and takes away what the stylizer left behind. The gains begin
-from those of the guided filter (He et al., ECCV 2010) and are let through where they are believed:
-colours that follow the frame's take its detail whole, a texture that is the painter's own takes
-none.
+The upscaling stage of MVStylizer (Li et al., MobiHoc 2020, arXiv:2005.11630) with the predicted
+filters of Meta-SR. The frame holds the detail that the painting lost when it was made small.
+Features of the painting and of the frame's gradients give the enlarged painting. A 3x3 gain matrix
+per cell transfers the frame's fine detail to the painting's colours. A residual block at full size
+sees the sum and the frame and removes the stylizer's artefacts. The gains start from those of the
+guided filter (He et al., ECCV 2010), weighted by a learned confidence: colours that follow the
+frame take its full detail, a texture of the painter's own takes none.
 """
 
 from __future__ import annotations
@@ -43,16 +42,16 @@ __all__ = [
     "local_likeness",
 ]
 
-#: The weights that come with the package.
+#: The package's weights.
 WEIGHTS = Path(__file__).parent / "weights" / "meta_smoothing.safetensors"
 
 #: Radius of the windows in which painting and frame are compared, pixels of the painting.
 _RADIUS = 2
-#: Full scale becomes this where squares are summed, so that half precision holds them.
-_LOUDER = 8.0
-#: Variance, of that scale, below which a window counts as plain.
-_PLAIN = 2e-4 * _LOUDER**2
-#: No gain beyond this: a plain frame must not be blown up.
+#: Scale of local detail: half precision then holds the sums of squares.
+_DETAIL_SCALE = 8.0
+#: Variance, at that scale, below which a window counts as flat.
+_FLAT_VARIANCE = 2e-4 * _DETAIL_SCALE**2
+#: Largest gain, so that the noise of a flat frame is not amplified.
 _MOST_GAIN = 4.0
 _KIND = "meta_smoothing"
 
@@ -62,30 +61,30 @@ def _window_mean(x: torch.Tensor) -> torch.Tensor:
 
 
 def local_detail(x: torch.Tensor) -> torch.Tensor:
-    """What differs from the mean of the window around each pixel, eight times as large."""
-    return (x - _window_mean(x)) * _LOUDER
+    """Subtract the mean of the window around each pixel and multiply by 8."""
+    return (x - _window_mean(x)) * _DETAIL_SCALE
 
 
 def local_likeness(mine: torch.Tensor, its: torch.Tensor) -> torch.Tensor:
-    """How a painting follows the picture of the same size, colour by colour.
+    """Measure per colour channel how well a painting follows the picture of the same size.
 
     Args:
         mine: :func:`local_detail` of the painting, ``[N, 3, h, w]``.
-        its: Of the picture, likewise.
+        its: :func:`local_detail` of the picture, likewise.
 
     Returns:
-        ``[N, 6, h, w]``: the gain of least squares in the window around each pixel, within 4, and
-        the correlation, -1..1. Where the picture is plain both are near 0.
+        ``[N, 6, h, w]``: the least-squares gain in the window around each pixel, clipped to -4..4,
+        and the correlation, -1..1. Both are near 0 where the picture is flat.
     """
     both = _window_mean(torch.cat([mine * its, mine * mine, its * its], dim=1))
-    shared, own, plain = both.narrow(1, 0, 3), both.narrow(1, 3, 3), both.narrow(1, 6, 3)
-    gain = (shared / (plain + _PLAIN)).clamp(-_MOST_GAIN, _MOST_GAIN)
-    correlation = shared / torch.sqrt((own + _PLAIN) * (plain + _PLAIN))
+    covariance, own, its_own = both.narrow(1, 0, 3), both.narrow(1, 3, 3), both.narrow(1, 6, 3)
+    gain = (covariance / (its_own + _FLAT_VARIANCE)).clamp(-_MOST_GAIN, _MOST_GAIN)
+    correlation = covariance / torch.sqrt((own + _FLAT_VARIANCE) * (its_own + _FLAT_VARIANCE))
     return torch.cat([gain, correlation], dim=1)
 
 
 class _Block(nn.Module):
-    """Two 3x3 convolutions and the input."""
+    """Residual block of two 3x3 convolutions."""
 
     def __init__(self, width: int, inner_width: int) -> None:
         super().__init__()
@@ -98,15 +97,15 @@ class _Block(nn.Module):
 
 
 class GuidedUpscale(nn.Module):
-    """Enlarges a painting by any factor, guided by the picture it was painted from.
+    """Enlarge a painting by any factor, guided by the picture it was painted from.
 
     Args:
-        width: Channels of the features, for each of which and each colour the small network
-            predicts a filter; 64 gives it the published 445,120 parameters.
-        inner_widths: Channels inside each residual block of the features; as many as elements.
-        refine_width: Channels inside the residual block at full size, which is what costs most.
-        kernel_size: Of the predicted filters, odd.
-        hidden_width: Of the network that predicts them.
+        width: Channels of the features. The filter predictor makes one filter per feature and
+            colour; 64 gives it the published 445,120 parameters.
+        inner_widths: Channels inside each residual block of the features, one element per block.
+        refine_width: Channels inside the residual block at full size, the most expensive part.
+        kernel_size: Side of the predicted filters, odd.
+        hidden_width: Hidden features of the filter predictor.
 
     Raises:
         UsageError: A width that is not a positive whole number, or an even ``kernel_size``.
@@ -141,42 +140,43 @@ class GuidedUpscale(nn.Module):
         self.refine_second = nn.Conv2d(refine_width, 3, 3, padding=1)
         self.activation = nn.ReLU()
         initialise(self)
-        # It begins as a cubic through the painting's pixels, with most of the gains of least
-        # squares. Noise in their place would be unlearnt by killing the features.
+        # Start as cubic interpolation with most of the least-squares gains. From random weights
+        # training kills the features to remove the noise.
         for last in (self.gains, self.upscale.predictor[2], self.refine_second):
             nn.init.zeros_(last.weight)
         nn.init.constant_(self.gains.bias[9:], 2.0)
         for block in self.blocks:
             block.second.weight.data.mul_(0.3)
 
-    def seen(self, painted: torch.Tensor, guide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Everything that is found out at the small size.
+    def features_and_gains(
+        self, painted: torch.Tensor, guide: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute everything that is computed at the small size.
 
         Args:
             painted: ``[N, 3, h, w]``.
             guide: :func:`guide_of` the picture, at the same size.
 
         Returns:
-            Features ``[N, width, h, w]``, and gains ``[N, 9, h, w]`` of red, green and blue detail
-            in red, green and blue: those of red detail first.
+            Features ``[N, width, h, w]`` and gains ``[N, 9, h, w]``: the gains of red detail in
+            red, green and blue, then those of green and of blue detail.
         """
-        # Without their means, which the cubic brings: filters would first have to learn to sum to
-        # zero.
+        # Means are removed, since the cubic adds them: filters need not learn to sum to zero.
         mine, its = local_detail(painted), local_detail(guide.narrow(1, 0, 3))
         likeness = local_likeness(mine, its)
-        seen = torch.cat([mine, its, guide.narrow(1, 3, 2), likeness], dim=1)
-        features = self.blocks(self.stem(seen))
+        inputs = torch.cat([mine, its, guide.narrow(1, 3, 2), likeness], dim=1)
+        features = self.blocks(self.stem(inputs))
         found = self.gains(torch.cat([features, likeness], dim=1))
         gain, correlation = likeness.narrow(1, 0, 3), likeness.narrow(1, 3, 3)
-        # The share of the painting's variance that the picture explains: near 1 for colours that
-        # were moved, near 0 for strokes.
+        # Share of the painting's variance that the picture explains: near 1 for moved colours,
+        # near 0 for brush strokes.
         explained = correlation * correlation
-        believed = torch.sigmoid(found.narrow(1, 9, 3)) * explained * explained * gain
+        trusted = torch.sigmoid(found.narrow(1, 9, 3)) * explained * explained * gain
         gains = []
         for colour in range(3):
-            # A colour's own gain stands among those that its detail has in the other colours.
+            # The least-squares gain belongs to the diagonal of the 3x3 matrix.
             parts = [found.narrow(1, 3 * colour + k, 1) for k in range(3)]
-            parts[colour] = parts[colour] + believed.narrow(1, colour, 1)
+            parts[colour] = parts[colour] + trusted.narrow(1, colour, 1)
             gains += parts
         return features, torch.cat(gains, dim=1)
 
@@ -187,50 +187,51 @@ class GuidedUpscale(nn.Module):
         coarse: torch.Tensor,
         original: torch.Tensor,
     ) -> torch.Tensor:
-        """The answer at full size.
+        """Add the picture's detail to the enlarged painting and refine it at full size.
 
         Args:
             enlarged: The painting, ``[N, 3, H, W]``.
-            gains: ``[N, 9, H, W]``, see :meth:`seen`.
+            gains: ``[N, 9, H, W]``, see :meth:`features_and_gains`.
             coarse: The picture without its detail, ``[N, 3, H, W]``.
             original: The picture, likewise.
         """
         detail = original - coarse
         for colour in range(3):
             enlarged = enlarged + gains.narrow(1, 3 * colour, 3) * detail.narrow(1, colour, 1)
-        seen = torch.cat([enlarged, original], dim=1) - 0.5
-        return enlarged + self.refine_second(self.activation(self.refine_first(seen)))
+        both = torch.cat([enlarged, original], dim=1) - 0.5
+        return enlarged + self.refine_second(self.activation(self.refine_first(both)))
 
     def forward(self, painted: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
         """Enlarge paintings to the size of their pictures.
 
         Args:
             painted: ``[N, 3, h, w]``, RGB, 0..1.
-            original: ``[N, 3, H, W]``, likewise, of the same shape but for rounding, 1 to
+            original: ``[N, 3, H, W]``, likewise, of the same aspect ratio but for rounding, 1 to
                 :data:`~edgesdk.models.meta_upscale.LARGEST_SCALE` times as large.
 
         Returns:
             ``[N, 3, H, W]``, not clipped.
 
         Raises:
-            UsageError: Tensors of other shapes, or pictures that do not belong together.
+            UsageError: Tensors of other shapes, or paintings that do not match the pictures.
         """
         _check(painted, original)
         size, small = original.shape[2:], painted.shape[2:]
         guide = resample(guide_of(original), small, area_matrix)
-        features, gains = self.seen(painted, guide)
+        features, gains = self.features_and_gains(painted, guide)
         both = torch.cat([painted, guide.narrow(1, 0, 3)], dim=1)
         smooth, coarse = resample(both, size, cubic_matrix).chunk(2, dim=1)
         enlarged = self.upscale.to_size(features, size) + smooth
         return self.refined(enlarged, resized(gains, size), coarse, original)
 
     def at_scale(self, p: int, q: int = 1) -> nn.Module:
-        """The same for one scale ``p / q``, with constant filters: what is exported to a phone.
+        """Return the network for one scale ``p / q``, with constant filters, for export to phones.
 
         See :class:`~edgesdk.models.guided_upscale_fixed.FixedScaleGuidedUpscale`.
 
         Raises:
-            UsageError: Not two positive whole numbers, or a scale that is too small or too large.
+            UsageError: ``p`` or ``q`` is not a positive whole number, or the scale is too small
+                or too large.
         """
         from edgesdk.models.guided_upscale_fixed import FixedScaleGuidedUpscale
 
@@ -244,20 +245,20 @@ def _check(painted: torch.Tensor, original: torch.Tensor) -> None:
         if picture.dim() != 4 or picture.shape[1] != 3 or 0 in picture.shape:
             raise UsageError(f"{name} must be [N, 3, height, width], not {list(picture.shape)}")
     if len(painted) != len(original):
-        raise UsageError(f"{len(painted)} paintings of {len(original)} pictures")
+        raise UsageError(f"got {len(painted)} paintings for {len(original)} pictures")
     if min(original.shape[2:]) < 2:
-        raise UsageError("a picture of a single row or column cannot guide")
+        raise UsageError("the original picture must have at least 2 rows and 2 columns")
 
 
 def guided_upscale_bytes(model: GuidedUpscale, half: bool = True) -> bytes:
-    """A file of weights as :func:`load_guided_upscale` reads it.
+    """Return the content of a weights file for :func:`load_guided_upscale`.
 
     Args:
-        model: To save.
-        half: In half precision, which halves the file and does not show.
+        model: The network to save.
+        half: Save half precision, which halves the file without a visible difference.
 
     Raises:
-        WeightsError: A weight is not finite, or half precision does not hold it.
+        WeightsError: A weight is not finite, or too large for half precision.
     """
     from safetensors.torch import save
 
@@ -270,21 +271,22 @@ def guided_upscale_bytes(model: GuidedUpscale, half: bool = True) -> bytes:
 
 
 def load_guided_upscale(path: str | Path | None = None) -> GuidedUpscale:
-    """Read a trained network, in evaluation mode. Nothing in the file is executed.
+    """Load a trained network in evaluation mode without executing anything from the file.
 
     Args:
-        path: A ``.safetensors`` file of :func:`guided_upscale_bytes`; None: the package's own
+        path: A ``.safetensors`` file of :func:`guided_upscale_bytes`; None for the package's own
             weights.
 
     Raises:
-        WeightsError: No such file, a damaged one, or weights of something else.
+        WeightsError: The file is missing or damaged, or holds weights of another network.
     """
     from safetensors import SafetensorError, safe_open
 
     path = WEIGHTS if path is None else Path(path)
     if not path.is_file():
         raise WeightsError(
-            f"no file {path}", remedy="train one with fit_guided_upscale, or correct it"
+            f"file not found: {path}",
+            remedy="correct the path, or train a network with fit_guided_upscale",
         )
     try:
         with safe_open(path, framework="pt") as file:
@@ -293,14 +295,14 @@ def load_guided_upscale(path: str | Path | None = None) -> GuidedUpscale:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise WeightsDamagedError(
-            f"{path.name} is damaged or no safetensors file: {error}"
+            f"{path.name} is damaged or not a safetensors file: {error}"
         ) from error
     if described.get("model") != _KIND or not isinstance(config, dict):
         raise WeightsError(
-            f"{path.name} holds no meta-smoothing network",
+            f"{path.name} does not hold a guided upscaling network",
             remedy="train one with fit_guided_upscale",
         )
-    # What a file claims must not make memory for it before its weights are seen.
+    # Bound the claimed sizes first: a hostile file must not make us allocate memory.
     claimed = [value for values in config.values() for value in _numbers(values)]
     if len(claimed) > 64 or any(not 1 <= value <= 4096 for value in claimed):
         raise WeightsDamagedError(f"{path.name} describes a network of impossible size")
@@ -309,7 +311,7 @@ def load_guided_upscale(path: str | Path | None = None) -> GuidedUpscale:
         model.load_state_dict({name: value.float() for name, value in tensors.items()})
     except (TypeError, RuntimeError, UsageError) as error:
         raise WeightsDamagedError(
-            f"{path.name} does not fit its own description: {error}"
+            f"the weights in {path.name} do not fit its configuration: {error}"
         ) from error
     for name, value in model.state_dict().items():
         if not torch.isfinite(value).all():

@@ -1,9 +1,9 @@
-"""Meta-smoothing at one scale, from plain convolutions: what converters and delegates take.
+"""Guided upscaling at one fixed scale, from plain convolutions that converters support.
 
-At ``p / q`` every ``q x q`` cells of the small picture make ``p x p`` pixels of the large one, by
-the same filters everywhere: one convolution of stride ``q`` with ``p * p`` outputs a colour, its
-window as large as the cells and what their filters reach, then a pixel shuffle. Bringing the guide
-down is the same the other way round.
+At scale ``p / q`` every ``q x q`` cells of the small picture become ``p x p`` pixels of the large
+one, by the same filters everywhere: one convolution of stride ``q`` with ``p * p`` outputs per
+colour, whose window covers the cells and the reach of their filters, then a pixel shuffle.
+Downscaling the guide is the reverse.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class FixedScaleUpscale(nn.Module):
     """:class:`~edgesdk.models.meta_upscale.MetaUpscale` at one scale, its filters baked in.
 
     Args:
-        upscale: Whose filters it takes; not changed.
+        upscale: Source of the filters; not changed.
         scale: ``p / q``.
     """
 
@@ -56,7 +56,7 @@ class FixedScaleUpscale(nn.Module):
 
 
 def _joined(filters: torch.Tensor, q: int) -> torch.Tensor:
-    """Filters ``[p, p, channels, width, k, k]`` as one kernel over ``q x q`` cells.
+    """Join filters ``[p, p, channels, width, k, k]`` to one kernel over ``q x q`` cells.
 
     Returns:
         ``[channels * p * p, width, q - 1 + k, q - 1 + k]``.
@@ -72,8 +72,8 @@ def _joined(filters: torch.Tensor, q: int) -> torch.Tensor:
 
 
 def _inner(p: int, q: int) -> torch.Tensor:
-    """Cubic shares of ``q`` pixels and two on either side in ``p`` smaller ones, ``[p, q + 4]``."""
-    # Seven groups are more than a cubic reaches, so the middle one knows of no edge.
+    """Cubic weights ``[p, q + 4]`` of ``q`` pixels and 2 on either side in ``p`` smaller ones."""
+    # Seven groups are wider than a cubic, so no edge affects the middle one.
     return cubic_matrix(7 * q, 7 * p)[3 * p : 4 * p, 3 * q - 2 : 4 * q + 2]
 
 
@@ -81,7 +81,7 @@ class FixedScaleGuidedUpscale(nn.Module):
     """:class:`~edgesdk.models.guided_upscale.GuidedUpscale` at one scale ``p / q``.
 
     Args:
-        model: Whose weights it takes; not changed.
+        model: Source of the weights; not changed.
         scale: ``p / q``.
 
     Attributes:
@@ -95,7 +95,7 @@ class FixedScaleGuidedUpscale(nn.Module):
         super().__init__()
         self.scale = scale
         self.body: Any = copy.deepcopy(model)
-        # Its place is taken by the filters it predicts.
+        # The baked filters replace the filter predictor.
         upscale = self.body.upscale
         del self.body.upscale
         self.upscale = FixedScaleUpscale(upscale, scale)
@@ -132,18 +132,19 @@ class FixedScaleGuidedUpscale(nn.Module):
             ``[N, 3, p * n, p * m]``, not clipped.
 
         Raises:
-            UsageError: Sizes that are not multiples of ``q`` and ``p``, or do not fit.
+            UsageError: Sizes that are not multiples of ``q`` and ``p``, or do not match.
         """
         p, q = self.scale.numerator, self.scale.denominator
         size = tuple(side * p // q for side in painted.shape[2:])
         if any(side % q for side in painted.shape[2:]) or tuple(original.shape[2:]) != size:
             raise UsageError(
-                f"at a scale of {self.scale}, a painting of {list(painted.shape[2:])} pixels has "
-                f"no picture of {list(original.shape[2:])}",
-                remedy=f"give sizes that are multiples of {q} and of {p}",
+                f"a painting of {list(painted.shape[2:])} pixels and a picture of "
+                f"{list(original.shape[2:])} pixels do not match at scale {self.scale}",
+                remedy=f"give a painting with sides in multiples of {q}, and a picture of {p}/{q} "
+                "times its size",
             )
         guide = self._pooled(guide_of(original))
-        features, gains = self.body.seen(painted, guide)
+        features, gains = self.body.features_and_gains(painted, guide)
         smooth, coarse = (self._cubic(one) for one in (painted, guide.narrow(1, 0, 3)))
         return self.body.refined(
             self.upscale(features) + smooth, resized(gains, size), coarse, original

@@ -1,8 +1,8 @@
-"""Starting values that keep activations at unit scale without any training.
+"""Initial weights that keep activations at unit scale without any training.
 
-A network with random weights is what the support matrix converts, so its numbers must be able
-to show a fault: neither vanishing nor exploding with depth, and with batch-normalisation
-statistics that folding can get wrong.
+The support matrix converts networks with random weights. Their activations must reveal a faulty
+conversion: they neither vanish nor explode with depth, and batch-normalisation statistics are
+non-trivial, so that wrong folding shows.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def initialise(model: nn.Module) -> None:
 def calibrate_batch_norm(model: nn.Module, inputs: Sequence[torch.Tensor]) -> None:
     """Set the running statistics of every batch normalisation from one batch.
 
-    Without it an untrained network in evaluation mode normalises nothing, and the variance of
-    a residual stream doubles with every block. Modes, momentum and counters are left as found.
+    Otherwise an untrained network in evaluation mode normalises nothing, and the variance of a
+    residual stream doubles with every block. Modes, momentum and counters are restored.
 
     Args:
-        model: Changed in place; a model without batch normalisation is not run at all.
-        inputs: What to call it with; at least two samples in the batch.
+        model: Changed in place; a model without batch normalisation is not run.
+        inputs: Arguments of the model; at least two samples in the batch.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:

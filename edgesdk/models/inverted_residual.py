@@ -19,7 +19,7 @@ __all__ = ["BlockShape", "InvertedResidual", "residual_positions"]
 
 @dataclass(frozen=True)
 class BlockShape:
-    """What tells one inverted residual from another.
+    """Configuration of one inverted residual block.
 
     Attributes:
         in_width: Input channels.
@@ -28,9 +28,9 @@ class BlockShape:
         width: Output channels.
         kernel_size: Side of the depthwise kernel.
         stride: Stride of the depthwise convolution.
-        residual: Whether the input is added to the output.
+        residual: True to add the input to the output.
         squeezed_width: Features inside the squeeze-and-excitation gate; 0 leaves it out.
-        activation: Behind the expanding and the depthwise convolution.
+        activation: Activation behind the expanding and the depthwise convolution.
     """
 
     in_width: int
@@ -44,7 +44,7 @@ class BlockShape:
 
 
 def residual_positions(in_width: int, widths: Sequence[int], strides: Sequence[int]) -> list[bool]:
-    """The published rule: a block adds its input where its shape does not change.
+    """Apply the published rule: a block adds its input if its shape does not change.
 
     Args:
         in_width: Channels in front of the first block.
@@ -63,8 +63,8 @@ class InvertedResidual(nn.Module):
 
     Args:
         shape: Sizes of the block.
-        eps: Of the batch normalisation.
-        momentum: Of the batch normalisation.
+        eps: Epsilon of the batch normalisation.
+        momentum: Momentum of the batch normalisation.
         padding: ``symmetric`` or ``same``, see :class:`~edgesdk.models.layers.ConvNormAct`.
 
     Raises:

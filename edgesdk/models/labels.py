@@ -1,4 +1,4 @@
-"""Names of the classes a pretrained network tells apart."""
+"""Class names of the pretrained networks."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _FILES = {"imagenet1k": "imagenet1k_labels.json"}
 
 @functools.cache
 def labels(name: str) -> tuple[str, ...]:
-    """English class names in the order of the network's logits.
+    """Return the English class names in the order of the network's logits.
 
     Args:
         name: ``imagenet1k``: the 1000 classes of ILSVRC-2012. A few different classes share a
             name, such as ``missile``.
 
     Raises:
-        UnknownNameError: There are no labels of this name.
+        UnknownNameError: The label set does not exist.
     """
     if name not in _FILES:
         raise UnknownNameError("label set", name, _FILES)

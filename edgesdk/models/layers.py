@@ -1,4 +1,4 @@
-"""Blocks that several families share."""
+"""Layers that several model families share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = [
     "make_divisible",
 ]
 
-#: Activations by the name a configuration gives them; ``linear`` is none.
+#: Activations by their name in a configuration; ``linear`` is the identity.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
     "hardsigmoid": nn.Hardsigmoid,
@@ -32,25 +32,24 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
-    """Round to a multiple of ``divisor`` without losing more than a tenth of ``value``.
+    """Round to a multiple of ``divisor``, by at most 10 % downwards and never below ``divisor``.
 
-    The rule of the MobileNet papers for scaled numbers of channels, which SIMD kernels like
-    divisible. Never below ``divisor``.
+    The MobileNet papers scale numbers of channels by this rule to suit SIMD kernels.
     """
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * value else rounded + divisor
 
 
 class SamePadding(nn.Module):
-    """Zero padding as TensorFlow's ``SAME`` places it: an odd pixel goes right and below.
+    """TensorFlow's ``SAME`` zero padding: an odd pixel goes right and below.
 
-    With a stride of 2 and an even image that differs from the symmetric padding of torch by
-    one pixel, so weights trained in TensorFlow need it. It is an explicit pad in front of an
-    unpadded convolution, which delegates take.
+    With a stride of 2 and an even image it differs from torch's symmetric padding by one pixel,
+    so weights trained in TensorFlow need it. Delegates support this explicit pad in front of an
+    unpadded convolution.
 
     Args:
-        kernel_size: Side of the kernel that follows.
-        stride: Its stride.
+        kernel_size: Side of the kernel of the convolution that follows.
+        stride: Stride of that convolution.
     """
 
     def __init__(self, kernel_size: int, stride: int) -> None:
@@ -64,7 +63,7 @@ class SamePadding(nn.Module):
         return total // 2, total - total // 2
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Pad ``[N, C, H, W]`` so that the convolution answers ``ceil(H / stride)`` rows."""
+        """Pad ``[N, C, H, W]`` so that the convolution returns ``ceil(H / stride)`` rows."""
         top, bottom = self._ends(x.shape[-2])
         left, right = self._ends(x.shape[-1])
         return functional.pad(x, (left, right, top, bottom))
@@ -81,7 +80,7 @@ class ConvNormAct(nn.Module):
         groups: 1, or ``in_width`` for a depthwise convolution.
         activation: A key of :data:`ACTIVATIONS`.
         eps: Added to the variance by the normalisation.
-        momentum: Share of the newest batch in the running statistics.
+        momentum: Weight of the newest batch in the running statistics.
         padding: ``symmetric`` (half the kernel on each side) or ``same`` (see
             :class:`SamePadding`).
     """
@@ -101,7 +100,7 @@ class ConvNormAct(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("activation", activation, ACTIVATIONS)
-        # Stride 1 pads an odd kernel symmetrically under either rule.
+        # At stride 1 both rules pad an odd kernel symmetrically.
         explicit = padding == "same" and stride > 1
         self.pad = SamePadding(kernel_size, stride) if explicit else nn.Identity()
         self.conv = nn.Conv2d(
@@ -129,7 +128,7 @@ class SqueezeExcite(nn.Module):
     Args:
         width: Channels in and out.
         squeezed_width: Features between the two layers of the gate.
-        gate: ``sigmoid``, or ``hardsigmoid`` as MobileNetV3 has it.
+        gate: ``sigmoid``, or ``hardsigmoid`` as in MobileNetV3.
     """
 
     def __init__(self, width: int, squeezed_width: int, gate: str = "sigmoid") -> None:

@@ -1,9 +1,9 @@
-"""Enlarging by any factor with one set of weights: a small network predicts the filters.
+"""Meta-SR upscaling: one set of weights for any factor, since a small network predicts the filters.
 
 Hu et al., "Meta-SR: A Magnification-Arbitrary Network for Super-Resolution", CVPR 2019
 (arXiv:1903.00875), after its equations. Pixel ``i`` of the large picture lies in cell
-``floor(i / r)`` of the small one; where in that cell decides its filter. For a scale ``r = p / q``
-only ``p * p`` filters differ, and they are kept.
+``floor(i / r)`` of the small one; its position in that cell determines its filter. A scale
+``r = p / q`` has only ``p * p`` different filters, which are cached.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from edgesdk.models.initialisation import initialise
 
 __all__ = ["LARGEST_SCALE", "Axis", "MetaUpscale", "axis_of", "edge_padded", "exact_scale"]
 
-#: Scales beyond this are refused: a phone's picture would not come of it.
+#: Largest supported scale.
 LARGEST_SCALE = 8
-#: Places in a cell that are told apart at most; finer ones are rounded to sixteenths of it.
+#: Largest number of distinct positions in a cell; finer ones are rounded to sixteenths of it.
 _MOST_PLACES = 64
 _ROUNDED_PLACES = 16
-#: A real scale this near to a fraction of a denominator up to 100 is that fraction.
+#: A float scale this close to a fraction with a denominator up to 100 is that fraction.
 _NEAR = 1e-9
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Where the rows, or columns, of the large picture lie in the small one.
+    """Positions of the rows or columns of the large picture in the small one.
 
     Attributes:
-        cells: Row of the small picture, by row of the large one.
-        places: Which of ``offsets``, likewise.
-        offsets: Places in a cell, 0 to below 1, each once.
+        cells: Row of the small picture for each row of the large one.
+        places: Index into ``offsets`` for each row of the large picture.
+        offsets: Distinct positions in a cell, 0 to below 1.
         inverse_scale: ``1 / r``.
     """
 
@@ -49,17 +49,17 @@ class Axis:
 
 
 def exact_scale(scale: float | Fraction) -> Fraction:
-    """A scale as a fraction.
+    """Convert a scale to a fraction.
 
     Args:
-        scale: From 1 to :data:`LARGEST_SCALE`. A float that is a fraction of a denominator up to
-            100 but for rounding is taken for it: 1.1 is 11/10.
+        scale: From 1 to :data:`LARGEST_SCALE`. A float is rounded to a fraction with a
+            denominator up to 100 if one is close enough: 1.1 becomes 11/10.
 
     Raises:
-        UsageError: It is no number, not finite, or out of its range.
+        UsageError: ``scale`` is not a number, not finite, or out of range.
     """
     if isinstance(scale, bool) or not isinstance(scale, int | float | Fraction):
-        raise UsageError(f"a scale is a number or a fraction, not {scale!r}")
+        raise UsageError(f"the scale must be a number or a fraction, not {scale!r}")
     if not math.isfinite(scale) or not 1 <= scale <= LARGEST_SCALE:
         raise UsageError(f"the scale is {scale}", remedy=f"give a scale from 1 to {LARGEST_SCALE}")
     if not isinstance(scale, float):
@@ -69,12 +69,12 @@ def exact_scale(scale: float | Fraction) -> Fraction:
 
 
 def axis_of(length: int, scale: Fraction, wanted: int | None = None) -> Axis:
-    """Cells and places of ``floor(scale * length)`` rows, or of ``wanted``.
+    """Compute the positions of ``floor(scale * length)`` rows, or of ``wanted`` rows.
 
     Args:
         length: Rows of the small picture.
-        scale: Of the rows.
-        wanted: Rows of the large picture, where they are known; at most one cell's more.
+        scale: Scale of the rows.
+        wanted: Rows of the large picture, if known; may exceed the floor by up to one cell.
     """
     rows = math.floor(scale * length) if wanted is None else wanted
     p, q = scale.numerator, scale.denominator
@@ -86,7 +86,7 @@ def axis_of(length: int, scale: Fraction, wanted: int | None = None) -> Axis:
         exact = [divmod(place, steps) for place in rounded]
     numbers = {place: number for number, place in enumerate(sorted({place for _, place in exact}))}
     return Axis(
-        # What is rounded up at the far edge, or cut from a cell, stays within.
+        # Clamp rows that rounding puts beyond the far edge.
         cells=tuple(min(cell, length - 1) for cell, _ in exact),
         places=tuple(numbers[place] for _, place in exact),
         offsets=tuple(place / steps for place in numbers),
@@ -95,9 +95,9 @@ def axis_of(length: int, scale: Fraction, wanted: int | None = None) -> Axis:
 
 
 def edge_padded(x: torch.Tensor, padding: int) -> torch.Tensor:
-    """``[N, C, H, W]`` with its edges repeated, put together from single rows and columns.
+    """Pad ``[N, C, H, W]`` by repeating its edges, as a concatenation of rows and columns.
 
-    Delegates leave the operator for it to the processor.
+    Delegates do not support the replication padding operator.
     """
     for axis in (2, 3):
         first, last = x.narrow(axis, 0, 1), x.narrow(axis, x.shape[axis] - 1, 1)
@@ -106,16 +106,16 @@ def edge_padded(x: torch.Tensor, padding: int) -> torch.Tensor:
 
 
 class MetaUpscale(nn.Module):
-    """Pictures of any size from features, by filters that depend on the place in a cell.
+    """Upscale features to pictures of any size by filters that depend on the position in a cell.
 
-    The filter of an output pixel is predicted from ``(1 / r, i / r - floor(i / r),
-    j / r - floor(j / r))`` by two linear layers with a ReLU in between.
+    Two linear layers with a ReLU in between predict the filter of an output pixel from
+    ``(1 / r, i / r - floor(i / r), j / r - floor(j / r))``.
 
     Args:
         width: Channels of the features; 64 as published.
         kernel_size: Side of a filter, odd; 3 as published.
-        hidden_width: Between the linear layers; 256 as published.
-        channels: Of the picture.
+        hidden_width: Features between the linear layers; 256 as published.
+        channels: Channels of the picture.
 
     Raises:
         UsageError: A width that is not a positive whole number, or an even ``kernel_size``.
@@ -145,15 +145,15 @@ class MetaUpscale(nn.Module):
         self._kept_for: tuple[tuple[int, int], ...] = ()
 
     def predicted(self, descriptors: torch.Tensor) -> torch.Tensor:
-        """Filters ``[D, channels, width, k, k]`` of descriptors ``[D, 3]``."""
+        """Predict filters ``[D, channels, width, k, k]`` from descriptors ``[D, 3]``."""
         size = self.kernel_size
         flat = self.predictor(descriptors)
         return flat.view(-1, self.channels, self.width, size, size)
 
     def filters_for(self, scale: float | Fraction) -> torch.Tensor:
-        """The ``p * p`` filters of a scale ``p / q``: by row and column of the large picture mod p.
+        """Return the ``p * p`` filters of scale ``p / q``, by row and column of the large picture.
 
-        Predicted once, as long as the weights stay and no gradient is asked for.
+        Predicted once and cached until the weights change or gradients are needed.
 
         Args:
             scale: 1 to :data:`LARGEST_SCALE`, with a numerator up to 64.
@@ -162,14 +162,14 @@ class MetaUpscale(nn.Module):
             ``[p, p, channels, width, k, k]``.
 
         Raises:
-            UsageError: A scale out of range, or of a larger numerator.
+            UsageError: The scale or its numerator is out of range.
         """
         fraction = exact_scale(scale)
         p, q = fraction.numerator, fraction.denominator
         if p > _MOST_PLACES:
             raise UsageError(
-                f"the scale {fraction} has {p} x {p} filters",
-                remedy=f"give p / q with p up to {_MOST_PLACES}",
+                f"the scale {fraction} needs {p} x {p} filters",
+                remedy=f"give a scale p / q with p up to {_MOST_PLACES}",
             )
         offsets = tuple(i * q % p / p for i in range(p))
         return self._filters(q / p, offsets, offsets)
@@ -183,7 +183,7 @@ class MetaUpscale(nn.Module):
         if weights != self._kept_for:
             self._kept.clear()
             self._kept_for = weights
-        # Both tuples have their length in front, so that no two pairs of them look alike.
+        # Each tuple's length precedes it, so that different pairs have different keys.
         known = (inverse_scale, len(down), *down, len(across), *across)
         if known not in self._kept:
             if len(self._kept) >= 8:
@@ -204,32 +204,34 @@ class MetaUpscale(nn.Module):
     def forward(self, features: torch.Tensor, scale: float | Fraction) -> torch.Tensor:
         """Map ``[N, width, h, w]`` to ``[N, channels, floor(r * h), floor(r * w)]``.
 
-        Beyond the edges the features are taken to go on as they end.
+        Features are padded by repeating their edges.
 
         Raises:
-            UsageError: Features of another shape, or a scale out of its range.
+            UsageError: Features of another shape, or a scale out of range.
         """
         _, _, height, width = self._checked(features)
         fraction = exact_scale(scale)
         return self.on_axes(features, axis_of(height, fraction), axis_of(width, fraction))
 
     def to_size(self, features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Map ``[N, width, h, w]`` to a size whose shape is that of the features but for rounding.
+        """Map ``[N, width, h, w]`` to a size of the same aspect ratio but for rounding.
 
         Args:
             features: ``[N, width, h, w]``.
-            size: Height and width of the answer.
+            size: Height and width of the result.
 
         Raises:
-            UsageError: Features of another shape, a smaller or too large size, another shape.
+            UsageError: Features of another shape, a smaller or too large size, or another aspect
+                ratio.
         """
         _, _, height, width = self._checked(features)
         for full, small in zip(size, (height, width), strict=True):
             exact_scale(Fraction(full, small))
         if abs(height * size[1] - width * size[0]) > max(size):
             raise UsageError(
-                f"{width} x {height} pixels have another shape than {size[1]} x {size[0]}",
-                remedy="give pictures of one shape",
+                f"the aspect ratio of {width} x {height} pixels differs from that of "
+                f"{size[1]} x {size[0]}",
+                remedy="give two pictures of the same aspect ratio",
             )
         down = axis_of(height, Fraction(size[0], height), size[0])
         across = axis_of(width, Fraction(size[1], width), size[1])
@@ -237,14 +239,14 @@ class MetaUpscale(nn.Module):
 
     def on_axes(self, features: torch.Tensor, down: Axis, across: Axis) -> torch.Tensor:
         """Map ``[N, width, h, w]`` to ``[N, channels, rows, columns]`` of two axes."""
-        # The same but where both sides of a picture were rounded on their own.
+        # Both scales are equal unless each side of the picture was rounded by itself.
         inverse_scale = (down.inverse_scale + across.inverse_scale) / 2
         filters = self._filters(inverse_scale, down.offsets, across.offsets)
         size, device = self.kernel_size, features.device
         columns = features.shape[3]
         padded = edge_padded(features, size // 2)
         reach = torch.arange(size, device=device)
-        # Each cell answers for every place in it; where no pixel lies, the answer is left out.
+        # Compute every position of each cell; positions without a pixel are dropped.
         taken = torch.tensor(
             [
                 place * columns + cell
@@ -257,7 +259,7 @@ class MetaUpscale(nn.Module):
             rows = [row for row, its in enumerate(down.places) if its == place]
             cells = torch.tensor([down.cells[row] for row in rows], device=device)
             lines = padded.index_select(2, (cells + reach[:, None]).flatten())
-            # Channels and rows above each other make the channels of a convolution along rows.
+            # Stack channels and rows as the channels of a convolution along rows.
             lines = lines.unflatten(2, (size, -1)).flatten(1, 2)
             kernel = filters[place].flatten(2, 3).flatten(0, 1).unsqueeze(2)
             answers = functional.conv2d(lines, kernel).unflatten(1, (-1, self.channels))
@@ -267,7 +269,7 @@ class MetaUpscale(nn.Module):
         return torch.cat(bands, dim=2).index_select(2, back)
 
     def directly(self, features: torch.Tensor, scale: float | Fraction) -> torch.Tensor:
-        """What :meth:`forward` gives, with a filter predicted for every pixel: slow, by definition.
+        """Compute :meth:`forward` by the paper's definition, one filter per pixel: slow, for tests.
 
         Args:
             features: ``[N, width, h, w]``.

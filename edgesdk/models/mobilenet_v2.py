@@ -28,7 +28,7 @@ _STAGES = (
 
 
 def _published() -> tuple[list[int], list[int], list[int]]:
-    """Expanded widths (0: no expansion), widths and strides of the 17 blocks."""
+    """Return the expanded widths (0: no expansion), widths and strides of the 17 blocks."""
     expanded, widths, strides = [], [], []
     previous = 32
     for expansion, width, repeats, stride in _STAGES:
@@ -48,7 +48,7 @@ class MobileNetV2(nn.Module):
         expanded_widths: Channels inside each block; 0 leaves its expanding convolution out.
         widths: Output channels of each block.
         strides: Stride of each block.
-        residuals: Whether each block adds its input; default wherever the shape allows it.
+        residuals: True for each block that adds its input; default wherever the shape allows it.
         head_width: Channels of the last 1x1 convolution.
         num_classes: Classes.
         in_channels: Channels of the image.

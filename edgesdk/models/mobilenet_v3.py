@@ -25,7 +25,7 @@ __all__ = ["MobileNetV3"]
 
 
 class _Row(NamedTuple):
-    """A row of tables 1 and 2 of the paper."""
+    """A row of table 1 or 2 of the paper."""
 
     kernel_size: int
     expanded_width: int
@@ -72,7 +72,7 @@ class MobileNetV3(nn.Module):
     """Inverted residuals with hard-swish and squeeze-and-excitation.
 
     Args:
-        variant: ``large`` or ``small``: which published table fills whatever is not given.
+        variant: ``large`` or ``small``: the published table with the defaults of other options.
         stem_width: Channels of the stem.
         kernel_sizes: Side of each block's depthwise kernel.
         expanded_widths: Channels inside each block; 0 leaves its expanding convolution out.
@@ -81,7 +81,7 @@ class MobileNetV3(nn.Module):
             quarter of the block's channels, made divisible by 8.
         activations: ``relu`` or ``hardswish`` for each block.
         strides: Stride of each block.
-        residuals: Whether each block adds its input; default wherever the shape allows it.
+        residuals: True for each block that adds its input; default wherever the shape allows it.
         tail_width: Channels of the last 1x1 convolution.
         head_width: Features of the linear layer in front of the classifier.
         num_classes: Classes.

@@ -1,17 +1,16 @@
-"""Many styles in one small network: an app blends them by a vector.
+"""Multi-style transfer: one small network for many styles, which an app blends by a style vector.
 
-Dumoulin, Shlens and Kudlur, "A Learned Representation for Artistic Style", ICLR 2017
-(arXiv:1610.07629): styles share every convolution and differ in scale and shift of the
-normalisations alone; the body works at an eighth of the size in inverted residuals (Sandler et
-al., CVPR 2018); resizing in front of a convolution leaves no checkerboard (Odena et al., Distill
-2016), and what the encoder saw at a half and a quarter of the size is added there (Lin et al.,
-Feature Pyramid Networks, CVPR 2017), so that outlines stay. At the whole of the size there is no
-layer: the last one says four pixels for each place of a half (Shi et al., CVPR 2016), and begins
-as a convolution behind resizing. What the body says is softened by a
-binomial filter (Zhang, "Making Convolutional Networks Shift-Invariant Again", ICML 2019): without
-it the networks that were trained dotted plain areas in the finest pattern that an eighth of the
-size can hold. Built from what mobile delegates take whole: reflections put together from slices,
-instance normalisation from means, bilinear resizing, and values that half precision holds.
+- Styles share every convolution and differ in scale and shift of the normalisations only: Dumoulin,
+  Shlens and Kudlur, "A Learned Representation for Artistic Style", ICLR 2017 (arXiv:1610.07629).
+- The body works at 1/8 of the size in inverted residuals (Sandler et al., CVPR 2018).
+- Resizing before a convolution avoids checkerboard artefacts (Odena et al., Distill 2016). Skips at
+  1/2 and 1/4 of the size keep outlines (Lin et al., Feature Pyramid Networks, CVPR 2017).
+- The last layer runs at 1/2 of the size and returns four pixels for each position (pixel shuffle,
+  Shi et al., CVPR 2016). It starts as a convolution behind resizing.
+- A binomial filter behind the body (Zhang, "Making Convolutional Networks Shift-Invariant Again",
+  ICML 2019) removes the dots that trained networks otherwise leave in flat areas.
+- All operators suit mobile delegates: reflection from slices, instance normalisation from means,
+  bilinear resizing, and values within half precision.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _WEIGHTS = "multi_style"
 
 
 class StyleNorm(nn.Module):
-    """Instance normalisation whose scale and shift a style vector chooses.
+    """Conditional instance normalisation: a style vector selects scale and shift.
 
     Args:
         width: Channels.
@@ -47,12 +46,12 @@ class StyleNorm(nn.Module):
     def __init__(self, width: int, styles: int, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps = eps
-        # 1x1 convolutions rather than a matrix product: delegates need no reshape for them.
+        # 1x1 convolutions need no reshape, unlike a matrix product.
         self.scale = nn.Conv2d(styles, width, 1, bias=False)
         self.shift = nn.Conv2d(styles, width, 1, bias=False)
 
     def reset(self) -> None:
-        """Every style begins as the plain instance normalisation."""
+        """Reset every style to plain instance normalisation."""
         nn.init.ones_(self.scale.weight)
         nn.init.zeros_(self.shift.weight)
 
@@ -63,11 +62,11 @@ class StyleNorm(nn.Module):
 
 
 class _Encode(nn.Module):
-    """Halves the size: a convolution, or a depthwise and a pointwise one; normalised, ReLU6."""
+    """Strided convolution, plain or depthwise separable, with normalisation and ReLU6."""
 
     def __init__(self, in_width: int, width: int, styles: int, *, separable: bool = True) -> None:
         super().__init__()
-        # Of the last row and column the stride takes nothing.
+        # The stride skips the last row and column.
         self.pad = SlicedReflectionPad(1, after=0)
         self.depthwise: nn.Module = nn.Identity()
         if separable:
@@ -84,12 +83,12 @@ class _Encode(nn.Module):
 
 
 def _twice(x: torch.Tensor) -> torch.Tensor:
-    """Twice the size, bilinear: every delegate knows it, and it leaves no checkerboard."""
+    """Double the size by bilinear resizing, which every delegate supports."""
     return functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 class _Block(nn.Module):
-    """An inverted residual, normalised where it is narrow."""
+    """Inverted residual with normalisation at its narrow end."""
 
     def __init__(self, width: int, expanded: int, styles: int) -> None:
         super().__init__()
@@ -101,22 +100,22 @@ class _Block(nn.Module):
         self.norm = StyleNorm(width, styles)
 
     def forward(self, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        # Padded where it is narrow: what is pointwise does not mind, and there is less to copy.
+        # Pad before the expansion: pointwise layers commute with it, and it copies less.
         inner = self.activation(self.depthwise(self.activation(self.expand(self.pad(x)))))
         return x + self.norm(self.project(inner), style)
 
 
 class _Decode(nn.Module):
-    """Doubles the size and adds what the encoder saw there: outlines that an eighth cannot hold.
+    """Double the size and add the encoder's features of that size.
 
-    An inverted residual behind it, where there is one, paints hatching that an eighth cannot hold.
+    An optional inverted residual behind it paints detail finer than 1/8 of the size can hold.
     """
 
     def __init__(
         self, in_width: int, seen_width: int, width: int, styles: int, refined: int = 0
     ) -> None:
         super().__init__()
-        # Pointwise at the small size, where it costs a quarter.
+        # The pointwise layer costs a quarter at the small size.
         self.pointwise = nn.Conv2d(in_width, width, 1, bias=False)
         self.pad = SlicedReflectionPad(1)
         self.depthwise = nn.Conv2d(width, width, 3, groups=width, bias=False)
@@ -125,14 +124,14 @@ class _Decode(nn.Module):
         self.activation = nn.ReLU6()
         self.block = _Block(width, refined, styles) if refined else None
 
-    def forward(self, x: torch.Tensor, seen: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        x = self.depthwise(self.pad(_twice(self.pointwise(x)))) + self.lateral(seen)
+    def forward(self, x: torch.Tensor, skip: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+        x = self.depthwise(self.pad(_twice(self.pointwise(x)))) + self.lateral(skip)
         x = self.activation(self.norm(x, style))
         return x if self.block is None else self.block(x, style)
 
 
 class _Soften(nn.Module):
-    """The binomial filter [1, 2, 1] / 4 along both axes: patterns of every other place vanish."""
+    """Binomial filter [1, 2, 1] / 4 along both axes, which removes alternating patterns."""
 
     kernel: torch.Tensor
 
@@ -142,7 +141,7 @@ class _Soften(nn.Module):
         self.pad = SlicedReflectionPad(1)
         line = torch.tensor([0.25, 0.5, 0.25])
         kernel = (line[:, None] * line).repeat(width, 1, 1, 1)
-        # Not persistent: it is no weight, and never another.
+        # Not persistent, since it is constant.
         self.register_buffer("kernel", kernel, persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -150,21 +149,21 @@ class _Soften(nn.Module):
 
 
 def behind_enlarging(kernel: torch.Tensor) -> torch.Tensor:
-    """The kernel that answers at a size what another answers behind bilinear enlarging by 2.
+    """Return a pixel-shuffle kernel equal to ``kernel`` applied after bilinear resizing by 2.
 
-    Every pixel of the enlarged picture is a mean of its neighbours in the small one, so a
-    convolution of it is four convolutions of the small one, one for each place in 2 x 2 pixels.
-    A layer that begins so has no checkerboard to unlearn (Aitken et al., arXiv:1707.02937, do the
-    same for nearest neighbours).
+    Each pixel of the resized picture is a weighted mean of neighbours in the small one, so one
+    convolution of it equals four convolutions of the small one, one per position in 2 x 2 pixels.
+    A layer initialised so starts without checkerboard artefacts (Aitken et al., arXiv:1707.02937,
+    do the same for nearest neighbours).
 
     Args:
         kernel: ``[outputs, inputs, 3, 3]``, for the enlarged picture.
 
     Returns:
-        ``[4 * outputs, inputs, 3, 3]``, as :func:`torch.nn.functional.pixel_shuffle` takes its
-        answers.
+        ``[4 * outputs, inputs, 3, 3]``, in the order of channels that
+        :func:`torch.nn.functional.pixel_shuffle` takes.
     """
-    # Shares of three neighbours in what each of three taps sees, at the even and the odd place.
+    # Weights of three neighbours in each of three taps, at the even and the odd position.
     taps = kernel.new_tensor(
         [
             [[0.75, 0.25, 0.0], [0.25, 0.75, 0.0], [0.0, 0.75, 0.25]],
@@ -175,26 +174,24 @@ def behind_enlarging(kernel: torch.Tensor) -> torch.Tensor:
 
 
 class MultiStyleNet(nn.Module):
-    """Paints a picture in a blend of the styles it was trained on.
+    """Paint a picture in a blend of the styles the network was trained on.
 
     Args:
-        styles: How many.
-        encoder_widths: Channels at a half, a quarter and an eighth of the size.
-        expanded_widths: Channels inside each inverted residual; as many blocks as elements.
-        decoder_widths: Channels at a quarter and at a half of the size.
-        refined_widths: Channels inside an inverted residual at a quarter and at a half of the size,
-            which paints hatching that an eighth cannot hold; 0 for none there.
+        styles: Number of styles.
+        encoder_widths: Channels at 1/2, 1/4 and 1/8 of the size.
+        expanded_widths: Channels inside each inverted residual, one element per block.
+        decoder_widths: Channels at 1/4 and 1/2 of the size.
+        refined_widths: Channels inside an inverted residual at 1/4 and 1/2 of the size, which
+            paints detail finer than 1/8 can hold; 0 leaves it out.
         channels: Channels of the picture, in and out.
-        style_names: What the styles are called, see
-            :func:`edgesdk.style_names.check_style_names`; None: by their numbers, or, with
-            ``pretrained``, as the paintings they were learnt from.
+        style_names: Names of the styles, see :func:`edgesdk.style_names.check_style_names`. None:
+            their numbers, or, with ``pretrained``, the names of the paintings.
         pretrained: Load the package's weights of twelve styles, which fit the default widths only.
-            ``config`` keeps this as false: it says how to rebuild the network, not where its
-            weights came from.
+            ``config`` always holds false: it describes the architecture, not the weights.
 
     Raises:
-        UsageError: Lists of another length, a width that is not a positive whole number, names
-            that are no names of as many styles, or ``pretrained`` with other widths.
+        UsageError: Lists of another length, a width that is not a positive whole number, invalid
+            or a wrong number of names, or ``pretrained`` with other widths.
         WeightsError: The package's weights are missing or damaged.
     """
 
@@ -212,7 +209,7 @@ class MultiStyleNet(nn.Module):
         super().__init__()
         if pretrained and style_names is None:
             shipped = shipped_card(_WEIGHTS)["config"]["style_names"]
-            # Of another number of styles the weights say more clearly that they do not fit.
+            # With another number of styles, loading the weights raises a clearer error.
             style_names = shipped if len(shipped) == styles else None
         encoder_widths = encoder_widths or [16, 32, 64]
         expanded_widths = [160] * 6 if expanded_widths is None else expanded_widths
@@ -255,7 +252,7 @@ class MultiStyleNet(nn.Module):
             ]
         )
         self.pad = SlicedReflectionPad(1)
-        # Four pixels for each place: at the whole of the size a channel costs four times as much.
+        # Four pixels per position: at full size a channel would cost four times as much.
         self.paint = nn.Conv2d(fourth, 4 * channels, 3)
         initialise(self)
         for module in self.modules():
@@ -270,35 +267,35 @@ class MultiStyleNet(nn.Module):
 
     @property
     def style_names(self) -> tuple[str, ...]:
-        """Names of the styles in the order of their shares; empty where they have none."""
+        """Names of the styles in the order of the style vector; empty if they have none."""
         return tuple(self.config["style_names"] or ())
 
     def forward(self, picture: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        """Paint.
+        """Paint pictures.
 
         Args:
             picture: ``[N, channels, H, W]``, 0..1; H and W multiples of 8, at least 16.
-            style: ``[N or 1, styles, 1, 1]``, the share of each style; they sum to 1.
+            style: ``[N or 1, styles, 1, 1]``, the weight of each style; weights sum to 1.
 
         Returns:
             ``[N, channels, H, W]``, 0..1.
 
         Raises:
-            UsageError: A style of another length.
+            UsageError: A style vector of another length.
         """
         if style.shape[1] != self.config["styles"]:
             raise UsageError(
-                f"a style has {self.config['styles']} shares, not {style.shape[1]}",
-                remedy="give one number for each style the network was trained on",
+                f"the style must have {self.config['styles']} weights, not {style.shape[1]}",
+                remedy="give one weight for each style the network was trained on",
             )
         x = picture - 0.5
-        seen = []
+        skips = []
         for layer in self.encoder:
-            seen.append(x)
+            skips.append(x)
             x = layer(x, style)
         for block in self.blocks:
             x = block(x, style)
         x = self.soften(x)
         for layer in self.decoder:
-            x = layer(x, seen.pop(), style)
+            x = layer(x, skips.pop(), style)
         return torch.sigmoid(functional.pixel_shuffle(self.paint(self.pad(x)), 2))

@@ -1,7 +1,7 @@
-"""A few free photographs whose ImageNet classes are known.
+"""A few free photographs with known ImageNet classes.
 
-Enough to show on a fresh machine that a converted classifier still sees what the original saw.
-Authors and licences are in ``data/photos/README.md``.
+They show on a fresh machine that a converted classifier agrees with the original.
+``data/photos/README.md`` names authors and licences.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ _FOLDER = Path(__file__).parent / "data" / "photos"
 
 
 def classes() -> dict[str, tuple[str, ...]]:
-    """Class names that are right for each photograph, by file name.
+    """Return the correct class names of each photograph, by file name.
 
-    The names are those of ``labels("imagenet1k")``. More than one is right where ImageNet has
-    several classes for what is to be seen, such as the kinds of domestic cat.
+    The names are those of ``labels("imagenet1k")``. A photograph has several if ImageNet has
+    several classes for its object, such as the kinds of domestic cat.
     """
     known = json.loads((_FOLDER / "classes.json").read_text(encoding="utf-8"))
     return {name: tuple(right) for name, right in known.items()}
 
 
 def paths() -> tuple[Path, ...]:
-    """The photographs, sorted by name: square RGB JPEG files of 288 pixels."""
+    """Return the photographs, sorted by name: square RGB JPEG files of 288 pixels."""
     return tuple(_FOLDER / name for name in sorted(classes()))

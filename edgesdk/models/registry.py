@@ -1,4 +1,4 @@
-"""Finding and building the networks of the zoo by name."""
+"""Find and build the networks of the zoo by name."""
 
 from __future__ import annotations
 
@@ -16,20 +16,29 @@ if TYPE_CHECKING:
 
 __all__ = ["SEED", "ZooEntry", "create", "entry", "names"]
 
-#: Seed of the weights of every untrained network of the zoo.
+#: Seed of the random weights of untrained networks.
 SEED = 20200927
 
 
 def names() -> tuple[str, ...]:
-    """Names of all networks, sorted."""
+    """Return the names of all networks, sorted.
+
+    Example:
+        >>> from edgesdk import models
+        >>> [name for name in models.names() if models.entry(name).weights]
+    """
     return tuple(sorted(ENTRIES))
 
 
 def entry(name: str) -> ZooEntry:
-    """The description of a network; imports no torch.
+    """Return the description of a network without importing torch.
+
+    Example:
+        >>> from edgesdk import models
+        >>> models.entry("multi_style").styles
 
     Raises:
-        UnknownNameError: There is none of this name.
+        UnknownNameError: The zoo does not have this network.
     """
     found = ENTRIES.get(name)
     if found is None:
@@ -40,10 +49,13 @@ def entry(name: str) -> ZooEntry:
 def create(name: str, **config: Any) -> nn.Module:
     """Build a network of the zoo, in evaluation mode.
 
-    Without trained weights it gets random ones: the same every time, without touching the
-    global random state, with batch-normalisation statistics of one random batch so that
-    activations stay at unit scale. ``create(name, **model.config)`` builds the same
-    architecture as ``model`` again.
+    An untrained network gets the same random weights every time, and batch-normalisation
+    statistics of one random batch, so that activations stay at unit scale. The global random
+    state is not changed. ``create(name, **model.config)`` rebuilds the architecture of ``model``.
+
+    Example:
+        >>> from edgesdk import models
+        >>> small = models.create("resnet20", stem_width=8)
 
     Args:
         name: See :func:`names`.
@@ -51,8 +63,8 @@ def create(name: str, **config: Any) -> nn.Module:
 
     Raises:
         MissingBackendError: The package with its trained weights is not installed.
-        UnknownNameError: There is no network of this name.
-        UsageError: The class has no such option, or an option has a value it cannot use.
+        UnknownNameError: The zoo does not have this network.
+        UsageError: An option does not exist or has an invalid value.
     """
     found = entry(name)
     import torch
@@ -84,20 +96,20 @@ def _check_keys(name: str, options: Mapping[str, object], valid: Mapping[str, ob
 
 #: Options that change the number of channels of an input.
 _CHANNEL_OPTIONS = ("in_channels", "channels")
-# Large enough for stable statistics, small enough that building a network stays quick.
+# Large enough for stable statistics, small enough to build a network quickly.
 _CALIBRATION_SIDE = 112
 _CALIBRATION_PIXELS = 16384
 
 
 def _random_inputs(found: ZooEntry, config: Mapping[str, Any]) -> list[Any]:
-    """A batch of normal noise for each input, in the shape this configuration takes."""
+    """Return a batch of normal noise for each input, in the shape of this configuration."""
     import torch
 
     shapes = []
     for spec in found.inputs:
         channels, side = spec.shape[1], spec.shape[-1]
         if side == 1:
-            # A vector: the option that says how long it is has its name in the plural.
+            # The option with the length of a vector has the input's name in the plural.
             shapes.append((config.get(f"{spec.name}s", channels), side))
             continue
         for option in (*_CHANNEL_OPTIONS, f"{spec.name}_channels"):

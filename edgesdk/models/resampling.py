@@ -1,4 +1,4 @@
-"""Resampling by matrices that converters take: by area, by cubics, and the guide of a frame."""
+"""Area and cubic resampling by matrices that converters support, and the guide of a frame."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = [
     "resized",
 ]
 
-#: Of red, green and blue in the brightness that is seen (ITU-R BT.601).
+#: Weights of red, green and blue in the luminance (ITU-R BT.601).
 _LUMINANCE = (0.299, 0.587, 0.114)
-#: The frame's colours and the strength of its gradients, across and down.
+#: Channels of the guide: the frame's colours and the strength of its gradients, across and down.
 GUIDE_CHANNELS = 5
 
 
 def guide_of(original: torch.Tensor) -> torch.Tensor:
-    """What a frame tells the features: its colours, and how much its brightness changes.
+    """Compute the guide of a frame: its colours and the strength of its luminance gradients.
 
     Args:
         original: ``[N, 3, H, W]``, RGB.
@@ -38,7 +38,7 @@ def guide_of(original: torch.Tensor) -> torch.Tensor:
     parts = [original]
     for axis in (3, 2):
         last = luminance.shape[axis] - 1
-        # The last one again, so that what is beyond the edge changes nothing.
+        # Repeat the last row or column, so that the gradient at the edge is 0.
         following = [luminance.narrow(axis, 1, last), luminance.narrow(axis, last, 1)]
         parts.append((torch.cat(following, dim=axis) - luminance).abs())
     return torch.cat(parts, dim=1)
@@ -46,11 +46,11 @@ def guide_of(original: torch.Tensor) -> torch.Tensor:
 
 @cache
 def area_matrix(full: int, small: int) -> torch.Tensor:
-    """Shares of ``full`` pixels in each of ``small`` larger ones, ``[small, full]``; rows sum to 1.
+    """Weights of ``full`` pixels in each of ``small`` larger ones, ``[small, full]``.
 
-    A pixel that lies in two of them counts in both by the part that lies there.
+    Rows sum to 1. A pixel that overlaps two larger ones contributes to both by its overlap.
     """
-    # Whole numbers up to here: edges of both grids in units of 1 / (full * small).
+    # Exact integers up to here: edges of both grids in units of 1 / (full * small).
     fine = torch.arange(full)[None] * small
     coarse = torch.arange(small)[:, None] * full
     overlap = torch.minimum(fine + small, coarse + full) - torch.maximum(fine, coarse)
@@ -59,9 +59,9 @@ def area_matrix(full: int, small: int) -> torch.Tensor:
 
 @cache
 def cubic_matrix(small: int, full: int) -> torch.Tensor:
-    """Shares of ``small`` pixels in ``full`` smaller ones, ``[full, small]``; rows sum to 1.
+    """Weights of ``small`` pixels in ``full`` smaller ones, ``[full, small]``; rows sum to 1.
 
-    Cubics through the pixels' centres (Keys 1981, a = -1/2), the edges going on as they end.
+    Cubic convolution through pixel centres (Keys 1981, a = -1/2), edges repeated.
     """
     place = (torch.arange(full, dtype=torch.float64) + 0.5) * small / full - 0.5
     below = place.floor()
@@ -85,5 +85,5 @@ def resample(
 
 
 def resized(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """``[N, C, h, w]`` at another size, between pixel centres in straight lines."""
+    """Resize ``[N, C, h, w]`` to ``size`` by bilinear interpolation."""
     return functional.interpolate(x, size=size, mode="bilinear", align_corners=False)

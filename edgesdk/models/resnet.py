@@ -1,7 +1,7 @@
 """Residual networks for ImageNet and for CIFAR.
 
-He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016. The
-bottleneck puts its stride into the 3x3 convolution, as every implementation since has done.
+He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016. The stride of a
+bottleneck is in its 3x3 convolution, as in every later implementation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class PadShortcut(nn.Module):
     Args:
         in_width: Input channels.
         width: Output channels, at least ``in_width``.
-        stride: Step between the pixels kept.
+        stride: Step between the kept pixels.
 
     Raises:
         UsageError: ``width`` is smaller than ``in_width``.
@@ -119,7 +119,7 @@ def _stages(
     inner_widths: list[list[Any]],
     shortcut: str,
 ) -> nn.ModuleList:
-    """One ``Sequential`` a stage; every stage but the first starts with stride 2."""
+    """Build one ``Sequential`` per stage; every stage but the first starts with stride 2."""
     check_choice("block", block, ("basic", "bottleneck"))
     check_width("depths", depths)
     check_lengths(len(depths), widths=widths, inner_widths=inner_widths)
@@ -145,10 +145,10 @@ class ResNet(nn.Module):
         block: ``basic`` (ResNet-18 and -34) or ``bottleneck`` (ResNet-50).
         depths: Blocks of each stage.
         stem_width: Channels of the stem.
-        widths: Channels of the residual stream, one a stage; default 64 to 512 for basic and
+        widths: Channels of the residual stream, one per stage; default 64 to 512 for basic and
             256 to 2048 for bottleneck blocks.
-        inner_widths: Channels inside each block, one list a stage: an integer a basic block, a
-            pair a bottleneck. Default the stage's width, a quarter of it for bottlenecks.
+        inner_widths: Channels inside each block, one list per stage: an integer for a basic block,
+            a pair for a bottleneck. Default the stage's width, a quarter of it for bottlenecks.
         num_classes: Classes.
         in_channels: Channels of the image.
 
@@ -209,8 +209,8 @@ class CifarResNet(nn.Module):
     Args:
         depth: Blocks of each stage: 3, 5, 9, 18 for ResNet-20, -32, -56, -110.
         stem_width: Channels of the stem.
-        widths: Channels of the residual stream, one a stage.
-        inner_widths: Channels between the convolutions of each block, one list a stage; default
+        widths: Channels of the residual stream, one per stage.
+        inner_widths: Channels between the convolutions of each block, one list per stage; default
             the stage's width.
         shortcut: ``pad`` (option A, as the paper trained on CIFAR: no weights, no multiplications)
             or ``conv`` (option B).

@@ -1,4 +1,4 @@
-"""Weights that come inside the package, into the networks they were trained with."""
+"""Load the weights inside the package into their networks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def load_shipped(model: nn.Module, name: str, part: str = "") -> None:
     """Load weights of the package into a network, in its own precision.
 
     Args:
-        model: Of the architecture they were made for.
-        name: Of the file.
-        part: Of the network where one file holds several.
+        model: Network of the architecture that the weights belong to.
+        name: Name of the weights file.
+        part: Name of the network, if the file holds several.
 
     Raises:
-        UsageError: The network is another one.
+        UsageError: The weights do not fit ``model``.
         WeightsDamagedError: The file is missing or damaged.
     """
     from safetensors import SafetensorError
@@ -43,7 +43,7 @@ def load_shipped(model: nn.Module, name: str, part: str = "") -> None:
         key: value.shape for key, value in mine.items()
     }:
         raise UsageError(
-            f"the weights of {name} fit the network they were trained with only",
+            f"the weights of {name} fit only the network they were trained with",
             remedy="pass pretrained=False, or leave every other option at its default",
         )
     for key, value in found.items():

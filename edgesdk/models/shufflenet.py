@@ -24,7 +24,7 @@ def channel_shuffle(x: torch.Tensor) -> torch.Tensor:
 
 
 class ShuffleUnit(nn.Module):
-    """With stride 1 half the channels pass by; with stride 2 both halves are computed.
+    """ShuffleNetV2 unit: stride 1 passes half the channels through, stride 2 computes both halves.
 
     Args:
         in_width: Input channels; equal to ``width`` with stride 1.
@@ -57,7 +57,7 @@ class ShuffleUnit(nn.Module):
         """Map ``[N, in_width, H, W]`` to ``[N, width, H / stride, W / stride]``."""
         passed, worked = x, x
         if self.stride == 1:
-            # Slices rather than a split, which mobile delegates leave out.
+            # Slices, because mobile delegates do not support a split.
             half = x.shape[1] // 2
             passed, worked = x.narrow(1, 0, half), x.narrow(1, half, half)
         return channel_shuffle(torch.cat([self.shortcut(passed), self.branch(worked)], dim=1))
@@ -70,7 +70,7 @@ class ShuffleNetV2(nn.Module):
         depths: Units of each stage.
         stem_width: Channels of the stem.
         widths: Channels of each stage, even; default the 1.0x network.
-        inner_widths: Channels of the depthwise convolution of every unit, one list a stage;
+        inner_widths: Channels of the depthwise convolution of every unit, one list per stage;
             default half the stage's width.
         head_width: Channels of the last 1x1 convolution.
         num_classes: Classes.

@@ -1,7 +1,7 @@
 """SqueezeNet 1.1.
 
 Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model
-size", 2016 (arXiv 1602.07360). Version 1.1 of its authors needs 2.4 times less arithmetic.
+size", 2016 (arXiv 1602.07360). The authors' version 1.1 needs 2.4 times less arithmetic.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FIRE_WIDTHS = (
     (64, 256, 256),
     (64, 256, 256),
 )
-#: Fire modules with a pooling in front.
+#: Fire modules behind a pooling layer.
 _POOLED = (0, 2, 4)
 
 
@@ -54,7 +54,7 @@ class Fire(nn.Module):
 
 
 class SqueezeNet(nn.Module):
-    """Eight fire modules and a convolution as classifier; no normalisation anywhere.
+    """Eight fire modules and a convolution as classifier, without normalisation.
 
     Args:
         stem_width: Channels of the first convolution.
@@ -93,7 +93,7 @@ class SqueezeNet(nn.Module):
         check_fraction("dropout", dropout)
 
         self.stem = nn.Conv2d(in_channels, stem_width, 3, stride=2)
-        # The paper pools with a rounded-up size; at 224 pixels every size divides without rest.
+        # The paper pools with ceil_mode; at 224 pixels every size divides without remainder.
         self.pool = nn.MaxPool2d(3, stride=2)
         self.fires = nn.ModuleList()
         width = stem_width

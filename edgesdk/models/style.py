@@ -1,13 +1,12 @@
-"""The feed-forward style network, as published and in a form that mobile delegates take whole.
+"""The feed-forward style network, as published and in a form that mobile delegates support.
 
 Johnson, Alahi and Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and
 Super-Resolution", ECCV 2016; instance normalisation after Ulyanov et al., 2016 (arXiv
 1607.08022); nearest upsampling in front of a convolution after Odena et al., Distill 2016.
 
-Reflection padding, instance normalisation and nearest upsampling are what mobile delegates leave
-to the processor: the ``textbook`` form falls apart into dozens of pieces. The ``mobile`` form
-computes the same three things from operators that delegates know. Both have the same
-parameters under the same names.
+Mobile delegates do not support reflection padding, instance normalisation and nearest upsampling:
+they split the ``textbook`` form into dozens of partitions. The ``mobile`` form computes the same
+from operators they support. Both forms have the same parameters under the same names.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ __all__ = [
 
 
 class SlicedReflectionPad(nn.Module):
-    """Reflection padding put together from single rows and columns.
+    """Reflection padding as a concatenation of rows and columns.
 
     Args:
         padding: Pixels above and to the left, fewer than the image has.
-        after: Pixels below and to the right; None for as many.
+        after: Pixels below and to the right; None for ``padding``.
     """
 
     def __init__(self, padding: int, after: int | None = None) -> None:
@@ -57,7 +56,7 @@ class SlicedReflectionPad(nn.Module):
 
 
 def instance_normalised(x: torch.Tensor, eps: float) -> torch.Tensor:
-    """Instance normalisation without scale and shift, from explicit means.
+    """Apply instance normalisation without scale and shift, computed from explicit means.
 
     Args:
         x: ``[N, C, H, W]``.
@@ -69,7 +68,7 @@ def instance_normalised(x: torch.Tensor, eps: float) -> torch.Tensor:
 
 
 class MomentNorm(nn.Module):
-    """Instance normalisation from explicit means.
+    """Instance normalisation computed from explicit means.
 
     Args:
         width: Channels.
@@ -100,7 +99,7 @@ class DepthwiseUpsample(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width
-        # Not persistent: both forms must have the same state dict.
+        # Not persistent, so that both forms have the same state dict.
         self.register_buffer("kernel", torch.ones(width, 1, 2, 2), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -164,9 +163,9 @@ class JohnsonNet(nn.Module):
     Args:
         form: ``textbook`` or ``mobile``.
         encoder_widths: Channels of the 9x9 convolution and of the two strided ones.
-        inner_widths: Channels inside each residual block; as many blocks as elements.
+        inner_widths: Channels inside each residual block, one element per block.
         decoder_widths: Channels of the two upsampling convolutions.
-        output: ``linear``, or ``tanh`` for ``150 * tanh`` as the authors' code ends.
+        output: ``linear``, or ``tanh`` for ``150 * tanh`` as in the authors' code.
         channels: Channels of the image, in and out.
 
     Raises:
@@ -223,7 +222,7 @@ class JohnsonNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map images ``[N, channels, H, W]`` in 0..255 to stylized ones of the same shape.
 
-        H and W are multiples of 4 and at least 12. The answer is not clipped.
+        H and W are multiples of 4 and at least 12. The result is not clipped.
         """
         x = self.decoder(self.blocks(self.encoder(x)))
         return 150 * torch.tanh(x) if self.bounded else x
@@ -233,19 +232,19 @@ def to_mobile(model: JohnsonNet) -> JohnsonNet:
     """Rewrite a textbook style network for mobile delegates.
 
     Args:
-        model: A network of the ``textbook`` form, trained or not; left as it is.
+        model: A network of the ``textbook`` form, trained or not; not changed.
 
     Returns:
-        A network of the ``mobile`` form with the same weights, in the same mode, whose answers
-        are equal but for rounding.
+        A network of the ``mobile`` form with the same weights, in the same mode, whose outputs
+        are equal up to rounding.
 
     Raises:
-        UsageError: ``model`` is no :class:`JohnsonNet`.
+        UsageError: ``model`` is not a :class:`JohnsonNet`.
     """
     if not isinstance(model, JohnsonNet):
         raise UsageError(
-            f"{type(model).__name__} is no JohnsonNet",
-            remedy="build one with create('johnson') and load the weights into it",
+            f"to_mobile takes a JohnsonNet, not a {type(model).__name__}",
+            remedy="build a JohnsonNet with create('johnson') and load the weights into it",
         )
     rewritten = JohnsonNet(**{**model.config, "form": "mobile"})
     rewritten.load_state_dict(model.state_dict())

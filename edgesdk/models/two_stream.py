@@ -1,7 +1,7 @@
-"""Two inputs, two outputs: appearance and motion of a video.
+"""Two-stream network for video: appearance and motion in, logits and embedding out.
 
 Simonyan and Zisserman, "Two-Stream Convolutional Networks for Action Recognition in Videos",
-NIPS 2014, with the streams fused in the middle as Feichtenhofer et al. do (CVPR 2016).
+NIPS 2014, with the streams fused in the middle as in Feichtenhofer et al. (CVPR 2016).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TwoStreamNet(nn.Module):
 
     Args:
         frame_widths: Channels of the strided convolutions of the frame's stream.
-        flow_widths: The same for the flow's stream; as many elements.
+        flow_widths: The same for the flow's stream, of the same length.
         fused_width: Channels of the convolution over both streams.
         embedding_width: Features of the embedding.
         num_classes: Classes.

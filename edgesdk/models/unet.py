@@ -31,7 +31,7 @@ class UNet(nn.Module):
     Args:
         encoder_widths: Channels of the convolutions of each level, from the full size down.
         up_widths: Channels of each transposed convolution, from the smallest size up; one
-            fewer than levels. Default the last width of the level it reaches.
+            fewer than levels. Default the last width of the next level.
         decoder_widths: Channels of the convolutions behind each skip, from the smallest size
             up. Default those of the encoder's level.
         num_classes: Channels of the mask.

@@ -23,7 +23,7 @@ class VGG(nn.Module):
     """Stages of 3x3 convolutions, halving the image between stages.
 
     Args:
-        widths: Output channels of every convolution, one list a stage; default VGG-16.
+        widths: Output channels of every convolution, one list per stage; default VGG-16.
         head_widths: Features of the hidden linear layers of the classifier, each followed by
             batch normalisation and ReLU.
         num_classes: Classes.

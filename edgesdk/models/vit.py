@@ -43,14 +43,14 @@ class Attention(nn.Module):
             .transpose(1, 2)
             for part in range(3)
         )
-        # Written out: the fused operator brings masking that mobile delegates leave out.
+        # Written out: the fused operator adds masking that mobile delegates do not support.
         weights = torch.softmax(query @ key.transpose(-2, -1) * self.head_width**-0.5, dim=-1)
         attended = weights @ value
         return self.project(attended.transpose(1, 2).reshape(batch, tokens, -1))
 
 
 class _EncoderLayer(nn.Module):
-    """Attention and perceptron, each behind a layer normalisation and around a residual."""
+    """Attention and perceptron, each with a layer normalisation before it and a residual."""
 
     def __init__(self, width: int, heads: int, head_width: int, mlp_width: int) -> None:
         super().__init__()
@@ -73,14 +73,14 @@ class VisionTransformer(nn.Module):
         image_size: Side of the square image in pixels; a multiple of ``patch_size``.
         patch_size: Side of a patch in pixels.
         width: Features of a token.
-        heads: Heads of each layer; as many layers as elements.
+        heads: Heads of each layer, one element per layer.
         head_width: Features of a head.
         mlp_widths: Features inside the perceptron of each layer; default four times ``width``.
         num_classes: Classes.
         in_channels: Channels of the image.
 
     Raises:
-        UsageError: Lists of different lengths, a size that is no multiple of the patch, or a
+        UsageError: Lists of different lengths, a size that is not a multiple of the patch, or a
             width that is not a positive whole number.
     """
 

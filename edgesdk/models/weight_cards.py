@@ -1,4 +1,4 @@
-"""Cards of the weights inside the package: how each was made, and of what."""
+"""Model cards of the weights inside the package: recipe, data and results of their training."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from edgesdk.errors import WeightsDamagedError
 __all__ = ["REINSTALL", "shipped_card", "shipped_path"]
 
 _FOLDER = Path(__file__).parent / "weights"
-#: What helps where a file of the package is damaged.
+#: Remedy for a damaged file of the package.
 REINSTALL = "pip install --force-reinstall edgesdk"
 
 
 def shipped_path(name: str) -> Path:
-    """The file of weights ``name``: safetensors in half precision."""
+    """Return the path of the weights ``name``: safetensors in half precision."""
     return _FOLDER / f"{name}.safetensors"
 
 
 @cache
 def shipped_card(name: str) -> dict[str, Any]:
-    """What the card of weights ``name`` says: configuration, recipe, data, losses.
+    """Load the card of the weights ``name``: configuration, recipe, data, losses.
 
     Raises:
-        WeightsDamagedError: It is missing or damaged.
+        WeightsDamagedError: The card is missing or damaged.
     """
     path = _FOLDER / f"{name}.json"
     try:
@@ -34,5 +34,5 @@ def shipped_card(name: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise WeightsDamagedError(f"cannot read {path.name}: {error}", remedy=REINSTALL) from error
     if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
-        raise WeightsDamagedError(f"{path.name} is no card of weights", remedy=REINSTALL)
+        raise WeightsDamagedError(f"{path.name} is not a card of weights", remedy=REINSTALL)
     return card

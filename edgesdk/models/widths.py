@@ -1,8 +1,7 @@
-"""Reading the configuration of a network back from its layers.
+"""Read the configuration of a pruned network from its layers.
 
-After channels have been removed from a network of the zoo, ``config`` still says what it was built
-with. What it has become is in its layers; as a configuration it can be built again, by hand changed
-and compared.
+After pruning, ``config`` still holds the widths the network was built with. The actual widths are
+in its layers; as a configuration they can be rebuilt, edited and compared.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ __all__ = ["config_from_layers"]
 
 
 def config_from_layers(model: nn.Module) -> dict[str, Any] | None:
-    """The configuration that builds a network with the widths this one has.
+    """Return the configuration that builds a network with the widths of ``model``.
 
     Args:
         model: A network of the zoo, as built or with channels removed.
 
     Returns:
-        The options of its class as plain JSON; None for a class whose widths are not read back.
+        The options of its class as plain JSON; None for an unsupported class.
     """
     read = _READERS.get(type(model))
     config = getattr(model, "config", None)
@@ -40,7 +39,7 @@ def config_from_layers(model: nn.Module) -> dict[str, Any] | None:
 
 
 def _made(layer: nn.Module) -> int:
-    """Output channels of a convolution with normalisation."""
+    """Return the output channels of a convolution with normalisation."""
     return int(layer.get_submodule("conv").out_channels)
 
 

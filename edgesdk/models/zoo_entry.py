@@ -1,4 +1,4 @@
-"""How the zoo describes a network."""
+"""Description of a network in the zoo."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ class ZooEntry:
     """One network of the zoo.
 
     Attributes:
-        name: What the user calls it.
+        name: Name on the command line.
         factory: ``package.module:Class``; called with ``config``.
-        inputs: Its inputs, in the order of the call.
+        inputs: Inputs in the order of the call.
         task: ``classification``, ``segmentation``, ``style``, ``super-resolution``,
             ``detection`` or ``video``.
         summary: One line.
         source: The paper.
-        image: Preprocessing its images need; None where it takes no photographs.
-        labels: Name of the class names, see :func:`edgesdk.models.labels.labels`; empty where
-            the network is untrained or does not classify.
-        extra: Extra of this distribution that brings the weights; empty where none does.
+        image: Preprocessing of its images; None if it does not take photographs.
+        labels: Label set, see :func:`edgesdk.models.labels.labels`; empty if the network is
+            untrained or not a classifier.
+        extra: Extra of this distribution with the weights; empty if there is none.
         weights: Name of its weights inside the package, see
-            :func:`edgesdk.models.weight_cards.shipped_card`; empty where there are none.
-        config: Options that tell this network from others of its class.
+            :func:`edgesdk.models.weight_cards.shipped_card`; empty if there are none.
+        config: Options that differ from the defaults of its class.
     """
 
     name: str
@@ -46,8 +46,8 @@ class ZooEntry:
 
     @property
     def styles(self) -> tuple[str, ...]:
-        """Names of the styles its weights were trained on; empty where it has none."""
+        """Names of the styles its weights were trained on; empty if it has none."""
         if not self.weights:
             return ()
-        # The card, not the network: it is read without torch.
+        # Reading the card does not need torch, unlike the network.
         return tuple(shipped_card(self.weights)["config"].get("style_names", ()))

@@ -1,4 +1,4 @@
-"""ACP: widths by clustering feature maps, refined by a particle swarm.
+"""ACP: choose widths by clustering feature maps, and refine them by a particle swarm.
 
 Chang et al., "ACP: Automatic Channel Pruning via Clustering and Swarm Intelligence Optimization for
 CNN", arXiv 2101.06407; Applied Intelligence 52, 17751-17771 (2022). Fitness is measured on images
@@ -9,38 +9,51 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from edgesdk.errors import PruningError, UsageError
 from edgesdk.host.atomic_write import storage_errors, write_atomically
-from edgesdk.pruning.budget import Budget, WidthRule, fit_widths, keep_best
-from edgesdk.pruning.clusters import cluster_widths
-from edgesdk.pruning.groups import Channels
+from edgesdk.pruning.budget import Budget, fit_widths, keep_best
+from edgesdk.pruning.candidates import CandidateTask
+from edgesdk.pruning.clusters import cluster_widths, mean_feature_maps
+from edgesdk.pruning.methods import ChannelRanking, MethodSettings
+from edgesdk.pruning.problem import PruningProblem
 from edgesdk.pruning.ranking import Ranking
+from edgesdk.pruning.surgery import pruned_copy
 from edgesdk.pruning.swarm import Code, Swarm, SwarmSettings
 from edgesdk.pruning.widths_cost import WidthsCost
-from edgesdk.pruning.workers import Workers
+from edgesdk.pruning.workers import (
+    Workers,
+    dask_workers,
+    executor_workers,
+    process_workers,
+    serial_workers,
+)
+from edgesdk.training.data.splits import DataSplits
 
-__all__ = ["AcpProgress", "AcpResult", "acp_search", "epsilon_for"]
+__all__ = ["AcpProgress", "AcpResult", "acp_counts", "acp_search", "epsilon_for"]
 
 _SMALLEST_EPSILON = 1e-5
 _HALVINGS = 24
-#: Fitness lost for each part of the budget that is exceeded.
+#: Fitness lost per share of the budget that is exceeded.
 _PENALTY = 1.0
+#: Images whose feature maps are clustered (arXiv 2101.06407, step 1).
+_CLUSTERED_IMAGES = 200
 
 
 @dataclass(frozen=True)
 class AcpProgress:
-    """How far a search is.
+    """Progress of a search.
 
     Attributes:
-        cycle: Cycle at work, from 0, the first population.
-        cycles: Cycles in all.
-        tried: Candidates measured so far, those of earlier calls included.
+        cycle: Current cycle; 0 is the first population.
+        cycles: Number of cycles.
+        tried: Number of candidates measured so far, before an interruption included.
         best: Best fitness so far.
     """
 
@@ -52,15 +65,15 @@ class AcpProgress:
 
 @dataclass(frozen=True)
 class AcpResult:
-    """What a search found.
+    """Result of a search.
 
     Attributes:
         counts: Width of every group.
-        epsilon: Cosine distance the clustering used.
+        epsilon: Cosine distance of the clustering.
         clustered: Width of every group by clustering alone.
-        fitness: Top-1 on the validation images of the best candidate, less the penalty.
+        fitness: Top-1 of the best candidate on the validation images, less the penalty.
         history: Best fitness after each cycle.
-        tried: Candidates measured.
+        tried: Number of candidates measured.
     """
 
     counts: dict[str, int]
@@ -71,10 +84,104 @@ class AcpResult:
     tried: int
 
 
+def acp_counts(
+    problem: PruningProblem,
+    ranking: Ranking,
+    data: DataSplits,
+    settings: MethodSettings,
+    *,
+    penalty: Callable[[Mapping[str, int]], float] | None = None,
+    source: str | None = None,
+    on_progress: Callable[[AcpProgress], None] | None = None,
+) -> ChannelRanking:
+    """Search widths with ACP.
+
+    Example:
+        >>> problem = PruningProblem.of(model, inputs, budget=Budget(macs=0.5))
+        >>> acp_counts(problem, l1_ranking(problem.model, problem.channels), data, settings).counts
+
+    Args:
+        problem: Model and channels; without a budget, ``settings.epsilon`` is needed.
+        ranking: Channels that a candidate inherits.
+        data: Labelled images; its ``validation`` images measure fitness.
+        settings: Settings of the method.
+        penalty: See :func:`acp_search`.
+        source: SOURCE of the model, from which other processes build it.
+        on_progress: Called after every candidate.
+
+    Raises:
+        UsageError: There are no validation images, or neither a budget nor an epsilon.
+        WorkerLostError: Too many workers were lost.
+    """
+    if data.validation is None:
+        raise UsageError(
+            "ACP measures candidates on validation images",
+            remedy="hold some out of the training set: --validation 0.1",
+        )
+    count = max(_CLUSTERED_IMAGES, len(data.classes))
+    maps = mean_feature_maps(
+        problem.model,
+        problem.channels,
+        data.subset(count, settings.seed).train,
+        mean=data.mean,
+        std=data.std,
+    )
+    some = data.subset(settings.fitness_images, settings.seed) if settings.fitness_images else data
+    task = CandidateTask(
+        problem.model,
+        some.train,
+        some.validation,
+        settings.fitness_recipe,
+        build=pruned_copy,
+        mean=data.mean,
+        std=data.std,
+        source=source,
+    )
+    with _workers(task, settings) as workers:
+        found = acp_search(
+            problem,
+            maps,
+            ranking,
+            workers,
+            epsilon=settings.epsilon,
+            settings=replace(settings.swarm, seed=settings.seed),
+            penalty=penalty,
+            state=settings.work and settings.work / "search.json",
+            on_progress=on_progress,
+        )
+    return ChannelRanking(
+        ranking,
+        found.counts,
+        {
+            "epsilon": found.epsilon,
+            "clustered": found.clustered,
+            "fitness": found.fitness,
+            "best_by_cycle": list(found.history),
+            "candidates": found.tried,
+        },
+    )
+
+
+@contextmanager
+def _workers(task: CandidateTask, settings: MethodSettings) -> Iterator[Workers]:
+    if settings.dask:
+        with dask_workers(task, settings.dask) as workers:
+            yield workers
+    elif settings.executor is not None:
+        with executor_workers(task, settings.executor) as workers:
+            yield workers
+    elif settings.processes:
+        with process_workers(task, settings.processes) as workers:
+            yield workers
+    else:
+        with serial_workers(task) as workers:
+            yield workers
+
+
 def epsilon_for(
     maps: Mapping[str, np.ndarray], cost: WidthsCost, budget: Budget
 ) -> tuple[float, dict[str, int]]:
-    """The cosine distance whose clusters come nearest to a budget.
+    """Find the cosine distance whose clusters come nearest to a budget.
 
     Returns:
         The distance and the widths.
@@ -84,11 +191,13 @@ def epsilon_for(
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         widths = cluster_widths(maps, math.exp(middle))
-        spent = cost(widths)
-        miss = budget.miss(spent, cost.full)
+        narrowed = cost(widths)
+        miss = budget.miss(narrowed, cost.full)
         if nearest is None or miss < nearest[0]:
             nearest = (miss, math.exp(middle), widths)
-        share = spent.macs / cost.full.macs if budget.macs else spent.params / cost.full.params
+        share = (
+            narrowed.macs / cost.full.macs if budget.macs else narrowed.params / cost.full.params
+        )
         if share > (budget.macs or budget.params or 0.0):
             low = middle
         else:
@@ -99,48 +208,42 @@ def epsilon_for(
 
 
 def acp_search(
-    channels: Channels,
+    problem: PruningProblem,
     maps: Mapping[str, np.ndarray],
     ranking: Ranking,
-    cost: WidthsCost,
     workers: Workers,
     *,
     epsilon: float | None = None,
-    budget: Budget | None = None,
     settings: SwarmSettings | None = None,
-    rule: WidthRule | None = None,
     penalty: Callable[[Mapping[str, int]], float] | None = None,
     state: Path | None = None,
-    progress: Callable[[AcpProgress], None] | None = None,
+    on_progress: Callable[[AcpProgress], None] | None = None,
 ) -> AcpResult:
-    """Cluster, search around the clusters, return the best widths.
+    """Cluster feature maps, search around the clusters, return the best widths.
 
     Args:
-        channels: Groups of the model.
-        maps: Their mean feature maps.
-        ranking: Which channels a candidate inherits: by L1 norm, or at random.
-        cost: What widths cost.
-        workers: Try candidates.
-        epsilon: Cosine distance of the clustering; None to choose it by ``budget``.
-        budget: Share of the network that may stay. Particle 0 is the clusters' code moved onto it,
-            and candidates above it lose fitness. Without one particle 0 is the clusters' code and
-            fitness is accuracy alone, as published.
-        settings: Of the swarm.
-        rule: Which widths are allowed.
-        penalty: Fitness that widths lose, in place of the budget's own term: a measured latency,
-            say. ``budget`` then only chooses where the search begins.
-        state: JSON file that keeps the search; with one there it goes on from it.
-        progress: Called after every candidate.
+        problem: Channels, their cost and the budget. With a budget, particle 0 is the code of
+            the clusters moved onto it, and candidates above it lose fitness. Without one, it is
+            the code of the clusters, and fitness is accuracy alone, as published.
+        maps: Mean feature maps of the channels.
+        ranking: Channels that a candidate inherits: by L1 norm, or at random.
+        workers: Evaluate the candidates.
+        epsilon: Cosine distance of the clustering; None to derive it from the budget.
+        settings: Settings of the swarm.
+        penalty: Fitness that widths lose, such as for a measured latency; replaces the penalty of
+            the budget, which then only sets where the search begins.
+        state: JSON file that keeps the search; an existing one is resumed.
+        on_progress: Called after every candidate.
 
     Raises:
-        UsageError: Neither ``epsilon`` nor ``budget``, or a ``state`` of another search.
+        UsageError: There is neither an epsilon nor a budget, or ``state`` is of another search.
         BudgetError: No widths meet the budget.
-        WorkerLostError: Too many workers were lost; ``state`` keeps what was found.
+        WorkerLostError: Too many workers were lost; ``state`` keeps the results so far.
     """
-    rule = rule or WidthRule()
+    channels, cost, budget, rule = problem.channels, problem.cost, problem.budget, problem.rule
     settings = settings or SwarmSettings()
     if epsilon is None and budget is None:
-        raise UsageError("neither epsilon nor a budget", remedy="give one of them")
+        raise UsageError("ACP has neither an epsilon nor a budget", remedy="give one of them")
     if epsilon is None and budget is not None:
         epsilon, clustered = epsilon_for(maps, cost, budget)
     else:
@@ -149,7 +252,7 @@ def acp_search(
     start = {g.name: rule.nearest(g, clustered[g.name]) for g in groups}
     if budget is not None:
         start = fit_widths(start, channels, cost, budget, rule)
-    swarm = _opened(
+    swarm = _resumed(
         state,
         Swarm(
             tuple(start[g.name] for g in groups), tuple(g.width for g in groups), settings=settings
@@ -159,7 +262,7 @@ def acp_search(
     def widths(code: Code) -> dict[str, int]:
         return {g.name: rule.nearest(g, value) for g, value in zip(groups, code, strict=True)}
 
-    def lost(code: Code) -> float:
+    def lost_fitness(code: Code) -> float:
         if penalty is not None:
             return penalty(widths(code))
         return _penalty(cost, widths(code), budget)
@@ -167,16 +270,15 @@ def acp_search(
     def evaluate(codes: Sequence[Code]) -> Mapping[Code, float]:
         drops = [channels.drops(keep_best(ranking, channels, widths(code))) for code in codes]
 
-        def answered(index: int, top1: float) -> None:
+        def on_result(index: int, top1: float) -> None:
             code = codes[index]
-            swarm.evaluated[code] = top1 - lost(code)
+            swarm.evaluated[code] = top1 - lost_fitness(code)
             _save(state, swarm)
-            if progress is not None:
+            if on_progress is not None:
                 best = max(swarm.evaluated.values())
-                told = AcpProgress(swarm.cycle, settings.cycles, len(swarm.evaluated), best)
-                progress(told)
+                on_progress(AcpProgress(swarm.cycle, settings.cycles, len(swarm.evaluated), best))
 
-        workers(drops, answered)
+        workers(drops, on_result)
         return {code: swarm.evaluated[code] for code in codes}
 
     best = swarm.search(evaluate, after_cycle=lambda swarm: _save(state, swarm))
@@ -196,22 +298,22 @@ def acp_search(
 def _penalty(cost: WidthsCost, widths: Mapping[str, int], budget: Budget | None) -> float:
     if budget is None:
         return 0.0
-    spent = cost(widths)
+    narrowed = cost(widths)
     over = 0.0
     if budget.macs is not None:
-        over = max(over, spent.macs / (cost.full.macs * budget.macs) - 1)
+        over = max(over, narrowed.macs / (cost.full.macs * budget.macs) - 1)
     if budget.params is not None:
-        over = max(over, spent.params / (cost.full.params * budget.params) - 1)
+        over = max(over, narrowed.params / (cost.full.params * budget.params) - 1)
     return _PENALTY * over
 
 
-def _opened(state: Path | None, swarm: Swarm) -> Swarm:
+def _resumed(state: Path | None, swarm: Swarm) -> Swarm:
     if state is None or not state.exists():
         return swarm
     try:
         found = Swarm.resumed(json.loads(state.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise UsageError(f"{state} cannot be read: {error}", remedy="remove it") from error
+        raise UsageError(f"{state} cannot be read: {error}", remedy="delete it") from error
     same = (found.start, found.largest, found.settings) == (
         swarm.start,
         swarm.largest,
@@ -219,8 +321,8 @@ def _opened(state: Path | None, swarm: Swarm) -> Swarm:
     )
     if not same:
         raise UsageError(
-            f"{state} keeps a search of another model, budget or settings",
-            remedy="remove it or name another file",
+            f"{state} belongs to a search of another model, budget or settings",
+            remedy="delete it or name another file",
         )
     return found
 

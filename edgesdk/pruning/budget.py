@@ -1,4 +1,4 @@
-"""Choosing how many channels each group keeps so that the network meets a budget."""
+"""Budgets, and the number of channels that each group keeps to meet one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from edgesdk.pruning.widths_cost import Cost, WidthsCost
 
 __all__ = [
     "Budget",
+    "LatencyGoal",
     "Selection",
     "WidthRule",
     "above_threshold",
@@ -26,22 +27,22 @@ __all__ = [
     "select",
 ]
 
-#: How far a budget may be missed, as a share of the full network.
+#: Largest distance from a budget, as a share of the full network.
 TOLERANCE = 0.01
 
 _HALVINGS = 50
 _STEEPEST = 4.0
-_MOST_STEPS = 400
+_MAX_STEPS = 400
 _FEW_CHOICES = 50_000
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What is left of the full network.
+    """Share of the full network that may stay.
 
     Attributes:
-        macs: Share of the multiply-accumulates that stays, 0 to 1; None for any.
-        params: Share of the parameters that stays, 0 to 1; None for any.
+        macs: Share of the multiply-accumulates that may stay, 0 to 1; None for no limit.
+        params: Share of the parameters that may stay, 0 to 1; None for no limit.
     """
 
     macs: float | None = None
@@ -51,19 +52,20 @@ class Budget:
         for name, share in (("macs", self.macs), ("params", self.params)):
             if share is not None and not 0 < share <= 1:
                 raise UsageError(
-                    f"a budget of {share:.4g} of the {name} cannot be", remedy="give -1% to -99%"
+                    f"a budget of {share:.4g} of the {name} is out of range",
+                    remedy="give -1% to -99%",
                 )
         if self.macs is None and self.params is None:
-            raise UsageError("a budget without a number", remedy="give --flops or --params")
+            raise UsageError("the budget is empty", remedy="give --flops or --params")
 
-    def miss(self, spent: Cost, full: Cost) -> float:
-        """The larger of the two distances, as a share of the full network."""
+    def miss(self, reached: Cost, full: Cost) -> float:
+        """Return the larger of the two distances to the budget, as a share of the full network."""
         return max(
             (
                 abs(part / whole - share)
                 for share, part, whole in (
-                    (self.macs, spent.macs, full.macs),
-                    (self.params, spent.params, full.params),
+                    (self.macs, reached.macs, full.macs),
+                    (self.params, reached.params, full.params),
                 )
                 if share is not None
             ),
@@ -71,25 +73,40 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class WidthRule:
-    """Which widths a group may have.
+class LatencyGoal:
+    """Share of a model's measured latency that may stay.
 
     Attributes:
-        round_to: Widths are multiples of it where the full width is at least twice as much; SIMD
-            kernels like 8.
-        smallest: Fewest channels of a group.
+        target: Target with variant, such as ``executorch:xnnpack``.
+        device: Identifier of a device.
+        share: Share of the full model's median latency that may stay, 0 to 1.
+    """
+
+    target: str
+    device: str
+    share: float
+
+
+@dataclass(frozen=True)
+class WidthRule:
+    """Widths that a group may have.
+
+    Attributes:
+        round_to: Widths are multiples of this number if the full width is at least twice as large;
+            SIMD kernels run best with 8.
+        smallest: Smallest number of channels of a group.
     """
 
     round_to: int = 1
     smallest: int = 1
 
     def step(self, group: ChannelGroup) -> int:
-        """The difference between two neighbouring widths of a group."""
+        """Return the difference between two neighbouring widths of a group."""
         rounding = self.round_to if group.width >= 2 * self.round_to else 1
         return math.lcm(rounding, group.blocks)
 
     def nearest(self, group: ChannelGroup, count: float) -> int:
-        """The allowed width nearest to ``count``; the full width is always allowed."""
+        """Return the allowed width nearest to ``count``; the full width is always allowed."""
         step = self.step(group)
         lowest = -(-max(self.smallest, 1) // step) * step
         if count >= group.width - step / 2 or lowest >= group.width:
@@ -97,12 +114,12 @@ class WidthRule:
         return max(lowest, min(group.width, int(count / step + 0.5) * step))
 
     def fewer(self, group: ChannelGroup, count: int) -> int:
-        """The next smaller allowed width, or ``count`` itself where there is none."""
+        """Return the next smaller allowed width, or ``count`` itself if there is none."""
         step = self.step(group)
         return self.nearest(group, (-(-count // step) - 1) * step)
 
     def more(self, group: ChannelGroup, count: int) -> int:
-        """The next larger allowed width, or ``count`` itself where there is none."""
+        """Return the next larger allowed width, or ``count`` itself if there is none."""
         step = self.step(group)
         return self.nearest(group, min(group.width, (count // step + 1) * step))
 
@@ -113,22 +130,26 @@ class Selection:
 
     Attributes:
         kept: Group name -> channels that stay, ascending.
-        spent: What the network costs with them.
-        full: What it costs with all.
-        threshold: The priority a channel had to exceed, or None where widths were given.
+        cost: Cost of the network with these channels.
+        full: Cost of the network with all channels.
+        threshold: Priority that a channel had to exceed; None if widths were given.
     """
 
     kept: Mapping[str, tuple[int, ...]]
-    spent: Cost
+    cost: Cost
     full: Cost
     threshold: float | None = None
 
 
 def parse_share(text: str, option: str) -> float:
-    """The share that stays by a text such as ``-50%``, ``50%`` (both: half goes) or ``0.5x``.
+    """Return the share that stays, from ``-50%`` or ``50%`` (half is removed) or ``0.5x``.
+
+    Args:
+        text: The share as the user wrote it.
+        option: Option to name in the error.
 
     Raises:
-        UsageError: Something else.
+        UsageError: The text has another form.
     """
     removed = re.fullmatch(r"[-−]?\s*(\d+(?:\.\d+)?)\s*%", text.strip())
     kept = re.fullmatch(r"(\d*\.?\d+)\s*x", text.strip())
@@ -141,15 +162,16 @@ def parse_share(text: str, option: str) -> float:
     )
     if not 0 < share < 1:
         raise UsageError(
-            f"{option} is {text!r}", remedy=f"say what goes: {option} -50%, or what stays: 0.5x"
+            f"{option} is {text!r}",
+            remedy=f"give the share to remove, {option} -50%, or the share to keep, 0.5x",
         )
     return share
 
 
 def above_threshold(ranking: Ranking, channels: Channels, threshold: float) -> dict[str, int]:
-    """How many channels of each group have a priority above ``threshold``; at least one.
+    """Count the channels of each group with a priority above ``threshold``; at least one.
 
-    With priorities as multiples of the mean and ``threshold = 1 + lambda`` that is the rule of UCP
+    With priorities as multiples of the mean and ``threshold = 1 + lambda`` this is UCP's rule
     (arXiv 2010.01251); a layer that lies wholly below keeps its best channel.
     """
     return {
@@ -161,7 +183,7 @@ def above_threshold(ranking: Ranking, channels: Channels, threshold: float) -> d
 def keep_best(
     ranking: Ranking, channels: Channels, counts: Mapping[str, int]
 ) -> dict[str, tuple[int, ...]]:
-    """The channels of highest priority; of equal ones the first. Blocks keep as many each."""
+    """Return the channels of highest priority, the first of equal ones; as many of each block."""
     kept = {}
     for group in channels.groups:
         length = group.width // group.blocks
@@ -184,18 +206,22 @@ def select(
 ) -> Selection:
     """Find the threshold at which the channels above it meet the budget.
 
-    One budget is met by the height of the threshold. Two are met by tilting it as well, towards
-    layers that hold many parameters or towards such that take many multiplications.
+    The height of the threshold meets one budget. Two budgets also need a tilt: towards layers with
+    many parameters, or towards layers with many multiplications.
+
+    Example:
+        >>> cost = WidthsCost(model, inputs, channels)
+        >>> select(l1_ranking(model, channels), channels, cost, Budget(macs=0.5)).kept
 
     Args:
         ranking: Priorities of all channels.
-        channels: The groups.
-        cost: What widths cost.
-        budget: What shall be left.
-        rule: Which widths are allowed.
+        channels: Channel groups.
+        cost: Cost of any widths.
+        budget: Share that may stay.
+        rule: Widths that a group may have.
 
     Raises:
-        BudgetError: No allowed widths come within 1 % of the budget; it says the nearest.
+        BudgetError: No allowed widths come within 1 % of the budget; the message has the nearest.
     """
     rule = rule or WidthRule()
     depth = cost.depth()
@@ -213,11 +239,11 @@ def select(
         _STEEPEST * max(abs(value) for value in depth.values())
     )
 
-    def met(tilt: float) -> tuple[float, dict[str, int]]:
+    def counts_in_budget(tilt: float) -> tuple[float, dict[str, int]]:
         low, high = 0.0, highest
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            if _over(cost(counts(middle, tilt)), cost.full, budget) > 0:
+            if _excess(cost(counts(middle, tilt)), cost.full, budget) > 0:
                 low = middle
             else:
                 high = middle
@@ -225,24 +251,24 @@ def select(
 
     tilt = 0.0
     if budget.macs is not None and budget.params is not None:
-        left, right = -_STEEPEST, _STEEPEST
+        low, high = -_STEEPEST, _STEEPEST
         for _ in range(_HALVINGS // 2):
-            tilt = (left + right) / 2
-            spent = cost(met(tilt)[1])
-            if spent.params / cost.full.params > budget.params:
-                left = tilt
+            tilt = (low + high) / 2
+            reached = cost(counts_in_budget(tilt)[1])
+            if reached.params / cost.full.params > budget.params:
+                low = tilt
             else:
-                right = tilt
-    threshold, found = met(tilt)
+                high = tilt
+    threshold, found = counts_in_budget(tilt)
     found = fit_widths(found, channels, cost, budget, rule)
     return Selection(keep_best(ranking, channels, found), cost(found), cost.full, threshold)
 
 
-def _over(spent: Cost, full: Cost, budget: Budget) -> float:
-    """By how much the budget is exceeded; multiplications count first where both are asked."""
+def _excess(reached: Cost, full: Cost, budget: Budget) -> float:
+    """Return the excess over the budget of multiplications, or of parameters without one."""
     if budget.macs is not None:
-        return spent.macs / full.macs - budget.macs
-    return spent.params / full.params - (budget.params or 0.0)
+        return reached.macs / full.macs - budget.macs
+    return reached.params / full.params - (budget.params or 0.0)
 
 
 def fit_widths(
@@ -252,28 +278,28 @@ def fit_widths(
     budget: Budget,
     rule: WidthRule | None = None,
 ) -> dict[str, int]:
-    """Move widths by single steps until they meet the budget as well as steps can.
+    """Move widths by single steps until they meet the budget as closely as steps allow.
 
     Args:
-        counts: Where to begin; changed as little as needed.
-        channels: The groups.
-        cost: What widths cost.
-        budget: What shall be left.
-        rule: Which widths are allowed.
+        counts: Widths to begin with; changed as little as needed.
+        channels: Channel groups.
+        cost: Cost of any widths.
+        budget: Share that may stay.
+        rule: Widths that a group may have.
 
     Raises:
-        BudgetError: The best found misses the budget by more than 1 % of the full network.
+        BudgetError: The best widths miss the budget by more than 1 % of the full network.
     """
     rule = rule or WidthRule()
     best = {g.name: rule.nearest(g, counts[g.name]) for g in channels.groups}
     miss = budget.miss(cost(best), cost.full)
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         if miss < TOLERANCE / 20:
             break
         steps = _steps(best, channels, rule)
         found = _best_of(steps, best, counts, cost, budget)
         if (found is None or found[0] >= miss) and miss > TOLERANCE:
-            # Where one step is too much, one forth and one back may be right.
+            # If one step is too much, one down and one up may fit.
             pairs = ({**one, **other} for one, other in itertools.combinations(steps, 2))
             found = _best_of(pairs, best, counts, cost, budget)
         if found is None or found[0] >= miss:
@@ -289,7 +315,7 @@ def fit_widths(
 
 
 def _all_widths(channels: Channels, rule: WidthRule) -> Iterator[dict[str, int]]:
-    """Every choice of widths of a network so small that there are few; else none."""
+    """Yield every choice of widths if the network has few; else nothing."""
     allowed = []
     for group in channels.groups:
         widths = {rule.nearest(group, count) for count in range(1, group.width + 1)}
@@ -300,7 +326,7 @@ def _all_widths(channels: Channels, rule: WidthRule) -> Iterator[dict[str, int]]
 
 
 def _steps(best: Mapping[str, int], channels: Channels, rule: WidthRule) -> list[dict[str, int]]:
-    """Every single step from ``best``, as what it changes."""
+    """Return every single step from ``best`` as the width it changes."""
     return [
         {group.name: count}
         for group in channels.groups
@@ -316,7 +342,7 @@ def _best_of(
     cost: WidthsCost,
     budget: Budget,
 ) -> tuple[float, Mapping[str, int]] | None:
-    """The change that misses the budget least; of equal ones that which stays nearest."""
+    """Return the change that misses the budget least; of equal ones, the smallest change."""
     found: tuple[tuple[float, float, list[tuple[str, int]]], Mapping[str, int]] | None = None
     for change in changes:
         miss = budget.miss(cost({**best, **change}), cost.full)
@@ -344,8 +370,8 @@ def _unreachable(budget: Budget, nearest: Cost, full: Cost) -> BudgetError:
         if share is not None
     )
     return BudgetError(
-        f"no choice of channels was found that gives {asked}; the nearest is "
+        f"no choice of channels gives {asked}; the nearest is "
         f"{100 * (nearest.macs / full.macs - 1):.2f} % FLOPs and "
         f"{100 * (nearest.params / full.params - 1):.2f} % parameters",
-        remedy="ask for less, protect fewer layers, or use a smaller --round-to",
+        remedy="ask for a smaller cut, protect fewer layers, or use a smaller --round-to",
     )

@@ -1,26 +1,28 @@
-"""How good a choice of channels is: prune, train a little, measure.
+"""Evaluate a candidate of a search: build it, train it a little, measure it.
 
-Candidates can be tried one after the other, by processes of this machine or by a Dask cluster. The
-answer is the same: every candidate is trained from the same seed on one thread.
+Candidates may run one after the other, in processes of this machine or on a Dask cluster. The
+result is the same: every candidate is trained from the same seed on one thread.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
 from edgesdk.errors import DivergedError
-from edgesdk.pruning.surgery import RemovedChannels, pruned_copy
 from edgesdk.training.evaluation import evaluate
 from edgesdk.training.loop import fit
 from edgesdk.training.recipes import Recipe
 
-__all__ = ["CandidateTask", "try_candidate"]
+__all__ = ["Candidate", "CandidateTask", "try_candidate"]
+
+#: Description of a candidate, such as the channels it loses; must be picklable.
+Candidate: TypeAlias = Any
 
 # Training uses torch's global generators and thread count: one candidate at a time in a process.
 _ONE_AT_A_TIME = threading.Lock()
@@ -28,14 +30,15 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @dataclass
 class CandidateTask:
-    """What all candidates of a search share; travels to other processes.
+    """Data that all candidates of a search share; can be sent to other processes.
 
     Attributes:
-        model: The full, trained model. Where ``source`` is given it travels as that and its
-            weights, so that a class in a user's file need not be importable over there.
+        model: Full, trained model. If ``source`` is given, only the SOURCE and the weights are
+            sent, so that other processes need not import a class of the user's file.
         train: Images to train a candidate on.
         validation: Images to measure it on; never the test images.
-        recipe: How to train a candidate; None to measure it as it is.
+        recipe: Training recipe of a candidate; None to measure it untrained.
+        build: Builds a candidate from the full model; a function of a module.
         mean: See :func:`edgesdk.training.fit`.
         std: See :func:`edgesdk.training.fit`.
         source: SOURCE of the model, or None.
@@ -46,6 +49,7 @@ class CandidateTask:
     train: Any
     validation: Any
     recipe: Recipe | None
+    build: Callable[[nn.Module, Candidate], nn.Module]
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
     source: str | None = None
@@ -69,25 +73,25 @@ class CandidateTask:
             self._state = None
 
 
-def try_candidate(problem: CandidateTask, drops: RemovedChannels) -> float:
-    """Top-1 on the validation images, 0..1, after the short training of the pruned copy.
+def try_candidate(task: CandidateTask, candidate: Candidate) -> float:
+    """Return the top-1 of a candidate on the validation images, 0..1, after its short training.
 
     Args:
-        problem: Model, data and recipe.
-        drops: What the candidate loses; the rest of the weights is inherited.
+        task: Model, data and recipe.
+        candidate: Argument of ``task.build``.
 
     A candidate whose loss is not finite gets 0.
     """
     with _ONE_AT_A_TIME:
         threads = torch.get_num_threads()
-        torch.set_num_threads(problem.threads)
+        torch.set_num_threads(task.threads)
         try:
-            lean = pruned_copy(problem.model, drops)
-            if problem.recipe is not None:
-                fit(lean, problem.train, problem.recipe, mean=problem.mean, std=problem.std)
-            return evaluate(lean, problem.validation, mean=problem.mean, std=problem.std).top1
+            model = task.build(task.model, candidate)
+            if task.recipe is not None:
+                fit(model, task.train, task.recipe, mean=task.mean, std=task.std)
+            return evaluate(model, task.validation, mean=task.mean, std=task.std).top1
         except DivergedError:
-            # A candidate that cannot be trained is a bad one, and no reason to end the search.
+            # A candidate that cannot be trained is a bad one; the search goes on.
             return 0.0
         finally:
             torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""Squeeze-excitation gates that score channels (MSEB), put into a network and read out again.
+"""Squeeze-excitation gates that score channels (MSEB): insert them, train with them, read them.
 
 Chang et al., "UCP: Uniform Channel Pruning for Deep Convolutional Neural Networks Compression and
 Acceleration", arXiv 2010.01251: a gate in (0, 1) for every channel, computed from the means of all
@@ -22,12 +22,12 @@ __all__ = ["Gate", "Gated", "folded", "gate_scores", "with_gates"]
 
 _REDUCTION = 16
 
-#: Where a gate acts: on what the layer makes, or behind the normalisation that follows it.
+#: Position of a gate: at the output of the layer, or behind the normalisation that follows it.
 PLACES = ("layer", "norm")
 
 
 class Gate(nn.Module):
-    """One gate a channel from the spatial means of all channels.
+    """Compute one gate per channel from the spatial means of all channels.
 
     Two linear layers with C // 16 features between them and no biases; one feature and biases for
     16 channels or fewer.
@@ -44,7 +44,7 @@ class Gate(nn.Module):
         self.excite = nn.Linear(hidden, width, bias=small)
 
     def forward(self, u: torch.Tensor) -> torch.Tensor:
-        """Gates ``[N, C]`` in (0, 1) of ``u`` ``[N, C]`` or ``[N, C, *spatial]``."""
+        """Return gates ``[N, C]`` in (0, 1) of ``u`` ``[N, C]`` or ``[N, C, *spatial]``."""
         z = u.flatten(2).mean(2) if u.dim() > 2 else u
         return torch.sigmoid(self.excite(torch.relu(self.squeeze(z))))
 
@@ -53,43 +53,43 @@ class Gated(nn.Module):
     """A layer whose output channels are scaled by their gates.
 
     Attributes:
-        layer: The layer as it was.
-        gate: Its gates.
-        seen: Gates of the last forward pass, ``[N, C]``, detached; None before the first.
+        layer: Original layer.
+        gate: Gates of its output channels.
+        last_gates: Gates of the last forward pass, ``[N, C]``, detached; None before the first.
     """
 
-    seen: torch.Tensor | None
+    last_gates: torch.Tensor | None
 
     def __init__(self, layer: nn.Module, width: int) -> None:
         super().__init__()
         self.layer = layer
         self.gate = Gate(width)
-        self.seen = None
+        self.last_gates = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """What the layer answers, each channel times its gate."""
+        """Return the output of the layer, each channel times its gate."""
         u = self.layer(x)
         gates = self.gate(u)
-        self.seen = gates.detach()
+        self.last_gates = gates.detach()
         return u * gates.reshape(*gates.shape, *[1] * (u.dim() - 2))
 
 
 def with_gates(
     model: nn.Module, channels: Channels, *, place: str = "layer", seed: int = 0
 ) -> nn.Module:
-    """A copy of a model with a gate on every layer that makes prunable channels.
+    """Copy a model and put a gate on every layer that makes prunable channels.
 
     Args:
-        model: Left as it is.
-        channels: Found in it.
-        place: ``layer``: on what the convolution makes, in front of the normalisation (the paper's
-            VGG and CIFAR ResNet). ``norm``: behind the normalisation that follows it (its ImageNet
-            ResNets); a layer without one gets its gate directly.
-        seed: Of the gates' starting values.
+        model: Model; left unchanged.
+        channels: Channel groups of the model.
+        place: ``layer``: at the output of the convolution, in front of the normalisation (the
+            paper's VGG and CIFAR ResNet). ``norm``: behind the normalisation that follows (its
+            ImageNet ResNets); a layer without one gets the gate at its output.
+        seed: Seed of the gates' initial values.
 
     Raises:
-        UsageError: Another place.
-        PruningError: A layer makes no plain channels.
+        UsageError: ``place`` has another value.
+        PruningError: A layer has no number of output channels.
     """
     if place not in PLACES:
         raise UsageError(f"place is {place!r}", remedy=f"give one of {', '.join(PLACES)}")
@@ -97,7 +97,7 @@ def with_gates(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for group in channels.groups:
-            for path in _places(gated, group, place):
+            for path in _gate_positions(gated, group, place):
                 layer = gated.get_submodule(path)
                 if isinstance(layer, Gated):
                     continue
@@ -111,20 +111,21 @@ def _width_of(layer: nn.Module) -> int:
         if hasattr(layer, name):
             return int(getattr(layer, name))
     raise PruningError(
-        f"a {type(layer).__name__} makes no plain channels", remedy="protect this layer"
+        f"the output channels of a {type(layer).__name__} cannot be counted",
+        remedy="protect this layer",
     )
 
 
-def _places(model: nn.Module, group: ChannelGroup, place: str) -> list[str]:
-    makers = [member.layer for member in group.producers]
+def _gate_positions(model: nn.Module, group: ChannelGroup, place: str) -> list[str]:
+    producers = [member.layer for member in group.producers]
     if place == "layer":
-        return makers
+        return producers
     norms = [
         member.layer
         for member in group.followers
         if isinstance(_bare(model.get_submodule(member.layer)), nn.modules.batchnorm._BatchNorm)
     ]
-    return [_norm_of(path, norms) for path in makers]
+    return [_norm_of(path, norms) for path in producers]
 
 
 def _bare(layer: nn.Module) -> nn.Module:
@@ -132,7 +133,7 @@ def _bare(layer: nn.Module) -> nn.Module:
 
 
 def _norm_of(path: str, norms: Sequence[str]) -> str:
-    """The normalisation beside a layer in the same parent module; the layer where none is."""
+    """Return the one normalisation in the parent module of a layer, or else the layer."""
     parent = path.rpartition(".")[0]
     beside = [norm for norm in norms if norm.rpartition(".")[0] == parent]
     return beside[0] if len(beside) == 1 else path
@@ -148,24 +149,24 @@ def gate_scores(
     std: Sequence[float] | None = None,
     batch_size: int = 256,
 ) -> dict[str, torch.Tensor]:
-    """The mean gate of every channel over images, in evaluation mode.
+    """Average the gate of every channel over images, in evaluation mode.
 
     Channels that several layers make together (a residual stream) get the average over these
-    layers, so that one mask holds for all.
+    layers, so that one mask fits all.
 
     Args:
-        gated: From :func:`with_gates`, trained; its mode is given back.
-        channels: Its channels.
+        gated: Trained network from :func:`with_gates`; its mode is restored.
+        channels: Channel groups of the network.
         images: Data set of ``(image, label)``, a part of the training data.
         mean: See :func:`edgesdk.training.fit`.
         std: See :func:`edgesdk.training.fit`.
-        batch_size: Images at a time.
+        batch_size: Number of images in a batch.
 
     Returns:
         Group name -> scores ``[width]``, float64.
 
     Raises:
-        PruningError: No images, or a layer of a group that has no gate.
+        PruningError: ``images`` is empty, or a layer of a group has no gate.
     """
     means = _mean_gates(gated, images, mean, std, batch_size)
     return {group.name: _score(group, means, gated) for group in channels.groups}
@@ -180,20 +181,20 @@ def folded(
     std: Sequence[float] | None = None,
     batch_size: int = 256,
 ) -> nn.Module:
-    """A copy without gates whose layers are scaled by their mean gates.
+    """Copy a gated network without its gates and scale the layers by their mean gates.
 
-    Close to the gated network, as far as its gates vary little from image to image; so what it has
-    learnt is not lost with the gates.
+    The copy is close to the gated network if its gates vary little from image to image, so training
+    can continue from it.
 
     Args:
-        gated: From :func:`with_gates`, trained.
-        images: As for :func:`gate_scores`, as are the arguments below.
+        gated: Trained network from :func:`with_gates`.
+        images: As for :func:`gate_scores`, like the arguments below.
         mean: See there.
         std: See there.
         batch_size: See there.
 
     Raises:
-        PruningError: No images.
+        PruningError: ``images`` is empty.
     """
     means = _mean_gates(gated, images, mean, std, batch_size)
     plain = copy.deepcopy(gated)
@@ -222,7 +223,7 @@ def _mean_gates(
     std: Sequence[float] | None,
     batch_size: int,
 ) -> dict[str, torch.Tensor]:
-    """Path of every gated layer -> its gates' means over the images."""
+    """Map the path of every gated layer to the means of its gates over the images."""
     gates = {path: module for path, module in gated.named_modules() if isinstance(module, Gated)}
     sums: dict[str, torch.Tensor] = {}
     device = next(gated.parameters()).device
@@ -230,8 +231,8 @@ def _mean_gates(
         for batch in image_batches(images, mean, std, batch_size=batch_size, device=device):
             gated(batch)
             for path, module in gates.items():
-                if module.seen is not None:
-                    part = module.seen.double().sum(0).cpu()
+                if module.last_gates is not None:
+                    part = module.last_gates.double().sum(0).cpu()
                     sums[path] = sums[path] + part if path in sums else part
     return {path: total / len(images) for path, total in sums.items()}
 
@@ -242,7 +243,7 @@ def _score(group: ChannelGroup, means: dict[str, torch.Tensor], gated: nn.Module
         found = [path for path in means if path in _candidates(member.layer, group, gated)]
         if not found:
             raise PruningError(
-                f"{member.layer} has no gate", remedy="put gates in with with_gates first"
+                f"{member.layer} has no gate", remedy="insert gates with with_gates first"
             )
         values = means[found[0]]
         parts.append(torch.stack([values[list(row)].mean() for row in member.positions]))

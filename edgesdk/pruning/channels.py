@@ -1,11 +1,11 @@
-"""Which channels of a network belong together, and may be removed together.
+"""Find the channels of a network that must be removed together.
 
 Torch-Pruning follows the gradient graph from layer to layer (Fang et al., "DepGraph: Towards Any
-Structural Pruning", CVPR 2023) and says which positions of which layers depend on each other. It
-guesses wherever an operation re-orders or mixes channels. Here every group of channels is therefore
-tried before it is believed: some of its channels are taken out of a copy, and the copy must compute
-what the original computes when nothing listens to those channels. A group that fails is left
-alone, with the reason.
+Structural Pruning", CVPR 2023) and reports which positions of which layers depend on each other. It
+guesses wherever an operation re-orders or mixes channels. Every group of channels is therefore
+tested here: some of its channels are removed from a copy, and the copy must compute what the
+original computes while those channels are silent. A group that fails the test is left alone, with
+the reason.
 """
 
 from __future__ import annotations
@@ -35,32 +35,36 @@ def find_channels(
     protect: Sequence[str] = (),
     seed: int = 0,
 ) -> Channels:
-    """Find the groups of channels that can be removed, each one tried out.
+    """Find the groups of channels that can be removed, and test each one.
+
+    Example:
+        >>> channels = find_channels(model, torch.zeros(1, 3, 224, 224))
+        >>> [(group.name, group.width) for group in channels.groups]
 
     Args:
-        model: Left as it is, hooks and modes included.
+        model: Model; left unchanged, hooks and modes included.
         inputs: Example inputs: a tensor, a tuple of positional or a dictionary of named ones.
-        protect: Module paths whose output channels must stay; a path protects what lies below it.
-        seed: Of the channels that are tried.
+        protect: Module paths whose output channels must stay; a path protects all modules below.
+        seed: Seed of the channels that are removed on trial.
 
     Raises:
         MissingBackendError: Torch-Pruning is not installed.
-        PruningError: The model cannot be traced, or nothing in it can be pruned.
-        UnknownNameError: ``protect`` names no module.
+        PruningError: The model cannot be traced, or has no prunable layer.
+        UnknownNameError: ``protect`` names a layer that the model does not have.
     """
-    work, notes = prepared_copy(model)
-    modules = dict(work.named_modules())
+    copied, notes = prepared_copy(model)
+    modules = dict(copied.named_modules())
     for name in protect:
         if name not in modules:
             raise UnknownNameError("layer to protect", name, [key for key in modules if key])
     groups: list[ChannelGroup] = []
-    left: list[LeftAlone] = []
+    left_alone: list[LeftAlone] = []
     covered: set[str] = set()
     with torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        graph = _graph(work, inputs)
+        graph = _graph(copied, inputs)
     with torch.no_grad():
-        expected = outputs_of(call(work, inputs))
+        expected = outputs_of(call(copied, inputs))
     random = torch.Generator().manual_seed(seed)
     paths = {module: name for name, module in modules.items()}
     for name, root in modules.items():
@@ -71,23 +75,23 @@ def find_channels(
         covered.add(name)
         found = _read(root, reached, paths, protect)
         if isinstance(found, ChannelGroup):
-            fault = _fault(found, work, inputs, expected, random)
-            if not fault:
+            reason = _failed_trial(found, copied, inputs, expected, random)
+            if not reason:
                 groups.append(found)
                 continue
-            found = LeftAlone(found.name, found.width, fault)
-        left.append(found)
-    left += _never_seen(modules, covered, graph)
+            found = LeftAlone(found.name, found.width, reason)
+        left_alone.append(found)
+    left_alone += _untraced(modules, covered, graph)
     if not groups:
-        reasons = "; ".join(f"{entry.name}: {entry.reason}" for entry in left[:3])
+        reasons = "; ".join(f"{entry.name}: {entry.reason}" for entry in left_alone[:3])
         raise PruningError(
             f"no layer of {type(model).__name__} can be pruned ({reasons or 'it has none'})",
             remedy="prune a model with convolutions or linear layers between input and output",
         )
-    return Channels(tuple(groups), tuple(left), notes)
+    return Channels(tuple(groups), tuple(left_alone), notes)
 
 
-def _graph(work: nn.Module, inputs: Any) -> Any:
+def _graph(model: nn.Module, inputs: Any) -> Any:
     try:
         import torch_pruning
     except ImportError as error:
@@ -98,18 +102,18 @@ def _graph(work: nn.Module, inputs: Any) -> Any:
         return [value for value in outputs_of(call(module, given)) if value.grad_fn is not None]
 
     try:
-        return graph.build_dependency(work, inputs, forward_fn=forward, verbose=False)
+        return graph.build_dependency(model, inputs, forward_fn=forward, verbose=False)
     except Exception as error:
-        # A tracer over arbitrary user code: whatever it raises, the model cannot be followed.
+        # Tracing runs arbitrary user code: any error means that the model cannot be traced.
         raise PruningError(
-            f"the channels of {type(work).__name__} cannot be followed: {error}",
+            f"the channels of {type(model).__name__} cannot be traced: {error}",
             remedy="prune its convolutional part as a model of its own",
         ) from error
 
 
 @dataclass(frozen=True)
 class _Reached:
-    """A module that a walk came to: which of its positions belong to which root channel."""
+    """A module reached by a walk, with pairs of its positions and their root channels."""
 
     module: nn.Module
     makes: bool
@@ -117,21 +121,21 @@ class _Reached:
 
 
 def _walk(graph: Any, root: nn.Module) -> list[_Reached] | None:
-    """Everything that depends on the output channels of ``root``.
+    """Find every module that depends on the output channels of ``root``.
 
     Torch-Pruning's own walk takes each path through the network anew, which never ends on
-    shuffled channels; here each position of a module is followed once.
+    shuffled channels; this one follows each position of a module once.
 
     Returns:
-        The modules in the order of discovery; None where one position belongs to two channels,
-        which is what re-ordered channels look like.
+        The modules in the order of discovery; None if one position belongs to two channels, which
+        means that channels are re-ordered.
     """
     import torch_pruning._helpers as helpers
 
     width = widths(root)[1]
     start = graph.get_pruner_of_module(root).prune_out_channels
     first = [helpers._HybridIndex(idx=k, root_idx=k) for k in range(width)]
-    seen: dict[tuple[Any, Any], dict[int, int]] = {
+    root_of: dict[tuple[Any, Any], dict[int, int]] = {
         (graph.module2node[root], start): {k: k for k in range(width)}
     }
     stack = [(graph.module2node[root], start, first)]
@@ -143,7 +147,7 @@ def _walk(graph: Any, root: nn.Module) -> list[_Reached] | None:
             reached = indices
             for mapping in dependency.index_mapping:
                 reached = mapping(reached) if mapping is not None else reached
-            known = seen.setdefault((dependency.target, dependency.handler), {})
+            known = root_of.setdefault((dependency.target, dependency.handler), {})
             new = [index for index in reached if index.idx not in known]
             known.update((index.idx, index.root_idx) for index in new)
             if any(known[index.idx] != index.root_idx for index in reached):
@@ -154,13 +158,13 @@ def _walk(graph: Any, root: nn.Module) -> list[_Reached] | None:
         _Reached(
             node.module, graph.is_out_channel_pruning_fn(handler), tuple(sorted(pairs.items()))
         )
-        for (node, handler), pairs in seen.items()
+        for (node, handler), pairs in root_of.items()
         if pairs
     ]
 
 
 def _mixes(module: nn.Module) -> bool:
-    """Whether the output channels of a layer are others than its input channels."""
+    """Return True if the layer makes new channels instead of passing its input channels on."""
     return isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and not is_depthwise(module)
 
 
@@ -174,7 +178,7 @@ def _read(
     paths: Mapping[nn.Module, str],
     protect: Sequence[str],
 ) -> ChannelGroup | LeftAlone:
-    """Translate what a walk found into a group, or say why it must stay."""
+    """Turn the modules that a walk reached into a group, or into the reason to leave it alone."""
     name, width = paths[root], widths(root)[1]
     if reached is None:
         return LeftAlone(name, width, "something between the layers re-orders its channels")
@@ -208,8 +212,8 @@ def _read(
             rows[channel].add(int(position))
     wanted = {(path, side): rows for (path, side), rows in members.items() if any(rows)}
     for (path, side), rows in wanted.items():
-        seen = [position for row in rows for position in row]
-        if len(seen) != len(set(seen)) or not all(rows):
+        positions = [position for row in rows for position in row]
+        if len(positions) != len(set(positions)) or not all(rows):
             return LeftAlone(name, width, f"its channels do not reach {path} ({side}) one to one")
     if not any(side == "in" for _, side in wanted):
         return LeftAlone(name, width, "its channels leave the model as an output")
@@ -232,7 +236,7 @@ def _blocks(
     modules: Mapping[str, nn.Module],
     width: int,
 ) -> int | None:
-    """In how many equal parts channels must be removed; None where they are not contiguous."""
+    """Return the number of equal blocks that lose as many channels each; None if not contiguous."""
     blocks = 1
     for (path, side), rows in members.items():
         module = modules[path]
@@ -254,14 +258,14 @@ def _blocks(
 
 
 @torch.no_grad()
-def _fault(
+def _failed_trial(
     group: ChannelGroup,
-    work: nn.Module,
+    model: nn.Module,
     inputs: Any,
     expected: list[torch.Tensor],
     random: torch.Generator,
 ) -> str:
-    """Take some channels out of a copy; why that does not work, or nothing."""
+    """Remove some channels from a copy; return the reason why that fails, or an empty text."""
     if group.width // group.blocks < 2:
         return "it has one channel" if group.blocks == 1 else "each group has one channel"
     length = group.width // group.blocks
@@ -273,24 +277,24 @@ def _fault(
     ]
     drops = group.drops(chosen)
     try:
-        lean = outputs_of(call(pruned_copy(work, drops), inputs))
+        pruned = outputs_of(call(pruned_copy(model, drops), inputs))
     except PruningError as error:
         return error.message
     except Exception as error:  # noqa: BLE001
-        # User code around the layers may rely on widths in any way it likes.
+        # User code around the layers may depend on widths in any way.
         reason = str(error).strip().partition("\n")[0]
         return f"the model does not run without some of its channels: {reason}"
-    silent = outputs_of(call(masked_copy(work, drops), inputs))
-    if not same_outputs(silent, lean, expected):
+    silent = outputs_of(call(masked_copy(model, drops), inputs))
+    if not same_outputs(silent, pruned, expected):
         return "something between the layers mixes or re-orders its channels"
     return ""
 
 
-def _never_seen(modules: Mapping[str, nn.Module], covered: set[str], graph: Any) -> list[LeftAlone]:
-    """Layers that make channels and are in no group."""
+def _untraced(modules: Mapping[str, nn.Module], covered: set[str], graph: Any) -> list[LeftAlone]:
+    """Return the layers that make channels but belong to no group."""
     reasons: dict[bool, str] = defaultdict(str)
-    reasons[False] = "it did not take part in the forward pass that was traced"
-    reasons[True] = "it is called more than once or feeds nothing that can be followed"
+    reasons[False] = "it did not take part in the traced forward pass"
+    reasons[True] = "it is called more than once or feeds only what cannot be traced"
     return [
         LeftAlone(path, widths(module)[1], reasons[module in graph.module2node])
         for path, module in modules.items()

@@ -1,4 +1,4 @@
-"""How many different channels a layer has: ACP's clustering of feature maps.
+"""Count the different channels of a layer: ACP's clustering of feature maps.
 
 Chang et al., "ACP: Automatic Channel Pruning via Clustering and Swarm Intelligence Optimization for
 CNN", arXiv 2101.06407; Applied Intelligence 52 (2022), step 1.
@@ -19,7 +19,7 @@ from edgesdk.pruning.image_batches import evaluating, image_batches
 
 __all__ = ["cluster_widths", "count_clusters", "mean_feature_maps"]
 
-#: DBSCAN calls a point a core point with so many neighbours, itself included.
+#: Neighbours, itself included, that make a point a core point of DBSCAN.
 MIN_SAMPLES = 5
 
 
@@ -33,26 +33,26 @@ def mean_feature_maps(
     std: Sequence[float] | None = None,
     batch_size: int = 50,
 ) -> dict[str, np.ndarray]:
-    """What each prunable channel answers on average over images, in evaluation mode.
+    """Average the feature maps of every prunable channel over images, in evaluation mode.
 
     Args:
-        model: Left as it is: hooks are removed again, modes given back.
-        channels: Found in it.
+        model: Model; left unchanged: hooks are removed again, modes restored.
+        channels: Channel groups of the model.
         images: Data set of ``(image, label)``; the paper takes 200 at random.
         mean: See :func:`edgesdk.training.fit`.
         std: See :func:`edgesdk.training.fit`.
-        batch_size: Images at a time.
+        batch_size: Number of images in a batch.
 
     Returns:
-        Group name -> ``float64 [width, features]``: the flattened mean maps of the layer that the
-        group is named after.
+        Group name -> ``float64 [width, features]``: the flattened mean maps of the layer that
+        names the group.
 
     Raises:
-        PruningError: No images.
+        PruningError: ``images`` is empty.
     """
     sums: dict[str, torch.Tensor] = {}
 
-    def listen(name: str) -> Any:
+    def sum_outputs(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
             part = output.double().sum(0).flatten(1) if output.dim() > 2 else None
             part = output.double().sum(0)[:, None] if part is None else part
@@ -61,7 +61,7 @@ def mean_feature_maps(
         return hook
 
     hooks = [
-        model.get_submodule(group.name).register_forward_hook(listen(group.name))
+        model.get_submodule(group.name).register_forward_hook(sum_outputs(group.name))
         for group in channels.groups
     ]
     device = next(model.parameters()).device
@@ -76,9 +76,9 @@ def mean_feature_maps(
 
 
 def count_clusters(maps: np.ndarray, epsilon: float) -> int:
-    """Clusters plus noise points of DBSCAN on the cosine distance.
+    """Count clusters plus noise points of DBSCAN on the cosine distance.
 
-    Maps that are zero everywhere have no direction: together they count as one cluster.
+    Maps that are zero everywhere have no direction; together they count as one cluster.
 
     Args:
         maps: ``[channels, features]``.
@@ -86,7 +86,7 @@ def count_clusters(maps: np.ndarray, epsilon: float) -> int:
 
     Raises:
         MissingBackendError: scikit-learn is not installed.
-        PruningError: Values that are not finite.
+        PruningError: A value is not finite.
     """
     try:
         from sklearn.cluster import DBSCAN
@@ -97,7 +97,7 @@ def count_clusters(maps: np.ndarray, epsilon: float) -> int:
             "feature maps are not finite", remedy="check the model's weights and the images"
         )
     lengths = np.linalg.norm(maps, axis=1)
-    # Relative: what a dead channel answers may be rounding noise of a living layer.
+    # Relative: the output of a dead channel may be rounding noise of a live layer.
     dead = lengths <= 1e-12 * max(float(lengths.max(initial=0.0)), 1e-300)
     alive = maps[~dead] / lengths[~dead, None]
     clusters = int(bool(dead.any()))
@@ -114,7 +114,7 @@ def count_clusters(maps: np.ndarray, epsilon: float) -> int:
 
 
 def cluster_widths(maps: Mapping[str, np.ndarray], epsilon: float) -> dict[str, int]:
-    """The width of every group by :func:`count_clusters`; see there.
+    """Return the width of every group by :func:`count_clusters`.
 
     Raises:
         PruningError: ``epsilon`` is not between 0 and 2.

@@ -1,4 +1,4 @@
-"""Groups of channels that live and die together, as plain data."""
+"""Groups of channels that are removed together, as plain data."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["ChannelGroup", "Channels", "LeftAlone", "Member"]
 
 @dataclass(frozen=True)
 class Member:
-    """One side of one layer whose positions belong to the channels of a group.
+    """Positions of one side of one layer that belong to the channels of a group.
 
     Attributes:
         layer: Module path.
-        side: ``out`` and ``in`` of convolutions and linear layers; ``both`` of layers whose
-            output channel is their input channel (normalisations, depthwise convolutions).
-        positions: For each channel of the group the positions in this layer.
+        side: ``out`` or ``in`` of a convolution or linear layer; ``both`` of a layer that passes
+            its input channels on (normalisations, depthwise convolutions).
+        positions: Positions in this layer of each channel of the group.
     """
 
     layer: str
@@ -29,14 +29,14 @@ class Member:
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Channels that live and die together in several layers.
+    """Channels of several layers that are removed together.
 
     Attributes:
-        name: Module path of the first layer that makes them.
+        name: Module path of the first layer that makes the channels.
         width: Number of channels.
-        members: Every layer that has them.
-        blocks: The channels lie in so many blocks of equal length, and each block must lose as
-            many: grouped convolutions ask for that. 1 where there are none.
+        members: All layers that have the channels.
+        blocks: Number of blocks of equal length that must lose equally many channels, as grouped
+            convolutions require; 1 without these.
     """
 
     name: str
@@ -46,21 +46,21 @@ class ChannelGroup:
 
     @property
     def producers(self) -> tuple[Member, ...]:
-        """The layers whose filters make the channels."""
+        """Return the layers whose filters make the channels."""
         return tuple(member for member in self.members if member.side == "out")
 
     @property
     def consumers(self) -> tuple[Member, ...]:
-        """The layers that read the channels."""
+        """Return the layers that read the channels."""
         return tuple(member for member in self.members if member.side == "in")
 
     @property
     def followers(self) -> tuple[Member, ...]:
-        """Normalisations and depthwise convolutions between them."""
+        """Return the normalisations and depthwise convolutions between them."""
         return tuple(member for member in self.members if member.side == "both")
 
     def drops(self, channels: Collection[int]) -> RemovedChannels:
-        """What every layer loses when the group loses ``channels``."""
+        """Return the positions that every layer loses when the group loses ``channels``."""
         drops: RemovedChannels = {}
         for member in self.members:
             positions = {p for channel in channels for p in member.positions[channel]}
@@ -72,12 +72,12 @@ class ChannelGroup:
 
 @dataclass(frozen=True)
 class LeftAlone:
-    """Channels that stay as they are.
+    """Channels that cannot be removed.
 
     Attributes:
-        name: Module path of the first layer that makes them.
+        name: Module path of the first layer that makes the channels.
         width: Number of channels.
-        reason: Why.
+        reason: Reason that they stay.
     """
 
     name: str
@@ -87,12 +87,12 @@ class LeftAlone:
 
 @dataclass(frozen=True)
 class Channels:
-    """What :func:`find_channels` found.
+    """Channels of a model.
 
     Attributes:
         groups: Groups that may lose channels, in the order of execution.
-        left_alone: The others.
-        notes: What the user should know, such as hooks that were not taken along.
+        left_alone: Channels that cannot be removed.
+        notes: Notes for the user, such as hooks that were not copied.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -100,10 +100,10 @@ class Channels:
     notes: tuple[str, ...] = field(default=())
 
     def group(self, name: str) -> ChannelGroup:
-        """The group whose channels the layer ``name`` makes.
+        """Return the group whose channels the layer ``name`` makes.
 
         Raises:
-            UnknownNameError: No prunable group has that layer among its producers.
+            UnknownNameError: The layer makes channels of no prunable group.
         """
         for group in self.groups:
             if any(member.layer == name for member in group.producers):
@@ -111,9 +111,9 @@ class Channels:
         raise UnknownNameError("prunable layer", name, [group.name for group in self.groups])
 
     def drops(self, kept: Mapping[str, Sequence[int]]) -> RemovedChannels:
-        """What every layer loses when each group keeps the channels ``kept[group.name]``.
+        """Return the positions that every layer loses when each group keeps ``kept[group.name]``.
 
-        Groups that ``kept`` does not name keep all.
+        Groups that ``kept`` does not name keep all channels.
         """
         return merge(
             group.drops(set(range(group.width)) - set(kept[group.name]))

@@ -1,4 +1,4 @@
-"""Images of a labelled data set, in their order, ready for a model."""
+"""Batches of normalised images of a data set, in order."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["evaluating", "image_batches"]
 
 
 class evaluating:
-    """Context in which a model is in evaluation mode; every module's own mode is given back.
+    """Context in which a model is in evaluation mode; the mode of every module is restored.
 
     Args:
-        model: The model.
+        model: Model to evaluate.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -43,21 +43,21 @@ def image_batches(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
 ) -> Iterator[torch.Tensor]:
-    """Normalised images ``[N, C, H, W]``, batch after batch, all of them once and in order.
+    """Yield normalised images ``[N, C, H, W]`` in batches, all of them once and in order.
 
     Args:
         images: Data set of ``(image, label)``.
-        mean: One value a channel, or None.
-        std: One value a channel, or None.
-        batch_size: Images at a time.
-        device: Where the batches go.
+        mean: One value per channel, or None.
+        std: One value per channel, or None.
+        batch_size: Number of images in a batch.
+        device: Device of the batches.
 
     Raises:
-        PruningError: There is no image.
+        PruningError: ``images`` is empty.
     """
     count = len(images)
     if count == 0:
-        raise PruningError("no images to look at channels with", remedy="give at least one")
+        raise PruningError("the data set has no images", remedy="give at least one")
     shares = [
         Share(rows, rows, np.ones(len(rows), np.float32), len(rows))
         for start in range(0, count, batch_size)

@@ -1,4 +1,4 @@
-"""What models really take on a device: converted, loaded there, run in turn."""
+"""Measure the latency of models on a device: convert them, load them there, run them in turn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import statistics
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,31 +17,25 @@ from edgesdk.devices.base import Case, Protocol
 from edgesdk.errors import DeviceError, UsageError
 from edgesdk.exporter.export import export
 from edgesdk.host.cache import Cache
+from edgesdk.pruning.budget import LatencyGoal
 
-__all__ = ["LatencyGoal", "LatencyMeter", "parse_latency_goal"]
-
-
-@dataclass(frozen=True)
-class LatencyGoal:
-    """How much less time a model shall take.
-
-    Attributes:
-        target: Target with variant, such as ``executorch:xnnpack``.
-        device: Identifier of a device.
-        share: Share of the original's median latency that may stay, 0 to 1.
-    """
-
-    target: str
-    device: str
-    share: float
+__all__ = ["LatencyMeter", "parse_latency_goal"]
 
 
 def parse_latency_goal(place: str, share: float) -> LatencyGoal:
-    """Read ``TARGET:DEVICE``, such as ``executorch:local`` or ``onnx:local``.
+    """Parse ``TARGET:DEVICE``, such as ``executorch:local`` or ``onnx:local``.
+
+    Example:
+        >>> goal = parse_latency_goal("onnx:local", 0.6)
+        >>> edgesdk.prune(model, inputs, edgesdk.PruneOptions(latency=goal))
+
+    Args:
+        place: Target and device.
+        share: Share of the latency that may stay, 0 to 1.
 
     Raises:
-        UsageError: No device is named.
-        UnknownNameError: No such target or device.
+        UsageError: ``place`` names no device.
+        UnknownNameError: The target or the device is unknown.
     """
     target, separator, device = place.rpartition(":")
     if not separator or not target:
@@ -56,17 +49,17 @@ def parse_latency_goal(place: str, share: float) -> LatencyGoal:
 
 
 class LatencyMeter:
-    """Converts models once and measures any of them side by side.
+    """Convert models once and measure any of them side by side.
 
-    A context manager: what it converted is gone when it ends.
+    A context manager; its artefacts are deleted at the end.
 
     Args:
         inputs: Example inputs of all models.
-        targets: Targets, with variant where it is not the default one.
-        device: Where to run.
+        targets: Targets, with a variant if it is not the default one.
+        device: Device to run on.
         threads: Threads of the runtimes.
         runs: Timed runs of each artefact.
-        cache: Where conversions are kept.
+        cache: Cache of conversions.
     """
 
     def __init__(
@@ -82,7 +75,7 @@ class LatencyMeter:
         self.targets = [target.qualified(variant) for target, variant in parse_targets(targets)]
         self._inputs = inputs
         self._device = find(device)
-        # Loads and operators are another question.
+        # Only latency matters here: one cold load, no times of operators.
         self._protocol = Protocol(threads=threads, runs=runs, cold_loads=1, operator_runs=0)
         self._cache = cache
         self._cases: dict[tuple[str, str], Case] = {}
@@ -97,11 +90,11 @@ class LatencyMeter:
         self._stack.close()
 
     def add(self, name: str, model: nn.Module) -> None:
-        """Convert a model, without a parity check, under a new name.
+        """Convert a model without a parity check and add it under a new name.
 
         Raises:
-            EdgeSdkError: It cannot be captured, or converted to none of the targets.
-            DeviceError: It cannot be converted to one of them.
+            EdgeSdkError: The model cannot be captured, or converted to any target.
+            DeviceError: The model cannot be converted to one of the targets.
         """
         bundle = export(
             model,
@@ -125,17 +118,17 @@ class LatencyMeter:
             if (name, target) not in self._cases:
                 raise DeviceError(
                     f"{name} could not be converted to {target}",
-                    remedy="export it to that target to see why",
+                    remedy="run edgesdk export to that target to see the reason",
                 )
 
     def measure(self, names: Sequence[str]) -> dict[tuple[str, str], float]:
-        """Median latency of models that were added, all interleaved in one run.
+        """Measure the median latency of added models, all interleaved in one run.
 
         Returns:
             ``(name, target with variant)`` -> seconds.
 
         Raises:
-            DeviceError: The device could not measure one of them.
+            DeviceError: The device could not measure a model.
         """
         keys = [(name, target) for name in names for target in self.targets]
         cases = [self._cases[key] for key in keys]

@@ -1,8 +1,7 @@
-"""How many channels a layer has on each side, and how it loses some of them.
+"""Count the channels of one layer, remove some of them, or silence them.
 
-Which channels a network can lose is found elsewhere; here one layer is cut, given the positions it
-keeps. Grouped convolutions keep the same number in each of their groups, and each group may keep
-other positions.
+The positions to keep are given. A grouped convolution keeps equally many in each of its groups;
+each group may keep different positions.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
-#: Layers that can lose channels. Group and layer normalisation are absent on purpose: they mix the
-#: statistics of channels, so a network without a channel is not the network with it silenced.
+#: Layers that can lose channels. Group and layer normalisation are excluded: they mix the
+#: statistics of channels, so removing a channel differs from silencing it.
 CUTTABLE: tuple[type[nn.Module], ...] = (
     *_CONVOLUTIONS,
     *_TRANSPOSED,
@@ -34,7 +33,7 @@ CUTTABLE: tuple[type[nn.Module], ...] = (
 
 
 def is_depthwise(layer: nn.Module) -> bool:
-    """Whether each output channel sees one input channel of its own."""
+    """Return True if each output channel reads exactly one input channel of its own."""
     return (
         isinstance(layer, _CONVOLUTIONS + _TRANSPOSED)
         and layer.groups == layer.in_channels == layer.out_channels
@@ -43,10 +42,10 @@ def is_depthwise(layer: nn.Module) -> bool:
 
 
 def widths(layer: nn.Module) -> tuple[int, int]:
-    """Input and output channels of a layer of :data:`CUTTABLE`; equal where it has one side.
+    """Return input and output channels of a layer; equal if the layer has one side.
 
     Raises:
-        PruningError: Another kind of layer.
+        PruningError: The layer is not of :data:`CUTTABLE`.
     """
     if isinstance(layer, _CONVOLUTIONS + _TRANSPOSED):
         return layer.in_channels, layer.out_channels
@@ -63,18 +62,18 @@ def widths(layer: nn.Module) -> tuple[int, int]:
 
 
 def cut_out(layer: nn.Module, keep: Sequence[int]) -> None:
-    """Keep the output channels ``keep``, in that order; of a layer with one side, all of it.
+    """Keep the output channels ``keep``, in that order; of a layer with one side, both.
 
     Args:
-        layer: Of :data:`CUTTABLE`, changed in place. Its ``requires_grad`` flags stay.
-        keep: Positions, at least one; for a grouped convolution as many from each group.
+        layer: Layer of :data:`CUTTABLE`, changed in place. Its ``requires_grad`` flags stay.
+        keep: Positions, at least one; for a grouped convolution equally many from each group.
 
     Raises:
-        PruningError: Nothing would be left, groups would become unequal, or another kind of layer.
+        PruningError: ``keep`` is empty, groups would become unequal, or the layer cannot be cut.
     """
     index = _index(layer, keep)
     if isinstance(layer, nn.PReLU):
-        # A single slope serves every channel.
+        # A single slope applies to every channel.
         if layer.num_parameters > 1:
             _select(layer, "weight", 0, index)
             layer.num_parameters = len(index)
@@ -113,11 +112,11 @@ def cut_in(layer: nn.Module, keep: Sequence[int]) -> None:
     """Keep the input channels ``keep``, in that order.
 
     Args:
-        layer: A convolution or linear layer, changed in place; not depthwise.
-        keep: Positions, at least one; for a grouped convolution as many from each group.
+        layer: Convolution or linear layer, changed in place; not depthwise.
+        keep: Positions, at least one; for a grouped convolution equally many from each group.
 
     Raises:
-        PruningError: Nothing would be left, groups would become unequal, or another kind of layer.
+        PruningError: ``keep`` is empty, groups would become unequal, or the layer cannot be cut.
     """
     index = _index(layer, keep)
     if isinstance(layer, nn.Linear):
@@ -144,9 +143,9 @@ def cut_in(layer: nn.Module, keep: Sequence[int]) -> None:
 
 @torch.no_grad()
 def mask_in(layer: nn.Module, drop: Sequence[int]) -> None:
-    """Make a convolution or linear layer blind to the input channels ``drop``.
+    """Make a convolution or linear layer ignore the input channels ``drop``.
 
-    What it computes then is what it would compute without them: the meaning of pruning.
+    The layer then computes what it would compute without these channels.
     """
     for position in drop:
         if isinstance(layer, nn.Linear):
@@ -171,13 +170,13 @@ def _index(layer: nn.Module, keep: Sequence[int]) -> torch.Tensor:
 
 
 def _by_group(index: torch.Tensor, groups: int, width: int) -> list[torch.Tensor]:
-    """Positions inside each group of a grouped convolution."""
+    """Return the positions within each group of a grouped convolution."""
     inside = width // groups
     local = [index[index // inside == group] % inside for group in range(groups)]
     if len({len(positions) for positions in local}) != 1 or not len(local[0]):
         raise PruningError(
             f"the {groups} groups of a convolution would become unequal",
-            remedy="remove as many channels from each group",
+            remedy="remove equally many channels from each group",
         )
     return local
 

@@ -1,29 +1,18 @@
-"""The pruning methods by name, from a trained model to the channels that stay."""
+"""Pruning methods by name: from a trained model to the channels that stay."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from edgesdk.errors import UnknownNameError, UsageError
-from edgesdk.pruning.acp import AcpProgress, acp_search
-from edgesdk.pruning.budget import (
-    Budget,
-    Selection,
-    WidthRule,
-    above_threshold,
-    keep_best,
-    select,
-)
-from edgesdk.pruning.candidates import CandidateTask
-from edgesdk.pruning.clusters import mean_feature_maps
-from edgesdk.pruning.groups import Channels
+from edgesdk.pruning.budget import Selection, above_threshold, keep_best, select
+from edgesdk.pruning.problem import PruningProblem
 from edgesdk.pruning.ranking import (
     Ranking,
     group_norm_ranking,
@@ -32,14 +21,6 @@ from edgesdk.pruning.ranking import (
 )
 from edgesdk.pruning.swarm import SwarmSettings
 from edgesdk.pruning.ucp import ucp_ranking
-from edgesdk.pruning.widths_cost import WidthsCost
-from edgesdk.pruning.workers import (
-    Workers,
-    dask_workers,
-    executor_workers,
-    process_workers,
-    serial_workers,
-)
 from edgesdk.training.data.splits import DataSplits
 from edgesdk.training.history import Progress
 from edgesdk.training.recipes import Recipe
@@ -48,12 +29,12 @@ __all__ = [
     "METHODS",
     "ChannelRanking",
     "MethodSettings",
-    "acp_counts",
+    "check_method",
     "rank",
     "select_channels",
 ]
 
-#: Name -> what it does, in a few words.
+#: Name -> short description.
 METHODS = {
     "acp": "clusters of feature maps, refined by a particle swarm",
     "group_norm": "smallest norm over all layers of a group, the same share of each",
@@ -62,30 +43,28 @@ METHODS = {
     "ucp": "trained gates below a share of their layer's mean",
 }
 
-#: Images whose feature maps ACP clusters (arXiv 2101.06407, step 1).
-_CLUSTERED_IMAGES = 200
-#: Images the gates of UCP are averaged over, at most.
+#: Most images over which the gates of UCP are averaged.
 _SCORED_IMAGES = 5000
 
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """What a method may be told.
+    """Settings of the pruning methods.
 
     Attributes:
-        seed: Of everything random.
-        gate_recipe: How UCP trains the gated network; None for the recipe of the whole run.
+        seed: Seed of everything random.
+        gate_recipe: Recipe that trains UCP's gated network; None for the recipe of the whole run.
         gate_place: ``layer`` or ``norm``, see :func:`edgesdk.pruning.channel_gates.with_gates`.
-        fitness_recipe: How ACP trains a candidate; None to measure it untrained.
-        epsilon: ACP's cosine distance; None to choose it by the budget.
-        swarm: ACP's swarm.
-        inherit: Channels a candidate of ACP keeps: those of the largest ``l1`` norm, or
+        fitness_recipe: Recipe that trains a candidate of ACP; None to measure it untrained.
+        epsilon: Cosine distance of ACP's clusters; None to derive it from the budget.
+        swarm: Settings of ACP's swarm.
+        inherit: Channels that a candidate of ACP keeps: those of the largest ``l1`` norm, or
             ``random`` ones.
-        fitness_images: Training images of a candidate, at most; 0 for all.
-        processes: Processes that try candidates; 0 for this one.
-        dask: Address of a Dask scheduler whose workers try them instead.
-        executor: Any executor that tries them instead; the problem travels with each candidate.
-        work: Folder that keeps trainings and searches, to go on from after an interruption.
+        fitness_images: Most training images of a candidate; 0 for all.
+        processes: Number of processes that evaluate candidates; 0 for this one.
+        dask: Address of a Dask scheduler whose workers evaluate candidates.
+        executor: Executor that evaluates candidates; the task travels with each candidate.
+        work: Folder that keeps trainings and searches, to resume after an interruption.
     """
 
     seed: int = 0
@@ -106,33 +85,33 @@ class MethodSettings:
             raise UnknownNameError("choice of inherited channels", self.inherit, ("l1", "random"))
         if sum(map(bool, (self.dask, self.processes, self.executor is not None))) > 1:
             raise UsageError(
-                "several places to try candidates in",
+                "candidates cannot be evaluated in several places at once",
                 remedy="choose one of processes, a Dask cluster and an executor",
             )
 
 
 @dataclass(frozen=True)
 class ChannelRanking:
-    """What a method knows before a budget is set.
+    """Result of a method before channels are selected.
 
     Attributes:
         ranking: Priorities of all channels.
-        counts: Widths, where the method chooses these itself; else None.
-        told: What it found, as JSON.
-        start: Network to remove the channels from, where it is not the model itself.
+        counts: Widths, if the method chooses them itself; else None.
+        findings: Further findings, as JSON.
+        start: Network to remove the channels from; None for the model itself.
     """
 
     ranking: Ranking
     counts: dict[str, int] | None = None
-    told: dict[str, Any] = field(default_factory=dict)
+    findings: dict[str, Any] = field(default_factory=dict)
     start: nn.Module | None = None
 
 
 def check_method(method: str) -> None:
-    """Refuse a method nobody knows.
+    """Check the name of a method.
 
     Raises:
-        UnknownNameError: It is none of :data:`METHODS`.
+        UnknownNameError: The name is not in :data:`METHODS`.
     """
     if method not in METHODS:
         raise UnknownNameError("pruning method", method, METHODS)
@@ -140,30 +119,29 @@ def check_method(method: str) -> None:
 
 def rank(
     method: str,
-    model: nn.Module,
-    channels: Channels,
+    problem: PruningProblem,
     settings: MethodSettings,
     *,
     data: DataSplits | None = None,
     recipe: Recipe | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> ChannelRanking:
-    """Priorities of all channels by a method; ACP's are those of what its candidates inherit.
+    """Rank all channels by a method; for ACP, by what its candidates inherit.
 
     Args:
         method: A key of :data:`METHODS`.
-        model: The trained model.
-        channels: Found in it.
-        settings: See :class:`MethodSettings`.
-        data: Labelled images, which ``ucp`` and ``acp`` need.
-        recipe: How UCP trains, where its settings say nothing else.
-        progress: Called as UCP's training goes on.
+        problem: Model and channels.
+        settings: Settings of the method.
+        data: Labelled images; ``ucp`` needs them.
+        recipe: Recipe of UCP's training, if ``settings.gate_recipe`` is None.
+        on_progress: Called during UCP's training.
 
     Raises:
-        UnknownNameError: No such method.
-        UsageError: Data or a recipe is missing.
+        UnknownNameError: Unknown method.
+        UsageError: ``ucp`` lacks data or a recipe.
     """
     check_method(method)
+    model, channels = problem.model, problem.channels
     if method == "l1" or (method == "acp" and settings.inherit == "l1"):
         return ChannelRanking(l1_ranking(model, channels))
     if method == "group_norm":
@@ -184,145 +162,36 @@ def rank(
         std=data.std,
         place=settings.gate_place,
         checkpoint=settings.work and settings.work / "gates",
-        progress=progress,
+        on_progress=on_progress,
     )
     return ChannelRanking(ranking, start=start)
 
 
-def acp_counts(
-    model: nn.Module,
-    channels: Channels,
-    ranking: Ranking,
-    cost: WidthsCost,
-    data: DataSplits,
-    settings: MethodSettings,
-    *,
-    budget: Budget | None,
-    rule: WidthRule,
-    penalty: Callable[[Mapping[str, int]], float] | None = None,
-    source: str | None = None,
-    progress: Callable[[AcpProgress], None] | None = None,
-) -> ChannelRanking:
-    """Search widths with ACP.
-
-    Args:
-        model: The trained model.
-        channels: Found in it.
-        ranking: Which channels a candidate inherits.
-        cost: What widths cost.
-        data: Its ``validation`` images measure fitness.
-        settings: See :class:`MethodSettings`.
-        budget: What may stay; needed where ``settings.epsilon`` is None.
-        rule: Which widths are allowed.
-        penalty: See :func:`edgesdk.pruning.acp.acp_search`.
-        source: SOURCE of the model, to build it again in other processes.
-        progress: Called after every candidate.
-
-    Raises:
-        UsageError: No validation images, or neither a budget nor an epsilon.
-        WorkerLostError: Too many workers were lost.
-    """
-    if data.validation is None:
-        raise UsageError(
-            "ACP measures candidates on validation images",
-            remedy="hold some out of the training set: --validation 0.1",
-        )
-    count = max(_CLUSTERED_IMAGES, len(data.classes))
-    maps = mean_feature_maps(
-        model,
-        channels,
-        data.subset(count, settings.seed).train,
-        mean=data.mean,
-        std=data.std,
-    )
-    some = data.subset(settings.fitness_images, settings.seed) if settings.fitness_images else data
-    problem = CandidateTask(
-        model,
-        some.train,
-        some.validation,
-        settings.fitness_recipe,
-        mean=data.mean,
-        std=data.std,
-        source=source,
-    )
-    with _workers(problem, settings) as workers:
-        found = acp_search(
-            channels,
-            maps,
-            ranking,
-            cost,
-            workers,
-            epsilon=settings.epsilon,
-            budget=budget,
-            settings=replace(settings.swarm, seed=settings.seed),
-            rule=rule,
-            penalty=penalty,
-            state=settings.work and settings.work / "search.json",
-            progress=progress,
-        )
-    return ChannelRanking(
-        ranking,
-        found.counts,
-        {
-            "epsilon": found.epsilon,
-            "clustered": found.clustered,
-            "fitness": found.fitness,
-            "best_by_cycle": list(found.history),
-            "candidates": found.tried,
-        },
-    )
-
-
-@contextmanager
-def _workers(problem: CandidateTask, settings: MethodSettings) -> Iterator[Workers]:
-    if settings.dask:
-        with dask_workers(problem, settings.dask) as workers:
-            yield workers
-    elif settings.executor is not None:
-        with executor_workers(problem, settings.executor) as workers:
-            yield workers
-    elif settings.processes:
-        with process_workers(problem, settings.processes) as workers:
-            yield workers
-    else:
-        with serial_workers(problem) as workers:
-            yield workers
-
-
 def select_channels(
-    ranked: ChannelRanking,
-    channels: Channels,
-    cost: WidthsCost,
-    *,
-    budget: Budget | None = None,
-    threshold: float | None = None,
-    rule: WidthRule | None = None,
+    ranked: ChannelRanking, problem: PruningProblem, *, threshold: float | None = None
 ) -> Selection:
-    """The channels that stay: by the method's own widths, by a threshold, or by a budget.
+    """Select the channels that stay: by the method's widths, the budget, or a threshold.
 
     Args:
-        ranked: What the method found.
-        channels: The groups.
-        cost: What widths cost.
-        budget: What may stay.
-        threshold: UCP's ``1 + lambda``; used where no budget is given.
-        rule: Which widths are allowed.
+        ranked: Result of the method.
+        problem: Channels, their cost, and the budget.
+        threshold: UCP's ``1 + lambda``, used without a budget.
 
     Raises:
-        UsageError: Nothing says how much goes.
+        UsageError: There are neither widths nor a budget nor a threshold.
         BudgetError: The budget cannot be met.
     """
-    rule = rule or WidthRule()
+    channels, cost, rule = problem.channels, problem.cost, problem.rule
     if ranked.counts is not None:
         counts = ranked.counts
-    elif budget is not None:
-        return select(ranked.ranking, channels, cost, budget, rule)
+    elif problem.budget is not None:
+        return select(ranked.ranking, channels, cost, problem.budget, rule)
     elif threshold is not None:
         above = above_threshold(ranked.ranking, channels, threshold)
         counts = {group.name: rule.nearest(group, above[group.name]) for group in channels.groups}
     else:
         raise UsageError(
-            "nothing says how much is to be removed",
+            "no budget was given",
             remedy="give --flops -50%, --params, --latency, or --factor for ucp",
         )
     kept = keep_best(ranked.ranking, channels, counts)

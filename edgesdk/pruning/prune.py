@@ -1,10 +1,12 @@
-"""Pruning from start to end: find channels, choose, remove, prove, train again, measure."""
+"""Prune a model: find channels, select, remove, prove, train again, measure, save."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,117 +14,46 @@ from torch import nn
 
 from edgesdk import models
 from edgesdk.errors import PruningError, UsageError
+from edgesdk.frontend.edgemodel.file import save_model
 from edgesdk.host.cache import Cache
 from edgesdk.models.widths import config_from_layers
-from edgesdk.pruning.acp import AcpProgress
 from edgesdk.pruning.budget import Budget, Selection, WidthRule
-from edgesdk.pruning.channels import find_channels
 from edgesdk.pruning.groups import Channels
-from edgesdk.pruning.latency_budget import LatencyOfWidths, narrowed_to_goal, select_by_latency
-from edgesdk.pruning.latency_meter import LatencyGoal
-from edgesdk.pruning.methods import (
-    ChannelRanking,
-    MethodSettings,
-    acp_counts,
-    check_method,
-    rank,
-    select_channels,
-)
+from edgesdk.pruning.methods import ChannelRanking, rank, select_channels
+from edgesdk.pruning.options import PruneOptions, PruneProgress
+from edgesdk.pruning.output import check_output
+from edgesdk.pruning.problem import PruningProblem
+from edgesdk.pruning.source import PrunableModel, load_for_pruning, prunable_model
 from edgesdk.pruning.surgery import drops_to_json, masked_copy, pruned_copy, same_outputs
-from edgesdk.pruning.tracing import call, outputs_of, prepared_copy
+from edgesdk.pruning.tracing import call, outputs_of
 from edgesdk.pruning.ucp import reinitialise
 from edgesdk.pruning.widths_cost import Cost, WidthsCost
 from edgesdk.training.data.splits import DataSplits
 from edgesdk.training.evaluation import Accuracy, evaluate
-from edgesdk.training.history import Progress
 from edgesdk.training.loop import fit
-from edgesdk.training.recipes import Recipe
 
-__all__ = ["PruneOptions", "PruneProgress", "PruneResult", "prune"]
-
-_RETRAIN = ("auto", "finetune", "none", "scratch")
-
-
-@dataclass(frozen=True)
-class PruneOptions:
-    """How to prune.
-
-    Attributes:
-        method: A key of :data:`edgesdk.pruning.methods.METHODS`.
-        macs: Share of the multiply-accumulates that stays; None for any.
-        params: Share of the parameters that stays; None for any.
-        latency: Share of a measured latency that stays, in place of both.
-        threshold: UCP's ``1 + lambda``, where no budget is given.
-        round_to: Widths are multiples of it.
-        protect: Module paths whose channels stay.
-        retrain: ``scratch`` (new weights, UCP's way), ``finetune`` (from what is left; UCP's gates
-            are folded into its layers), ``none``; ``auto`` is
-            ``scratch`` for ucp and ``finetune`` for the others, ``none`` without data.
-        recipe: How the small network is trained.
-        settings: Of the method.
-        threads: Of the runtime where latency is measured.
-    """
-
-    method: str = "l1"
-    macs: float | None = None
-    params: float | None = None
-    latency: LatencyGoal | None = None
-    threshold: float | None = None
-    round_to: int = 1
-    protect: tuple[str, ...] = ()
-    retrain: str = "auto"
-    recipe: Recipe | None = None
-    settings: MethodSettings = field(default_factory=MethodSettings)
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        check_method(self.method)
-        if self.retrain not in _RETRAIN:
-            raise UsageError(
-                f"retrain is {self.retrain!r}", remedy=f"give one of {', '.join(_RETRAIN)}"
-            )
-        if self.round_to < 1:
-            raise UsageError(f"round_to is {self.round_to}", remedy="give 1 or more")
-        if self.latency is not None and (self.macs is not None or self.params is not None):
-            raise UsageError(
-                "a latency and a count of FLOPs or parameters at once",
-                remedy="give one of them; each decides how much is removed",
-            )
-
-
-@dataclass(frozen=True)
-class PruneProgress:
-    """Who hears how far it is.
-
-    Attributes:
-        step: Told what begins.
-        training: Called as a training goes on.
-        search: Called as a search goes on.
-    """
-
-    step: Callable[[str], None] = lambda text: None
-    training: Callable[[Progress], None] | None = None
-    search: Callable[[AcpProgress], None] | None = None
+__all__ = ["PruneResult", "prune"]
 
 
 @dataclass(frozen=True)
 class PruneResult:
-    """A pruned network and what is known of it.
+    """A pruned model and its figures.
 
     Attributes:
-        model: The small network, in evaluation mode.
-        architecture: Zoo name it can be built again by; None where its layers say no
-            configuration.
-        channels: What could be pruned and what could not.
+        model: Pruned model, in evaluation mode.
+        architecture: Zoo name from which the model can be rebuilt; None if no configuration of the
+            zoo describes it.
+        channels: Channel groups of the full model, and the layers that stay as they are.
         selection: Channels that stayed.
-        before: Cost of the full network.
-        after: Cost of the small one, counted on itself.
+        before: Cost of the full model.
+        after: Cost of the pruned model, counted on the model itself.
         retrained: ``scratch``, ``finetune`` or ``none``.
-        accuracy_before: Of the full network on the test images, where there are any.
-        accuracy_after: Of the small one.
-        latency: Medians in seconds of the full and the small network, where one was asked for.
-        told: What the method found.
-        method: Its name.
+        accuracy_before: Accuracy of the full model on the test images, or None without images.
+        accuracy_after: Accuracy of the pruned model, likewise.
+        latency: Median latencies of the full and the pruned model in seconds; None without a
+            latency budget.
+        findings: Findings of the method, as JSON.
+        method: Name of the method.
     """
 
     model: nn.Module
@@ -135,11 +66,11 @@ class PruneResult:
     accuracy_before: Accuracy | None
     accuracy_after: Accuracy | None
     latency: tuple[float, float] | None
-    told: dict[str, Any]
+    findings: dict[str, Any]
     method: str
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a group: its layers, its width before and after."""
+        """Return one row per channel group: its layers, its width before and after."""
         return [
             {
                 "name": group.name,
@@ -151,7 +82,7 @@ class PruneResult:
         ]
 
     def record(self) -> dict[str, Any]:
-        """Everything but the weights, as JSON; kept with the saved model."""
+        """Return everything but the weights as JSON; saved with the model."""
         return {
             "method": self.method,
             "groups": self.rows(),
@@ -163,159 +94,204 @@ class PruneResult:
             "top1_before": self.accuracy_before and self.accuracy_before.top1,
             "top1_after": self.accuracy_after and self.accuracy_after.top1,
             "latency_s": self.latency,
-            "found": self.told,
+            "found": self.findings,
             "removed": drops_to_json(self.channels.drops(self.selection.kept)),
         }
 
 
 def prune(
-    model: nn.Module,
-    inputs: Any,
-    options: PruneOptions,
+    model: nn.Module | str,
+    inputs: Any = None,
+    options: PruneOptions | None = None,
     *,
     data: DataSplits | None = None,
+    output: str | os.PathLike[str] | None = None,
+    input_specs: Sequence[str] = (),
+    weights: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     architecture: str | None = None,
     source: str | None = None,
     progress: PruneProgress | None = None,
     cache: Cache | None = None,
 ) -> PruneResult:
-    """Make a network smaller.
+    """Remove channels from a model, prove the result, train it again and save it.
 
-    The small network is proven: it computes, within 1e-5 of the output's magnitude, what the full
-    one computes when nothing listens to the removed channels. Only then is it trained again.
+    The proof: within 1e-5 of the output's magnitude, the pruned model computes what the full model
+    computes while the removed channels are silent. Training starts only after the proof.
+
+    Example:
+        >>> options = edgesdk.PruneOptions(macs=0.5, round_to=8)
+        >>> edgesdk.prune("resnet50", options=options, output="small.edgemodel")
 
     Args:
-        model: Trained; left as it is.
-        inputs: Example inputs.
-        options: How.
-        data: Labelled images; ``ucp``, ``acp`` and training again need them.
-        architecture: Zoo name of the model, if it is of the zoo.
-        source: SOURCE of the model, so that other processes can build it.
-        progress: Who hears how far it is.
-        cache: Where conversions for a latency are kept.
+        model: Trained model, left unchanged, or SOURCE of one.
+        inputs: Example inputs: a tensor, a tuple or a dictionary. Optional for a SOURCE that
+            knows its inputs and for a model with ``data``.
+        options: Method, budget and training.
+        data: Labelled images; ``ucp``, ``acp`` and any training need them.
+        output: ``NAME.edgemodel`` to write; None to write nothing.
+        input_specs: Inputs of a SOURCE as texts, such as ``image:1x3x224x224``.
+        weights: File with weights of a SOURCE.
+        overwrite: True to replace an existing ``output``.
+        architecture: Zoo name of ``model``, if it is a model of the zoo.
+        source: SOURCE of ``model``, from which other processes can build it.
+        progress: Progress callbacks.
+        cache: Cache for the conversions of a latency budget.
 
     Raises:
         PruningError: The model cannot be pruned, or the proof fails.
-        BudgetError: No choice of channels meets the budget; says the nearest.
-        UsageError: Options that do not go together.
-        EdgeSdkError: See :func:`edgesdk.training.fit` and
-            :class:`edgesdk.pruning.latency_meter.LatencyMeter`.
+        BudgetError: No choice of channels meets the budget; the message has the nearest one.
+        UsageError: The options contradict each other or lack something.
+        OutputExistsError: ``output`` exists and ``overwrite`` is False.
+        EdgeSdkError: The SOURCE cannot be loaded, training fails (:func:`edgesdk.training.fit`),
+            latency cannot be measured, or the output cannot be written.
     """
-    told = progress or PruneProgress()
+    options = options or PruneOptions()
+    if output is not None:
+        check_output(Path(output), overwrite=overwrite)
+    if isinstance(model, str):
+        file = None if weights is None else Path(weights)
+        loaded = load_for_pruning(
+            model, file, input_specs, data, options.settings.seed, inputs=inputs
+        )
+        source = model if loaded.architecture is None else None
+    else:
+        if weights is not None or input_specs:
+            raise UsageError(
+                "weights and input specs belong to a SOURCE, not to a model in memory",
+                remedy="load the weights into the model, and pass example inputs",
+            )
+        loaded = prunable_model(model, inputs, data, architecture, options.settings.seed)
+    result = _prune(loaded, options, data, source, progress or PruneProgress(), cache)
+    if output is not None:
+        save_model(
+            result.model,
+            result.architecture,
+            Path(output),
+            example=loaded.inputs,
+            signature=loaded.signature,
+            pruning=result.record(),
+            overwrite=overwrite,
+        )
+    return result
+
+
+def _prune(
+    loaded: PrunableModel,
+    options: PruneOptions,
+    data: DataSplits | None,
+    source: str | None,
+    progress: PruneProgress,
+    cache: Cache | None,
+) -> PruneResult:
     retrain = _retrain(options, data)
-    told.step("following channels")
-    work, hook_notes = prepared_copy(model)
-    channels = find_channels(work, inputs, protect=options.protect, seed=options.settings.seed)
-    channels = replace(channels, notes=(*hook_notes, *channels.notes))
-    cost = WidthsCost(work, inputs, channels)
-    told.step(f"ranking {sum(g.width for g in channels.groups)} channels by {options.method}")
+    progress.step("finding channels")
+    problem = PruningProblem.of(
+        loaded.model,
+        loaded.inputs,
+        budget=options.budget,
+        rule=WidthRule(options.round_to),
+        protect=options.protect,
+        seed=options.settings.seed,
+    )
+    widths = sum(group.width for group in problem.channels.groups)
+    progress.step(f"ranking {widths} channels by {options.method}")
     ranked = rank(
         options.method,
-        work,
-        channels,
+        problem,
         options.settings,
         data=data,
         recipe=options.recipe,
-        progress=told.training,
+        on_progress=progress.training,
     )
-    selection, ranked, latency = _selected(
-        work, inputs, channels, ranked, cost, options, data, source, told, cache
-    )
-    told.step("removing channels")
-    lean = _removed(ranked.start or work, inputs, channels, selection)
-    accuracy_before = _accuracy(work, data)
+    selection, ranked, latency = _selected(problem, ranked, options, data, source, progress, cache)
+    progress.step("removing channels")
+    pruned = _removed(replace(problem, model=ranked.start or problem.model), selection)
+    accuracy_before = _accuracy(problem.model, data)
     if retrain == "scratch":
-        reinitialise(lean, options.settings.seed)
+        reinitialise(pruned, options.settings.seed)
     if retrain != "none" and data is not None and options.recipe is not None:
-        told.step("training the small network")
+        progress.step("training the pruned model")
         fit(
-            lean,
+            pruned,
             data.train,
             options.recipe,
             validation=data.validation,
             mean=data.mean,
             std=data.std,
             checkpoint=options.settings.work and options.settings.work / "retrain",
-            progress=told.training,
+            on_progress=progress.training,
         )
-    lean.eval()
-    rebuilt, architecture = _rebuilt(lean, architecture)
-    after = WidthsCost(rebuilt, inputs, Channels((), ())).full
+    pruned.eval()
+    rebuilt, architecture = _rebuilt(pruned, loaded.architecture)
+    after = WidthsCost(rebuilt, loaded.inputs, Channels((), ())).full
     return PruneResult(
         rebuilt,
         architecture,
-        channels,
+        problem.channels,
         selection,
-        cost.full,
+        problem.cost.full,
         after,
         retrain,
         accuracy_before,
         _accuracy(rebuilt, data),
         latency,
-        ranked.told,
+        ranked.findings,
         options.method,
     )
 
 
 def _selected(
-    work: nn.Module,
-    inputs: Any,
-    channels: Channels,
+    problem: PruningProblem,
     ranked: ChannelRanking,
-    cost: WidthsCost,
     options: PruneOptions,
     data: DataSplits | None,
     source: str | None,
-    told: PruneProgress,
+    progress: PruneProgress,
     cache: Cache | None,
 ) -> tuple[Selection, ChannelRanking, tuple[float, float] | None]:
-    """The channels that stay, what the method found, and the latencies if they were measured."""
-    rule = WidthRule(options.round_to)
-    budget = _budget(options.macs, options.params)
+    """Return the channels that stay, the method's ranking, and any measured latencies."""
     goal = options.latency
     with contextlib.ExitStack() as stack:
         measured = None
         if goal is not None:
+            # On first use: converters, runtimes and devices serve latency budgets alone.
+            from edgesdk.pruning import LatencyBudget
+
             measured = stack.enter_context(
-                LatencyOfWidths(
-                    work,
-                    inputs,
-                    channels,
+                LatencyBudget(
+                    problem,
                     ranked.ranking,
                     goal,
                     threads=options.threads,
                     cache=cache,
-                    say=told.step,
+                    on_progress=progress.step,
                 )
             )
         if options.method == "acp":
+            from edgesdk.pruning import acp_counts
+
             if data is None:
                 raise UsageError(
-                    "acp measures candidates", remedy="give labelled images with --data"
+                    "acp measures the accuracy of candidates",
+                    remedy="give labelled images with --data",
                 )
-            told.step("searching widths")
+            progress.step("searching widths")
             ranked = acp_counts(
-                work,
-                channels,
+                problem if goal is None else replace(problem, budget=Budget(macs=goal.share)),
                 ranked.ranking,
-                cost,
                 data,
                 options.settings,
-                budget=Budget(macs=goal.share) if goal is not None else budget,
-                rule=rule,
                 penalty=None if measured is None else measured.penalty,
                 source=source,
-                progress=told.search,
+                on_progress=progress.search,
             )
         elif measured is not None:
-            selection, latency = select_by_latency(measured, ranked, channels, cost, rule)
+            selection, latency = measured.select(ranked)
             return selection, ranked, latency
         if measured is not None:
-            met = narrowed_to_goal(measured, ranked.counts or {}, channels, cost, rule)
-            ranked = replace(ranked, counts=met)
-        selection = select_channels(
-            ranked, channels, cost, budget=budget, threshold=options.threshold, rule=rule
-        )
+            ranked = replace(ranked, counts=measured.narrow(ranked.counts or {}))
+        selection = select_channels(ranked, problem, threshold=options.threshold)
         counts = {name: len(kept) for name, kept in selection.kept.items()}
         return selection, ranked, None if measured is None else measured.require(counts)
 
@@ -325,16 +301,12 @@ def _retrain(options: PruneOptions, data: DataSplits | None) -> str:
         return "none"
     if data is None or options.recipe is None:
         raise UsageError(
-            "training again needs labelled images and a recipe",
+            "training the pruned model needs labelled images and a recipe",
             remedy="give --data, or --retrain none",
         )
     if options.retrain == "auto":
         return "scratch" if options.method == "ucp" else "finetune"
     return options.retrain
-
-
-def _budget(macs: float | None, params: float | None) -> Budget | None:
-    return None if macs is None and params is None else Budget(macs, params)
 
 
 def _accuracy(model: nn.Module, data: DataSplits | None) -> Accuracy | None:
@@ -344,31 +316,32 @@ def _accuracy(model: nn.Module, data: DataSplits | None) -> Accuracy | None:
     return evaluate(model, images, mean=data.mean, std=data.std)
 
 
-def _removed(work: nn.Module, inputs: Any, channels: Channels, selection: Selection) -> nn.Module:
-    """The small network, proven equal to the full one with silent channels."""
-    drops = channels.drops(selection.kept)
-    lean = pruned_copy(work, drops)
+def _removed(problem: PruningProblem, selection: Selection) -> nn.Module:
+    """Return the pruned model after proving that it equals the full one with silent channels."""
+    model, inputs = problem.model, problem.inputs
+    drops = problem.channels.drops(selection.kept)
+    pruned = pruned_copy(model, drops)
     with torch.no_grad():
-        expected = outputs_of(call(masked_copy(work, drops), inputs))
-        found = outputs_of(call(lean, inputs))
-        scale = outputs_of(call(work, inputs))
+        expected = outputs_of(call(masked_copy(model, drops), inputs))
+        found = outputs_of(call(pruned, inputs))
+        scale = outputs_of(call(model, inputs))
     if not same_outputs(expected, found, scale):
         raise PruningError(
-            "the small network does not compute what the full one does without these channels",
-            remedy="protect the layers that differ with --protect, and tell us of this model",
+            "the pruned model does not compute what the full one does without these channels",
+            remedy="protect the layers that differ with --protect, and report this model to us",
         )
-    return lean
+    return pruned
 
 
-def _rebuilt(lean: nn.Module, architecture: str | None) -> tuple[nn.Module, str | None]:
-    """The same network built from a configuration of its widths, where its class has one."""
-    config = config_from_layers(lean) if architecture is not None else None
+def _rebuilt(pruned: nn.Module, architecture: str | None) -> tuple[nn.Module, str | None]:
+    """Rebuild the model from a zoo configuration with its widths, if there is one."""
+    config = config_from_layers(pruned) if architecture is not None else None
     if config is None or architecture is None:
-        return lean, None
+        return pruned, None
     built = models.create(architecture, **config)
     try:
-        built.load_state_dict(lean.state_dict())
+        built.load_state_dict(pruned.state_dict())
     except RuntimeError:
-        # Widths that the class cannot be configured with; the captured program will do.
-        return lean, None
+        # The class has no configuration for these widths; the model is saved as a program.
+        return pruned, None
     return built.eval(), architecture

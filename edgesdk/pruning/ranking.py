@@ -1,9 +1,8 @@
-"""Which channels of a group go first.
+"""Rank the channels of each group.
 
-A ranking gives each channel of each group a priority; channels whose priority lies below a
-threshold go. Priorities are comparable between groups: either shares of the group's mean score,
-which is the uniform rule of UCP, or ranks as fractions of the group, which takes the same share of
-each.
+A ranking gives each channel of each group a priority; channels with a priority below a threshold
+are removed. Priorities are comparable between groups: either multiples of the group's mean score
+(UCP's uniform rule), or ranks as fractions of the group, which remove the same share of each group.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ __all__ = [
     "scores_from_weights",
 ]
 
-#: Group name -> priority of each channel, ``[width]``; the lowest go first.
+#: Group name -> priority of each channel, ``[width]``; the lowest are removed first.
 Ranking: TypeAlias = "dict[str, torch.Tensor]"
 
 
 def ranking_by_fraction(scores: Mapping[str, torch.Tensor]) -> Ranking:
-    """Ranks as fractions: the k-th lowest of C channels has priority (k + 1/2) / C.
+    """Rank as fractions: the k-th lowest of C channels has priority (k + 1/2) / C.
 
     Equal scores are ranked in the order of the channels.
     """
@@ -47,13 +46,13 @@ def _fractions(values: torch.Tensor) -> torch.Tensor:
 
 
 def ranking_by_mean(scores: Mapping[str, torch.Tensor]) -> Ranking:
-    """Scores as multiples of their group's mean.
+    """Rank by scores as multiples of their group's mean.
 
-    UCP (Chang et al., arXiv 2010.01251) keeps channel c of layer l where its gate exceeds
-    ``(1 + lambda) * mean_l``: where its priority here exceeds ``1 + lambda``.
+    UCP (Chang et al., arXiv 2010.01251) keeps channel c of layer l if its gate exceeds
+    ``(1 + lambda) * mean_l``, which is a priority above ``1 + lambda`` here.
 
     Raises:
-        PruningError: Scores that are negative or not finite.
+        PruningError: A score is negative or not finite.
     """
     ranking = {}
     for name, values in scores.items():
@@ -69,26 +68,39 @@ def ranking_by_mean(scores: Mapping[str, torch.Tensor]) -> Ranking:
 
 
 def random_ranking(channels: Channels, seed: int) -> Ranking:
-    """A random order in each group: what any method must beat."""
+    """Rank the channels of each group at random: the baseline of every method.
+
+    Example:
+        >>> channels = find_channels(model, inputs)
+        >>> ranking = random_ranking(channels, seed=0)
+    """
     generator = torch.Generator().manual_seed(seed)
     scores = {group.name: torch.rand(group.width, generator=generator) for group in channels.groups}
     return ranking_by_fraction(scores)
 
 
 def l1_ranking(model: nn.Module, channels: Channels) -> Ranking:
-    """The same share of every group, filters of the smallest L1 norm first.
+    """Rank by the L1 norm of filters; removes the same share of every group.
 
-    Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017. Where several layers make the
-    channels of a group their norms are added.
+    Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017. If several layers make the
+    channels of a group, their norms are averaged.
+
+    Example:
+        >>> channels = find_channels(model, inputs)
+        >>> ranking = l1_ranking(model, channels)
     """
     return ranking_by_fraction(scores_from_weights(model, channels, 1, consumers=False))
 
 
 def group_norm_ranking(model: nn.Module, channels: Channels) -> Ranking:
-    """The same share of every group, by the norm over all layers of the group.
+    """Rank by the norm over all layers of a group; removes the same share of every group.
 
     Fang et al., "DepGraph", CVPR 2023, section 3.3, as Torch-Pruning's group magnitude: squared
     L2 norms of filters and of the weights that read them, averaged over the layers.
+
+    Example:
+        >>> channels = find_channels(model, inputs)
+        >>> ranking = group_norm_ranking(model, channels)
     """
     return ranking_by_fraction(scores_from_weights(model, channels, 2, consumers=True))
 
@@ -97,13 +109,13 @@ def group_norm_ranking(model: nn.Module, channels: Channels) -> Ranking:
 def scores_from_weights(
     model: nn.Module, channels: Channels, power: int, *, consumers: bool
 ) -> dict[str, torch.Tensor]:
-    """For each channel the sum of ``|w| ** power`` over its weights, averaged over the layers.
+    """Sum ``|w| ** power`` over the weights of each channel, averaged over the layers.
 
     Args:
-        model: The model the channels were found in.
-        channels: Its channels.
+        model: Model with these channels.
+        channels: Channel groups of the model.
         power: 1 or 2.
-        consumers: Whether weights that read a channel count, and scales of normalisations.
+        consumers: True to count weights that read a channel and scales of normalisations too.
     """
     return {group.name: _weight_scores(model, group, power, consumers) for group in channels.groups}
 
@@ -116,7 +128,7 @@ def _weight_scores(
     for member in members:
         layer = model.get_submodule(member.layer)
         weight = getattr(layer, "weight", None)
-        # As Torch-Pruning counts: of the layers with one side, normalisations alone.
+        # Torch-Pruning counts only normalisations among the layers with one side.
         counted = member.side != "both" or isinstance(layer, nn.modules.batchnorm._BatchNorm)
         if weight is not None and counted:
             parts.append(_by_channel(_by_position(layer, weight, member, power), member))
@@ -135,7 +147,7 @@ def _by_position(
         return values.flatten(1).sum(1)
     if transposed == (member.side == "in"):
         return values.flatten(1).sum(1)
-    # The dimension that counts positions within a group of the convolution.
+    # This dimension counts positions within one group of the convolution.
     parts = values.reshape(groups, values.shape[0] // groups, values.shape[1], -1)
     return parts.sum((1, 3)).flatten()
 

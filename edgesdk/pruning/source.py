@@ -1,4 +1,4 @@
-"""SOURCE of a model that is to be pruned, with inputs to follow its channels by."""
+"""Load the SOURCE of a model to prune, with example inputs to trace its channels."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from edgesdk.spec import TensorSpec, parse_input
 from edgesdk.training.classification import build_classifier, signature_of
 from edgesdk.training.data.splits import DataSplits
 
-__all__ = ["PrunableSource", "load_for_pruning"]
+__all__ = ["PrunableModel", "load_for_pruning", "prunable_model"]
 
 
 @dataclass(frozen=True)
-class PrunableSource:
-    """A model with what pruning needs of it.
+class PrunableModel:
+    """A model with the data that pruning needs.
 
     Attributes:
-        model: In evaluation mode.
-        architecture: Its zoo name; None for any other model.
+        model: Model to prune.
+        architecture: Zoo name of the model; None for any other model.
         inputs: Example inputs: a tensor, a tuple or a dictionary.
-        signature: How the small model will be fed.
+        signature: Signature to save with the pruned model.
     """
 
     model: nn.Module
@@ -40,25 +40,53 @@ class PrunableSource:
     signature: ModelSignature | None
 
 
+def prunable_model(
+    model: nn.Module,
+    inputs: Any,
+    data: DataSplits | None,
+    architecture: str | None,
+    seed: int,
+) -> PrunableModel:
+    """Add inputs and a signature to a model in memory.
+
+    Args:
+        model: Model to prune.
+        inputs: Example inputs; None to make them for the data.
+        data: Labelled images.
+        architecture: Zoo name of the model, if it is a model of the zoo.
+        seed: Seed of random inputs.
+
+    Raises:
+        InputSpecError: There are neither inputs nor data.
+    """
+    signature = None if data is None else signature_of(data)
+    if inputs is None:
+        inputs = _random(() if signature is None else signature.inputs, seed)
+    return PrunableModel(model, architecture, inputs, signature)
+
+
 def load_for_pruning(
     source: str,
     weights: Path | None = None,
-    inputs: Sequence[str] = (),
+    input_specs: Sequence[str] = (),
     data: DataSplits | None = None,
     seed: int = 0,
-) -> PrunableSource:
-    """Load a model.
+    *,
+    inputs: Any = None,
+) -> PrunableModel:
+    """Load a model to prune, in evaluation mode.
 
     Args:
-        source: SOURCE of the model; a network of the zoo is built for the data, if there are any.
-        weights: Weights to load into it.
-        inputs: Input specs, ``NAME:1x3x224x224``, where neither source nor data say it.
+        source: SOURCE of the model; a network of the zoo is built for ``data``, if given.
+        weights: File with weights to load.
+        input_specs: Inputs as ``NAME:1x3x224x224``, if neither SOURCE nor data define them.
         data: Labelled images.
-        seed: Of random inputs, and of the weights of an untrained network of the zoo.
+        seed: Seed of random inputs, and of the weights of an untrained network of the zoo.
+        inputs: Example inputs; None to take those of the SOURCE or random ones.
 
     Raises:
-        UsageError: A program, whose layers cannot be cut.
-        InputSpecError: Nothing says what the model takes.
+        UsageError: The SOURCE is a captured program, whose layers cannot be cut.
+        InputSpecError: The inputs of the model are unknown.
         EdgeSdkError: See :func:`edgesdk.frontend.source.load`.
     """
     if source.endswith(".pt2"):
@@ -87,18 +115,20 @@ def load_for_pruning(
         specs = specs or loaded.inputs
     if data is not None:
         specs, example, signature = signature_of(data).inputs, None, signature_of(data)
-    given = tuple(parse_input(text) for text in inputs)
+    given = tuple(parse_input(text) for text in input_specs)
     if given:
         specs, example = given, None
+    if inputs is not None:
+        example = inputs
     if example is None:
         example = _random(specs, seed)
-    return PrunableSource(model.eval(), architecture, example, signature)
+    return PrunableModel(model.eval(), architecture, example, signature)
 
 
 def _random(specs: Sequence[TensorSpec], seed: int) -> Any:
     if not specs:
         raise InputSpecError(
-            "nothing says what the model takes",
+            "the inputs of the model are unknown",
             remedy="give --input NAME:1x3x224x224, or --data",
         )
     arrays = random_inputs(list(specs), seed=seed)

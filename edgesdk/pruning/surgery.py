@@ -1,7 +1,7 @@
-"""Removing channels from a copy of a model, and the model it must equal.
+"""Remove channels from a copy of a model, or silence them.
 
-A cut is plain data: for each layer the positions it loses on each side. It can be written as JSON,
-sent to another process and applied to a freshly built model, without tracing anything again.
+Removed channels are plain data: the positions that each layer loses on each side. They can be
+written as JSON, sent to another process and applied to a newly built model without tracing it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
     "same_outputs",
 ]
 
-#: ``(module path, "in" or "out")`` -> positions that go. Layers with one side are cut on ``out``.
+#: ``(module path, "in" or "out")`` -> removed positions. Layers with one side are cut on ``out``.
 RemovedChannels: TypeAlias = "dict[tuple[str, str], set[int]]"
 
 #: Largest difference, relative to the range of the original's output.
@@ -36,7 +36,7 @@ _TOLERANCE = 1e-5
 
 
 def merge(parts: Iterable[RemovedChannels]) -> RemovedChannels:
-    """All of several cuts at once."""
+    """Combine several sets of removed channels."""
     merged: RemovedChannels = {}
     for part in parts:
         for key, positions in part.items():
@@ -45,7 +45,7 @@ def merge(parts: Iterable[RemovedChannels]) -> RemovedChannels:
 
 
 def drops_to_json(drops: RemovedChannels) -> dict[str, dict[str, list[int]]]:
-    """The cut as JSON: layer -> side -> sorted positions."""
+    """Convert removed channels to JSON: layer -> side -> sorted positions."""
     plain: dict[str, dict[str, list[int]]] = {}
     for (layer, side), positions in sorted(drops.items()):
         if positions:
@@ -54,10 +54,10 @@ def drops_to_json(drops: RemovedChannels) -> dict[str, dict[str, list[int]]]:
 
 
 def drops_from_json(plain: Mapping[str, Mapping[str, Iterable[int]]]) -> RemovedChannels:
-    """The reverse of :func:`drops_to_json`.
+    """Read removed channels from the JSON of :func:`drops_to_json`.
 
     Raises:
-        PruningError: Something else than positions by side by layer.
+        PruningError: The JSON has another structure.
     """
     drops: RemovedChannels = {}
     try:
@@ -68,7 +68,7 @@ def drops_from_json(plain: Mapping[str, Mapping[str, Iterable[int]]]) -> Removed
                 drops[str(layer), side] = {int(position) for position in positions}
     except (AttributeError, TypeError, ValueError) as error:
         raise PruningError(
-            f"no record of removed channels: {error}", remedy="prune the model again"
+            f"the record of removed channels is invalid: {error}", remedy="prune the model again"
         ) from error
     return drops
 
@@ -77,12 +77,12 @@ def prune(model: nn.Module, drops: RemovedChannels) -> None:
     """Remove channels in place.
 
     Args:
-        model: The model the cut was made for, or one built the same way.
-        drops: The cut.
+        model: Model the removal was computed for, or one built the same way.
+        drops: Channels to remove.
 
     Raises:
-        PruningError: A layer is absent, has no such position or would lose everything; the model
-            is then as it was.
+        PruningError: A layer is absent, lacks a position or would lose all channels; the model is
+            then unchanged.
     """
     plan = [(_layer(model, path), path, side, drops[path, side]) for path, side in _ordered(drops)]
     steps = []
@@ -91,7 +91,7 @@ def prune(model: nn.Module, drops: RemovedChannels) -> None:
         if positions and not max(positions) < width:
             raise PruningError(
                 f"{path} has {width} channels, not {max(positions) + 1}",
-                remedy="apply the cut to the model it was made for",
+                remedy="apply the removal to the model it was computed for",
             )
         if len(positions) >= width:
             raise PruningError(
@@ -104,21 +104,31 @@ def prune(model: nn.Module, drops: RemovedChannels) -> None:
 
 
 def mask(model: nn.Module, drops: RemovedChannels) -> None:
-    """Silence in place what :func:`prune` would remove: nobody listens to it any more."""
+    """Silence in place the channels that :func:`prune` would remove: no layer reads them."""
     for (path, side), positions in drops.items():
         if side == "in":
             mask_in(_layer(model, path), sorted(positions))
 
 
 def pruned_copy(model: nn.Module, drops: RemovedChannels) -> nn.Module:
-    """A copy without the channels; see :func:`prune`."""
-    lean = copy.deepcopy(model)
-    prune(lean, drops)
-    return lean
+    """Return a copy without the channels; see :func:`prune`.
+
+    Example:
+        >>> group = find_channels(model, inputs).groups[0]
+        >>> smaller = pruned_copy(model, group.drops([0, 3]))
+    """
+    pruned = copy.deepcopy(model)
+    prune(pruned, drops)
+    return pruned
 
 
 def masked_copy(model: nn.Module, drops: RemovedChannels) -> nn.Module:
-    """A copy in which the channels are silent; see :func:`mask`."""
+    """Return a copy in which the channels are silent; see :func:`mask`.
+
+    Example:
+        >>> group = find_channels(model, inputs).groups[0]
+        >>> silent = masked_copy(model, group.drops([0, 3]))
+    """
     silent = copy.deepcopy(model)
     mask(silent, drops)
     return silent
@@ -127,7 +137,7 @@ def masked_copy(model: nn.Module, drops: RemovedChannels) -> nn.Module:
 def same_outputs(
     expected: list[torch.Tensor], found: list[torch.Tensor], scale: list[torch.Tensor]
 ) -> bool:
-    """Whether outputs agree within 1e-5 of the largest magnitude in ``scale``."""
+    """Return True if outputs agree within 1e-5 of the largest magnitude in ``scale``."""
     if [value.shape for value in expected] != [value.shape for value in found]:
         return False
     for wanted, value, reference in zip(expected, found, scale, strict=True):
@@ -151,5 +161,6 @@ def _layer(model: nn.Module, path: str) -> nn.Module:
         return model.get_submodule(path)
     except AttributeError as error:
         raise PruningError(
-            f"the model has no layer {path}", remedy="apply the cut to the model it was made for"
+            f"the model has no layer {path}",
+            remedy="apply the removal to the model it was computed for",
         ) from error

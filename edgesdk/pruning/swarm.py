@@ -1,8 +1,8 @@
-"""Particle swarm over integer codes, as ACP uses it to refine the widths of a network.
+"""Particle swarm over integer codes; ACP refines the widths of a network with it.
 
-Chang et al., arXiv 2101.06407, steps 2 and 4, in clean form: the velocity is updated first and
-moves the particle in the same cycle, on the dimensions that were chosen for it, with independent
-random numbers; positions are rounded to the nearest width; a code is evaluated once.
+Chang et al., arXiv 2101.06407, steps 2 and 4, with these rules: the velocity is updated first and
+moves the particle in the same cycle, on the dimensions chosen for it, with independent random
+numbers; positions are rounded to the nearest width; a code is evaluated once.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _STRIDE = 2.0
 
 @dataclass(frozen=True)
 class SwarmSettings:
-    """How the swarm searches.
+    """Settings of the swarm.
 
     Attributes:
         particles: Number of particles; the paper has 10.
         cycles: Rounds of movement; the paper has 8.
-        moving: Dimensions that move a particle and cycle; the paper has 8.
-        seed: Of everything random.
+        moving: Dimensions in which a particle moves per cycle; the paper has 8.
+        seed: Seed of everything random.
     """
 
     particles: int = 10
@@ -57,13 +57,13 @@ def velocity(
     own_pull: float,
     pull: float,
 ) -> np.ndarray:
-    """One update, ``0.729 (w v + 2 R1 (own best - x) + 2 R2 (best - x))`` within -2 and 2.
+    """Update a velocity: ``0.729 (w v + 2 R1 (own best - x) + 2 R2 (best - x))``, clipped to -2..2.
 
     Args:
         v: Velocity.
         x: Position.
         own_best: Best position of this particle.
-        best: Best position of all.
+        best: Best position of all particles.
         inertia: w.
         own_pull: R1, 0 to 1.
         pull: R2, 0 to 1.
@@ -79,11 +79,11 @@ class Swarm:
     """A population around a first code.
 
     Attributes:
-        start: The code of particle 0: the widths by clustering.
+        start: Code of particle 0: the widths by clustering.
         largest: Largest value of each dimension.
-        settings: How to search.
-        cycle: Cycles done.
-        evaluated: Fitness of every code met so far.
+        settings: Settings of the search.
+        cycle: Number of cycles done.
+        evaluated: Fitness of every code evaluated so far.
         history: Best fitness after each cycle; the first entry is the first population's.
     """
 
@@ -97,7 +97,8 @@ class Swarm:
     def __post_init__(self) -> None:
         if len(self.start) != len(self.largest):
             raise UsageError(
-                f"{len(self.start)} widths for {len(self.largest)} groups", remedy="give as many"
+                f"{len(self.start)} widths for {len(self.largest)} groups",
+                remedy="give one width per group",
             )
         self._random = np.random.default_rng(self.settings.seed)
         count, width = self.settings.particles, len(self.start)
@@ -112,15 +113,15 @@ class Swarm:
 
     @property
     def codes(self) -> tuple[Code, ...]:
-        """Where the particles are."""
+        """Return the positions of the particles."""
         return tuple(tuple(int(value) for value in row) for row in self._x)
 
     @property
     def best(self) -> Code:
-        """The best code so far; of equal ones the smallest.
+        """Return the best code so far; of equal ones the smallest.
 
         Raises:
-            UsageError: Nothing was evaluated.
+            UsageError: No code was evaluated yet.
         """
         if not self.evaluated:
             raise UsageError("the swarm has not been evaluated", remedy="call search first")
@@ -132,11 +133,11 @@ class Swarm:
         *,
         after_cycle: Callable[[Swarm], None] | None = None,
     ) -> Code:
-        """Run the cycles that are left.
+        """Run the remaining cycles.
 
         Args:
-            evaluate: Fitness of codes, more is better; never called twice for a code.
-            after_cycle: Called whenever a population has been evaluated, to save :meth:`state`.
+            evaluate: Returns the fitness of codes, higher is better; called once per code.
+            after_cycle: Called after a population was evaluated, to save :meth:`state`.
 
         Returns:
             The best code.
@@ -186,7 +187,7 @@ class Swarm:
             self._x[index] = self._inside(moved)
 
     def state(self) -> dict[str, Any]:
-        """Everything as JSON, so that a search can go on in another process."""
+        """Return the whole state as JSON, from which another process resumes the search."""
         return {
             "start": list(self.start),
             "largest": list(self.largest),
@@ -202,10 +203,10 @@ class Swarm:
 
     @classmethod
     def resumed(cls, state: Mapping[str, Any]) -> Swarm:
-        """A swarm that goes on where :meth:`state` was taken.
+        """Resume a swarm from its :meth:`state`.
 
         Raises:
-            UsageError: No state of a swarm.
+            UsageError: ``state`` is not the state of a swarm.
         """
         try:
             swarm = cls(
@@ -220,6 +221,6 @@ class Swarm:
             swarm._random.bit_generator.state = state["random"]
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(
-                f"no saved state of a search: {error!r}", remedy="begin the search anew"
+                f"the saved search is invalid: {error!r}", remedy="start the search again"
             ) from error
         return swarm

@@ -1,4 +1,4 @@
-"""Running a user's model on example inputs without leaving traces in it."""
+"""Run a user's model on example inputs without changing it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HOOKS = (
     "_backward_hooks",
     "_backward_pre_hooks",
 )
-# Hooks that are part of what a layer computes: without them its weight is never updated.
+# Hooks that compute the weight of a layer: without them the weight is never updated.
 _WEIGHT_HOOKS = ("WeightNorm", "SpectralNorm")
 
 
@@ -34,7 +34,7 @@ def call(model: nn.Module, inputs: Any) -> Any:
 
 
 def outputs_of(value: Any) -> list[torch.Tensor]:
-    """Every tensor of a nested output, in a fixed order."""
+    """Return every tensor of a nested output, in a fixed order."""
     from torch.utils import _pytree
 
     leaves = _pytree.tree_leaves(value)
@@ -42,14 +42,14 @@ def outputs_of(value: Any) -> list[torch.Tensor]:
 
 
 def prepared_copy(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
-    """A copy on the CPU in evaluation mode that requires gradients and carries no hooks.
+    """Copy a model to the CPU in evaluation mode, with gradients and without hooks.
 
     Returns:
-        The copy, and what was not taken along.
+        The copy, and notes about hooks that were not copied.
 
     Raises:
-        PruningError: A model that cannot be copied, or whose weights are computed by
-            parametrisations or weight-normalisation hooks.
+        PruningError: The model cannot be copied, or parametrisations or weight-normalisation hooks
+            compute its weights.
     """
     for name, module in model.named_modules():
         if parametrize.is_parametrized(module):
@@ -65,22 +65,22 @@ def prepared_copy(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
                     remedy="remove it first (torch.nn.utils.remove_weight_norm and the like)",
                 )
     try:
-        work = copy.deepcopy(model).to("cpu").eval()
+        copied = copy.deepcopy(model).to("cpu").eval()
     except Exception as error:
-        # Copying runs user code: __deepcopy__, __reduce__ and whatever hangs on the module.
+        # Copying runs user code: __deepcopy__, __reduce__ and that of any attribute.
         raise PruningError(
             f"{type(model).__name__} cannot be copied: {error}",
-            remedy="keep tensors with a gradient history out of its attributes",
+            remedy="remove tensors with a gradient history from its attributes",
         ) from error
     hooked = []
-    for name, module in work.named_modules():
+    for name, module in copied.named_modules():
         stores = [store for store in _HOOKS if getattr(module, store, None)]
         for store in stores:
             getattr(module, store).clear()
         if stores:
             hooked.append(name or type(model).__name__)
-    for parameter in work.parameters():
+    for parameter in copied.parameters():
         if parameter.is_floating_point():
             parameter.requires_grad_(True)
-    notes = (f"hooks on {', '.join(hooked)} are not taken along",) if hooked else ()
-    return work, notes
+    notes = (f"hooks on {', '.join(hooked)} are not copied",) if hooked else ()
+    return copied, notes

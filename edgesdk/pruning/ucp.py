@@ -2,9 +2,9 @@
 
 Chang et al., "UCP: Uniform Channel Pruning for Deep Convolutional Neural Networks Compression and
 Acceleration", arXiv 2010.01251. A gated network is trained, the mean gate of each channel is its
-score, and channels below ``1 + lambda`` times their layer's mean go. The gates are thrown away; the
-small network is trained anew, because without gates its activations are others. Where that is too
-long, the gates can be folded into the layers instead and the network trained on from there.
+score, and channels below ``1 + lambda`` times their layer's mean are removed. The gates are
+discarded; the pruned network is trained from new weights, because its activations change without
+gates. To save time, the gates can be folded into the layers and training continued from there.
 """
 
 from __future__ import annotations
@@ -38,47 +38,46 @@ def ucp_ranking(
     std: Sequence[float] | None = None,
     place: str = "layer",
     checkpoint: Path | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Ranking, nn.Module]:
     """Train a gated copy of a model and rank its channels by their gates.
 
     Args:
-        model: Where the gated copy starts from; left as it is.
-        channels: Found in it.
+        model: Model that is copied; left unchanged.
+        channels: Channel groups of the model.
         train: Images to train on.
-        recipe: How; its seed decides the gates' starting values too.
-        scored_on: Images the gates are averaged over, held out of nothing: a part of ``train``.
-            None for all of it.
+        recipe: Training recipe; its seed also sets the gates' initial values.
+        scored_on: Images over which gates are averaged: a part of ``train``, or None for all of it.
         mean: See :func:`edgesdk.training.fit`.
         std: See :func:`edgesdk.training.fit`.
         place: See :func:`edgesdk.pruning.channel_gates.with_gates`.
-        checkpoint: Folder to resume the training from and to keep it in.
-        progress: Called as the training goes on.
+        checkpoint: Folder that keeps the training and resumes it.
+        on_progress: Called during the training.
 
     Returns:
-        Priorities as multiples of the layer's mean gate: the rule ``s > (1 + lambda) mean`` of the
-        paper is a priority above ``1 + lambda``. With it the trained network, its gates folded
-        into its layers: where to go on from instead of training anew.
+        Priorities as multiples of the layer's mean gate: the paper's rule ``s > (1 + lambda) mean``
+        is a priority above ``1 + lambda``. Also the trained network with its gates folded into its
+        layers, from which training can continue.
 
     Raises:
         DivergedError: The gated network cannot be trained with this recipe.
     """
     gated = with_gates(model, channels, place=place, seed=recipe.seed)
-    fit(gated, train, recipe, mean=mean, std=std, checkpoint=checkpoint, progress=progress)
-    seen = train if scored_on is None else scored_on
-    scores = gate_scores(gated, channels, seen, mean=mean, std=std)
-    return ranking_by_mean(scores), folded(gated, seen, mean=mean, std=std)
+    fit(gated, train, recipe, mean=mean, std=std, checkpoint=checkpoint, on_progress=on_progress)
+    images = train if scored_on is None else scored_on
+    scores = gate_scores(gated, channels, images, mean=mean, std=std)
+    return ranking_by_mean(scores), folded(gated, images, mean=mean, std=std)
 
 
 def reinitialise(model: nn.Module, seed: int) -> None:
-    """Give a model new starting weights in place, without touching the global random state.
+    """Initialise the weights of a model in place, without changing the global random state.
 
     Convolutions, linear layers and normalisations as in the zoo (He et al., ICCV 2015); other
-    layers by their own ``reset_parameters`` where they have one.
+    layers by their own ``reset_parameters`` if they have one.
 
     Args:
-        model: Changed in place.
-        seed: Of the weights.
+        model: Model, changed in place.
+        seed: Seed of the weights.
     """
     known = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase)
     with torch.random.fork_rng(devices=[]):

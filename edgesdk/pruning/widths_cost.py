@@ -1,4 +1,4 @@
-"""Parameters and multiplications of a network as a function of its widths, without building it."""
+"""Compute parameters and multiplications of a network from its widths, without building it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Cost", "WidthsCost"]
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs.
+    """Cost of a network.
 
     Attributes:
-        params: Parameters.
-        macs: Multiply-accumulates of one input.
+        params: Number of parameters.
+        macs: Number of multiply-accumulates for one input.
     """
 
     params: int
@@ -36,21 +36,20 @@ class _Layer:
     weights: int
     per_output: int
     mixes: bool
-    # Group name and side -> positions that each of its channels has here.
+    # Group name and side -> number of positions per channel of the group in this layer.
     per_channel: Mapping[tuple[str, str], int]
 
 
 class WidthsCost:
-    """The cost of every choice of widths.
+    """Cost of a model for any choice of widths.
 
-    Exact where each channel of a group has as many positions in a layer as every other one, and
-    where all multiplications are those of layers; attention's own are counted as they are in the
-    full model.
+    Exact if all channels of a group have equally many positions in a layer, and if layers do all
+    multiplications; attention's own are counted as in the full model.
 
     Args:
-        model: The full model.
-        inputs: Example inputs; cost is that of one sample.
-        channels: Its prunable channels.
+        model: Full model.
+        inputs: Example inputs; the cost is that of one sample.
+        channels: Channel groups of the model.
     """
 
     def __init__(self, model: nn.Module, inputs: Any, channels: Channels) -> None:
@@ -110,7 +109,7 @@ class WidthsCost:
         )
 
     def __call__(self, counts: Mapping[str, int]) -> Cost:
-        """The cost when each group keeps ``counts[name]`` channels; absent ones keep all."""
+        """Return the cost when groups keep ``counts[name]`` channels; absent groups keep all."""
         lost = {name: self._widths[name] - kept for name, kept in counts.items()}
         parts = [self._of(layer, lost) for layer in self._layers]
         return Cost(
@@ -119,19 +118,18 @@ class WidthsCost:
         )
 
     def depth(self) -> dict[str, float]:
-        """For each group how much it weighs in parameters rather than in multiplications.
+        """Return for each group the logarithm of its parameters per multiplication, centred.
 
-        The logarithm of parameters per multiplication that go with one of its channels, centred:
-        late layers with small maps are positive. A cut tilted along it saves more of the one or of
-        the other.
+        Counted for channels that are removed: late layers with small maps are positive. A threshold
+        tilted along it saves more parameters or more multiplications.
         """
         import math
 
         values = {}
         for name, width in self._widths.items():
-            lean = self({name: max(1, width // 2)})
-            params = max(1, self.full.params - lean.params)
-            macs = max(1, self.full.macs - lean.macs)
+            narrowed = self({name: max(1, width // 2)})
+            params = max(1, self.full.params - narrowed.params)
+            macs = max(1, self.full.macs - narrowed.macs)
             values[name] = math.log(params / macs)
         middle = sum(values.values()) / len(values)
         return {name: value - middle for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Where candidates are tried: here, in any executor, in processes of this machine, on a cluster."""
+"""Evaluate candidates here, in an executor, in processes of this machine or on a Dask cluster."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ from multiprocessing import get_context
 from typing import Any, Protocol, TypeAlias
 
 from edgesdk.errors import MissingBackendError, UsageError, WorkerLostError
-from edgesdk.pruning.candidates import CandidateTask, try_candidate
-from edgesdk.pruning.surgery import RemovedChannels
+from edgesdk.pruning.candidates import Candidate, CandidateTask, try_candidate
 
 __all__ = ["Workers", "dask_workers", "executor_workers", "process_workers", "serial_workers"]
 
-#: Called with the number of a candidate and its answer, in the order in which they come.
-Answered: TypeAlias = "Callable[[int, float], None]"
+#: Called with the number of a candidate and its result, in the order in which results come.
+OnResult: TypeAlias = "Callable[[int, float], None]"
 
-_MOST_LOSSES = 2
+_MAX_LOSSES = 2
 _SECONDS_WITHOUT_WORKERS = 60.0
-_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_POLLS = 0.5
 _SECONDS_TO_CONNECT = 10
 _SECONDS_TO_FETCH = 10.0
 
 
 class Workers(Protocol):
-    """Tries candidates of one problem."""
+    """Evaluates candidates of one task."""
 
-    def __call__(self, candidates: Sequence[RemovedChannels], answered: Answered) -> None:
-        """Try all candidates; ``answered`` is called for each in this thread.
+    def __call__(self, candidates: Sequence[Candidate], on_result: OnResult) -> None:
+        """Evaluate all candidates and call ``on_result`` for each in this thread.
 
         Raises:
             WorkerLostError: Too many workers were lost.
@@ -44,129 +43,127 @@ class Workers(Protocol):
 
 
 @contextmanager
-def serial_workers(problem: CandidateTask) -> Iterator[Workers]:
-    """One candidate after the other in this process."""
+def serial_workers(task: CandidateTask) -> Iterator[Workers]:
+    """Evaluate one candidate after the other in this process."""
 
-    def work(candidates: Sequence[RemovedChannels], answered: Answered) -> None:
-        for index, drops in enumerate(candidates):
-            answered(index, try_candidate(problem, drops))
+    def evaluate(candidates: Sequence[Candidate], on_result: OnResult) -> None:
+        for index, candidate in enumerate(candidates):
+            on_result(index, try_candidate(task, candidate))
 
-    yield work
+    yield evaluate
 
 
 @contextmanager
-def executor_workers(problem: CandidateTask, executor: Executor) -> Iterator[Workers]:
-    """An executor of the caller's; the problem travels with every candidate.
+def executor_workers(task: CandidateTask, executor: Executor) -> Iterator[Workers]:
+    """Evaluate candidates in an executor of the caller; the task travels with every candidate.
 
     Args:
-        problem: What candidates share.
-        executor: Left open.
+        task: Data that candidates share.
+        executor: Executor; stays open.
     """
 
-    def work(candidates: Sequence[RemovedChannels], answered: Answered) -> None:
+    def evaluate(candidates: Sequence[Candidate], on_result: OnResult) -> None:
         futures = {
-            executor.submit(try_candidate, problem, drops): index
-            for index, drops in enumerate(candidates)
+            executor.submit(try_candidate, task, candidate): index
+            for index, candidate in enumerate(candidates)
         }
         try:
             for future in as_completed(futures):
-                answered(futures[future], future.result())
+                on_result(futures[future], future.result())
         except BrokenProcessPool as error:
             raise _lost("a process of the executor", error) from error
         finally:
             for future in futures:
                 future.cancel()
 
-    yield work
+    yield evaluate
 
 
-_problem: CandidateTask | None = None
+_task: CandidateTask | None = None
 
 
-def _receive(problem: CandidateTask) -> None:
-    global _problem
-    _problem = problem
+def _receive(task: CandidateTask) -> None:
+    global _task
+    _task = task
 
 
-def _try_received(drops: RemovedChannels) -> float:
-    if _problem is None:
-        raise UsageError("this process was given no problem", remedy="use process_workers")
-    return try_candidate(_problem, drops)
+def _try_received(candidate: Candidate) -> float:
+    if _task is None:
+        raise UsageError("this process has not received a task", remedy="use process_workers")
+    return try_candidate(_task, candidate)
 
 
 @contextmanager
-def process_workers(problem: CandidateTask, processes: int) -> Iterator[Workers]:
-    """Processes of this machine; one that is killed is replaced, twice at most.
+def process_workers(task: CandidateTask, processes: int) -> Iterator[Workers]:
+    """Evaluate candidates in processes of this machine; replace killed ones, twice at most.
 
     Args:
-        problem: Sent to each process once.
-        processes: How many.
+        task: Data that candidates share; sent to each process once.
+        processes: Number of processes.
 
     Raises:
-        UsageError: Fewer than one.
+        UsageError: ``processes`` is less than 1.
     """
     if processes < 1:
         raise UsageError(f"{processes} worker processes", remedy="give 1 or more")
     pool: list[ProcessPoolExecutor] = []
 
-    def opened() -> ProcessPoolExecutor:
+    def open_pool() -> ProcessPoolExecutor:
         if not pool:
             pool.append(
                 ProcessPoolExecutor(
                     processes,
                     mp_context=get_context("spawn"),
                     initializer=_receive,
-                    initargs=(problem,),
+                    initargs=(task,),
                 )
             )
         return pool[0]
 
-    def closed() -> None:
+    def close_pool() -> None:
         while pool:
             pool.pop().shutdown(wait=True, cancel_futures=True)
 
-    def work(candidates: Sequence[RemovedChannels], answered: Answered) -> None:
+    def evaluate(candidates: Sequence[Candidate], on_result: OnResult) -> None:
         waiting = dict(enumerate(candidates))
         losses = 0
         while waiting:
             try:
-                _submit_all(opened(), waiting, answered)
+                _submit_all(open_pool(), waiting, on_result)
             except BrokenProcessPool as error:
-                closed()
+                close_pool()
                 losses += 1
-                if losses > _MOST_LOSSES:
+                if losses > _MAX_LOSSES:
                     raise _lost("a worker process", error) from error
 
     try:
-        yield work
+        yield evaluate
     finally:
-        closed()
+        close_pool()
 
 
-def _submit_all(
-    executor: Executor, waiting: dict[int, RemovedChannels], answered: Answered
-) -> None:
+def _submit_all(executor: Executor, waiting: dict[int, Candidate], on_result: OnResult) -> None:
     futures: dict[Future[float], int] = {
-        executor.submit(_try_received, drops): index for index, drops in waiting.items()
+        executor.submit(_try_received, candidate): index for index, candidate in waiting.items()
     }
     for future in as_completed(futures):
         value = future.result()
         index = futures[future]
         del waiting[index]
-        answered(index, value)
+        on_result(index, value)
 
 
-def _given(problem: CandidateTask) -> CandidateTask:
-    return problem
+def _identity(task: CandidateTask) -> CandidateTask:
+    return task
 
 
 @contextmanager
-def dask_workers(problem: CandidateTask, address: str) -> Iterator[Workers]:
-    """The workers of a Dask cluster, which must have this package installed.
+def dask_workers(task: CandidateTask, address: str) -> Iterator[Workers]:
+    """Evaluate candidates on the workers of a Dask cluster, which must have this package installed.
 
     Args:
-        problem: Sent to each worker once.
-        address: Of the scheduler, such as ``tcp://10.0.0.5:8786``.
+        task: Data that candidates share; sent to each worker once.
+        address: Address of the scheduler, such as ``tcp://10.0.0.5:8786``.
 
     Raises:
         MissingBackendError: Dask is not installed.
@@ -184,61 +181,62 @@ def dask_workers(problem: CandidateTask, address: str) -> Iterator[Workers]:
             remedy="start one (dask scheduler) and workers (dask worker ADDRESS)",
         ) from error
 
-    def work(candidates: Sequence[RemovedChannels], answered: Answered) -> None:
-        # A task, not scattered data: what a task made is made again when its worker is lost.
-        shared = client.submit(_given, problem, pure=False)
+    def evaluate(candidates: Sequence[Candidate], on_result: OnResult) -> None:
+        # A Dask task, not scattered data: Dask computes the result of a task again when its worker
+        # is lost.
+        shared = client.submit(_identity, task, pure=False)
         futures = {
-            client.submit(try_candidate, shared, drops, pure=False): index
-            for index, drops in enumerate(candidates)
+            client.submit(try_candidate, shared, candidate, pure=False): index
+            for index, candidate in enumerate(candidates)
         }
         try:
-            _collect(client, futures, answered)
+            _collect(client, futures, on_result)
         finally:
             client.cancel(list(futures))
 
     try:
-        yield work
+        yield evaluate
     finally:
         client.close()
 
 
-def _collect(client: Any, futures: Mapping[Any, int], answered: Answered) -> None:
+def _collect(client: Any, futures: Mapping[Any, int], on_result: OnResult) -> None:
     from distributed.scheduler import KilledWorker
 
     waiting = dict(futures)
     alone_since: float | None = None
     while waiting:
-        came = False
+        any_result = False
         for future in list(waiting):
-            # "lost" is not an end, though done() says so: the scheduler has it made again.
+            # done() is True for "lost", but the scheduler computes such a future again.
             if future.status in ("pending", "lost"):
                 continue
             try:
                 value = float(future.result(timeout=_SECONDS_TO_FETCH))
             except TimeoutError:
                 if future.status == "error":
-                    raise  # the candidate's own
-                continue  # its worker went in between
+                    raise  # raised by the candidate itself
+                continue  # its worker was lost in between
             except (CancelledError, KilledWorker) as error:
                 raise _lost("a Dask worker", error) from error
-            came = True
-            answered(waiting.pop(future), value)
-        if came:
+            any_result = True
+            on_result(waiting.pop(future), value)
+        if any_result:
             continue
-        # A scheduler without workers would keep the work for ever.
+        # A scheduler without workers would keep the task forever.
         if client.scheduler_info()["workers"]:
             alone_since = None
         else:
             alone_since = alone_since or time.monotonic()
             if time.monotonic() - alone_since > _SECONDS_WITHOUT_WORKERS:
                 raise _lost("every Dask worker", None)
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        time.sleep(_SECONDS_BETWEEN_POLLS)
 
 
-def _lost(what: str, error: BaseException | None) -> WorkerLostError:
-    told = f": {error}" if error is not None and str(error) else ""
+def _lost(worker: str, error: BaseException | None) -> WorkerLostError:
+    reason = f": {error}" if error is not None and str(error) else ""
     return WorkerLostError(
-        f"{what} was lost while it tried candidates{told}",
-        remedy="look for a lack of memory there, use fewer workers, and start again: what was "
-        "found so far is kept",
+        f"{worker} was lost while it evaluated candidates{reason}",
+        remedy="check whether it ran out of memory, use fewer workers, and start again: results "
+        "so far are kept",
     )

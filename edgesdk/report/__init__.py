@@ -1,4 +1,4 @@
-"""The report: a bundle's manifest as one HTML page, and as rows for a terminal's table.
+"""Report a bundle's manifest as one HTML page, and as rows of a terminal's table.
 
 >>> from edgesdk import write_report
 >>> write_report("mobilenet_v2.edge")  # doctest: +SKIP

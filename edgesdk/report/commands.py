@@ -1,4 +1,4 @@
-"""Commands that make, prove and measure the bundle again."""
+"""Commands that reproduce the bundle, its verification and its measurements."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 def reproduction_commands(manifest: Manifest) -> list[tuple[str, str]]:
-    """What each command does, and the command, ready to paste into a POSIX shell.
+    """Return pairs of a description and a command, ready to paste into a POSIX shell.
 
-    A model that was given in Python has no command that exports it.
+    A model passed from Python has no export command.
     """
     folder = shlex.quote(f"./{manifest.name}.edge")
     commands = [
@@ -32,7 +32,7 @@ def reproduction_commands(manifest: Manifest) -> list[tuple[str, str]]:
 def _export(manifest: Manifest, folder: str) -> str:
     source = manifest.source
     given_in_python = source.spec in (source.model, source.model.rpartition(".")[2])
-    # A word that starts with a hyphen would be an option of whoever pastes it.
+    # A source that starts with a hyphen would be read as an option.
     if given_in_python or source.spec.startswith("-") or not source.spec.isprintable():
         return ""
     names = [record.target for record in manifest.artefacts]
@@ -40,12 +40,12 @@ def _export(manifest: Manifest, folder: str) -> str:
     words = ["edgesdk", "export", source.spec]
     if names:
         words.append(f"--to={','.join(dict.fromkeys(names))}")
-    # Zoo entries and saved programs know their inputs; a factory may not.
+    # Zoo entries and saved programs define their inputs; a factory may not.
     if ":" in source.spec:
         words += _inputs(manifest.inputs)
-    faces = [manifest.inputs, *(artefact.inputs for artefact in manifest.artefacts)]
-    words += _image(spec for face in faces for spec in face)
-    words += _dynamic(spec for face in faces for spec in face)
+    signatures = [manifest.inputs, *(artefact.inputs for artefact in manifest.artefacts)]
+    words += _image(spec for inputs in signatures for spec in inputs)
+    words += _dynamic(spec for inputs in signatures for spec in inputs)
     return f"{shlex.join(words)} --output {folder}"
 
 

@@ -1,4 +1,4 @@
-"""Under which conditions figures were measured, so that only like is compared with like."""
+"""Conditions of measurements; only figures of the same condition are compared."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Condition", "conditions", "main_condition", "profile_under"]
 
 @dataclass(frozen=True)
 class Condition:
-    """A device and a thread count; figures of two conditions are never compared.
+    """Device and thread count; figures of two conditions are never compared.
 
     Attributes:
         device: Device identifier.
-        device_name: Processor or phone in words.
-        threads: Threads the runtime was given.
+        device_name: Name of the processor or phone.
+        threads: Number of threads of the runtime.
     """
 
     device: str
@@ -35,15 +35,15 @@ def _condition(profile: ProfileRecord) -> Condition:
 
 
 def profile_under(artefact: ArtefactRecord, condition: Condition | None) -> ProfileRecord | None:
-    """The newest profile of ``artefact`` under ``condition``, or None."""
+    """Return the newest profile of ``artefact`` under ``condition``, or None."""
     matching = [profile for profile in artefact.profiles if _condition(profile) == condition]
     return matching[-1] if matching else None
 
 
 def conditions(manifest: Manifest) -> Sequence[Condition]:
-    """Every condition measured, the most telling first.
+    """Return all measured conditions, the most informative first.
 
-    First those in which a native runtime ran, then this machine before attached devices, then one
+    Conditions with a native runtime come first, then this machine before attached devices, then one
     thread before many, then the most artefacts.
     """
     found: dict[Condition, int] = {}
@@ -66,6 +66,6 @@ def conditions(manifest: Manifest) -> Sequence[Condition]:
 
 
 def main_condition(manifest: Manifest) -> Condition | None:
-    """The condition of the summary: the first of :func:`conditions`, None without a profile."""
+    """Return the condition of the summary: the first of :func:`conditions`, or None."""
     measured = conditions(manifest)
     return measured[0] if measured else None

@@ -1,4 +1,4 @@
-"""What the model costs, and which of its layers most of it goes to."""
+"""Cost of the model, and its most expensive layers."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from edgesdk.report.quantities import (
 
 __all__ = ["CostRow", "CostView", "cost_view"]
 
-_MOST_BARS = 15
+_MAX_BARS = 15
 
 
 @dataclass(frozen=True)
 class CostRow:
-    """One layer in words.
+    """Cost of one layer as text.
 
     Attributes:
-        record: As in the manifest.
-        name: Its path, or ``(model)`` for the model's own operators.
+        record: Record of the manifest.
+        name: Path of the layer, or ``(model)`` for the model's own operators.
         output: Shape of its output.
-        share: Part of all multiply-accumulates.
+        share: Share of all multiply-accumulates.
         bits: Precision of weights and activations.
     """
 
@@ -43,12 +43,12 @@ class CostRow:
 
 @dataclass(frozen=True)
 class CostView:
-    """The cost of a model as the page shows it.
+    """Cost section of the page.
 
     Attributes:
-        totals: Heading, figure and what it is made of.
-        plot: The layers with the most multiply-accumulates.
-        rows: Every layer, in the order in which they run.
+        totals: Title, figure and note of each total.
+        plot: Layers with the most multiply-accumulates.
+        rows: All layers, in the order of execution.
     """
 
     totals: Sequence[tuple[str, str, str]]
@@ -57,7 +57,7 @@ class CostView:
 
 
 def cost_view(manifest: Manifest) -> CostView | None:
-    """The cost of the model; None where the manifest has none."""
+    """Return the cost section; None if the manifest has no cost."""
     cost = manifest.cost
     if cost is None:
         return None
@@ -102,13 +102,13 @@ def _plot(cost: CostRecord, rows: Sequence[CostRow]) -> Plot:
             f"{count_text(row.record.parameters)} parameters",
             hint=f"{row.record.kind} · {row.output}",
         )
-        for row in ranked[:_MOST_BARS]
+        for row in ranked[:_MAX_BARS]
     ]
-    caption = "Multiply-accumulates for one sample and their share."
-    rest = ranked[_MOST_BARS:]
+    caption = "Multiply-accumulates for one sample, and their share."
+    rest = ranked[_MAX_BARS:]
     if rest:
-        left = sum(row.record.macs for row in rest)
-        caption += f" {count_text(len(rest))} more take {_share(left, cost.macs)}."
+        macs = sum(row.record.macs for row in rest)
+        caption += f" {count_text(len(rest))} more take {_share(macs, cost.macs)}."
     return Plot(
         "Layers with the most arithmetic",
         caption,

@@ -1,24 +1,24 @@
-"""What each section of the page shows beside the plots, taken from the manifest."""
+"""Contents of the page beside the plots: delegate coverage, classes of photographs, protocols."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgesdk.bundle.manifest import ArtefactRecord, CoverageRecord, LeftOperator, Manifest
+from edgesdk.bundle.manifest import ArtefactRecord, CoverageRecord, Manifest, UndelegatedOperator
 from edgesdk.report.labels import artefact_labels
 from edgesdk.report.summary import delegated_share
 
 __all__ = [
     "CoverageView",
-    "Seen",
-    "SeenClass",
+    "ClassAnswer",
+    "ClassifiedSample",
+    "classified_samples",
     "coverage_views",
     "protocols",
-    "seen_classes",
 ]
 
-_DEEPEST = 4
+_MAX_DEPTH = 4
 
 
 @dataclass(frozen=True)
@@ -27,45 +27,46 @@ class CoverageView:
 
     Attributes:
         delegate: Name of the delegate.
-        record: As in the manifest.
-        share: Part of the operators taken, 0..1, or None.
-        taken: Operators taken with counts, most frequent first.
-        left: Operators left, most frequent first.
-        further: Whether this is a further delegate of the same artefact.
+        record: Record of the manifest.
+        share: Share of the operators delegated, 0..1, or None.
+        delegated: Delegated operators with counts, most frequent first.
+        undelegated: Operators that were not delegated, most frequent first.
+        further: True for a further delegate of the same artefact.
     """
 
     delegate: str
     record: CoverageRecord
     share: float | None
-    taken: Sequence[tuple[str, int]]
-    left: Sequence[LeftOperator]
+    delegated: Sequence[tuple[str, int]]
+    undelegated: Sequence[UndelegatedOperator]
     further: bool
 
     @property
-    def taken_count(self) -> int:
-        """Operators the delegate took."""
-        return sum(count for _, count in self.taken)
+    def delegated_count(self) -> int:
+        """Return the number of delegated operators."""
+        return sum(count for _, count in self.delegated)
 
     @property
-    def left_count(self) -> int:
-        """Operators the delegate left."""
-        return sum(operator.count for operator in self.left)
+    def undelegated_count(self) -> int:
+        """Return the number of operators that were not delegated."""
+        return sum(operator.count for operator in self.undelegated)
 
 
 def _view(record: CoverageRecord, further: bool) -> CoverageView:
-    taken = sorted(record.delegated.items(), key=lambda item: (-item[1], item[0]))
-    left = sorted(record.left, key=lambda operator: -operator.count)
-    return CoverageView(record.delegate, record, delegated_share(record), taken, left, further)
+    delegated = sorted(record.delegated.items(), key=lambda item: (-item[1], item[0]))
+    undelegated = sorted(record.left, key=lambda operator: -operator.count)
+    share = delegated_share(record)
+    return CoverageView(record.delegate, record, share, delegated, undelegated, further)
 
 
 def coverage_views(artefact: ArtefactRecord) -> list[CoverageView]:
-    """Coverage by the artefact's delegate and by every further one; empty where nobody can tell."""
+    """Return coverage by the artefact's delegate and every further one; empty if unknown."""
     views: list[CoverageView] = []
 
     def visit(record: CoverageRecord, depth: int) -> None:
         views.append(_view(record, further=depth > 0))
-        # The schema allows any depth, and no delegate needs more than one.
-        if depth < _DEEPEST:
+        # The schema allows any depth; delegates need one level at most.
+        if depth < _MAX_DEPTH:
             for further in record.also:
                 visit(further, depth + 1)
 
@@ -75,77 +76,77 @@ def coverage_views(artefact: ArtefactRecord) -> list[CoverageView]:
 
 
 @dataclass(frozen=True)
-class SeenClass:
-    """What one artefact saw on a photograph.
+class ClassAnswer:
+    """Class that one artefact gave a photograph.
 
     Attributes:
-        label: The artefact.
-        target: Its target as recorded.
-        evaluated: Whether an evaluator stood in for the runtime.
-        seen: Class the artefact gave.
-        original: Class the model itself gave when this artefact was verified.
+        label: Label of the artefact.
+        target: Target as recorded.
+        evaluated: True if an evaluator stood in for the runtime.
+        predicted: Class given by the artefact.
+        original: Class given by the model when this artefact was verified.
     """
 
     label: str
     target: str
     evaluated: bool
-    seen: str
+    predicted: str
     original: str
 
     @property
     def same(self) -> bool:
-        """Whether the artefact saw what the model saw."""
-        return self.seen == self.original
+        """Return True if the artefact gave the model's class."""
+        return self.predicted == self.original
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A photograph with what everybody saw on it.
+class ClassifiedSample:
+    """A photograph with the classes that the model and the artefacts gave it.
 
     Attributes:
         name: Name of the sample.
         picture: Thumbnail as a ``data:`` URI, or empty.
-        original: Class the model itself gave; empty where nothing was classified.
-        artefacts: One an artefact that was verified on it.
+        original: Class given by the model; empty if nothing was classified.
+        artefacts: One answer per artefact that was verified on it.
     """
 
     name: str
     picture: str
     original: str
-    artefacts: Sequence[SeenClass]
+    artefacts: Sequence[ClassAnswer]
 
     @property
     def differing(self) -> int:
-        """Artefacts that saw something else than the model."""
+        """Return the number of artefacts that gave another class than the model."""
         return sum(not artefact.same for artefact in self.artefacts)
 
 
-def seen_classes(manifest: Manifest, pictures: Mapping[str, str]) -> list[Seen]:
-    """One entry a sample that was classified, then the pictures of which no class is known.
+def classified_samples(manifest: Manifest, pictures: Mapping[str, str]) -> list[ClassifiedSample]:
+    """Return every classified sample, then the pictures without a class.
 
     Args:
-        manifest: The manifest.
+        manifest: Manifest with the classes.
         pictures: Thumbnails as ``data:`` URIs by sample name.
     """
-    seen: dict[str, list[SeenClass]] = {}
+    samples: dict[str, list[ClassAnswer]] = {}
     labels = artefact_labels(manifest.artefacts)
     for artefact, label in zip(manifest.artefacts, labels, strict=True):
         if artefact.parity is None:
             continue
         evaluated = artefact.parity.evaluator
         for name, original, answer in artefact.parity.classes:
-            answers = seen.setdefault(name, [])
-            answers.append(SeenClass(label, artefact.target, evaluated, answer, original))
+            answers = samples.setdefault(name, [])
+            answers.append(ClassAnswer(label, artefact.target, evaluated, answer, original))
     for name in pictures:
-        seen.setdefault(name, [])
+        samples.setdefault(name, [])
     return [
-        Seen(name, pictures.get(name, ""), found[0].original if found else "", found)
-        for name, found in seen.items()
+        ClassifiedSample(name, pictures.get(name, ""), found[0].original if found else "", found)
+        for name, found in samples.items()
     ]
 
 
 def protocols(manifest: Manifest) -> list[str]:
-    """Every protocol that profiles followed, each once."""
+    """Return the measurement protocols of all profiles, each once."""
     found = dict.fromkeys(
         profile.protocol for artefact in manifest.artefacts for profile in artefact.profiles
     )

@@ -1,4 +1,4 @@
-"""Names of targets and artefacts as people say them."""
+"""Readable names of targets and artefacts."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _VARIANTS = {
 
 
 def family(target: str) -> str:
-    """The target without its variant if it is one we know, else ``other``. Safe as a CSS class."""
+    """Return a known target without its variant, else ``other``; safe as a CSS class."""
     name = target.partition(":")[0]
     return name if name in _FAMILIES else "other"
 
 
 def target_label(target: str) -> str:
-    """``executorch:xnnpack`` as ``ExecuTorch XNNPACK``; an unknown target as it stands."""
+    """Write ``executorch:xnnpack`` as ``ExecuTorch XNNPACK``; keep an unknown target."""
     name, separator, variant = target.partition(":")
     if name not in _FAMILIES:
         return target
@@ -42,38 +42,37 @@ def target_label(target: str) -> str:
 
 
 def precision_text(artefact: ArtefactRecord) -> str:
-    """``fp32``, or the quantization recipe and what the rest is kept in."""
+    """Return ``fp32``, or the quantization recipe and the precision of the rest."""
     if artefact.quantization is None:
         return artefact.precision
     return f"{artefact.quantization}, rest {artefact.precision}"
 
 
 def artefact_labels(artefacts: Sequence[ArtefactRecord]) -> list[str]:
-    """A short name an artefact, in their order, each different from the others.
+    """Return a short, unique name for each artefact, in order.
 
-    The target's name alone where it is enough; else with quantization or precision, else with the
-    file.
+    The target's name if it is unique, else with quantization or precision, else with the file.
     """
 
     def detailed(artefact: ArtefactRecord) -> str:
         return f"{target_label(artefact.target)} {artefact.quantization or artefact.precision}"
 
-    once = Counter(artefact.target for artefact in artefacts)
+    targets = Counter(artefact.target for artefact in artefacts)
     labels = [
         target_label(artefact.target)
-        if once[artefact.target] == 1 and artefact.quantization is None
+        if targets[artefact.target] == 1 and artefact.quantization is None
         else detailed(artefact)
         for artefact in artefacts
     ]
-    twice = Counter(labels)
+    repeated = Counter(labels)
     return [
-        label if twice[label] == 1 else f"{label} ({artefact.file.path})"
+        label if repeated[label] == 1 else f"{label} ({artefact.file.path})"
         for label, artefact in zip(labels, artefacts, strict=True)
     ]
 
 
 def evaluated_label(target: str) -> str:
-    """How a figure is marked that an evaluator made, not a runtime."""
+    """Return the mark of a figure that comes from an evaluator instead of a runtime."""
     if "coreml" in target.split(":"):
         return "evaluated, not Apple's arithmetic"
     return "evaluated, not a device's runtime"

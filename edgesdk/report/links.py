@@ -1,4 +1,4 @@
-"""Files that lie beside a report and belong to it: videos it painted, sheets of pictures."""
+"""Files beside a report that it links to: stylized videos, grids of images."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from edgesdk.report.photographs import Photograph, thumbnail
 __all__ = ["LinkedFile", "linked_files"]
 
 _PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-#: Longer side of a picture that is shown; a sheet of pictures is still to be seen.
-_SHOWN = 960
+#: Longer side of a shown picture, large enough for a grid of images.
+_SHOWN_PIXELS = 960
 
 
 @dataclass(frozen=True)
 class LinkedFile:
-    """A file that the page leads to.
+    """A file that the page links to.
 
     Attributes:
-        name: What the link is called.
-        address: Relative to the page.
-        size: In bytes.
-        picture: A ``data:`` URI of it made small, or empty where it is no picture.
+        name: Text of the link.
+        address: Address relative to the page.
+        size: Size in bytes.
+        picture: Small copy as a ``data:`` URI; empty for any file but a picture.
     """
 
     name: str
@@ -35,26 +35,28 @@ class LinkedFile:
 
 
 def linked_files(files: list[Path], folder: Path) -> list[LinkedFile]:
-    """What a page in ``folder`` says of files.
+    """Describe files that a page in ``folder`` links to.
 
     Args:
-        files: Anywhere on the same disk; the page leads to them by relative addresses, so it moves
-            together with them.
-        folder: Of the page.
+        files: Files on the same disk. Their addresses are relative, so the page must move together
+            with them.
+        folder: Folder of the page.
 
     Raises:
-        InputSpecError: A picture that cannot be read.
-        SourceNotFoundError: No such file.
+        InputSpecError: A picture cannot be read.
+        SourceNotFoundError: A file does not exist.
     """
     found = []
     for file in files:
         if not file.is_file():
-            raise SourceNotFoundError(f"no file {file} to lead to", remedy="check the path")
+            raise SourceNotFoundError(
+                f"the linked file {file} does not exist", remedy="check the path"
+            )
         relative = Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
-        # What begins with a name and a colon would be taken for a scheme.
+        # A name with a colon at the beginning would be read as a URL scheme.
         address = quote(relative if relative.startswith("../") else f"./{relative}")
         picture = ""
         if file.suffix.lower() in _PICTURES:
-            picture = thumbnail(Photograph(file.name, file), longest=_SHOWN)
+            picture = thumbnail(Photograph(file.name, file), longest=_SHOWN_PIXELS)
         found.append(LinkedFile(file.name, address, file.stat().st_size, picture))
     return found

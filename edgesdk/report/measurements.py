@@ -1,4 +1,4 @@
-"""The manifest's figures as plots: which go in, how each is labelled, what is left out and why."""
+"""Plots of the manifest's figures, with their labels and captions."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ __all__ = [
     "trade_off_plot",
 ]
 
-_MOST_OPERATORS = 15
-_MOST_KINDS = 8
+_MAX_OPERATORS = 15
+_MAX_KINDS = 8
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot with its words.
+    """A plot with its heading and caption.
 
     Attributes:
         title: Heading.
-        caption: How to read it, and what it leaves out.
-        body: The plot; empty where nothing can be drawn.
+        caption: Explanation of the plot, and figures it omits.
+        body: The plot; empty if there is nothing to draw.
     """
 
     title: str
@@ -57,13 +57,13 @@ class OperatorPlot:
     """Time by operator of one artefact.
 
     Attributes:
-        label: The artefact.
-        mark: Marks figures of an evaluator; empty for a runtime's.
+        label: Label of the artefact.
+        mark: Mark of an evaluator's figures; empty for a runtime's.
         condition: Device and threads.
-        kinds: Plot by operator type; empty where all are of different types.
+        kinds: Plot by operator type; empty if all types differ.
         operators: Plot of the most expensive operators.
-        rest: What the plot leaves out, in words.
-        note: Where the times come from.
+        rest: Sentence about the operators that the plot omits.
+        note: Origin of the times.
     """
 
     label: str
@@ -76,7 +76,7 @@ class OperatorPlot:
 
 
 def size_plot(rows: Sequence[SummaryRow]) -> Plot:
-    """Bars of the artefacts' sizes, smallest first."""
+    """Plot the sizes of the artefacts, smallest first."""
     sized = [row for row in rows if row.size_bytes is not None]
     bars = [
         Bar(
@@ -94,14 +94,14 @@ def size_plot(rows: Sequence[SummaryRow]) -> Plot:
 
 
 def _hint(row: SummaryRow, words: str) -> str:
-    """``words`` with the status beside it, unless the artefact passed."""
+    """Return ``words`` with the status before it, unless the artefact passed."""
     if row.status is Status.PASSED:
         return words
     return f"{row.status.icon} {row.status.value} · {words}"
 
 
 def _bytes_tick(value: float) -> str:
-    """A tick of a size axis, without needless digits: ``5 MB``."""
+    """Write a tick of a size axis without trailing zeros: ``5 MB``."""
     text, unit = bytes_text(round(value)).split(" ")
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {unit}"
 
@@ -111,13 +111,13 @@ def _milliseconds_tick(value: float) -> str:
 
 
 def latency_plots(manifest: Manifest, rows: Sequence[SummaryRow]) -> list[Plot]:
-    """Latency bars, one plot a condition; figures of an evaluator are named, never drawn."""
+    """Plot latencies, one plot per condition; an evaluator's figures are listed, not drawn."""
     return [_latency_plot(manifest, rows, condition) for condition in conditions(manifest)]
 
 
 def _latency_plot(manifest: Manifest, rows: Sequence[SummaryRow], condition: Condition) -> Plot:
     measured: list[tuple[SummaryRow, ProfileRecord]] = []
-    left_out = []
+    omitted = []
     # Rows of failures come after those of the artefacts.
     for artefact, row in zip(manifest.artefacts, rows, strict=False):
         profile = profile_under(artefact, condition)
@@ -125,7 +125,7 @@ def _latency_plot(manifest: Manifest, rows: Sequence[SummaryRow], condition: Con
             continue
         if profile.evaluator:
             figure = milliseconds_text(profile.latency.p50)
-            left_out.append(f"{row.label} {figure} ({evaluated_label(artefact.target)})")
+            omitted.append(f"{row.label} {figure} ({evaluated_label(artefact.target)})")
         else:
             measured.append((row, profile))
     bars = [
@@ -142,8 +142,8 @@ def _latency_plot(manifest: Manifest, rows: Sequence[SummaryRow], condition: Con
         for row, profile in sorted(measured, key=lambda item: item[1].latency.p50)
     ]
     caption = f"{condition}. Bar: median. Whisker: 10th to 90th percentile."
-    if left_out:
-        caption += f" Not drawn, because no runtime was timed: {'; '.join(left_out)}."
+    if omitted:
+        caption += f" Not drawn, because an evaluator was timed: {'; '.join(omitted)}."
     return Plot("Latency", caption, bar_plot(bars, _milliseconds_tick, f"Latency on {condition}"))
 
 
@@ -162,7 +162,7 @@ def _latency_title(label: str, profile: ProfileRecord) -> str:
 
 
 def parity_plots(manifest: Manifest, rows: Sequence[SummaryRow]) -> list[Plot]:
-    """Cosine distance and relative error on log axes, each artefact with its own gate."""
+    """Plot cosine distance and relative error on log axes, each artefact with its own gate."""
     cosines, errors = [], []
     for artefact, row in zip(manifest.artefacts, rows, strict=False):
         parity = artefact.parity
@@ -202,7 +202,7 @@ def parity_plots(manifest: Manifest, rows: Sequence[SummaryRow]) -> list[Plot]:
                 hint=hint,
             )
         )
-    reading = "Left is better; the dashed line is the gate. Ring: made by an evaluator."
+    reading = "Left is better; the dashed line is the gate. Ring: figure of an evaluator."
     return [
         Plot(
             "Cosine distance to the original",
@@ -211,14 +211,14 @@ def parity_plots(manifest: Manifest, rows: Sequence[SummaryRow]) -> list[Plot]:
         ),
         Plot(
             "Relative error",
-            f"Largest difference as a part of the output's range, log axis. {reading}",
+            f"Largest difference as a share of the output's range, log axis. {reading}",
             dot_plot(errors, "Relative error by artefact"),
         ),
     ]
 
 
 def trade_off_plot(rows: Sequence[SummaryRow]) -> Plot:
-    """Size against latency of what a runtime ran under the summary's condition."""
+    """Plot size against latency of the artefacts timed under the summary's condition."""
     proven = any(row.status is Status.PASSED for row in rows)
     points = [
         Point(
@@ -228,7 +228,7 @@ def trade_off_plot(rows: Sequence[SummaryRow]) -> Plot:
             f"{row.label}: {milliseconds_text(row.p50_ms)}, {bytes_text(row.size_bytes)}, "
             f"{row.status.value}",
             row.family,
-            # What missed the gate beats nobody.
+            # An artefact that missed the gate is never recommended.
             eligible=row.status is Status.PASSED
             or (row.status is Status.NOT_VERIFIED and not proven),
         )
@@ -238,15 +238,15 @@ def trade_off_plot(rows: Sequence[SummaryRow]) -> Plot:
     condition = next((row.condition for row in rows if row.condition is not None), None)
     return Plot(
         "Size against latency",
-        f"Across: median latency ({condition}). Up: size. Lower left is better. "
-        f"Filled: {'passed' if proven else 'not verified'}, and no other such artefact is both "
-        "smaller and faster.",
+        f"Horizontal: median latency ({condition}). Vertical: size. Lower left is better. "
+        f"Filled: {'passed' if proven else 'not verified'}, and not beaten by another such "
+        "artefact in both size and latency.",
         scatter_plot(points, _milliseconds_tick, _bytes_tick, "Size against latency"),
     )
 
 
 def operator_plots(manifest: Manifest) -> list[OperatorPlot]:
-    """Time by operator, for each artefact under the first condition that has any."""
+    """Plot time by operator, for each artefact under the first condition that has times."""
     plots = []
     labels = artefact_labels(manifest.artefacts)
     measured = conditions(manifest)
@@ -266,7 +266,7 @@ def _operator_plot(
     ranked = sorted(profile.operators, key=lambda operator: -operator.milliseconds)
     shares = _shares(ranked)
     colour = family(target)
-    shown = list(zip(ranked, shares, strict=True))[:_MOST_OPERATORS]
+    shown = list(zip(ranked, shares, strict=True))[:_MAX_OPERATORS]
     bars = [
         Bar(
             operator.name,
@@ -292,19 +292,19 @@ def _operator_plot(
         )
         for kind, (time, part, count) in sorted(by_kind.items(), key=lambda item: -item[1][0])
     ]
-    hidden = ranked[_MOST_OPERATORS:]
+    hidden = ranked[_MAX_OPERATORS:]
     rest = ""
     if hidden:
         time = sum(operator.milliseconds for operator in hidden)
         rest = (
             f"{len(hidden)} more take {milliseconds_text(time)} together "
-            f"({share_text(sum(shares[_MOST_OPERATORS:]))})."
+            f"({share_text(sum(shares[_MAX_OPERATORS:]))})."
         )
     return OperatorPlot(
         label,
         mark,
         str(condition),
-        bar_plot(kinds[:_MOST_KINDS], None, f"Time by operator type of {label}")
+        bar_plot(kinds[:_MAX_KINDS], None, f"Time by operator type of {label}")
         if len(kinds) < len(ranked)
         else Markup(""),
         bar_plot(bars, None, f"Most expensive operators of {label}"),
@@ -314,7 +314,7 @@ def _operator_plot(
 
 
 def _shares(operators: Sequence[OperatorTime]) -> list[float]:
-    """Shares as recorded, or computed where the record has none."""
+    """Return shares as recorded, or computed if the record has none."""
     if any(operator.share > 0 for operator in operators):
         return [operator.share for operator in operators]
     total = sum(max(0.0, operator.milliseconds) for operator in operators)

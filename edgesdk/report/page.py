@@ -1,4 +1,4 @@
-"""The report: one HTML page that holds everything it shows and asks the network for nothing."""
+"""Render the report as one self-contained HTML page that loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from edgesdk.bundle.manifest import Manifest
 from edgesdk.report.commands import reproduction_commands
 from edgesdk.report.conditions import main_condition
 from edgesdk.report.costs import cost_view
-from edgesdk.report.faces import faces, image_text, shape_text
-from edgesdk.report.findings import coverage_views, protocols, seen_classes
+from edgesdk.report.findings import classified_samples, coverage_views, protocols
+from edgesdk.report.io_table import image_text, io_tables, shape_text
 from edgesdk.report.labels import artefact_labels, evaluated_label, family, target_label
 from edgesdk.report.links import LinkedFile
 from edgesdk.report.measurements import (
@@ -46,12 +46,12 @@ __all__ = ["render"]
 
 _NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 
-# Colours and cursor movements in what converters print. Applied to the escaped page, so it may
-# match nothing that markup is made of.
+# Colours and cursor movements in the output of converters. Applied to the escaped page, so it must
+# not match markup.
 _TERMINAL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
-# Controls, and marks that turn the direction of writing: a name must not dress up as another.
-_UNSEEN = dict.fromkeys(
+# Control characters and marks of writing direction, which could disguise one name as another.
+_INVISIBLE = dict.fromkeys(
     (
         *(code for code in range(0x20) if code not in (0x09, 0x0A)),
         *range(0x7F, 0xA0),
@@ -59,7 +59,7 @@ _UNSEEN = dict.fromkeys(
         *range(0x2028, 0x202F),
         *range(0x2066, 0x206A),
         0xFEFF,
-        # Half a character: no UTF-8 can hold it.
+        # Surrogates, which UTF-8 cannot encode.
         *range(0xD800, 0xE000),
     ),
     "\N{REPLACEMENT CHARACTER}",
@@ -67,13 +67,13 @@ _UNSEEN = dict.fromkeys(
 
 
 def _visible(text: str) -> str:
-    """``text`` without terminal sequences, with a sign in place of what cannot be seen."""
+    """Remove terminal sequences and replace invisible characters by a sign."""
     plain = _TERMINAL_SEQUENCE.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
-    return plain.translate(_UNSEEN)
+    return plain.translate(_INVISIBLE)
 
 
 def _clip(text: str, length: int = 160) -> str:
-    """The first line of ``text``, shortened to ``length`` characters."""
+    """Return the first line of ``text``, shortened to ``length`` characters."""
     first = text.strip().partition("\n")[0]
     return first if len(first) <= length else f"{first[: length - 1].rstrip()}…"
 
@@ -116,18 +116,21 @@ def render(
     thumbnails: Mapping[str, bytes] = _NO_FILES,
     links: Sequence[LinkedFile] = (),
 ) -> str:
-    """The report of a manifest as HTML; the same arguments give the same page.
+    """Render the report of a manifest as HTML; the same arguments give the same page.
+
+    Example:
+        >>> page = render(edgesdk.Bundle.open("net.edge").manifest)
+        >>> Path("report.html").write_text(page)
 
     Args:
-        manifest: What to report. Its texts are untrusted: all of them are escaped.
-        photographs: Pictures to show beside the classes that were seen on them, matched by the
-            name of the sample.
-        thumbnails: Contents of the files that the manifest names as thumbnails of its styles, by
-            path. They are untrusted too: what is no small picture is left out.
-        links: Files beside the page that it leads to.
+        manifest: Manifest to report. Its texts are untrusted and are all escaped.
+        photographs: Pictures to show beside the classes of the samples with the same names.
+        thumbnails: Contents of the manifest's style thumbnails by path. They are untrusted; a file
+            other than a small picture is replaced by a note.
+        links: Files that the page links to.
 
     Raises:
-        InputSpecError: A photograph that cannot be read.
+        InputSpecError: A photograph cannot be read.
     """
     rows = summary_rows(manifest)
     outcome = verdict(manifest)
@@ -152,12 +155,12 @@ def render(
             trade_off_plot=trade_off_plot(rows),
             parity_plots=parity_plots(manifest, rows),
             operator_plots=operator_plots(manifest),
-            seen=seen_classes(manifest, pictures),
+            samples=classified_samples(manifest, pictures),
             cost=cost_view(manifest),
             styles=styles_view(manifest, thumbnails),
             links=links,
             quantization=quantization_view(manifest),
-            faces=faces(manifest),
+            io_tables=io_tables(manifest),
             protocols=protocols(manifest),
             commands=reproduction_commands(manifest),
         )

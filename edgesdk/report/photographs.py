@@ -1,4 +1,4 @@
-"""Photographs beside the classes that the runtimes saw, small enough to live inside the page."""
+"""Photographs as thumbnails small enough to embed in the page."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Photograph:
     """A picture that served as a verification sample.
 
     Attributes:
-        name: Name of the sample, as the manifest gives it.
-        content: The image file, or its bytes: BMP, JPEG, PNG or WebP.
+        name: Name of the sample in the manifest.
+        content: Path or bytes of a BMP, JPEG, PNG or WebP file.
     """
 
     name: str
@@ -33,19 +33,19 @@ class Photograph:
 
 
 def thumbnail(
-    photograph: Photograph, *, most_pixels: int = _MAX_PIXELS, longest: int = THUMBNAIL_PIXELS
+    photograph: Photograph, *, max_pixels: int = _MAX_PIXELS, longest: int = THUMBNAIL_PIXELS
 ) -> str:
-    """The photograph as a small JPEG in a ``data:`` URI.
+    """Return the photograph as a small JPEG in a ``data:`` URI.
 
-    Nothing but pixels survives: neither place nor time nor camera that the file may tell.
+    Only pixels are kept; place, time and camera in the file are dropped.
 
     Args:
-        photograph: The picture.
-        most_pixels: A larger one is not even decoded.
-        longest: Longer side of the JPEG, at most; a smaller photograph stays as it is.
+        photograph: Photograph to scale.
+        max_pixels: Most pixels of the file; a larger picture is not decoded.
+        longest: Longest side of the JPEG in pixels; a smaller photograph keeps its size.
 
     Raises:
-        InputSpecError: No picture that can be read, or one of more than ``most_pixels``.
+        InputSpecError: The picture cannot be read, or has more than ``max_pixels``.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -57,18 +57,18 @@ def thumbnail(
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             opened = Image.open(stream, formats=_FORMATS)
         with opened:
-            if opened.width * opened.height > most_pixels:
-                raise InputSpecError(f"{photograph.name!r} has more than {most_pixels} pixels")
+            if opened.width * opened.height > max_pixels:
+                raise InputSpecError(f"{photograph.name!r} has more than {max_pixels} pixels")
             opened.draft("RGB", (2 * longest, 2 * longest))
             upright = ImageOps.exif_transpose(opened).convert("RGBA")
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise InputSpecError(
-            f"{photograph.name!r} is no picture that can be read",
+            f"{photograph.name!r} cannot be read as a picture",
             remedy="give a JPEG, PNG, WebP or BMP file",
         ) from error
     upright.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    ground = Image.new("RGB", upright.size, "white")
-    ground.paste(upright, mask=upright.getchannel("A"))
+    background = Image.new("RGB", upright.size, "white")
+    background.paste(upright, mask=upright.getchannel("A"))
     encoded = io.BytesIO()
-    ground.save(encoded, "JPEG", quality=82)
+    background.save(encoded, "JPEG", quality=82)
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"

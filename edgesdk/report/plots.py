@@ -1,7 +1,7 @@
-"""Plots as HTML lists with SVG tracks: text keeps its size at any width, bars take what is left.
+"""Plots as HTML lists with SVG tracks: text keeps its size at any width, bars take the rest.
 
-Every position is a percentage, so nothing needs a script or a fixed width. Figures are written
-beside their bars: the plots add comparison, they hide no number.
+Every position is a percentage, so plots need neither scripts nor a fixed width. Every figure is
+written beside its bar.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Bar:
     """A row of a bar plot.
 
     Attributes:
-        label: What the bar stands for.
-        value: Its length in the unit of the plot.
-        text: The value in words.
+        label: Name of the row.
+        value: Length of the bar in the unit of the plot.
+        text: Value as text.
         title: Tooltip.
         family: Target family, for the colour.
         low: Near end of the whisker, or None.
         high: Far end of the whisker, or None.
-        hint: A second, quiet line under the label.
+        hint: Second line under the label.
     """
 
     label: str
@@ -51,15 +51,15 @@ class Dot:
     """A row of a logarithmic dot plot.
 
     Attributes:
-        label: What the dot stands for.
-        value: Its place; zero or less stands at the near end; None draws no dot.
-        text: The value in words.
+        label: Name of the row.
+        value: Position of the dot; zero or less is drawn at the near end, None is not drawn.
+        text: Value as text.
         title: Tooltip.
-        gate: Place of the gate line.
+        gate: Position of the gate line.
         family: Target family, for the colour.
-        passed: Whether the value keeps on the near side of the gate.
-        hollow: Drawn as a ring, for figures of an evaluator.
-        hint: A second, quiet line under the label.
+        passed: True if the value meets the gate.
+        hollow: True to draw a ring, for figures of an evaluator.
+        hint: Second line under the label.
     """
 
     label: str
@@ -83,7 +83,7 @@ def _gridlines(scale: Scale) -> Markup:
 
 
 def _track(title: str, *marks: Markup) -> Markup:
-    # The empty rectangle gives the tooltip the whole row to appear on.
+    # The empty rectangle shows the tooltip on the whole row.
     area = element("rect", width="100%", height=_ROW, class_="area")
     return element(
         "svg",
@@ -145,12 +145,12 @@ def _whisker(bar: Bar, scale: LinearScale) -> Markup:
 def bar_plot(
     bars: Sequence[Bar], tick_text: Callable[[float], str] | None, description: str
 ) -> Markup:
-    """Horizontal bars from zero, with whiskers where they have them.
+    """Draw horizontal bars from zero, with optional whiskers.
 
     Args:
         bars: Rows from top to bottom.
         tick_text: Writes a tick of the axis; None for a plot without an axis.
-        description: What the plot shows, for those who hear it.
+        description: Description of the plot for screen readers.
 
     Returns:
         An ordered list; empty markup without bars.
@@ -165,7 +165,7 @@ def bar_plot(
             "rect",
             x=0,
             y=_MIDDLE - _BAR / 2,
-            # A sliver keeps a value near zero visible as a value.
+            # A minimum width keeps values near zero visible.
             width=percent(max(scale.at(bar.value), 0.4)),
             height=_BAR,
             rx=2,
@@ -184,17 +184,17 @@ def _power(value: float) -> str:
 
 def _decade_scale(dots: Sequence[Dot]) -> LogScale:
     values = [value for dot in dots for value in (dot.value, dot.gate) if value is not None]
-    # Half a decade of air on either side keeps marks off the ends.
+    # Half a decade of margin on either side keeps marks off the ends.
     positive = [value for value in values if value > 0]
     return log_scale([value * factor for value in positive for factor in (0.3, 3)])
 
 
 def dot_plot(dots: Sequence[Dot], description: str) -> Markup:
-    """Dots on a logarithmic axis, each with the line of its own gate; smaller is better.
+    """Draw dots on a logarithmic axis, each with the line of its own gate; smaller is better.
 
     Args:
         dots: Rows from top to bottom.
-        description: What the plot shows, for those who hear it.
+        description: Description of the plot for screen readers.
 
     Returns:
         An ordered list; empty markup without dots.
@@ -222,7 +222,7 @@ def dot_plot(dots: Sequence[Dot], description: str) -> Markup:
 
 
 def meter(share: float, title: str) -> Markup:
-    """A strip of which ``share``, 0..1, is filled."""
+    """Draw a strip of which ``share``, 0..1, is filled."""
     return element(
         "svg",
         element("title", title),

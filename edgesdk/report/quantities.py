@@ -1,7 +1,7 @@
-"""Figures in words: the one place that decides how a number of the manifest is written.
+"""Format the numbers of the manifest as text.
 
-Nothing here raises on a strange figure. A manifest is untrusted, and a negative time or a size of
-a thousand digits must cost no more than an odd cell.
+These functions never raise on a strange number: a manifest is untrusted, and a negative time or a
+size of a thousand digits must not cost more than an odd cell.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = [
     "share_text",
 ]
 
-#: What stands where a figure does not exist.
+#: Text for a figure that does not exist.
 MISSING = "–"
 
-# Beyond this an integer is no measurement, and a float could not hold it.
+# A larger integer cannot be a measurement, and a float could not hold it.
 _LARGEST = 10**18
 
-# 0.57 * 100 is a little less than 57, and rounding down must not show that.
+# 0.57 * 100 is a little less than 57; rounding down must not show 56.9.
 _SLACK = 1e-6
 
 _AMOUNT_UNITS = ("k", "M", "G", "T", "P")
@@ -36,12 +36,12 @@ _BYTE_UNITS = ("kB", "MB", "GB", "TB", "PB")
 
 
 def plain_number(value: float) -> float:
-    """``value`` as a float between -1e18 and 1e18, whatever integer the manifest holds."""
+    """Return any number of the manifest as a float, clamped to -1e18..1e18."""
     return float(max(-_LARGEST, min(_LARGEST, value)))
 
 
 def _three_digits(value: float) -> str:
-    """Three significant digits without an exponent, thousands separated."""
+    """Write three significant digits without an exponent, thousands separated."""
     size = abs(value)
     if size >= 99.95:
         return f"{value:,.0f}"
@@ -53,14 +53,14 @@ def _three_digits(value: float) -> str:
 
 
 def count_text(value: int) -> str:
-    """A number of things: ``3,504,872``."""
+    """Write a count: ``3,504,872``."""
     if abs(value) >= _LARGEST:
         return "over 10^18"
     return f"{value:,}"
 
 
 def amount_text(value: int) -> str:
-    """A large number of things with three significant digits: ``385 M``."""
+    """Write a large count with three significant digits: ``385 M``."""
     size = plain_number(value)
     if abs(size) < 1000:
         return f"{size:.0f}"
@@ -73,7 +73,7 @@ def amount_text(value: int) -> str:
 
 
 def bytes_text(value: int | None) -> str:
-    """Bytes in decimal units with three significant digits: ``14.2 MB``."""
+    """Write bytes in decimal units with three significant digits: ``14.2 MB``."""
     if value is None:
         return MISSING
     size = plain_number(value)
@@ -89,7 +89,7 @@ def bytes_text(value: int | None) -> str:
 
 
 def milliseconds_text(value: float | None) -> str:
-    """Milliseconds with three significant digits: ``9.73 ms``, ``1,240 ms``."""
+    """Write milliseconds with three significant digits: ``9.73 ms``, ``1,240 ms``."""
     if value is None:
         return MISSING
     if 0 < value < 0.001:
@@ -100,17 +100,17 @@ def milliseconds_text(value: float | None) -> str:
 
 
 def cosine_text(value: float | None) -> str:
-    """A cosine similarity with six decimals, rounded down so that only equality reads as 1."""
+    """Write a cosine similarity with six decimals, rounded down so that only equality is 1."""
     if value is None:
         return MISSING
-    # float32 rounding moves the cosine of equal vectors this far to either side of 1.
+    # float32 rounding moves the cosine of equal vectors by this much.
     if value >= 1 - 1e-7:
         return "1.000000"
     return f"{math.floor(plain_number(value) * 1e6 + _SLACK) / 1e6:.6f}"
 
 
 def error_text(value: float | None) -> str:
-    """An absolute or relative difference with two significant digits: ``2.4e-4``, ``0.034``."""
+    """Write a difference with two significant digits: ``2.4e-4``, ``0.034``."""
     if value is None:
         return MISSING
     if 0 < abs(value) < 1e-3:
@@ -125,12 +125,12 @@ def _tidy(text: str) -> str:
 
 
 def decibel_text(value: float | None) -> str:
-    """A signal to noise ratio: ``104.2 dB``."""
+    """Write a signal-to-noise ratio: ``104.2 dB``."""
     return MISSING if value is None else f"{plain_number(value):.1f} dB"
 
 
 def share_text(value: float | None) -> str:
-    """A part of 0..1 in percent. Only the whole reads as 100 %, only nothing as 0 %."""
+    """Write a share of 0..1 in percent; only 1 becomes 100 % and only 0 becomes 0 %."""
     if value is None:
         return MISSING
     percent = plain_number(value) * 100
@@ -139,12 +139,12 @@ def share_text(value: float | None) -> str:
     if 0 < percent < 0.1:
         return "< 0.1 %"
     tenths = math.floor(percent * 10 + _SLACK)
-    # Rounding down keeps 99.96 % from reading as all.
+    # Rounding down keeps 99.96 % from becoming 100 %.
     if percent < 100:
         tenths = min(tenths, 999)
     return f"{tenths / 10:.1f} %"
 
 
 def bound_text(value: float) -> str:
-    """A bound of a gate, with every digit the user gave."""
+    """Write a bound of a gate with all digits that the user gave."""
     return _tidy(f"{value:.10g}")

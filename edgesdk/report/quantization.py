@@ -1,4 +1,4 @@
-"""What each quantization saves, what it loses, and which layers the loss comes from."""
+"""Quantization section: savings, accuracy drop, and the sensitivity of layers."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ from edgesdk.report.quantities import (
 from edgesdk.report.scatter import Point, scatter_plot
 from edgesdk.report.suggestions import suggestions
 
-__all__ = ["HarmView", "QuantizationRow", "QuantizationView", "quantization_view"]
+__all__ = ["QuantizationRow", "QuantizationView", "SensitivityView", "quantization_view"]
 
-_MOST_BARS = 20
+_MAX_BARS = 20
 
 
 @dataclass(frozen=True)
 class QuantizationRow:
-    """One quantized artefact in words.
+    """Figures of one quantized artefact as text.
 
     Attributes:
         label: Short name, unique among the artefacts.
-        size: Size and share of the float artefact's.
+        size: Size, and its share of the float artefact's.
         small: Share of the weights in 8 bits or fewer.
-        latency: Median and how often it goes into the float artefact's.
-        top1: Right classes, with the float model's behind it.
-        agreement: Samples with the float model's class.
-        containment: Samples whose five likeliest classes hold it.
+        latency: Median latency, and speed-up over the float artefact.
+        top1: Top-1 accuracy, with the float model's behind it.
+        agreement: Share of samples with the float model's class.
+        containment: Share of samples with the float model's class among the top five.
         cosine: Mean cosine similarity with the float outputs.
-        drop: What is lost, and of what.
-        gate: Whether the bound is met.
-        missed: Whether it is missed.
+        drop: Drop, and the metric that drops.
+        gate: Bound of the drop, and the word met or missed.
+        missed: True if the bound is missed.
         kept_float: Layers that stayed float on request.
-        float_norms: Normalisations that stayed float because fixed ranges do not hold them.
-        left_float: Operators and layers that stayed float for want of a kernel.
-        calibration: Where ranges come from.
+        float_norms: Normalisations that stayed float because fixed ranges do not fit them.
+        unquantized: Operators and layers that stayed float because they have no integer kernel.
+        calibration: Origin of the ranges.
     """
 
     label: str
@@ -68,19 +68,19 @@ class QuantizationRow:
     missed: bool
     kept_float: Sequence[str]
     float_norms: Sequence[str]
-    left_float: Sequence[str]
+    unquantized: Sequence[str]
     calibration: str
 
 
 @dataclass(frozen=True)
-class HarmView:
-    """What the layers of one recipe do, one by one.
+class SensitivityView:
+    """Sensitivity of the layers to one recipe.
 
     Attributes:
-        recipe: The recipe.
-        plot: The layers that harm most.
-        layers: Every layer, the worst first.
-        operators: Every operator with what its result has lost, in the order of the program.
+        recipe: Name of the recipe.
+        plot: Most sensitive layers.
+        layers: All layers, the most sensitive first.
+        operators: Errors of all operators, in the order of the program.
     """
 
     recipe: str
@@ -91,27 +91,27 @@ class HarmView:
 
 @dataclass(frozen=True)
 class QuantizationView:
-    """The section as the page shows it.
+    """Quantization section of the page.
 
     Attributes:
-        suggestions: A sentence a target.
-        rows: One a quantized artefact.
-        latency_plot: Loss against latency.
-        size_plot: Loss against size.
-        harms: One a recipe that was looked into.
-        samples: What the drop was measured on.
+        suggestions: One sentence per target.
+        rows: One row per quantized artefact.
+        latency_plot: Drop against latency.
+        size_plot: Drop against size.
+        sensitivities: One view per analysed recipe.
+        samples: Samples on which the drop was measured.
     """
 
     suggestions: Sequence[str]
     rows: Sequence[QuantizationRow]
     latency_plot: Plot
     size_plot: Plot
-    harms: Sequence[HarmView]
+    sensitivities: Sequence[SensitivityView]
     samples: str
 
 
 def quantization_view(manifest: Manifest) -> QuantizationView | None:
-    """The section of a manifest; None where nothing is quantized."""
+    """Return the section; None if the manifest has no quantized artefact."""
     labelled = list(zip(manifest.artefacts, artefact_labels(manifest.artefacts), strict=True))
     if not any(artefact.quantized for artefact, _ in labelled):
         return None
@@ -128,20 +128,20 @@ def quantization_view(manifest: Manifest) -> QuantizationView | None:
         latency_plot=_plot(
             manifest,
             labelled,
-            "Loss against latency",
-            "Across: median latency.",
+            "Accuracy drop against latency",
+            "Horizontal: median latency.",
             lambda artefact: _latency(manifest, artefact),
             lambda value: milliseconds_text(value),
         ),
         size_plot=_plot(
             manifest,
             labelled,
-            "Loss against size",
-            "Across: size.",
+            "Accuracy drop against size",
+            "Horizontal: size.",
             lambda artefact: float(artefact.file.size),
             lambda value: bytes_text(round(value)),
         ),
-        harms=[_harms(record) for record in manifest.sensitivity],
+        sensitivities=[_sensitivities(record) for record in manifest.sensitivity],
         samples=f"{drops[0].samples} samples, {drops[0].source}" if drops else "",
     )
 
@@ -175,8 +175,10 @@ def _row(manifest: Manifest, artefact: ArtefactRecord, label: str) -> Quantizati
     small = sum(count for bits, count in quantized.weights.items() if bits <= 8)
     drop, calibration = quantized.drop, quantized.calibration
     normalised = tuple(f"{path}." for path in quantized.float_norms)
-    left = [f"{name} × {count_text(count)}" for name, count in quantized.float_operators.items()]
-    left += [
+    unquantized = [
+        f"{name} × {count_text(count)}" for name, count in quantized.float_operators.items()
+    ]
+    unquantized += [
         f"{layer.path}: {layer.reason}"
         for layer in quantized.layers
         if layer.bits > 8 and layer.reason and not layer.path.startswith(normalised)
@@ -199,7 +201,7 @@ def _row(manifest: Manifest, artefact: ArtefactRecord, label: str) -> Quantizati
         missed=drop is not None and not drop.passed,
         kept_float=list(quantized.float_layers),
         float_norms=list(quantized.float_norms),
-        left_float=left,
+        unquantized=unquantized,
         calibration=""
         if calibration is None
         else f"{count_text(calibration.samples)} of {calibration.source}, {calibration.method}",
@@ -226,31 +228,31 @@ def _plot(
                 label,
                 x,
                 max(lost, 0.0),
-                f"{label}: {text(x)}, {100 * lost:.2f} % lost",
+                f"{label}: {text(x)}, {100 * lost:.2f} % drop",
                 family(artefact.target),
                 eligible=proven,
             )
         )
     return Plot(
         title,
-        f"{across} Up: what is lost against the float model. Lower left is better. Filled: proven, "
-        "and no other such artefact is better in both.",
+        f"{across} Vertical: drop against the float model. Lower left is better. Filled: passed, "
+        "and not beaten by another such artefact in both.",
         scatter_plot(points, text, lambda lost: f"{100 * lost:.1f} %", title),
     )
 
 
 def _loss(artefact: ArtefactRecord) -> float | None:
     if artefact.quantized is None:
-        # The float artefact is equal to the model, or it did not pass.
+        # A float artefact that passed equals the model.
         return 0.0 if artefact.parity is not None and artefact.parity.passed else None
     return None if artefact.quantized.drop is None else artefact.quantized.drop.drop
 
 
-def _harms(record: SensitivityRecord) -> HarmView:
+def _sensitivities(record: SensitivityRecord) -> SensitivityView:
     recipe, layers = record.recipe, record.layers
 
     def noise(layer: LayerSensitivityRecord) -> float:
-        """Energy of the error as a share of the output's."""
+        """Return the energy of the error as a share of the output's energy."""
         return 0.0 if layer.snr_db is None else 10 ** (-plain_number(layer.snr_db) / 10)
 
     bars = [
@@ -261,15 +263,19 @@ def _harms(record: SensitivityRecord) -> HarmView:
             f"{layer.path} ({layer.operator}): {count_text(layer.weights)} weights",
             hint=layer.where,
         )
-        for layer in layers[:_MOST_BARS]
+        for layer in layers[:_MAX_BARS]
         if layer.snr_db is not None
     ]
-    caption = "Energy of the error at the outputs when this layer alone is quantized, simulated."
+    caption = "Simulated energy of the error at the outputs when only this layer is quantized."
     if len(layers) > len(bars):
-        caption += f" {count_text(len(layers) - len(bars))} more do less."
-    return HarmView(
+        caption += f" {count_text(len(layers) - len(bars))} more have less."
+    return SensitivityView(
         recipe,
-        Plot(f"Layers of {recipe} that harm most", caption, bar_plot(bars, None, "Harm by layer")),
+        Plot(
+            f"Most sensitive layers of {recipe}",
+            caption,
+            bar_plot(bars, None, "Sensitivity by layer"),
+        ),
         layers,
         record.operators,
     )

@@ -1,4 +1,4 @@
-"""Every recipe on every target, measured side by side: which quantization to ship."""
+"""Compare every quantization recipe on every target, and suggest which one to ship."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["QuantizeReport", "quantize_report"]
 
 @dataclass(frozen=True)
 class QuantizeReport:
-    """What :func:`quantize_report` made.
+    """Result of :func:`quantize_report`.
 
     Attributes:
-        bundle: With an artefact a target and recipe, each proven, measured and profiled.
-        report: The HTML page.
-        suggestions: One a target.
+        bundle: Bundle with one artefact per target and recipe, each verified and profiled.
+        report: Path of the HTML page.
+        suggestions: One suggestion per target.
     """
 
     bundle: Bundle
@@ -50,20 +50,24 @@ def quantize_report(
     on_measure: Callable[[Step], None] | None = None,
     **changes: Any,
 ) -> QuantizeReport:
-    """Export every recipe beside the float artefact, measure all of them, and suggest.
+    """Export every recipe beside the float artefact, measure them all, and suggest one per target.
 
-    Recipes that a target cannot do are recorded as failures of that target alone.
+    A recipe that a target does not support is recorded as a failure of that target alone.
+
+    Example:
+        >>> options = edgesdk.QuantizeOptions(recipes=("int8",), data="photos/")
+        >>> edgesdk.quantize_report("mobilenet_v2", quantize=options).suggestions
 
     Args:
-        model: The model, or SOURCE of one.
+        model: Model, or SOURCE of one.
         example: See :func:`edgesdk.export`.
         quantize: Recipes and data; the float artefact is added.
         targets: See :func:`edgesdk.export`.
-        output: The bundle to write.
+        output: Bundle to write.
         options: See :func:`edgesdk.export`.
-        device: Where to measure latencies.
+        device: Device that measures latencies.
         threads: Threads of each runtime.
-        runs: Timed runs.
+        runs: Number of timed runs.
         on_progress: See :func:`edgesdk.export`.
         on_measure: Called while latencies are measured.
         **changes: Fields of :class:`~edgesdk.ExportOptions` that differ from ``options``.

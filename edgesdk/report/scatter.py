@@ -1,4 +1,4 @@
-"""Size against latency, labelled at the edge with leader lines, so near points stay legible."""
+"""Scatter plot with labels at the edge and leader lines, so that close points stay legible."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from edgesdk.report.svg import element, percent
 __all__ = ["Point", "scatter_plot", "undominated"]
 
 _SPACING = 22
-_LEAST_HEIGHT = 280
+_MIN_HEIGHT = 280
 _TOP = 14
 _BOTTOM = 30
-# Values this far apart cannot share a linear axis without one of them lying on zero.
+# Values further apart than this factor need a logarithmic axis.
 _LOG_FROM = 20
 
 
 @dataclass(frozen=True)
 class Point:
-    """One artefact in the plane.
+    """One artefact of the plot.
 
     Attributes:
-        label: Its name.
+        label: Name of the artefact.
         x: Latency in milliseconds.
         y: Size in bytes.
         title: Tooltip.
         family: Target family, for the colour.
-        eligible: Whether it may be recommended at all.
+        eligible: True if it may be recommended.
     """
 
     label: str
@@ -44,16 +44,17 @@ class Point:
 
 
 def undominated(points: Sequence[Point]) -> list[bool]:
-    """Whether a point is eligible and no eligible one is as good on both axes, better on one."""
+    """Return True for each eligible point that is not dominated by another eligible point."""
 
-    def beats(other: Point, point: Point) -> bool:
+    def dominates(other: Point, point: Point) -> bool:
         return (
             other.x <= point.x and other.y <= point.y and (other.x < point.x or other.y < point.y)
         )
 
     eligible = [point for point in points if point.eligible]
     return [
-        point.eligible and not any(beats(other, point) for other in eligible) for point in points
+        point.eligible and not any(dominates(other, point) for other in eligible)
+        for point in points
     ]
 
 
@@ -61,11 +62,11 @@ def _scale(values: Sequence[float]) -> Scale:
     positive = [value for value in values if value > 0]
     if len(positive) == len(values) and max(values) / min(values) >= _LOG_FROM:
         return log_scale(values)
-    return linear_scale(values, most_ticks=5)
+    return linear_scale(values, max_ticks=5)
 
 
 def _label_places(wanted: Sequence[float], height: float) -> list[float]:
-    """Places in pixels for labels that want to be at ``wanted``, ascending, kept apart."""
+    """Return positions in pixels near the ascending ``wanted``, kept apart."""
     places = list(wanted)
     for index in range(1, len(places)):
         places[index] = max(places[index], places[index - 1] + _SPACING)
@@ -91,7 +92,7 @@ def _grid(
         level = down(tick)
         marks.append(element("line", x1=0, x2="100%", y1=level, y2=level, class_="grid"))
         marks.append(element("text", y_text(tick), x=0, y=level - 4, class_="tick"))
-    # The y axis writes at the left, so the x axis leaves out what would lie beneath it.
+    # The labels of the y axis are at the left, so the x axis omits ticks below them.
     for tick in x.ticks:
         place = percent(across(tick))
         marks.append(element("line", x1=place, x2=place, y1=_TOP, y2=floor, class_="grid"))
@@ -111,20 +112,20 @@ def scatter_plot(
     y_text: Callable[[float], str],
     description: str,
 ) -> Markup:
-    """Points in a plane; those that no other beats on both axes are filled, the others rings.
+    """Draw points; undominated ones are filled, the others are rings.
 
     Args:
-        points: In any order.
+        points: Points in any order.
         x_text: Writes a tick of the x axis.
         y_text: Writes a tick of the y axis.
-        description: What the plot shows, for those who hear it.
+        description: Description of the plot for screen readers.
 
     Returns:
         A block of markup; empty with fewer than two points.
     """
     if len(points) < 2:
         return Markup("")
-    height = max(_LEAST_HEIGHT, len(points) * _SPACING + _TOP + _BOTTOM)
+    height = max(_MIN_HEIGHT, len(points) * _SPACING + _TOP + _BOTTOM)
     x = _scale([plain_number(point.x) for point in points])
     y = _scale([plain_number(point.y) for point in points])
 
@@ -135,7 +136,7 @@ def scatter_plot(
         return height - _BOTTOM - (height - _BOTTOM - _TOP) * y.at(value) / 100
 
     best = dict(zip(points, undominated(points), strict=True))
-    # Where two points lie equally high the right one is named first: its leader is in front.
+    # Of two points at the same height, the right one is labelled first: its leader is in front.
     ordered = sorted(points, key=lambda point: (down(point.y), -point.x))
     places = _label_places([down(point.y) for point in ordered], height)
     leaders, marks, labels = [], [], []

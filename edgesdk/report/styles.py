@@ -1,4 +1,4 @@
-"""What a stylizer's styles look like, and what conversion did to its pictures."""
+"""Styles section: thumbnails of a stylizer's styles, and the change of pictures by conversion."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = [
     "styles_view",
 ]
 
-#: More pictures than this make the page too large; edgesdk writes no more either.
-_MOST_TILES = 256
-#: A thumbnail has fewer; a file of more is none, and opening hundreds of them would take minutes.
-_MOST_PIXELS = 1_000_000
+#: Most pictures of the page; edgesdk writes this many thumbnails at most.
+_MAX_TILES = 256
+#: Most pixels of a thumbnail; decoding hundreds of larger files would take minutes.
+_MAX_PIXELS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class StyleTile:
     """One picture of the gallery.
 
     Attributes:
-        name: What is written under it.
-        picture: A ``data:`` URI, or empty.
-        problem: Why there is no picture, or empty.
+        name: Text under the picture.
+        picture: ``data:`` URI, or empty.
+        problem: Reason for a missing picture, or empty.
     """
 
     name: str
@@ -47,11 +47,11 @@ class PictureRow:
     """One picture that an artefact painted.
 
     Attributes:
-        label: The artefact.
+        label: Label of the artefact.
         style: Name of the style.
         photograph: Name of the photograph.
-        psnr: In words.
-        change: Of the style, in words.
+        psnr: PSNR as text.
+        change: Style change as text.
     """
 
     label: str
@@ -63,16 +63,16 @@ class PictureRow:
 
 @dataclass(frozen=True)
 class PaintedRow:
-    """What one artefact paints.
+    """Fidelity of one artefact's paintings.
 
     Attributes:
-        label: The artefact.
-        mark: How an evaluator's figures are marked; empty for a runtime's.
-        pictures: How many it painted.
-        mean: PSNR over all pictures, in words.
-        least: Of the picture that differs most.
-        change: Of the style, in words.
-        failure: Why it painted nothing, or empty.
+        label: Label of the artefact.
+        mark: Mark of an evaluator's figures; empty for a runtime's.
+        pictures: Number of painted pictures.
+        mean: PSNR over all pictures, as text.
+        least: Lowest PSNR of a picture, as text.
+        change: Style change as text.
+        failure: Reason why nothing was painted, or empty.
     """
 
     label: str
@@ -86,15 +86,15 @@ class PaintedRow:
 
 @dataclass(frozen=True)
 class StylesView:
-    """The section as the page shows it.
+    """Styles section of the page.
 
     Attributes:
-        photograph: Name of the photograph that the gallery shows.
-        tiles: The photograph, then it in every style.
-        rows: One an artefact that was run.
-        pictures: One a picture of an artefact.
-        network: What the change of style was measured with; empty where it was not.
-        note: Why something is missing.
+        photograph: Name of the photograph in the gallery.
+        tiles: The photograph, then the photograph in every style.
+        rows: One row per artefact that was run.
+        pictures: One row per picture of an artefact.
+        network: Network that measured the style change; empty if it was not measured.
+        note: Reason for anything that is missing.
     """
 
     photograph: str
@@ -106,11 +106,11 @@ class StylesView:
 
 
 def styles_view(manifest: Manifest, thumbnails: Mapping[str, bytes]) -> StylesView | None:
-    """The section of a manifest; None where nothing tells of styles.
+    """Return the section; None if the manifest has no styles.
 
     Args:
-        manifest: The manifest.
-        thumbnails: Contents of the files it names as thumbnails, by path.
+        manifest: Manifest of a stylizer.
+        thumbnails: Contents of its thumbnail files, by path.
     """
     paintings = manifest.paintings
     labelled = list(zip(manifest.artefacts, artefact_labels(manifest.artefacts), strict=True))
@@ -123,7 +123,7 @@ def styles_view(manifest: Manifest, thumbnails: Mapping[str, bytes]) -> StylesVi
         return None
     tiles: list[StyleTile] = []
     if paintings is not None:
-        named = [(record.style, record.file) for record in paintings.thumbnails[:_MOST_TILES]]
+        named = [(record.style, record.file) for record in paintings.thumbnails[:_MAX_TILES]]
         if paintings.unpainted is not None:
             named.insert(0, ("unpainted", paintings.unpainted))
         tiles = [_tile(name, file, thumbnails) for name, file in named]
@@ -148,7 +148,7 @@ def styles_view(manifest: Manifest, thumbnails: Mapping[str, bytes]) -> StylesVi
 
 
 def change_text(value: float | None) -> str:
-    """A change of style: 0 is the original's painting, 1 the unpainted photograph."""
+    """Write a style change: 0 is the original's painting, 1 the unpainted photograph."""
     if value is None:
         return MISSING
     if value == 0:
@@ -160,21 +160,21 @@ def change_text(value: float | None) -> str:
 
 def _tile(name: str, file: FileRecord, thumbnails: Mapping[str, bytes]) -> StyleTile:
     if file.path not in thumbnails:
-        return StyleTile(name, problem="not at hand")
+        return StyleTile(name, problem="file not available")
     try:
         picture = Photograph(name, thumbnails[file.path])
-        return StyleTile(name, thumbnail(picture, most_pixels=_MOST_PIXELS))
+        return StyleTile(name, thumbnail(picture, max_pixels=_MAX_PIXELS))
     except InputSpecError:
-        # The file is what the manifest says, and no thumbnail: that is told in its place.
-        return StyleTile(name, problem="no picture that can be read")
+        # The file has the recorded digest but is not a thumbnail: the tile shows a note instead.
+        return StyleTile(name, problem="cannot be read as a picture")
 
 
 def painted_row(artefact: ArtefactRecord, label: str) -> PaintedRow:
-    """What one artefact paints, in words.
+    """Return the fidelity of one artefact's paintings as text.
 
     Args:
-        artefact: The artefact.
-        label: What it is called.
+        artefact: Artefact of a stylizer.
+        label: Label of the artefact.
     """
     record = artefact.painted or PaintedRecord()
     mark = evaluated_label(artefact.target) if record.evaluator else ""

@@ -1,4 +1,4 @@
-"""Which quantization to ship on each target: read from what was measured, never assumed."""
+"""Suggest which quantization to ship on each target, from measurements only."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from edgesdk.report.quantities import bytes_text, milliseconds_text, share_text
 
 __all__ = ["LARGEST_DROP", "Suggestion", "suggestions"]
 
-#: Largest drop that is suggested where the user named no bound, as a share.
+#: Largest drop that is suggested if the user gave no bound, as a share.
 LARGEST_DROP = 0.02
-#: Latencies this close, as a share, are one: the smaller file decides.
+#: Latencies within this share count as equal: the smaller file wins.
 _NEAR = 0.05
 
 
@@ -24,13 +24,13 @@ class Suggestion:
 
     Attributes:
         target: Target with variant.
-        recipe: Its recipe, ``fp32`` or ``fp16`` where it is not quantized.
-        label: Its name among the artefacts.
-        file: Its path in the bundle.
-        reason: Why, in words.
-        drop: What it loses; None for one that is not quantized, or not measured.
-        size_bytes: Its size.
-        p50_ms: Median latency; None where no runtime measured it.
+        recipe: Recipe, or ``fp32`` or ``fp16`` if it is not quantized.
+        label: Label of the artefact.
+        file: Path of the artefact in the bundle.
+        reason: Reason of the suggestion.
+        drop: Accuracy drop; None if it is not quantized or not measured.
+        size_bytes: Size in bytes.
+        p50_ms: Median latency; None if no runtime was timed.
     """
 
     target: str
@@ -44,11 +44,14 @@ class Suggestion:
 
 
 def suggestions(manifest: Manifest) -> list[Suggestion]:
-    """One suggestion a target that has several artefacts.
+    """Suggest one artefact for each target that has several.
 
-    Of those that are proven and lose no more than their bound (2 % without one) the fastest is
-    suggested where a runtime measured latencies, the smaller of those within 5 % of it; else the
-    smallest.
+    Candidates passed parity and drop no more than their bound (2 % without one). The fastest is
+    suggested, or the smallest of those within 5 % of it; without latencies, the smallest of all.
+
+    Example:
+        >>> for suggestion in suggestions(edgesdk.Bundle.open("net.edge").manifest):
+        ...     print(suggestion.reason)
     """
     labels = artefact_labels(manifest.artefacts)
     condition = main_condition(manifest)
@@ -80,13 +83,13 @@ def _suggested(
         chosen, label = min(near, key=lambda pair: (pair[0].file.size, pair[0].file.path))
         reason = _timed_reason(chosen, latency[chosen.file.path] or 0.0, artefacts, latency)
         if len(near) > 1:
-            reason += "; the smaller of those as fast"
+            reason += "; the smallest of those about as fast"
     else:
         chosen, label = min(fit, key=lambda pair: (pair[0].file.size, pair[0].file.path))
-        reason = f"the smallest, {bytes_text(chosen.file.size)}; nothing tells latencies here"
-    left_out = len(artefacts) - len(fit)
-    if left_out:
-        reason += f"; {left_out} others lose too much or are not proven"
+        reason = f"the smallest, {bytes_text(chosen.file.size)}; latencies were not measured here"
+    rejected = len(artefacts) - len(fit)
+    if rejected:
+        reason += f"; {rejected} rejected (drop too large or parity not passed)"
     return Suggestion(
         target=target,
         recipe=chosen.quantization or chosen.precision,

@@ -1,4 +1,4 @@
-"""One row a target: what the terminal's table and the report's table both show."""
+"""Rows of the summary table of the terminal and of the report, one per target."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ __all__ = [
 
 
 class Status(Enum):
-    """What became of a target. The value is the word that is shown.
+    """Status of a target; the value is the shown word.
 
-    ``icon`` stands beside the word, ``tone`` (good, bad, open) chooses the colour.
+    ``icon`` is shown beside the word, ``tone`` (good, bad, open) sets the colour.
     """
 
     PASSED = "passed"
@@ -60,12 +60,12 @@ class Status(Enum):
 
     @property
     def icon(self) -> str:
-        """One character that tells the states apart without colour."""
+        """Return one character that distinguishes the states without colour."""
         return {"passed": "✓", "parity failed": "≠", "not verified": "?"}.get(self.value, "✗")
 
     @property
     def tone(self) -> str:
-        """``good``, ``bad`` or ``open``."""
+        """Return ``good``, ``bad`` or ``open``."""
         return {"passed": "good", "not verified": "open"}.get(self.value, "bad")
 
 
@@ -90,29 +90,29 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One artefact, or one target that gave none. A figure nobody has is None.
+    """One artefact, or one target without an artefact; an unknown figure is None.
 
     Attributes:
         label: Short name, unique among the artefacts.
         target: Target with variant, as in the manifest.
         recipe: Name of its quantization; empty for none.
-        family: Target without variant where known, else ``other``.
-        status: What became of it.
-        reason: Why, in words, where the status is not ``passed``.
+        family: Known target without variant, else ``other``.
+        status: Status of the artefact or target.
+        reason: Reason of a status other than ``passed``.
         file: Path of the artefact in the bundle; empty for a failure.
         precision: Precision and quantization in words.
-        parity_mark: Marks the parity figures as an evaluator's; empty for a runtime's.
-        profile_mark: Marks latency, memory and load time as an evaluator's; likewise.
+        parity_mark: Mark of parity figures of an evaluator; empty for a runtime.
+        profile_mark: Mark of latency, memory and load time of an evaluator; likewise.
         size_bytes: Size of the artefact.
         p10_ms: Tenth percentile of the latency.
         p50_ms: Median latency.
         p90_ms: Ninetieth percentile of the latency.
         peak_bytes: Largest resident set of the process that ran it.
         load_ms: Median cold load.
-        cosine: Smallest over outputs and samples.
+        cosine: Smallest cosine over outputs and samples.
         max_abs: Largest absolute difference over outputs.
-        relative_error: Largest over outputs.
-        snr_db: Smallest over outputs that differ at all.
+        relative_error: Largest relative error over outputs.
+        snr_db: Smallest signal-to-noise ratio over outputs that differ.
         exact: Whether every output is equal bit by bit.
         finite: Whether every value of the artefact is finite.
         agreement: Smallest share of samples with the same top-1 class.
@@ -150,37 +150,37 @@ class SummaryRow:
 
     @property
     def status_text(self) -> str:
-        """Icon and word, with the evaluator's mark: ``✓ passed (evaluated, ...)``."""
+        """Return icon and word, with an evaluator's mark: ``✓ passed (evaluated, ...)``."""
         mark = f" ({self.parity_mark})" if self.parity_mark else ""
         return f"{self.status.icon} {self.status.value}{mark}"
 
     @property
     def max_abs_text(self) -> str:
-        """The largest difference, or ``not finite``."""
+        """Return the largest difference, or ``not finite``."""
         return error_text(self.max_abs) if self.finite else "not finite"
 
     @property
     def snr_text(self) -> str:
-        """Decibels, or ``exact`` where nothing differs."""
+        """Return decibels, or ``exact`` if nothing differs."""
         return "exact" if self.exact else decibel_text(self.snr_db)
 
     @property
     def partitions_text(self) -> str:
-        """Number of delegated pieces: ``3 partitions``; empty where nothing was delegated."""
+        """Return the number of delegated partitions: ``3 partitions``; empty for none."""
         if not self.partitions:
             return ""
         return f"{count_text(self.partitions)} partition{'s' * (self.partitions != 1)}"
 
     @property
     def delegated_text(self) -> str:
-        """Share and number of pieces: ``98.4 % in 3 partitions``."""
+        """Return share and number of partitions: ``98.4 % in 3 partitions``."""
         if self.delegated_share is None:
             return MISSING
         pieces = f" in {self.partitions_text}" if self.partitions else ""
         return f"{share_text(self.delegated_share)}{pieces}"
 
     def cells(self) -> tuple[str, ...]:
-        """The row as text, one cell a heading of :data:`COLUMNS`; an evaluator's are marked."""
+        """Return one cell of text per heading of :data:`COLUMNS`; an evaluator's are marked."""
         figures: tuple[str, ...] = (
             milliseconds_text(self.p50_ms),
             milliseconds_text(self.p90_ms),
@@ -205,14 +205,14 @@ class SummaryRow:
 
 
 def delegated_share(coverage: CoverageRecord) -> float | None:
-    """Part of the operators that the delegate took, 0..1; None where no operator is named."""
-    taken = sum(max(0, count) for count in coverage.delegated.values())
-    left = sum(max(0, operator.count) for operator in coverage.left)
-    return taken / (taken + left) if taken + left else None
+    """Return the share of delegated operators, 0..1; None if the record has no operators."""
+    delegated = sum(max(0, count) for count in coverage.delegated.values())
+    total = delegated + sum(max(0, operator.count) for operator in coverage.left)
+    return delegated / total if total else None
 
 
 def missed_bounds(output: OutputParity, gate: GateRecord) -> list[str]:
-    """Which bounds of the gate this output does not meet, in words; empty where it meets all."""
+    """Return the bounds of the gate that an output misses, as text; empty if it meets all."""
     missed = []
     if not output.finite:
         missed.append("holds NaN or infinity")
@@ -251,11 +251,11 @@ def _status(parity: ParityRecord | None) -> tuple[Status, str]:
     return Status.PARITY_FAILED, "; ".join(reasons)
 
 
-def _least(values: Iterable[float | None]) -> float | None:
+def _smallest(values: Iterable[float | None]) -> float | None:
     return min((value for value in values if value is not None), default=None)
 
 
-def _most(values: Iterable[float | None]) -> float | None:
+def _largest(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
@@ -283,13 +283,13 @@ def _artefact_row(
         p90_ms=profile.latency.p90 if profile else None,
         peak_bytes=profile.peak_memory_bytes if profile else None,
         load_ms=profile.load_ms if profile else None,
-        cosine=_least(output.cosine for output in outputs),
-        max_abs=_most(output.max_abs for output in outputs),
-        relative_error=_most(output.relative_error for output in outputs),
-        snr_db=_least(output.snr_db for output in outputs),
+        cosine=_smallest(output.cosine for output in outputs),
+        max_abs=_largest(output.max_abs for output in outputs),
+        relative_error=_largest(output.relative_error for output in outputs),
+        snr_db=_smallest(output.snr_db for output in outputs),
         exact=bool(outputs) and all(output.finite and output.max_abs == 0 for output in outputs),
         finite=all(output.finite for output in outputs),
-        agreement=_least(output.agreement for output in outputs),
+        agreement=_smallest(output.agreement for output in outputs),
         delegated_share=delegated_share(coverage) if coverage else None,
         partitions=coverage.partitions if coverage else None,
         condition=condition if profile else None,
@@ -307,10 +307,14 @@ def _failure_row(failure: FailureRecord) -> SummaryRow:
 
 
 def summary_rows(manifest: Manifest) -> list[SummaryRow]:
-    """One row an artefact and then one a failure, in the manifest's order.
+    """Return one row per artefact and then one per failure, in the manifest's order.
 
-    Latency, memory and load time are those of one condition for all rows, the first of
-    :func:`edgesdk.report.conditions.conditions`: an artefact not measured under it has none.
+    Latency, memory and load time of all rows are of one condition, the first of
+    :func:`edgesdk.report.conditions.conditions`; an artefact not measured under it has none.
+
+    Example:
+        >>> for row in summary_rows(edgesdk.Bundle.open("net.edge").manifest):
+        ...     print(row.cells())
     """
     condition = main_condition(manifest)
     labels = artefact_labels(manifest.artefacts)

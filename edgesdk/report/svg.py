@@ -1,4 +1,4 @@
-"""A builder of SVG and HTML elements that escapes everything it is given."""
+"""Build SVG and HTML elements with all text and attributes escaped."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _VOID = frozenset({"br", "hr", "img"})
 
 
 def element(name: str, *children: str, **attributes: str | float | None) -> Markup:
-    """One element as markup.
+    """Return one element as markup.
 
     Args:
-        name: Tag name, from our own code only.
-        children: Text is escaped, markup is kept.
-        attributes: ``class_`` stands for ``class``, an underscore within a name for a hyphen; None
-            leaves the attribute out.
+        name: Tag name; must come from our own code.
+        children: Text, which is escaped, or markup.
+        attributes: ``class_`` means ``class``, an underscore within a name means a hyphen; an
+            attribute of None is omitted.
     """
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_attribute(value))}"'
@@ -34,5 +34,5 @@ def _attribute(value: str | float) -> str:
 
 
 def percent(position: float) -> str:
-    """A position of 0..100 as an attribute, clamped: ``12.5%``."""
+    """Write a position as an attribute, clamped to 0..100: ``12.5%``."""
     return f"{_attribute(max(0.0, min(100.0, position)))}%"

@@ -1,4 +1,4 @@
-"""The verdict: what a reader in a hurry takes away, computed from the rows of the summary."""
+"""Verdict on a bundle in one sentence and a few facts, computed from the summary rows."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["Fact", "Verdict", "verdict"]
 
 @dataclass(frozen=True)
 class Fact:
-    """The artefact that leads in one respect, or the only one that has a figure.
+    """Best artefact in one respect, or the only one with a figure.
 
     Attributes:
         title: ``fastest``, ``smallest`` or ``least memory``; ``latency``, ``size`` or ``memory``
-            where there is nothing to compare with.
-        label: The artefact.
-        family: Its target's family.
-        figure: Its figure with unit.
-        note: Conditions and doubts in words.
-        leads: Whether there was another to compare with.
+            if there is only one.
+        label: Label of the artefact.
+        family: Family of its target.
+        figure: Figure with unit.
+        note: Conditions and reservations.
+        leads: True if another artefact was compared.
     """
 
     title: str
@@ -40,13 +40,13 @@ class Fact:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a whole bundle.
+    """Outcome of a bundle.
 
     Attributes:
-        tone: ``good`` where everything passed, ``bad`` where something was tried and nothing
-            passed, else ``open``.
+        tone: ``good`` if everything passed, ``bad`` if something was tried and nothing passed, else
+            ``open``.
         sentence: Conversion and parity in one sentence.
-        facts: Who leads, among the artefacts that passed.
+        facts: Best artefacts among those that passed.
     """
 
     tone: Literal["good", "bad", "open"]
@@ -63,7 +63,7 @@ def _names(rows: Sequence[SummaryRow]) -> str:
 
 
 def _parity(rows: Sequence[SummaryRow]) -> str:
-    """Parity of the converted artefacts in words; ``rows`` holds at least one."""
+    """Describe the parity of the converted artefacts; ``rows`` has at least one."""
     by_status = {status: [row for row in rows if row.status is status] for status in Status}
     passed = by_status[Status.PASSED]
     evaluated = [row for row in passed if row.parity_mark]
@@ -128,7 +128,7 @@ def _leader(
     if alike:
         verb = "has" if len(alike) == 1 else "have"
         words = "; ".join(filter(None, [words, f"{_names(alike)} {verb} the same"]))
-    # One alone leads nobody: its figure is stated without praise.
+    # A single artefact is not compared, so its figure has a neutral title.
     title = titles[0] if others else titles[1]
     return [Fact(title, first.label, first.family, text(first), words, bool(others))]
 
@@ -154,30 +154,30 @@ def _size_note(first: SummaryRow, others: Sequence[SummaryRow]) -> str:
 
 
 def _facts(rows: Sequence[SummaryRow]) -> tuple[Fact, ...]:
-    # What missed the gate must not be recommended, however fast it is.
+    # An artefact that missed the gate is never recommended, even if it is the fastest.
     eligible = [row for row in rows if row.status is Status.PASSED]
-    doubt = ""
+    reservation = ""
     if not eligible:
         eligible = [row for row in rows if row.status is Status.NOT_VERIFIED]
-        doubt = ", not verified"
+        reservation = ", not verified"
     native = [row for row in eligible if not row.profile_mark]
     return (
         *_leader(
-            (f"fastest{doubt}", f"latency{doubt}"),
+            (f"fastest{reservation}", f"latency{reservation}"),
             native,
             lambda row: row.p50_ms,
             lambda row: milliseconds_text(row.p50_ms),
             _latency_note,
         ),
         *_leader(
-            (f"smallest{doubt}", f"size{doubt}"),
+            (f"smallest{reservation}", f"size{reservation}"),
             eligible,
             lambda row: row.size_bytes,
             lambda row: bytes_text(row.size_bytes),
             _size_note,
         ),
         *_leader(
-            (f"least memory{doubt}", f"memory{doubt}"),
+            (f"least memory{reservation}", f"memory{reservation}"),
             native,
             lambda row: row.peak_bytes,
             lambda row: bytes_text(row.peak_bytes),
@@ -187,7 +187,12 @@ def _facts(rows: Sequence[SummaryRow]) -> tuple[Fact, ...]:
 
 
 def verdict(manifest: Manifest) -> Verdict:
-    """The verdict on a bundle. ``str()`` of it is one line for a terminal."""
+    """Judge a bundle; ``str()`` of the verdict is one line for a terminal.
+
+    Example:
+        >>> print(verdict(edgesdk.Bundle.open("net.edge").manifest))
+        2 of 2 targets converted, all equal the original within the parity gate.
+    """
     rows = summary_rows(manifest)
     tones = {row.status.tone for row in rows}
     tone: Literal["good", "bad", "open"] = "open"

@@ -1,4 +1,4 @@
-"""The report as a file, inside its bundle or wherever it is wanted."""
+"""Write the report as a file, into its bundle or elsewhere."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ __all__ = ["REPORT_NAME", "write_report"]
 #: Name of the report within a bundle.
 REPORT_NAME = "report.html"
 
-#: Bytes that are read of a thumbnail; one that edgesdk wrote has a tenth.
-_MOST_BYTES = 256 * 1024
+#: Largest thumbnail that is read, in bytes; edgesdk writes about a tenth.
+_MAX_BYTES = 256 * 1024
 
 
 def write_report(
@@ -36,24 +36,27 @@ def write_report(
 ) -> Path:
     """Write the HTML report of a bundle.
 
+    Example:
+        >>> edgesdk.write_report("net.edge", links=["painted.mp4"])
+        PosixPath('net.edge/report.html')
+
     Args:
-        bundle: A bundle, or the path of one.
-        output: The file, or a folder to put ``report.html`` into; None puts it into the bundle,
-            which stays valid.
+        bundle: Bundle, or its path.
+        output: File to write, or a folder for ``report.html``; None writes into the bundle, which
+            stays valid.
         photographs: See :func:`render`.
-        links: Files that the page leads to, such as a video that the bundle painted; pictures among
-            them are shown.
-        overwrite: Whether an older report may be replaced.
+        links: Files that the page links to, such as a stylized video; pictures are shown.
+        overwrite: True to replace an older report.
 
     Returns:
-        The file that was written.
+        The written file.
 
     Raises:
-        BundleError: There is no bundle, or it is damaged or unsafe.
-        InputSpecError: A photograph that cannot be read.
-        OutputExistsError: The file is there and ``overwrite`` is False.
-        SourceNotFoundError: No file to lead to.
-        StorageError: The disk is full, read-only or not ours.
+        BundleError: The bundle is missing, damaged or unsafe.
+        InputSpecError: A photograph cannot be read.
+        OutputExistsError: The file exists and ``overwrite`` is False.
+        SourceNotFoundError: A linked file does not exist.
+        StorageError: The disk is full, read-only, or writing is not permitted.
     """
     if isinstance(bundle, str | os.PathLike):
         from edgesdk.bundle.bundle import Bundle
@@ -76,10 +79,10 @@ def write_report(
 
 
 def _thumbnails(bundle: Bundle) -> dict[str, bytes]:
-    """Contents of the bundle's thumbnails by path, as far as their sizes are those of any."""
+    """Read the bundle's thumbnails by path, except files too large to be one."""
     found = {}
     for record in bundle.manifest.paintings.files if bundle.manifest.paintings else ():
-        if record.size <= _MOST_BYTES:
+        if record.size <= _MAX_BYTES:
             with (
                 file_descriptor(bundle.path, record.path) as descriptor,
                 os.fdopen(descriptor, "rb", closefd=False) as file,

@@ -1,4 +1,4 @@
-"""Sessions: any artefact behind one interface, NumPy in and NumPy out.
+"""Sessions: run any artefact through one interface, NumPy in and NumPy out.
 
 >>> from edgesdk import runtime
 >>> with runtime.open("mobilenet.edge/model.onnx", threads=2) as session:  # doctest: +SKIP

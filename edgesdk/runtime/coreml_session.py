@@ -1,4 +1,4 @@
-"""``.mlpackage``: Apple's runtime on a Mac, an evaluator with torch everywhere else."""
+"""Run ``.mlpackage``: in Apple's runtime on a Mac, in a torch evaluator everywhere else."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = ["CoremlSession"]
 class CoremlSession(LoadedSession):
     """A Core ML package. Not thread safe.
 
-    On a Mac it runs in Core ML on the processor (``predict`` of coremltools); ``threads`` is
-    Core ML's own business there. That path has never been run by this project's tests. Elsewhere
-    the saved program is evaluated with torch, and ``evaluator`` is True.
+    On a Mac it runs in Core ML on the CPU (``predict`` of coremltools), which ignores ``threads``.
+    The project's tests have never run that path. Elsewhere the saved program is evaluated with
+    torch, and ``evaluator`` is True.
 
     An image input takes camera bytes, ``uint8`` of shape ``[1, height, width, channels]``. With a
     declared :class:`edgesdk.spec.ImageSpec` the channels are in its ``color`` order, otherwise in
@@ -35,12 +35,12 @@ class CoremlSession(LoadedSession):
 
     Args:
         path: The ``.mlpackage`` folder.
-        threads: Threads of the evaluator.
+        threads: Number of threads of the evaluator.
         inputs: Declared inputs, for ranges of free dimensions and images.
         outputs: Declared outputs.
 
     Raises:
-        MissingBackendError: ``coremltools`` is absent.
+        MissingBackendError: ``coremltools`` is not installed.
         SessionError: The package is damaged or cannot be run.
     """
 
@@ -52,7 +52,7 @@ class CoremlSession(LoadedSession):
         outputs: Sequence[TensorSpec] | None = None,
     ) -> None:
         super().__init__(path, threads)
-        # Reading the package with our own loader first checks it on every platform.
+        # Our own loader checks the package on every platform.
         with translated_errors(
             f"{path.name} is damaged or not a valid Core ML package",
             remedy="copy the whole folder again or export the model again",
@@ -63,14 +63,14 @@ class CoremlSession(LoadedSession):
         self._evaluator: MilEvaluator | None = None
         if sys.platform == "darwin":
             self._native = self._loaded_natively()
-            self.operators_note = "Core ML does not tell times of operators to Python"
+            self.operators_note = "Core ML does not report operator times to Python"
         else:
             with translated_errors(f"the program of {path.name} cannot be evaluated"):
                 self._evaluator = MilEvaluator(program, threads=threads)
             self.evaluator = True
             self.note = EVALUATOR_NOTE
             self.runtime = f"edgesdk MIL evaluator on torch {_version('torch')}"
-            self.operators_note = "per operator of the evaluator, with torch: no Apple device's"
+            self.operators_note = "per operator of the torch evaluator, not of an Apple device"
         self.load_seconds = time.perf_counter() - started
         self._features: tuple[MilFeature, ...] = tuple(program.inputs)
         found = [_input_spec(feature) for feature in program.inputs]
@@ -86,7 +86,7 @@ class CoremlSession(LoadedSession):
         self.runtime = f"Core ML through coremltools {coremltools.__version__}"
         with translated_errors(
             f"Core ML cannot load {self.path.name}",
-            remedy="a package for a newer system than this one must be exported for an older one",
+            remedy="if the package needs a newer system than this one, export it for an older one",
         ):
             return coremltools.models.MLModel(
                 str(self.path), compute_units=coremltools.ComputeUnit.CPU_ONLY
@@ -110,11 +110,11 @@ class CoremlSession(LoadedSession):
         ]
 
     def _fed(self, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
-        """Arrays as the package takes them: images as ``uint8 [1, channels, height, width]``."""
+        """Convert arrays to package inputs: images to ``uint8 [1, channels, height, width]``."""
         feed = {}
         for feature, spec, array in zip(self._features, self.inputs, arrays, strict=True):
             if feature.colour:
-                # Camera bytes in another order than the package's are turned round.
+                # Reverse camera bytes whose channel order differs from the package's.
                 order = spec.image.color if spec.image is not None else ""
                 if (order, feature.colour) in (("rgb", "BGR"), ("bgr", "RGB")):
                     array = array[..., ::-1]
@@ -123,7 +123,7 @@ class CoremlSession(LoadedSession):
         return feed
 
     def _images(self, feed: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Core ML in Python takes images as PIL images, always in RGB order."""
+        """Convert images to PIL images in RGB order, as Core ML in Python takes them."""
         from PIL import Image
 
         given: dict[str, Any] = dict(feed)
@@ -132,7 +132,7 @@ class CoremlSession(LoadedSession):
                 continue
             pixels = feed[feature.name][0].transpose(1, 2, 0)
             if feature.colour == "BGR":
-                # The system itself reorders the colours of the image for a BGR model.
+                # Core ML itself reorders the channels for a BGR model.
                 pixels = pixels[..., ::-1]
             if pixels.shape[-1] == 1:
                 pixels = pixels[..., 0]
@@ -174,7 +174,7 @@ def _input_spec(feature: MilFeature) -> TensorSpec:
 def _output_specs(
     features: Sequence[MilFeature], declared: Sequence[TensorSpec] | None
 ) -> list[TensorSpec]:
-    """Outputs with what the package knows; sizes that follow the inputs come from the manifest."""
+    """Return the package's outputs; sizes that depend on the inputs come from the manifest."""
     specs = [feature.spec() for feature in features]
     if declared is None:
         return specs

@@ -1,4 +1,4 @@
-"""Reconciling what a file says of its inputs and outputs with what its manifest says."""
+"""Reconcile the inputs and outputs of a file with those its manifest declares."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["declared_specs"]
 def declared_specs(
     kind: str, found: Sequence[TensorSpec], declared: Sequence[TensorSpec] | None
 ) -> tuple[TensorSpec, ...]:
-    """The specs a session shows: the file's order, shapes and dtypes with the declared names.
+    """Merge the file's order, shapes and dtypes with the declared names, ranges and layouts.
 
-    A file wins where it contradicts nothing: its dtype and its fixed sizes must be the declared
-    ones. The declaration adds what files do not hold: names (``.pte``), ranges of free dimensions,
-    layouts. Specs are matched by name where the names are the same set, else by position.
+    Dtypes and fixed sizes of both must agree. The declaration adds facts that files do not hold:
+    names (``.pte``), ranges of free dimensions, layouts. Specs are matched by name if both have the
+    same names, else by position.
 
     Args:
         kind: ``input`` or ``output``, for messages.
-        found: What the file says, in the artefact's order.
-        declared: What the manifest says, or None.
+        found: Specs of the file, in the artefact's order.
+        declared: Specs of the manifest, or None.
 
     Raises:
         SessionError: The declaration belongs to another file.
@@ -32,12 +32,12 @@ def declared_specs(
         return tuple(found)
     if len(declared) != len(found):
         raise SessionError(
-            f"the artefact has {len(found)} {kind}s, {len(declared)} are declared",
+            f"the artefact has {len(found)} {kind}s, but {len(declared)} are declared",
             remedy="the manifest belongs to another file; export again",
         )
     by_name = {spec.name: spec for spec in declared}
     if len(by_name) != len(declared):
-        raise SessionError(f"two declared {kind}s have one name")
+        raise SessionError(f"two declared {kind}s have the same name")
     same_names = set(by_name) == {spec.name for spec in found}
     return tuple(
         _merged(kind, spec, by_name[spec.name] if same_names else declared[position])
@@ -54,9 +54,9 @@ def _merged(kind: str, found: TensorSpec, declared: TensorSpec) -> TensorSpec:
         )
     if not fits:
         raise SessionError(
-            f"the artefact has the {kind} {found}, declared is {declared}",
+            f"the artefact has the {kind} {found}, but {declared} is declared",
             remedy="the manifest belongs to another file; export again",
         )
-    # A dimension that the file leaves free and the declaration fixes stays fixed: the declaration
-    # is what was verified.
+    # A dimension that is free in the file and fixed in the declaration stays fixed: only the
+    # declared size was verified.
     return replace(declared, dynamic=dict(declared.dynamic))

@@ -1,4 +1,4 @@
-"""Turning what a file or a vendor's runtime does wrong into the errors of this SDK."""
+"""Translate file damage and errors of vendors' runtimes into errors of the SDK."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from edgesdk.errors import EdgeSdkError, SessionError
 
 __all__ = ["artefact_bytes", "damaged_file", "first_line", "translated_errors"]
 
-#: FlatBuffers cannot be larger, and nothing larger runs on a phone.
+#: Limit of FlatBuffers; larger models do not run on phones anyway.
 _MAX_BYTES = 2**31 - 1
 
 
 def damaged_file(path: str | os.PathLike[str], kind: str, reason: str) -> SessionError:
-    """The error for a file that is not what its name says.
+    """Make the error for a damaged file.
 
     Args:
         path: The file.
-        kind: What it should have been, such as ``ExecuTorch program (.pte)``.
-        reason: What gives it away.
+        kind: Expected kind of file, such as ``ExecuTorch program (.pte)``.
+        reason: Evidence of the damage.
     """
     return SessionError(
         f"{Path(path).name} is damaged or not a valid {kind}: {reason}",
@@ -31,11 +31,11 @@ def damaged_file(path: str | os.PathLike[str], kind: str, reason: str) -> Sessio
 
 
 def artefact_bytes(path: Path, kind: str) -> bytes:
-    """The whole file, read once: what was checked is what will be loaded.
+    """Read the whole file once, so that the checked bytes are the loaded ones.
 
     Args:
         path: An existing file.
-        kind: As for :func:`damaged_file`.
+        kind: See :func:`damaged_file`.
 
     Raises:
         SessionError: The file cannot be read or is larger than 2 GiB.
@@ -45,25 +45,25 @@ def artefact_bytes(path: Path, kind: str) -> bytes:
             raise damaged_file(path, kind, "it is not a file")
         size = path.stat().st_size
         if size > _MAX_BYTES:
-            raise damaged_file(path, kind, f"{size} bytes are more than the format can hold")
+            raise damaged_file(path, kind, f"{size} bytes exceed the limit of the format")
         return path.read_bytes()
     except OSError as error:
         raise SessionError(f"cannot read {path}: {error.strerror}", where=str(path)) from error
 
 
 def first_line(error: BaseException, limit: int = 400) -> str:
-    """The first line that says something of a vendor's exception, cut to ``limit`` characters."""
+    """Return the first meaningful line of an exception, cut to ``limit`` characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:limit]
 
 
 @contextmanager
 def translated_errors(doing: str, *, remedy: str | None = None) -> Iterator[None]:
-    """Turn whatever a vendor's runtime raises inside the block into a :class:`SessionError`.
+    """Translate any exception of a vendor's runtime in the block into a :class:`SessionError`.
 
     Args:
-        doing: What the runtime was doing, such as ``onnxruntime cannot load model.onnx``.
-        remedy: What to do next.
+        doing: Failed action, such as ``onnxruntime cannot load model.onnx``.
+        remedy: Suggested next step.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""``.pte`` in the ExecuTorch runtime: portable kernels and the XNNPACK delegate."""
+"""Run ``.pte`` in the ExecuTorch runtime: portable kernels and the XNNPACK delegate."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ _QUANTIZED = "quantized_decomposed::"
 class ExecutorchSession(LoadedSession):
     """An ExecuTorch program in this process. Not thread safe.
 
-    ExecuTorch has one thread pool a process. Opening a session with another number of threads
-    replaces it; sessions that are open already give up their loaded method first and load it again,
-    with their own number, when they run next. Times of sessions that take turns with different
-    thread counts therefore contain loading.
+    ExecuTorch has one thread pool per process. Opening a session with another number of threads
+    replaces the pool; open sessions unload their method first and load it again, with their own
+    number of threads, on their next run. Times of alternating sessions with different thread counts
+    therefore include loading.
 
     Args:
         path: The ``.pte`` file.
-        threads: Threads of the pool, set before the method is loaded.
-        inputs: Declared inputs; without them they are called ``input_0``, ``input_1``, ... and a
-            free dimension is known only by its largest size.
-        outputs: Declared outputs, likewise ``output_0``, ...
+        threads: Number of threads of the pool, set before the method is loaded.
+        inputs: Declared inputs; without them the names are ``input_0``, ``input_1``, ... and a free
+            dimension is known only by its largest size.
+        outputs: Declared outputs; without them the names are ``output_0``, ...
 
     Raises:
-        MissingBackendError: ``executorch`` is absent.
-        SessionError: The file is damaged, needs a kernel nobody registered or a delegate that
-            only runs on a phone.
+        MissingBackendError: ``executorch`` is not installed.
+        SessionError: The file is damaged, or needs an unregistered kernel or a delegate that only
+            runs on a phone.
     """
 
     operators_note = (
@@ -84,7 +84,7 @@ class ExecutorchSession(LoadedSession):
         super().__init__(path, threads)
         self._bindings, self._torch = _runtime_modules()
         self.runtime = f"executorch {importlib.metadata.version('executorch')}"
-        # The runtime reads weights from these very bytes, for as long as the program lives.
+        # The runtime reads weights from these bytes as long as the program lives.
         self._data = artefact_bytes(path, "ExecuTorch program (.pte)")
         self._contents = read_pte(path, self._data)
         _require_support(path, self._contents, self._bindings)
@@ -108,14 +108,14 @@ class ExecutorchSession(LoadedSession):
         ExecutorchSession._open_sessions.add(self)
 
     def _load(self) -> None:
-        """Give the pool this session's threads and load the method with it."""
+        """Resize the pool to this session's threads and load the method."""
         failure: Exception | None = None
         with captured_native_output() as printed:
             self._resize_pool()
             try:
                 self._program, self._method = self._loaded(enable_etdump=False)
             except (RuntimeError, ValueError, TypeError, OSError, MemoryError) as error:
-                # What went wrong is printed; the exception only holds a number.
+                # The cause is printed; the exception only holds a number.
                 failure = error
         if failure is not None:
             raise _load_error(self.path, failure, printed.text) from failure
@@ -131,7 +131,7 @@ class ExecutorchSession(LoadedSession):
     def _resize_pool(self) -> None:
         if ExecutorchSession._pool_threads == self.threads:
             return
-        # A loaded XNNPACK delegate keeps a pointer to the pool: none may outlive it.
+        # Loaded XNNPACK delegates keep a pointer to the pool and must not outlive it.
         for session in list(ExecutorchSession._open_sessions):
             session._unload()
         gc.collect()
@@ -139,7 +139,7 @@ class ExecutorchSession(LoadedSession):
         ExecutorchSession._pool_threads = self.threads
 
     def _unload(self) -> None:
-        # In this order: a method refers to its program.
+        # Method first: it refers to its program.
         self._method = None
         self._program = None
 
@@ -150,13 +150,13 @@ class ExecutorchSession(LoadedSession):
 
     def _run_in(self, method: Any, arrays: list[np.ndarray]) -> list[np.ndarray]:
         tensors = [
-            # torch warns of memory it may not write to, even though it will not.
+            # torch warns about read-only memory, although it does not write to it.
             self._torch.from_numpy(array if array.flags.writeable else array.copy())
             for array in arrays
         ]
         with translated_errors(
             f"ExecuTorch failed on {self.path.name}",
-            remedy="a free dimension has the largest size it was exported with; stay below it",
+            remedy="keep free dimensions within the largest size they were exported with",
         ):
             results = method.call(tensors, clone_outputs=True)
             return [owned_array(result.numpy()) for result in results]
@@ -176,7 +176,7 @@ class ExecutorchSession(LoadedSession):
             except ModuleNotFoundError as error:
                 raise MissingBackendError("executorch.devtools", "executorch") from error
             program, method = self._loaded(enable_etdump=True)
-            # The first run fills caches and is left out below.
+            # The first run fills caches and is excluded below.
             for _ in range(runs + 1):
                 self._run_in(method, arrays)
             file = str(Path(folder) / "run.etdump")
@@ -193,12 +193,12 @@ class ExecutorchSession(LoadedSession):
 
 
 def _runtime_modules() -> tuple[Any, Any]:
-    """ExecuTorch's native module and torch, whose libraries it needs loaded first."""
+    """Import ExecuTorch's native module and torch, whose libraries it needs first."""
     import torch
 
     try:
-        # The public portable_lib re-exports this module and imports the whole compiler with it,
-        # seconds that no application would pay.
+        # The public portable_lib re-exports this module, but also imports the whole compiler, which
+        # takes seconds.
         return importlib.import_module("executorch.extension.pybindings._C"), torch
     except ModuleNotFoundError:
         pass
@@ -237,7 +237,7 @@ def _missing_operators(contents: PteContents, bindings: Any) -> list[str]:
 
 def _missing_backend(path: Path, backend: str) -> SessionError:
     return SessionError(
-        f"{path.name} needs the delegate {backend}, which this machine's ExecuTorch does not have",
+        f"{path.name} needs the delegate {backend}, which ExecuTorch lacks on this machine",
         remedy=f"{backend} only runs on a phone; export executorch:xnnpack to check the model here",
     )
 
@@ -260,9 +260,9 @@ def _load_error(path: Path, error: Exception, printed: str) -> SessionError:
         if "Backend " in line and "is not registered" in line:
             return _missing_backend(path, line.split("Backend ", 1)[1].split(" ", 1)[0])
     detail = first_line(error)
-    said = [line for line in printed.splitlines() if "threadpool" not in line and line.strip()]
+    log = [line for line in printed.splitlines() if "threadpool" not in line and line.strip()]
     return SessionError(
-        f"ExecuTorch cannot load {path.name}: {detail}" + (f" ({said[-1]})" if said else ""),
+        f"ExecuTorch cannot load {path.name}: {detail}" + (f" ({log[-1]})" if log else ""),
         where=str(path),
         remedy="the file may be damaged or of another version of ExecuTorch; export again",
     )
@@ -273,7 +273,7 @@ def _spec(path: Path, name: str, info: Any) -> TensorSpec:
     if dtype is None:
         raise SessionError(
             f"{name} of {path.name} has ExecuTorch's scalar type {int(info.dtype())}, "
-            "which no session carries"
+            "which sessions do not support"
         )
     return TensorSpec(name, tuple(int(size) for size in info.sizes()), dtype)
 
@@ -287,13 +287,13 @@ def _check_capacity(
             if dimension.max > planned.shape[axis]:
                 raise SessionError(
                     f"{path.name} plans for at most {planned.shape[axis]} along "
-                    f"{dimension.name!r} of {spec.name!r}, declared are {dimension.max}",
+                    f"{dimension.name!r} of {spec.name!r}, but {dimension.max} are declared",
                     remedy="the manifest belongs to another file; export again",
                 )
 
 
 def _measured(events: Sequence[Any], calls: Sequence[str]) -> list[MeasuredOperator]:
-    """Median time a kernel; a delegate is shown by what it ran inside, where it tells."""
+    """Compute the median time per kernel; delegates are broken down if they report details."""
     inside = {event._instruction_id for event in events if event.is_delegated_op}
     measured: list[MeasuredOperator] = []
     for event in events:

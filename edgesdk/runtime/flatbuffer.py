@@ -1,7 +1,7 @@
-"""Bounds-checked reading of FlatBuffers, for files that nobody vouches for.
+"""Read untrusted FlatBuffers with bounds checks.
 
-The native loaders of ``.pte`` and ``.tflite`` follow offsets as they find them. This reader follows
-the same offsets first, in Python, where a wrong one is an exception and no crash.
+The native loaders of ``.pte`` and ``.tflite`` follow offsets unchecked. This reader follows the
+same offsets first, in Python, where a wrong one is an exception instead of a crash.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 __all__ = ["FlatTable", "FlatbufferError", "root_table"]
 
-#: More tables than any honest artefact has; a file that shares sub-trees could ask for far more.
+#: More tables than any valid artefact has; a file that shares subtrees could demand far more.
 _MAX_VISITS = 2_000_000
 
 
 class FlatbufferError(ValueError):
-    """An offset, a length or a count that no writer would have produced."""
+    """An offset, a length or a count is invalid."""
 
 
 class _Buffer:
@@ -31,13 +31,13 @@ class _Buffer:
         return value
 
     def offset(self, position: int) -> int:
-        """Position that the forward offset stored at ``position`` leads to."""
+        """Return the target of the forward offset stored at ``position``."""
         return position + int(self.read("<I", position))
 
     def visit(self) -> None:
         self.visits_left -= 1
         if self.visits_left < 0:
-            raise FlatbufferError("it refers to the same parts over and over")
+            raise FlatbufferError("it refers to the same parts repeatedly")
 
 
 class FlatTable:
@@ -45,7 +45,7 @@ class FlatTable:
 
     Args:
         buffer: The whole file.
-        position: Where the table begins.
+        position: Start of the table.
     """
 
     def __init__(self, buffer: _Buffer, position: int) -> None:
@@ -65,16 +65,16 @@ class FlatTable:
             return None
         offset = int(self._buffer.read("<H", self._vtable + entry))
         if offset >= self._table_size:
-            raise FlatbufferError(f"a field lies outside of the table at byte {self._position}")
+            raise FlatbufferError(f"a field lies outside the table at byte {self._position}")
         return self._position + offset if offset else None
 
     def number(self, slot: int, layout: str, default: int = 0) -> int:
-        """The integer in ``slot``, as the :mod:`struct` letter ``layout`` reads it."""
+        """Read the integer in ``slot`` with the :mod:`struct` letter ``layout``."""
         field = self._field(slot)
         return default if field is None else int(self._buffer.read("<" + layout, field))
 
     def table(self, slot: int) -> FlatTable | None:
-        """The table in ``slot``, or None where the field is absent."""
+        """Return the table in ``slot``, or None if the field is absent."""
         field = self._field(slot)
         return None if field is None else FlatTable(self._buffer, self._buffer.offset(field))
 
@@ -85,20 +85,20 @@ class FlatTable:
         start = self._buffer.offset(field)
         count = int(self._buffer.read("<I", start))
         if start + 4 + count * item_size > len(self._buffer.data):
-            raise FlatbufferError(f"a list of {count} items ends behind the end of the file")
+            raise FlatbufferError(f"a list of {count} items extends beyond the end of the file")
         return start + 4, count
 
     def numbers(self, slot: int, layout: str) -> list[int]:
-        """The list of integers in ``slot``; empty where the field is absent."""
+        """Read the list of integers in ``slot``; empty if the field is absent."""
         start, count = self._vector(slot, struct.calcsize(layout))
         return list(struct.unpack_from(f"<{count}{layout}", self._buffer.data, start))
 
     def length(self, slot: int, item_size: int) -> int:
-        """Number of items of the list in ``slot``, without reading them."""
+        """Return the length of the list in ``slot`` without reading the items."""
         return self._vector(slot, item_size)[1]
 
     def text(self, slot: int) -> str:
-        """The string in ``slot``; empty where the field is absent."""
+        """Read the string in ``slot``; empty if the field is absent."""
         start, count = self._vector(slot, 1)
         try:
             return self._buffer.data[start : start + count].decode()
@@ -106,7 +106,7 @@ class FlatTable:
             raise FlatbufferError("a name is not UTF-8") from error
 
     def tables(self, slot: int) -> Iterator[FlatTable]:
-        """The tables of the list in ``slot``."""
+        """Iterate over the tables of the list in ``slot``."""
         start, count = self._vector(slot, 4)
         for item in range(count):
             position = start + 4 * item
@@ -114,14 +114,14 @@ class FlatTable:
 
 
 def root_table(data: bytes, start: int = 0) -> FlatTable:
-    """The root of a FlatBuffer.
+    """Return the root table of a FlatBuffer.
 
     Args:
         data: The file.
         start: Byte at which the FlatBuffer begins.
 
     Raises:
-        FlatbufferError: The root lies outside.
+        FlatbufferError: The root lies outside the file.
     """
     buffer = _Buffer(data)
     return FlatTable(buffer, buffer.offset(start))

@@ -1,4 +1,4 @@
-"""Sessions in a process of their own: what crashes or hangs there leaves this process whole."""
+"""Sessions in separate processes: a crash or hang there does not affect this process."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _WORKER = "edgesdk.runtime.isolated_worker"
 
 
 class IsolatedSession(Session):
-    """An artefact loaded in a process of its own. Made by :func:`open_isolated`.
+    """An artefact loaded in a separate process. Made by :func:`open_isolated`.
 
-    After a crash, a hang or too much memory the session is closed, its process gone, and every
-    further call raises :class:`~edgesdk.errors.SessionError`.
+    After a crash, a hang or excessive memory use the session is closed, its process killed, and
+    every further call raises :class:`~edgesdk.errors.SessionError`.
 
     Attributes:
         path: The artefact.
-        threads: Threads the runtime was given.
-        load_ms: Time the runtime took to load the artefact, in milliseconds, without imports.
-        first_run_ms: The first inference after the load in milliseconds, where :meth:`run_timed`
-            did it; else None.
-        operators_note: Where the times of :meth:`operator_times` come from, or why it has none;
-            empty before its first call.
+        threads: Number of runtime threads.
+        load_ms: Duration of the load in milliseconds, without imports.
+        first_run_ms: Duration in milliseconds of the first inference, if :meth:`run_timed` did it;
+            else None.
+        operators_note: Source of the times of :meth:`operator_times`, or the reason why there are
+            none; empty before its first call.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class IsolatedSession(Session):
             name=f"the runtime of {path.name}",
         )
         try:
-            told = self._ask(
+            answer = self._ask(
                 "load",
                 {
                     "path": str(path.absolute()),
@@ -79,33 +79,33 @@ class IsolatedSession(Session):
                     "outputs": None if outputs is None else specs_to_json(outputs),
                 },
             ).payload
-            self.runtime = str(told["runtime"])
-            self.evaluator = bool(told["evaluator"])
-            self.note = str(told["note"])
-            self.inputs = specs_from_json(told["inputs"])
-            self.outputs = specs_from_json(told["outputs"])
-            self.load_ms = float(told["load_ms"])
+            self.runtime = str(answer["runtime"])
+            self.evaluator = bool(answer["evaluator"])
+            self.note = str(answer["note"])
+            self.inputs = specs_from_json(answer["inputs"])
+            self.outputs = specs_from_json(answer["outputs"])
+            self.load_ms = float(answer["load_ms"])
         except BaseException:
             self._child.close()
             raise
 
     def run_timed(self, inputs: Mapping[str, np.ndarray] | None, runs: int) -> list[float]:
-        """Run several times and time each run inside the child, around the runtime's call alone.
+        """Run several times; the child times the runtime's call alone.
 
         Args:
-            inputs: One array an input, by name, sent once and kept in the child; None for those
-                of the call before.
-            runs: How often, at least 1.
+            inputs: Arrays by input name, sent once and kept in the child; None reuses those of the
+                previous call.
+            runs: Number of runs, at least 1.
 
         Returns:
-            Milliseconds a run, in order.
+            Milliseconds per run, in order.
 
         Raises:
-            UsageError: No runs, or None without inputs of a call before.
-            InputSpecError: A missing input, a wrong shape or a dtype that would lose values.
-            UnknownNameError: An input that the artefact does not have.
+            UsageError: ``runs`` is below 1, or None is given without a previous call.
+            InputSpecError: An input is missing or has the wrong shape or a lossy dtype.
+            UnknownNameError: The artefact does not have such an input.
             SessionError: The runtime failed.
-            SessionCrashError: The runtime's process died or stopped answering.
+            SessionCrashError: The runtime's process died or stopped responding.
         """
         if runs < 1:
             raise UsageError(f"cannot time {runs} runs", remedy="use at least 1")
@@ -121,26 +121,26 @@ class IsolatedSession(Session):
     def operator_times(
         self, inputs: Mapping[str, np.ndarray] | None, runs: int = 5
     ) -> Sequence[MeasuredOperator]:
-        """Median time an operator over ``runs`` runs, in milliseconds, in execution order.
+        """Measure the median milliseconds per operator over ``runs`` runs, in execution order.
 
         Args:
-            inputs: As for :meth:`run_timed`.
-            runs: Profiled runs, at least 1.
+            inputs: See :meth:`run_timed`.
+            runs: Number of profiled runs, at least 1.
 
         Returns:
-            Empty where the runtime does not tell; ``operators_note`` then says why.
+            The times; empty if the runtime gives none, for the reason in ``operators_note``.
 
         Raises:
-            UsageError: No runs, or None without inputs of a call before.
-            InputSpecError: A missing input, a wrong shape or a dtype that would lose values.
-            UnknownNameError: An input that the artefact does not have.
+            UsageError: ``runs`` is below 1, or None is given without a previous call.
+            InputSpecError: An input is missing or has the wrong shape or a lossy dtype.
+            UnknownNameError: The artefact does not have such an input.
             SessionError: The runtime failed.
-            SessionCrashError: The runtime's process died or stopped answering.
+            SessionCrashError: The runtime's process died or stopped responding.
         """
         if runs < 1:
             raise UsageError(f"cannot measure over {runs} runs", remedy="use at least 1")
         arrays = self._to_hold(inputs)
-        # Some runtimes load the artefact a second time to profile it.
+        # Some runtimes load the artefact again to profile it.
         reply = self._ask("operators", {"runs": runs, "held": inputs is None}, arrays, runs + 1)
         self._holds = True
         self.operators_note = str(reply.payload["note"])
@@ -151,14 +151,12 @@ class IsolatedSession(Session):
 
     @property
     def peak_memory_bytes(self) -> int:
-        """Largest resident set of the child until its last answer, imports included."""
+        """Largest resident set of the child up to its last answer, imports included."""
         return self._memory["peak"]
 
     @property
     def model_memory_bytes(self) -> int:
-        """What loading and running added to it: the peak since then, less the resident set after
-        the runtime's import and before the load.
-        """
+        """Part added by loading and running: the peak minus the resident set before the load."""
         return self._memory["model"]
 
     @property
@@ -168,19 +166,19 @@ class IsolatedSession(Session):
 
     @property
     def closed(self) -> bool:
-        """Whether the child is gone."""
+        """True if the child has ended."""
         return self._child.closed
 
     def log_tail(self, lines: int = 40) -> str:
-        """The last lines that the runtime printed."""
+        """Return the last lines that the runtime printed."""
         return self._child.log_tail(lines)
 
     def pause(self) -> None:
-        """Stop the child where it stands, thread pools included, until :meth:`resume`."""
+        """Stop the child, thread pools included, until :meth:`resume`."""
         self._child.pause()
 
     def resume(self) -> None:
-        """Let a paused child go on."""
+        """Resume a paused child."""
         self._child.resume()
 
     def close(self) -> None:
@@ -196,7 +194,7 @@ class IsolatedSession(Session):
     def _to_hold(self, inputs: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
         if inputs is None:
             if not self._holds:
-                raise UsageError("there are no inputs of a call before", remedy="pass inputs")
+                raise UsageError("there are no inputs of a previous call", remedy="pass inputs")
             return {}
         arrays = bind_inputs(self.inputs, inputs)
         return {spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)}
@@ -230,7 +228,7 @@ class IsolatedSession(Session):
             )
             crash = SessionCrashError(error.message, where=str(self.path), remedy=remedy)
             if error.log:
-                crash.add_note(f"the runtime printed last:\n{error.log}")
+                crash.add_note(f"last output of the runtime:\n{error.log}")
             raise crash from error
         except ChildFailure as error:
             failure = SessionError(error.message, where=str(self.path))
@@ -247,22 +245,25 @@ def open_isolated(
     timeout: float = 60.0,
     memory_limit: int | None = None,
 ) -> IsolatedSession:
-    """Load an artefact in a process of its own.
+    """Load an artefact in a separate process.
+
+    >>> with open_isolated("net.edge/model.onnx") as session:  # doctest: +SKIP
+    ...     times = session.run_timed({"x": image}, runs=10)
 
     Args:
         path: A ``.pte``, ``.tflite``, ``.onnx``, ``.mlpackage`` or ``.pt2``.
-        threads: Threads of the runtime, at least 1.
-        inputs: What the manifest says of the inputs; None for what the file says.
-        outputs: What the manifest says of the outputs; None for what the file says.
-        timeout: Seconds for the load, imports included, and for every single inference.
-        memory_limit: Bytes the process may hold resident; None for no limit.
+        threads: Number of runtime threads, at least 1.
+        inputs: Inputs of the manifest; None uses those of the file.
+        outputs: Outputs of the manifest; None uses those of the file.
+        timeout: Time limit in seconds of the load, imports included, and of each inference.
+        memory_limit: Resident bytes allowed for the process; None for no limit.
 
     Raises:
         UsageError: ``threads`` or ``timeout`` is out of range.
-        UnknownNameError: A suffix that belongs to no artefact.
-        UnsafeFileError: A ``.pt2`` that would run code when read.
-        SessionError: No such file, a damaged one, or one the runtime refuses.
-        SessionCrashError: The runtime's process died or stopped answering.
+        UnknownNameError: The suffix does not belong to an artefact.
+        UnsafeFileError: A ``.pt2`` would run code when read.
+        SessionError: The file does not exist, is damaged, or the runtime refuses it.
+        SessionCrashError: The runtime's process died or stopped responding.
         MissingBackendError: The runtime is not installed.
     """
     if not timeout > 0:

@@ -1,4 +1,4 @@
-"""One artefact in a process of its own: the child behind ``edgesdk.runtime.isolated``."""
+"""Child process of ``edgesdk.runtime.isolated``: serve one artefact."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from edgesdk.runtime.spec_json import specs_from_json, specs_to_json
 
 __all__ = ["main"]
 
-#: What the session of a file imports, so that neither time nor memory of it counts as the model's.
+#: Modules to import before a file is loaded, so that their cost is not the model's.
 _RUNTIMES = {
     ".mlpackage": ("torch", "coremltools", "edgesdk.runtime.coreml_session"),
     ".onnx": ("onnxruntime", "edgesdk.runtime.onnx_session"),
     ".pt2": ("torch", "edgesdk.runtime.torch_session"),
-    # Not the public portable_lib, which imports the compiler too.
+    # The public portable_lib would import the compiler too.
     ".pte": (
         "torch",
         "executorch.extension.pybindings._C",
@@ -40,14 +40,13 @@ _Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 def _peak_bytes() -> int:
-    # The kernel's mark of this program comes first: ru_maxrss starts from the parent's size,
-    # because a process keeps it from the fork on.
+    # Prefer the kernel's mark of this program: ru_maxrss includes the parent's size at the fork.
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return high_water_mark(os.getpid()) or (largest if sys.platform == "darwin" else largest * 1024)
 
 
 def _restart_high_water_mark() -> None:
-    # Imports need more memory for a moment than they leave behind; Linux can forget that.
+    # Imports peak above the memory they keep; Linux can reset the mark.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -63,13 +62,13 @@ class _Worker:
         self, payload: dict[str, Any], arrays: dict[str, np.ndarray], progress: Progress
     ) -> _Answer:
         for module in _RUNTIMES.get(Path(payload["path"]).suffix.lower(), ()):
-            # A missing backend is told by the session itself, with the command that installs it.
+            # The session itself reports a missing backend, with the command that installs it.
             with contextlib.suppress(ImportError):
                 importlib.import_module(module)
         opening = importlib.import_module("edgesdk.runtime.opening")
         declared = {
-            face: None if payload[face] is None else specs_from_json(payload[face])
-            for face in ("inputs", "outputs")
+            side: None if payload[side] is None else specs_from_json(payload[side])
+            for side in ("inputs", "outputs")
         }
         self._import_peak = _peak_bytes()
         _restart_high_water_mark()
@@ -78,7 +77,7 @@ class _Worker:
         session: Session = opening.open(payload["path"], threads=payload["threads"], **declared)
         elapsed = (time.perf_counter_ns() - started) / 1e6
         self._session = session
-        # Our own checks of the file come before the runtime's load; an app has no such checks.
+        # Exclude our own checks of the file, which an app does not make.
         seconds = getattr(session, "load_seconds", 0.0)
         answer = {
             "runtime": session.runtime,
@@ -146,7 +145,7 @@ class _Worker:
 
 
 def main() -> None:
-    """Serve one artefact until the parent hangs up."""
+    """Serve one artefact until the parent closes the channel."""
     worker = _Worker()
     serve(
         {

@@ -1,9 +1,8 @@
-"""Operator times of a LiteRT model, through the C interface of its shared library.
+"""Measure operator times of a LiteRT model through the C interface of its shared library.
 
-The Python interpreter has no profiler. ``libLiteRt.so`` in the same wheel has one: its compiled
-model, told to profile, records every operator and what XNNPACK does inside of its own. The layout
-of an event is no public promise, so the versions it was checked with are named here and nothing is
-measured with any other.
+The Python interpreter has no profiler, but ``libLiteRt.so`` in the same wheel has one: its compiled
+model can record every operator, including those inside XNNPACK. The layout of an event is not
+public, so only the versions it was checked with are supported.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _CHECKED_VERSIONS = ("2.3.",)
 _LIBRARY = "libLiteRt.so"
 _CPU = 1
 _WRITE = 1
-#: Kinds of profiler events: an operator of the graph, and one inside of a delegate.
+#: Kinds of profiler events: an operator of the graph, and one inside a delegate.
 _OPERATOR, _DELEGATED = 2, 8
 _MAX_RANK = 8
 
@@ -74,37 +73,37 @@ def _library_path() -> Path | None:
 
 
 def unsupported_reason(distribution: str, version: str) -> str:
-    """Why there are no operator times with this interpreter; empty where there are.
+    """Return why this interpreter has no operator times; empty if it has them.
 
     Args:
         distribution: ``ai-edge-litert`` or ``tflite-runtime``.
-        version: Its version.
+        version: Version of the distribution.
     """
     if distribution != "ai-edge-litert":
         return f"{distribution} has no profiler; install ai-edge-litert for operator times"
     if not version.startswith(_CHECKED_VERSIONS):
-        return f"the profiler of LiteRT {version} is not known to this SDK; it knows 2.3"
+        return f"this SDK does not support the profiler of LiteRT {version}, only that of 2.3"
     if _library_path() is None:
-        return f"this build of ai-edge-litert ships no {_LIBRARY}"
+        return f"this build of ai-edge-litert lacks {_LIBRARY}"
     return ""
 
 
 def measure_operators(
     data: bytes, inputs: Sequence[tuple[str, np.ndarray]], threads: int, runs: int
 ) -> list[MeasuredOperator]:
-    """Run a model ``runs`` times under the profiler, after two runs that do not count.
+    """Run a model ``runs`` times under the profiler, after two discarded runs.
 
     Args:
         data: The ``.tflite`` file, already checked.
         inputs: Name in the signature (or empty) and array, in the order of the main graph.
-        threads: Threads of XNNPACK.
-        runs: At least 1.
+        threads: Number of XNNPACK threads.
+        runs: Number of runs, at least 1.
 
     Returns:
-        Median milliseconds an operator, in execution order.
+        Median milliseconds per operator, in execution order.
 
     Raises:
-        SessionError: The library refused the model or cannot be loaded.
+        SessionError: The library refuses the model or cannot be loaded.
     """
     path = _library_path()
     if path is None:
@@ -123,7 +122,7 @@ def measure_operators(
 
 
 class _CompiledModel:
-    """A model in LiteRT's compiled form, profiling on; ``stack`` frees everything in reverse."""
+    """A compiled LiteRT model with profiling on; ``stack`` frees everything in reverse."""
 
     def __init__(
         self,
@@ -135,7 +134,7 @@ class _CompiledModel:
     ) -> None:
         self._library = library
         self._stack = stack
-        # Freed last: LiteRT reads the model in place and calls the destructors of options.
+        # Free these last: LiteRT reads the model in place and calls the destructors of options.
         self._kept: list[Any] = []
         stack.callback(self._kept.clear)
         content = ctypes.create_string_buffer(data, len(data))
@@ -233,7 +232,7 @@ class _CompiledModel:
             else [array for _, array in inputs]
         )
         if len(arrays) != len(names):
-            raise SessionError("LiteRT's compiled model takes other inputs than its interpreter")
+            raise SessionError("LiteRT's compiled model has other inputs than its interpreter")
         for index, array in enumerate(arrays):
             sizes = (ctypes.c_int * max(array.ndim, 1))(*array.shape)
             self._call(
@@ -250,7 +249,7 @@ class _CompiledModel:
             size = _size(0)
             self._call("LiteRtGetTensorBufferSize", handle, ctypes.byref(size))
             if size.value < array.nbytes:
-                raise SessionError(f"LiteRT gave {size.value} bytes for {array.nbytes}")
+                raise SessionError(f"LiteRT allocated {size.value} bytes instead of {array.nbytes}")
             target = _Handle()
             self._call("LiteRtLockTensorBuffer", handle, ctypes.byref(target), _WRITE)
             ctypes.memmove(target, array.ctypes.data, array.nbytes)
@@ -277,7 +276,7 @@ class _CompiledModel:
         return handles
 
     def run(self) -> None:
-        """One inference; the results stay in LiteRT's buffers."""
+        """Run one inference; the results stay in LiteRT's buffers."""
         self._call(
             "LiteRtRunCompiledModel",
             self._model,
@@ -289,7 +288,7 @@ class _CompiledModel:
         )
 
     def profile(self) -> list[tuple[str, int, float]]:
-        """Tag, node and milliseconds of every operator of one inference."""
+        """Run one inference and return tag, node and milliseconds of every operator."""
         self._call("LiteRtResetProfiler", self._profiler)
         self._call("LiteRtStartProfiler", self._profiler)
         self.run()
@@ -320,7 +319,7 @@ def _size(value: int) -> ctypes.c_size_t:
 def _medians(samples: list[list[tuple[str, int, float]]]) -> list[MeasuredOperator]:
     steps = [[(tag, node) for tag, node, _ in sample] for sample in samples]
     if any(step != steps[0] for step in steps):
-        raise SessionError("LiteRT's profiler gave other operators from run to run")
+        raise SessionError("LiteRT's profiler reported different operators from run to run")
     seen: dict[str, int] = {}
     measured = []
     for position, (tag, _) in enumerate(steps[0]):

@@ -1,4 +1,4 @@
-"""``.tflite`` in the LiteRT interpreter on the CPU, with its XNNPACK delegate."""
+"""Run ``.tflite`` in the LiteRT interpreter on the CPU, with its XNNPACK delegate."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from edgesdk.spec import DTYPES, DynamicDim, TensorSpec
 
 __all__ = ["LitertSession"]
 
-#: Interpreter modules by distribution, best first: the second is the same under its old name.
+#: Interpreter modules by distribution, in order of preference; the second is the old name.
 _INTERPRETERS = (
     ("ai_edge_litert.interpreter", "ai-edge-litert"),
     ("tflite_runtime.interpreter", "tflite-runtime"),
 )
-#: The file marks a dimension as free without bounds; this one only catches nonsense.
+#: Upper bound of a free dimension, for which the file gives none.
 _UNBOUNDED = 65536
 
 
 class LitertSession(LoadedSession):
     """A LiteRT model in the interpreter. Not thread safe.
 
-    Memory is planned anew when the shape of an input changes, and only then.
+    Memory is planned again only when the shape of an input changes.
 
     Args:
         path: The ``.tflite`` file.
-        threads: Threads of the interpreter and of XNNPACK.
+        threads: Number of threads of the interpreter and of XNNPACK.
         inputs: Declared inputs, for names and ranges of free dimensions.
         outputs: Declared outputs.
 
     Raises:
         MissingBackendError: Neither ``ai_edge_litert`` nor ``tflite_runtime`` is installed.
-        SessionError: The file is damaged or holds an operator that the interpreter lacks.
+        SessionError: The file is damaged or has an operator that the interpreter lacks.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class LitertSession(LoadedSession):
         with (
             translated_errors(
                 f"LiteRT cannot load {path.name}",
-                remedy="an operator the interpreter lacks must be rewritten in the model",
+                remedy="if the interpreter lacks an operator, rewrite it in the model",
             ),
             captured_native_output(),
         ):
@@ -90,7 +90,7 @@ class LitertSession(LoadedSession):
         with translated_errors(f"LiteRT failed on {self.path.name}"):
             shapes = [array.shape for array in arrays]
             if shapes != self._shapes:
-                # Forgotten first: after a failure in between, the next run plans again.
+                # Reset first, so that the next run plans again after a failure.
                 self._shapes = []
                 for index, shape in zip(self._input_indices, shapes, strict=True):
                     self._interpreter.resize_tensor_input(index, shape)
@@ -99,7 +99,7 @@ class LitertSession(LoadedSession):
             for index, array in zip(self._input_indices, arrays, strict=True):
                 self._interpreter.set_tensor(index, array)
             self._interpreter.invoke()
-            # get_tensor copies already; owned_array only makes it sure for older interpreters.
+            # get_tensor copies in current interpreters, but not in all older ones.
             return [owned_array(self._interpreter.get_tensor(i)) for i in self._output_indices]
 
     def _operator_times(self, arrays: list[np.ndarray], runs: int) -> Sequence[MeasuredOperator]:

@@ -1,4 +1,4 @@
-"""What every in-process session shares: a closed state, load time, and copies of the results."""
+"""Base class of in-process sessions: closed state, load time, and copies of the results."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class LoadedSession(Session):
 
     Attributes:
         path: The artefact.
-        threads: Threads the runtime was given.
-        load_seconds: Time the runtime itself took to load the artefact, without our checks.
-        operators_note: Where the times of :meth:`operator_times` come from, or why it has none.
+        threads: Number of runtime threads.
+        load_seconds: Duration of the runtime's load, without our checks.
+        operators_note: Source of the times of :meth:`operator_times`, or the reason for none.
     """
 
     operators_note: str = ""
@@ -36,12 +36,12 @@ class LoadedSession(Session):
         """Run one inference; see :meth:`edgesdk.runtime.session.Session.run`.
 
         Returns:
-            One array an output, by name; the caller's own memory.
+            Arrays by output name; the caller owns their memory.
 
         Raises:
             SessionError: The session is closed, or the runtime failed.
-            InputSpecError: A missing input, a wrong shape or a dtype that would lose values.
-            UnknownNameError: An input that the artefact does not have.
+            InputSpecError: An input is missing or has the wrong shape or a lossy dtype.
+            UnknownNameError: The artefact does not have such an input.
         """
         self._require_open()
         return super().run(inputs)
@@ -49,10 +49,10 @@ class LoadedSession(Session):
     def operator_times(
         self, inputs: Mapping[str, np.ndarray], runs: int = 5
     ) -> Sequence[MeasuredOperator]:
-        """Median time an operator over ``runs`` runs, in milliseconds, in execution order.
+        """Measure the median milliseconds per operator over ``runs`` runs, in execution order.
 
         Returns:
-            Empty where the runtime does not tell; ``operators_note`` then says why.
+            The times; empty if the runtime gives none, for the reason in ``operators_note``.
 
         Raises:
             SessionError: The session is closed, or the runtime failed.
@@ -64,7 +64,7 @@ class LoadedSession(Session):
         return self._operator_times(bind_inputs(self.inputs, inputs), runs)
 
     def close(self) -> None:
-        """Free the artefact. A closed session cannot run; closing twice is allowed."""
+        """Free the artefact. Closing twice is allowed."""
         if not self._closed:
             self._closed = True
             self._release()
@@ -81,10 +81,10 @@ class LoadedSession(Session):
 
     @abc.abstractmethod
     def _release(self) -> None:
-        """Drop everything native. Called once."""
+        """Release native objects. Called once."""
 
 
 def owned_array(array: np.ndarray) -> np.ndarray:
-    """A contiguous copy that shares nothing with the runtime's memory."""
-    # ascontiguousarray would turn a scalar into a vector of one.
+    """Return a contiguous copy that shares no memory with the runtime."""
+    # ascontiguousarray would turn a scalar into a vector.
     return np.array(array, copy=True, order="C")

@@ -1,4 +1,4 @@
-"""Catching what native libraries print to file descriptor 2 while they load something."""
+"""Capture output of native libraries to file descriptor 2."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOCK = threading.RLock()
 
 
 class NativeOutput:
-    """What was printed; ``text`` is filled when the block ends."""
+    """Captured output; ``text`` is set when the block ends."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -26,12 +26,12 @@ class NativeOutput:
 
 @contextmanager
 def captured_native_output() -> Iterator[NativeOutput]:
-    """Keep native messages out of the user's terminal while the block runs.
+    """Capture native messages while the block runs.
 
     File descriptor 2 and ``sys.stderr``, which some bindings forward to, belong to the whole
-    process: the block must be short (a load, never an inference loop), and what another thread
-    prints meanwhile is caught with it. Everything caught goes to the log at level DEBUG. Without a
-    usable descriptor 2 only ``sys.stderr`` is caught.
+    process: the block must be short (a load, never an inference loop), and output of other threads
+    is captured as well. The output goes to the log at level DEBUG. Without a usable descriptor 2,
+    only ``sys.stderr`` is captured.
     """
     output = NativeOutput()
     forwarded = io.StringIO()

@@ -1,4 +1,4 @@
-"""Checking an ONNX model before a runtime sees it: protocol buffer, operator sets, weight files."""
+"""Check an ONNX model before a runtime loads it: protocol buffer, operator sets, weight files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgesdk.runtime.error_translation import damaged_file, first_line
 __all__ = ["check_onnx"]
 
 _KIND = "ONNX model (.onnx)"
-#: Graphs nest in the branches of If and Loop; no exporter comes near this depth.
+#: Largest nesting of graphs in branches of If and Loop; exporters stay far below.
 _MAX_DEPTH = 32
 
 
@@ -21,15 +21,15 @@ def check_onnx(path: Path, data: bytes) -> bool:
     """Check that a model parses, follows its operator sets and keeps to its folder.
 
     Args:
-        path: The file; weights it keeps in other files must lie in the same folder.
-        data: Its content.
+        path: The file; external weights must lie in the same folder.
+        data: Content of the file.
 
     Returns:
-        Whether it has weights in other files.
+        True if it has weights in other files.
 
     Raises:
-        MissingBackendError: The package ``onnx`` is absent.
-        SessionError: The file is damaged or refers to a file elsewhere.
+        MissingBackendError: The package ``onnx`` is not installed.
+        SessionError: The file is damaged or refers to a file outside its folder.
     """
     try:
         import onnx
@@ -40,7 +40,7 @@ def check_onnx(path: Path, data: bytes) -> bool:
     try:
         model.ParseFromString(data)
     except DecodeError as error:
-        raise damaged_file(path, _KIND, "it is no protocol buffer") from error
+        raise damaged_file(path, _KIND, "it is not a protocol buffer") from error
     if not model.graph.node and not model.graph.output:
         raise damaged_file(path, _KIND, "it holds no graph")
     external = False
@@ -49,7 +49,7 @@ def check_onnx(path: Path, data: bytes) -> bool:
             external = True
             _check_external(path, {entry.key: entry.value for entry in tensor.external_data})
     try:
-        # The path makes the checker look at external weights too.
+        # Given a path, the checker includes external weights.
         onnx.checker.check_model(os.fspath(path) if external else data)
     except (onnx.checker.ValidationError, ValueError, RuntimeError, MemoryError) as error:
         raise damaged_file(path, _KIND, first_line(error)) from error
@@ -69,7 +69,7 @@ def _check_external(path: Path, entries: dict[str, str]) -> None:
         or windows.root
     ):
         raise SessionError(
-            f"{path.name} keeps weights in {location!r}, outside of its folder",
+            f"{path.name} keeps weights in {location!r}, outside its folder",
             where=str(path),
             remedy="do not use this file; export the model again",
         )
@@ -90,13 +90,15 @@ def _check_external(path: Path, entries: dict[str, str]) -> None:
     try:
         offset, length = int(entries.get("offset", "0")), int(entries.get("length", "0"))
     except ValueError as error:
-        raise damaged_file(path, _KIND, "the place of its weights is no number") from error
+        raise damaged_file(
+            path, _KIND, "the offset or length of its weights is not a number"
+        ) from error
     if offset < 0 or length < 0 or offset + length > weights.stat().st_size:
-        raise damaged_file(path, _KIND, f"its weights end behind the end of {location!r}")
+        raise damaged_file(path, _KIND, f"its weights extend beyond the end of {location!r}")
 
 
 def _tensors(model: Any) -> Iterator[Any]:
-    """Every tensor of a model, those in nested graphs and functions too."""
+    """Iterate over every tensor of a model, including nested graphs and functions."""
     yield from _graph_tensors(model.graph, 0)
     for function in model.functions:
         yield from _node_tensors(function.node, 0)

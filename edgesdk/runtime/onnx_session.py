@@ -1,4 +1,4 @@
-"""``.onnx`` in ONNX Runtime on the CPU."""
+"""Run ``.onnx`` in ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _DTYPES = {
     "tensor(uint8)": "uint8",
     "tensor(bool)": "bool",
 }
-#: A symbolic dimension has no bounds in the file; this one only catches nonsense.
+#: Upper bound of a symbolic dimension, for which the file gives none.
 _UNBOUNDED = 65536
 
 
@@ -44,13 +44,13 @@ class OnnxSession(LoadedSession):
 
     Args:
         path: The ``.onnx`` file.
-        threads: Threads inside an operator; operators run one after the other.
+        threads: Number of threads within an operator; operators run one after the other.
         inputs: Declared inputs, for ranges of free dimensions.
         outputs: Declared outputs.
-        spin: Whether threads spin while they wait for work.
+        spin: Let threads spin while they wait for work.
 
     Raises:
-        MissingBackendError: ``onnx`` or ``onnxruntime`` is absent.
+        MissingBackendError: ``onnx`` or ``onnxruntime`` is not installed.
         SessionError: The file is damaged, refers to files elsewhere or cannot be run.
     """
 
@@ -71,8 +71,8 @@ class OnnxSession(LoadedSession):
         except ModuleNotFoundError as error:
             raise MissingBackendError("onnxruntime", "onnx") from error
         data = artefact_bytes(path, "ONNX model (.onnx)")
-        # Weights in other files are found by the model's path; a complete model is loaded from
-        # the very bytes that were checked.
+        # External weights are found by the model's path; a complete model is loaded from the
+        # checked bytes.
         self._model: bytes | str = str(path) if check_onnx(path, data) else data
         self._runtime = onnxruntime
         started = time.perf_counter()
@@ -80,7 +80,7 @@ class OnnxSession(LoadedSession):
         self.load_seconds = time.perf_counter() - started
         self.runtime = f"onnxruntime {onnxruntime.__version__}"
         found = [_spec(item) for item in self._session.get_inputs()]
-        # Renaming at our face must not change what ONNX Runtime is fed by.
+        # Declared names must not replace the names that ONNX Runtime expects.
         self._feeds = [item.name for item in self._session.get_inputs()]
         self._fetches = [item.name for item in self._session.get_outputs()]
         self.inputs = declared_specs("input", found, inputs)
@@ -93,11 +93,9 @@ class OnnxSession(LoadedSession):
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(self._spin)))
-        # Severity 4 keeps warnings on unused initializers and the like off the terminal; errors
-        # arrive as exceptions anyway.
+        # Severity 4 suppresses warnings about unused initializers and the like; errors are raised.
         options.log_severity_level = 4
-        # Sums of 8-bit products must not saturate, as they do by default on x86 without VNNI; where
-        # they cannot, this changes nothing.
+        # Sums of 8-bit products must not saturate, as they do by default on x86 without VNNI.
         options.add_session_config_entry("session.x64quantprecision", "1")
         return options
 
@@ -125,7 +123,7 @@ class OnnxSession(LoadedSession):
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
             session = self._load(options)
-            # The first run of a session allocates; its times are left out.
+            # The first run of a session allocates memory; exclude it.
             for _ in range(runs + 1):
                 self._run_in(session, arrays)
             with translated_errors("ONNX Runtime cannot end its profile"):
@@ -145,7 +143,7 @@ def _spec(item: Any) -> TensorSpec:
     dtype = _DTYPES.get(item.type)
     if dtype is None:
         raise SessionError(
-            f"{item.name!r} of the ONNX model has the type {item.type}, which no session carries",
+            f"{item.name!r} of the ONNX model has the unsupported type {item.type}",
             remedy=f"use one of {', '.join(sorted(_DTYPES.values()))}",
         )
     shape, dynamic = [], {}
@@ -153,7 +151,7 @@ def _spec(item: Any) -> TensorSpec:
         if isinstance(size, int) and size >= 0:
             shape.append(size)
         else:
-            # A name is a symbol; an expression or nothing is a size that cannot be told.
+            # A name is a symbol; an expression or nothing is an unknown size.
             symbol = size if isinstance(size, str) and re.fullmatch(r"\w+", size) else ""
             shape.append(1)
             dynamic[axis] = DynamicDim(symbol or f"{item.name}_{axis}", 1, _UNBOUNDED)

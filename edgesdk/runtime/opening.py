@@ -1,4 +1,4 @@
-"""Opening any artefact by its name."""
+"""Open any artefact by its suffix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgesdk.spec import TensorSpec
 
 __all__ = ["SUFFIXES", "open"]
 
-#: Module and class of the session by the artefact's suffix; imported when first needed.
+#: Module and class of the session by suffix; imported on first use.
 _SESSIONS = {
     ".mlpackage": ("edgesdk.runtime.coreml_session", "CoremlSession"),
     ".onnx": ("edgesdk.runtime.onnx_session", "OnnxSession"),
@@ -22,10 +22,10 @@ _SESSIONS = {
     ".tflite": ("edgesdk.runtime.litert_session", "LitertSession"),
 }
 
-#: Suffixes of the artefacts that can be opened.
+#: Suffixes of artefacts.
 SUFFIXES = tuple(sorted(_SESSIONS))
 
-#: How many threads a runtime can sensibly be asked for.
+#: Largest sensible number of runtime threads.
 _MAX_THREADS = 1024
 
 
@@ -39,24 +39,28 @@ def open(
 ) -> Session:
     """Load an artefact in its runtime, in this process.
 
-    The structure of the file is checked before the runtime sees it: a damaged file is an error here
-    and seldom a crash there. A file made to harm a native runtime may still crash the process, so
-    open what nobody vouches for in a process of its own.
+    >>> with open("net.edge/model.onnx", threads=2) as session:  # doctest: +SKIP
+    ...     outputs = session.run({"x": image})
+
+    The structure of the file is checked before the runtime loads it, so a damaged file is an error
+    and rarely a crash. A malicious file may still crash a native runtime: open untrusted files with
+    :func:`edgesdk.runtime.isolated.open_isolated`.
 
     Args:
         artefact: A ``.pte``, ``.tflite``, ``.onnx`` or ``.pt2`` file or a ``.mlpackage`` folder.
-        threads: Threads of the runtime, 1 or more. ExecuTorch and torch have one pool a process.
-        inputs: Declared inputs (a manifest's), in the artefact's order: names, ranges of free
-            dimensions and image preprocessing that the file itself does not hold.
-        outputs: Declared outputs, likewise.
-        spin: Whether ONNX Runtime's threads spin while they wait for work, which is quicker alone
-            and slower beside other work. No other runtime has the choice.
+        threads: Number of runtime threads, at least 1. ExecuTorch and torch have one pool per
+            process.
+        inputs: Declared inputs (of a manifest), in the artefact's order: names, ranges of free
+            dimensions and image preprocessing that the file does not hold.
+        outputs: Declared outputs.
+        spin: Let ONNX Runtime's threads spin while they wait for work: faster alone, slower beside
+            other work. Other runtimes ignore it.
 
     Raises:
         MissingBackendError: The runtime is not installed.
-        SessionError: No such file, a damaged one, or one the runtime refuses.
-        UnknownNameError: A suffix that belongs to no artefact.
-        UnsafeFileError: A ``.pt2`` that would run code when read.
+        SessionError: The file does not exist, is damaged, or the runtime refuses it.
+        UnknownNameError: The suffix does not belong to an artefact.
+        UnsafeFileError: A ``.pt2`` would run code when read.
         UsageError: ``threads`` is out of range.
     """
     if isinstance(threads, bool) or not isinstance(threads, int):

@@ -1,4 +1,4 @@
-"""Reading an ExecuTorch program (``.pte``) without its runtime: structure, operators, backends."""
+"""Read an ExecuTorch program (``.pte``) without its runtime: structure, operators, backends."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _IN_SEGMENT = 1
 
 @dataclass(frozen=True)
 class PteContents:
-    """What the method ``forward`` of a program needs from a runtime.
+    """Requirements of a program's method ``forward``.
 
     Attributes:
         methods: Names of all methods.
-        operators: Kernels that ``forward`` calls, as ``aten::sort.values``.
+        operators: Kernels that ``forward`` calls, such as ``aten::sort.values``.
         backends: Delegates that ``forward`` calls, such as ``XnnpackBackend``.
-        calls: What each instruction of ``forward`` calls: an operator or a backend.
+        calls: Operator or backend called by each instruction of ``forward``.
     """
 
     methods: tuple[str, ...]
@@ -46,14 +46,14 @@ class PteContents:
 
 
 def read_pte(path: str | os.PathLike[str], data: bytes) -> PteContents:
-    """Check the structure of a program and list what it needs.
+    """Check the structure of a program and list its requirements.
 
     Args:
-        path: Where it came from, for messages.
-        data: The file.
+        path: Path of the file, for messages.
+        data: Content of the file.
 
     Raises:
-        SessionError: The file is damaged or no ExecuTorch program.
+        SessionError: The file is damaged or not an ExecuTorch program.
     """
     try:
         segment_base = _check_header(data)
@@ -78,7 +78,7 @@ def _check_header(data: bytes) -> int:
     """Check the identifier and the extended header.
 
     Returns:
-        The byte at which the segments begin; 0 where there are none.
+        The byte at which the segments begin; 0 without segments.
     """
     if len(data) < 16 or not _IDENTIFIER.fullmatch(data[4:8]):
         raise FlatbufferError("the identifier ET12 is missing at byte 4")
@@ -89,16 +89,14 @@ def _check_header(data: bytes) -> int:
         raise FlatbufferError(f"an extended header of {length} bytes is impossible")
     program_size, segment_base = struct.unpack_from("<QQ", data, 16)
     if not 8 + length <= program_size <= len(data):
-        raise FlatbufferError(
-            f"the header promises a program of {program_size} bytes in {len(data)}"
-        )
+        raise FlatbufferError(f"the header claims a program of {program_size} bytes in {len(data)}")
     if segment_base and not program_size <= segment_base <= len(data):
         raise FlatbufferError(f"the segments cannot begin at byte {segment_base} of {len(data)}")
     if length >= _EXTENDED_WITH_SIZE and segment_base:
         segments_size = struct.unpack_from("<Q", data, 32)[0]
         if segment_base + segments_size > len(data):
             raise FlatbufferError(
-                f"the header promises {segment_base + segments_size} bytes, there are {len(data)}"
+                f"the header claims {segment_base + segments_size} bytes, there are {len(data)}"
             )
     return int(segment_base)
 
@@ -113,14 +111,14 @@ def _check_segments(program: FlatTable, data: bytes, base: int) -> list[int]:
     for segment in program.tables(_PROGRAM_SEGMENTS):
         offset, size = segment.number(0, "Q"), segment.number(1, "Q")
         if base + offset + size > len(data):
-            raise FlatbufferError(f"segment {len(sizes)} ends behind the end of the file")
+            raise FlatbufferError(f"segment {len(sizes)} extends beyond the end of the file")
         sizes.append(size)
     constants = program.table(_PROGRAM_CONSTANT_SEGMENT)
     if constants is not None:
         offsets = constants.numbers(1, "Q")
         index = constants.number(0, "I")
         if offsets and (index >= len(sizes) or max(offsets) > sizes[index]):
-            raise FlatbufferError("the constants lie outside of their segment")
+            raise FlatbufferError("the constants lie outside their segment")
     for buffer in program.tables(_PROGRAM_CONSTANTS):
         buffer.length(0, 1)
     return sizes

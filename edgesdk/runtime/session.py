@@ -1,16 +1,15 @@
-"""The one interface of every runtime: named NumPy arrays in, named NumPy arrays out."""
+"""Common interface of all runtimes: named NumPy arrays in, named NumPy arrays out."""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from edgesdk.errors import InputSpecError, UnknownNameError
+from edgesdk.host.closing import Closing
 from edgesdk.spec import TensorSpec
 
 __all__ = ["MeasuredOperator", "Session", "bind_inputs", "cast_exactly"]
@@ -21,8 +20,8 @@ class MeasuredOperator:
     """Median time of one operator of an artefact.
 
     Attributes:
-        name: Its name in the artefact.
-        operator: Its type.
+        name: Name in the artefact.
+        operator: Operator type.
         milliseconds: Median over the profiled runs.
     """
 
@@ -31,13 +30,13 @@ class MeasuredOperator:
     milliseconds: float
 
 
-class Session(abc.ABC):
+class Session(Closing, abc.ABC):
     """An artefact loaded in its runtime. Use it as a context manager, or call :meth:`close`.
 
     Attributes:
         runtime: Name and version of the runtime, such as ``onnxruntime 1.31.1``.
-        evaluator: True where an evaluator stands in for a runtime this machine cannot have.
-        note: What a result of this session proves, in words; empty for a native runtime.
+        evaluator: True if an evaluator replaces a runtime that this machine cannot have.
+        note: Significance of the session's results; empty for a native runtime.
         inputs: Inputs in the artefact's order.
         outputs: Outputs in the artefact's order.
     """
@@ -56,57 +55,46 @@ class Session(abc.ABC):
         """Run one inference.
 
         Args:
-            inputs: One array an input, by name. Integers are narrowed where no value is lost.
+            inputs: Arrays by input name. Integers are narrowed if no value is lost.
 
         Returns:
-            One array an output, by name.
+            Arrays by output name.
 
         Raises:
-            InputSpecError: A missing input, a wrong shape or a dtype that would lose values.
-            UnknownNameError: An input that the artefact does not have.
+            InputSpecError: An input is missing or has the wrong shape or a lossy dtype.
+            UnknownNameError: The artefact does not have such an input.
             SessionError: The runtime failed.
         """
         arrays = bind_inputs(self.inputs, inputs)
         return dict(zip((output.name for output in self.outputs), self._run(arrays), strict=True))
 
     def warm_up(self, inputs: Mapping[str, np.ndarray], runs: int = 3) -> None:
-        """Run ``runs`` times and forget the results, so that later times are steady."""
+        """Run ``runs`` times without results, so that later times are stable."""
         for _ in range(runs):
             self.run(inputs)
 
     def operator_times(
         self, inputs: Mapping[str, np.ndarray], runs: int = 5
     ) -> Sequence[MeasuredOperator]:
-        """Median time an operator over ``runs`` runs, in execution order.
+        """Measure the median time per operator over ``runs`` runs, in execution order.
 
         Returns:
-            Empty where the runtime does not tell.
+            The times; empty if the runtime gives none.
         """
         return ()
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Free the artefact. A closed session cannot run; closing twice is allowed."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+        """Free the artefact. Closing twice is allowed."""
 
 
 def cast_exactly(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
-    """``array`` as ``dtype``, refusing where a value would change.
+    """Convert ``array`` to ``dtype``; refuse to change a value.
 
     Args:
         name: Input name, for the message.
         array: Any array.
-        dtype: Name of the wanted dtype.
+        dtype: Name of the target dtype.
 
     Raises:
         InputSpecError: A value does not fit.
@@ -115,12 +103,12 @@ def cast_exactly(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
     if array.dtype == wanted:
         return np.ascontiguousarray(array)
     if array.dtype.kind == "f" and wanted.kind == "f":
-        # Rounding a float to a narrower float is what every runtime does at its face.
+        # Every runtime rounds input floats to narrower floats.
         return np.ascontiguousarray(array.astype(wanted))
     if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and wanted.kind != "f"):
         raise InputSpecError(
             f"input {name!r} takes {dtype}, not {array.dtype}",
-            remedy=f"pass array.astype({dtype!r}) if that is meant",
+            remedy=f"pass array.astype({dtype!r}) if you intend the conversion",
         )
     cast = array.astype(wanted)
     if not np.array_equal(cast.astype(array.dtype), array):
@@ -132,8 +120,8 @@ def bind_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, np.ndarray]) -
     """Check named arrays against the declared inputs and put them in order.
 
     Raises:
-        InputSpecError: A missing input, a wrong shape or a dtype that would lose values.
-        UnknownNameError: An input that is not declared.
+        InputSpecError: An input is missing or has the wrong shape or a lossy dtype.
+        UnknownNameError: An input is not declared.
     """
     known = [spec.name for spec in specs]
     for name in inputs:
@@ -151,7 +139,7 @@ def bind_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, np.ndarray]) -
         )
         if not fits:
             raise InputSpecError(
-                f"input {spec.name!r} has shape {tuple(array.shape)}, the artefact takes {spec}"
+                f"input {spec.name!r} has shape {tuple(array.shape)}, but the artefact takes {spec}"
             )
         arrays.append(cast_exactly(spec.name, array, spec.dtype))
     return arrays

@@ -1,4 +1,4 @@
-"""Tensor specs as plain JSON, to cross from one process to another."""
+"""Convert tensor specs to and from plain JSON, for messages between processes."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ __all__ = ["spec_from_json", "specs_from_json", "specs_to_json"]
 
 
 def specs_to_json(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
-    """Specs in their order, as JSON that :func:`specs_from_json` reads back."""
+    """Convert specs to JSON for :func:`specs_from_json`."""
     return [dataclasses.asdict(spec) for spec in specs]
 
 
-def spec_from_json(told: Mapping[str, Any]) -> TensorSpec:
-    """One spec of :func:`specs_to_json`.
+def spec_from_json(record: Mapping[str, Any]) -> TensorSpec:
+    """Read one spec of :func:`specs_to_json`.
 
     Raises:
-        EdgeSdkError: Values that no spec can have.
+        EdgeSdkError: A value is not valid for a spec.
         KeyError: A field is missing.
     """
-    image = told["image"]
+    image = record["image"]
     if image is not None:
         image = ImageSpec(**{**image, "mean": tuple(image["mean"]), "std": tuple(image["std"])})
     return TensorSpec(
-        told["name"],
-        tuple(told["shape"]),
-        told["dtype"],
-        # JSON has no integer keys.
-        {int(axis): DynamicDim(**dimension) for axis, dimension in told["dynamic"].items()},
-        told["layout"],
+        record["name"],
+        tuple(record["shape"]),
+        record["dtype"],
+        # JSON keys are strings.
+        {int(axis): DynamicDim(**dimension) for axis, dimension in record["dynamic"].items()},
+        record["layout"],
         image,
     )
 
 
-def specs_from_json(told: Sequence[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
-    """The specs that :func:`specs_to_json` wrote.
+def specs_from_json(records: Sequence[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
+    """Read the specs that :func:`specs_to_json` wrote.
 
     Raises:
-        EdgeSdkError: Values that no spec can have.
+        EdgeSdkError: A value is not valid for a spec.
         KeyError: A field is missing.
     """
-    return tuple(spec_from_json(entry) for entry in told)
+    return tuple(spec_from_json(entry) for entry in records)

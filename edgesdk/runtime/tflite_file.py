@@ -1,4 +1,4 @@
-"""Reading a LiteRT model (``.tflite``) without its runtime: structure and the names it gives."""
+"""Read a LiteRT model (``.tflite``) without its runtime: structure and names."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _GRAPH_TENSORS, _GRAPH_INPUTS, _GRAPH_OUTPUTS, _GRAPH_OPERATORS = 0, 1, 2, 3
 _TENSOR_SHAPE, _TENSOR_BUFFER, _TENSOR_NAME = 0, 2, 3
 _SIGNATURE_INPUTS, _SIGNATURE_OUTPUTS, _SIGNATURE_KEY, _SIGNATURE_GRAPH = 0, 1, 2, 4
 _MAX_ELEMENTS = 2**31
-#: An operator input of -1 is an optional one that was left out.
+#: Index of an omitted optional operator input.
 _ABSENT = -1
 
 
 @dataclass(frozen=True)
 class TfliteContents:
-    """What the main graph of a model calls its inputs and outputs.
+    """Names of the inputs and outputs of a model's main graph.
 
     Attributes:
-        input_names: Name in the first signature by index of the tensor; empty without signatures.
-        output_names: Likewise.
+        input_names: Input names in the first signature by tensor index; empty without signatures.
+        output_names: Output names in the first signature by tensor index.
         signature: Key of that signature.
     """
 
@@ -39,14 +39,14 @@ class TfliteContents:
 
 
 def read_tflite(path: str | os.PathLike[str], data: bytes) -> TfliteContents:
-    """Check that every reference in a model leads somewhere.
+    """Check that every reference in a model is valid.
 
     Args:
-        path: Where it came from, for messages.
-        data: The file.
+        path: Path of the file, for messages.
+        data: Content of the file.
 
     Raises:
-        SessionError: The file is damaged or no LiteRT model.
+        SessionError: The file is damaged or not a LiteRT model.
     """
     try:
         if len(data) < 16 or data[4:8] != _IDENTIFIER:
@@ -64,9 +64,9 @@ def read_tflite(path: str | os.PathLike[str], data: bytes) -> TfliteContents:
 
 def _check_buffer(buffer: FlatTable, size: int) -> int:
     buffer.length(0, 1)
-    # Weights beyond 2 GiB lie behind the FlatBuffer, found by offset and size.
+    # Weights beyond 2 GiB follow the FlatBuffer, at an offset with a size.
     if buffer.number(1, "Q") + buffer.number(2, "Q") > size:
-        raise FlatbufferError("weights end behind the end of the file")
+        raise FlatbufferError("weights extend beyond the end of the file")
     return 1
 
 
@@ -80,7 +80,7 @@ def _check_graph(graph: FlatTable, codes: int, buffers: int) -> int:
                 raise FlatbufferError(f"tensor {tensors} has an impossible shape")
         if tensor.number(_TENSOR_BUFFER, "I") >= max(buffers, 1):
             raise FlatbufferError(f"the weights of tensor {tensors} are missing")
-        # The interpreter's Python wrapper decodes names without care.
+        # The interpreter's Python wrapper decodes names unchecked.
         tensor.text(_TENSOR_NAME)
         tensors += 1
     for slot in (_GRAPH_INPUTS, _GRAPH_OUTPUTS):

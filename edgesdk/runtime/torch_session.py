@@ -1,4 +1,4 @@
-"""``.pt2``, an exported program, in torch itself: the reference every other artefact is held to."""
+"""Run ``.pt2``, an exported program, in torch: the reference for every other artefact."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from edgesdk.spec import DTYPES, DynamicDim, TensorSpec
 
 __all__ = ["TorchSession"]
 
-#: A range without an upper end; this one only catches nonsense.
+#: Upper bound of a range that has none.
 _UNBOUNDED = 65536
 
 
 class TorchSession(LoadedSession):
     """An exported program run by torch on the CPU. Not thread safe.
 
-    The number of threads is torch's own and holds for the whole process; it is set again before
-    each run, so that sessions with different numbers may take turns.
+    torch has one number of threads for the whole process; it is set before each run, so that
+    sessions with different numbers can alternate.
 
     Args:
         path: The ``.pt2`` file.
-        threads: Threads inside an operator.
+        threads: Number of threads within an operator.
         inputs: Declared inputs, for ranges of free dimensions.
         outputs: Declared outputs.
 
@@ -52,7 +52,7 @@ class TorchSession(LoadedSession):
     ) -> None:
         super().__init__(path, threads)
         started = time.perf_counter()
-        # Damage is told as a SourceError, because the same file may be a user's SOURCE.
+        # The reader raises SourceError, because the file may also be a SOURCE.
         try:
             program = load_program(path)
         except SourceError as error:
@@ -69,7 +69,7 @@ class TorchSession(LoadedSession):
             self._in_spec = program.call_spec.in_spec
             self._unflatten = _pytree.tree_unflatten
             self._flatten = _pytree.tree_leaves
-            found, results = _face(program)
+            found, results = _signature(program)
         self.load_seconds = time.perf_counter() - started
         self.inputs = declared_specs("input", found, inputs)
         self.outputs = declared_specs("output", results, outputs)
@@ -101,7 +101,7 @@ class TorchSession(LoadedSession):
 
 
 class _Run:
-    """Threads, gradients and errors around one run of torch."""
+    """Set threads, disable gradients and translate errors around one run of torch."""
 
     def __init__(self, session: TorchSession, arrays: list[np.ndarray]) -> None:
         self._session = session
@@ -115,7 +115,7 @@ class _Run:
             torch.set_num_threads(self._session.threads)
         self._translated.__enter__()
         self._without_gradients.__enter__()
-        # A program may change its inputs in place: it gets its own.
+        # A program may change its inputs in place, so pass copies.
         tensors = [torch.from_numpy(array.copy()) for array in self._arrays]
         args, kwargs = self._session._unflatten(tensors, self._session._in_spec)
         return args, kwargs
@@ -144,7 +144,7 @@ def _timed_interpreter(torch: Any, module: Any) -> Any:
     return TimedInterpreter()
 
 
-def _face(program: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
+def _signature(program: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
     nodes = {node.name: node for node in program.graph.nodes}
     output = next(node for node in program.graph.nodes if node.op == "output")
     inputs = [
@@ -154,7 +154,7 @@ def _face(program: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
     ]
     if len(inputs) != len(program.graph_signature.user_inputs):
         raise SessionError(
-            "the program takes constants as inputs", remedy="export it with tensors alone"
+            "the program takes constants as inputs", remedy="export it with tensor inputs only"
         )
     values = dict(zip((str(n) for n in output.args[0]), output.args[0], strict=True))
     outputs = [

@@ -1,4 +1,4 @@
-"""Random changes of a whole batch on the device, a function of seed, epoch and sample alone."""
+"""Augment a whole batch on the device, depending on seed, epoch and sample only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GREY = (0.299, 0.587, 0.114)
 
 
 class _Draws:
-    """Uniform numbers, one a sample, on the device of the images."""
+    """Uniform random numbers, one per sample, on the device of the images."""
 
     def __init__(self, seed: int, epoch: int, indices: np.ndarray, device: torch.device) -> None:
         self._of = (seed, epoch, indices)
@@ -32,7 +32,7 @@ class _Draws:
         return torch.from_numpy(drawn).to(self._device, torch.float32)
 
     def integer(self, purpose: str, count: int) -> Tensor:
-        """Of 0..count-1."""
+        """Draw integers of 0..count-1, one per sample."""
         seed, epoch, indices = self._of
         drawn = np.floor(uniform(seed, purpose, epoch, indices) * count)
         return torch.from_numpy(drawn).to(self._device, torch.int64)
@@ -50,15 +50,15 @@ def augmented(
 ) -> Tensor:
     """Augment and normalise a batch.
 
-    In this order: crop and flip, colour, :func:`normalised`, cutout. A pixel that the crop brings
-    in from outside is black (0) before normalisation; one that is cut out is 0 after it.
+    The order is crop and flip, colour, :func:`normalised`, cutout. Crop pads with black (0) before
+    normalisation; cutout writes 0 after it.
 
     Args:
         images: ``[N, C, H, W]``, ``uint8`` or floating.
-        settings: What to do.
+        settings: Augmentations and their strengths.
         indices: Index of every sample in its data set.
-        seed: Of the run.
-        epoch: From 0.
+        seed: Seed of the run.
+        epoch: Epoch, from 0.
         mean: See :func:`normalised`.
         std: See :func:`normalised`.
 
@@ -66,7 +66,7 @@ def augmented(
         ``float32`` (or the floating dtype of ``images``) of the same shape.
 
     Raises:
-        DataError: Colour asked for on images that are not ``uint8``.
+        DataError: Colour augmentation of images that are not ``uint8``.
     """
     draws = _Draws(seed, epoch, indices, images.device)
     if settings.crop:
@@ -83,12 +83,12 @@ def augmented(
 def normalised(
     images: Tensor, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
 ) -> Tensor:
-    """``(images - mean) / std``, where ``uint8`` first becomes 0..1.
+    """Return ``(images - mean) / std`` after scaling ``uint8`` images to 0..1.
 
     Args:
         images: ``[N, C, H, W]``; floating images keep their dtype and, without ``mean`` and
             ``std``, their values.
-        mean: One value a channel, of 0..1; None for 0.
+        mean: One value per channel, for images of 0..1; None for 0.
         std: Likewise; None for 1.
     """
     if not images.is_floating_point():
@@ -99,7 +99,7 @@ def normalised(
                 raise DataError(
                     f"mean or std has {len(values)} values for images of {images.shape[1]} "
                     "channels",
-                    remedy="give one value a channel",
+                    remedy="give one value per channel",
                 )
             table = torch.tensor(values, dtype=images.dtype, device=images.device)
             images = operation(images, table[:, None, None])
@@ -123,7 +123,7 @@ def _cropped(images: Tensor, border: int, draws: _Draws) -> Tensor:
 def _coloured(images: Tensor, strength: float, draws: _Draws) -> Tensor:
     if images.dtype != torch.uint8:
         raise DataError(
-            f"colour augmentation is of uint8 images, these are {images.dtype}",
+            f"colour augmentation needs uint8 images, not {images.dtype}",
             remedy="let the data set return uint8 images, or set augmentation.colour to 0",
         )
     images = images.float() / 255
@@ -158,21 +158,21 @@ def _cut_out(images: Tensor, side: int, draws: _Draws) -> Tensor:
 
 
 def mixup_share(alpha: float, seed: int, epoch: int, step: int) -> float:
-    """The share that an image keeps when it is mixed with its partner, one a batch.
+    """Draw the mixup weight of an image against its partner, one per batch.
 
-    Drawn from Beta(alpha, alpha) (Zhang et al., mixup, ICLR 2018).
+    The distribution is Beta(alpha, alpha) (Zhang et al., mixup, ICLR 2018).
 
     Args:
-        alpha: Positive.
-        seed: Of the run.
-        epoch: From 0.
-        step: Within the epoch, from 0.
+        alpha: Parameter of the distribution, positive.
+        seed: Seed of the run.
+        epoch: Epoch, from 0.
+        step: Step within the epoch, from 0.
     """
     return float(np.random.default_rng(key(seed, "mixup", epoch, step)).beta(alpha, alpha))
 
 
 def mixed(images: Tensor, partners: Tensor, share: float) -> Tensor:
-    """``share`` of each image and ``1 - share`` of its partner.
+    """Return ``share`` of each image plus ``1 - share`` of its partner.
 
     Args:
         images: Floating ``[N, C, H, W]``.

@@ -1,162 +1,288 @@
-"""Checkpoints of classifiers.
+"""The state of a training run and its checkpoint: one safetensors file, replaced atomically.
 
-There are no states of generators in them: every random number is a function of the seed and of
-where the run is.
+A reader finds either the previous checkpoint or the new one, however the writer ends. Checkpoints
+hold no generator states: every random number is a function of the seed and the step.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from edgesdk.training.checkpoint_file import (
-    damaged,
-    optimizer_content,
-    optimizer_state,
-    read_run,
-    require_same,
-    require_same_tensors,
-    run_file,
-    write_run,
-)
+from edgesdk.errors import CheckpointError, TrainingError
+from edgesdk.host.atomic_write import storage_errors, write_atomically
 from edgesdk.training.ema import AveragedWeights
-from edgesdk.training.history import History
-from edgesdk.training.recipes import Recipe
+from edgesdk.training.history import RunHistory
 
-__all__ = ["CHECKPOINT_VERSION", "Position", "Trained", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "CHECKPOINT_VERSION",
+    "Position",
+    "RunState",
+    "checkpoint_path",
+    "read_checkpoint",
+    "read_file",
+    "write_checkpoint",
+]
 
-#: Raised whenever a reader of the version before would misread a file.
-CHECKPOINT_VERSION = 1
+#: Raised when readers of the previous version would misread a file. Older files are refused.
+CHECKPOINT_VERSION = 2
 
-_PARTS = ("recipe", "data", "position", "history", "optimizer", "scaler")
+_FILE = "checkpoint.safetensors"
+_HISTORY = "history.json"
+_PARTS = ("recipe", "data", "position", "history", "optimizer", "scaler", "task")
+_AFRESH = "start afresh with --no-resume (resume=False)"
+_SHOWN = 4
 
 
 @dataclass
 class Position:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
-        epoch: Epochs that are finished.
-        step: Steps done in the epoch that is not.
-        loss: Sum of the losses of that epoch's samples so far.
-        right: How many of them were right.
-        samples: How many there were.
-        seconds: That it has taken.
+        step: Optimizer steps since the run began.
+        sums: Sum of each measure over the samples since the last record, by name.
+        samples: Number of these samples.
+        seconds: Training time of these samples.
     """
 
-    epoch: int = 0
     step: int = 0
-    loss: float = 0.0
-    right: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
     samples: float = 0.0
     seconds: float = 0.0
 
+    def count(self, names: Sequence[str], sums: Sequence[float], seconds: float) -> None:
+        """Add the sums of some steps; the last one is the number of samples."""
+        for name, value in zip(names, sums, strict=False):
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.samples += sums[-1]
+        self.seconds += seconds
+
+    def restart(self) -> None:
+        """Begin the sums of the next record."""
+        self.sums, self.samples, self.seconds = {}, 0.0, 0.0
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Mean of each measure per sample."""
+        return {name: value / self.samples for name, value in self.sums.items()}
+
+    @property
+    def speed(self) -> float:
+        """Samples per second."""
+        return self.samples / max(self.seconds, 1e-9)
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild a position from a checkpoint.
+
+        Raises:
+            KeyError, ValueError: A value is missing, of another type or negative.
+        """
+        step, sums = values["step"], values["sums"].items()
+        samples, seconds = float(values["samples"]), float(values["seconds"])
+        if type(step) is not int or min(step, samples, seconds) < 0:
+            raise ValueError(f"position {values!r}")
+        return cls(step, {str(name): float(value) for name, value in sums}, samples, seconds)
+
 
 @dataclass
-class Trained:
-    """What changes as a model is trained.
+class RunState:
+    """Everything that changes during training.
 
     Attributes:
-        model: Its weights and buffers.
-        optimizer: Its state, such as momentum.
+        model: Model with its weights and buffers.
+        optimizer: Optimizer with its state, such as momentum.
+        scaler: Gradient scaler of fp16.
         average: Averaged weights, or None.
-        scaler: Of the gradients of fp16.
-        position: How far the run is.
-        history: Its finished epochs.
+        history: Records so far.
+        position: Progress of the run.
+        task: State of the task itself as JSON values, such as the stage it has reached.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    average: AveragedWeights | None
     scaler: Any
-    position: Position
-    history: History
+    average: AveragedWeights | None
+    history: RunHistory
+    position: Position = field(default_factory=Position)
+    task: dict[str, Any] = field(default_factory=dict)
 
 
-def write_checkpoint(folder: Path, trained: Trained, recipe: Recipe, data: dict[str, Any]) -> None:
-    """Write the state of a run, in place of the one before.
+def checkpoint_path(folder: Path) -> Path:
+    """Return the path of the checkpoint in its folder."""
+    return folder / _FILE
+
+
+def write_checkpoint(
+    folder: Path, state: RunState, recipe: dict[str, Any], data: dict[str, Any]
+) -> None:
+    """Replace the checkpoint in a folder, and write its history as JSON beside it.
 
     Args:
-        folder: Created where it does not exist.
-        trained: The state.
-        recipe: That is followed.
-        data: What identifies the training set, as JSON.
+        folder: Folder of the checkpoint; created if it does not exist.
+        state: State of the run.
+        recipe: Recipe of the run, as JSON values.
+        data: Identity of the run's data, as JSON values.
 
     Raises:
-        StorageError: The disk is full or not ours; the checkpoint before is untouched.
+        StorageError: The disk is full or the folder is not writable; the previous checkpoint is
+            untouched.
     """
-    tensors = {f"model/{name}": value for name, value in trained.model.state_dict().items()}
-    if trained.average is not None:
-        tensors |= {f"average/{name}": value for name, value in trained.average.values.items()}
-    own, numbers = optimizer_content(trained.optimizer)
-    tensors |= {f"optimizer/{name}": value for name, value in own.items()}
+    from safetensors.torch import save
+
+    entries = state.optimizer.state_dict()["state"]
+    kept = {f"{index}/{name}": one for index, each in entries.items() for name, one in each.items()}
+    average = {} if state.average is None else state.average.values
+    parts = {"model": state.model.state_dict(), "average": average, "optimizer": kept}
+    # Copies, because safetensors refuses weights that layers share.
+    tensors = {
+        f"{part}/{name}": value.detach().cpu().contiguous().clone()
+        for part, values in parts.items()
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }
     description = {
         "version": CHECKPOINT_VERSION,
-        "recipe": recipe.to_dict(),
+        "recipe": recipe,
         "data": data,
-        "position": vars(trained.position),
-        "history": trained.history.to_dict(),
-        "optimizer": numbers,
-        "scaler": trained.scaler.state_dict(),
+        "position": vars(state.position),
+        "history": state.history.to_dict(),
+        "optimizer": {name: one for name, one in kept.items() if not isinstance(one, Tensor)},
+        "scaler": state.scaler.state_dict(),
+        "task": state.task,
     }
-    write_run(folder, tensors, description, trained.history.to_dict())
+    with storage_errors("cannot write", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f".{_FILE}.*.partial"):
+        # From a run that was killed while writing.
+        leftover.unlink(missing_ok=True)
+    write_atomically(folder / _FILE, save(tensors, metadata={"run": json.dumps(description)}))
+    write_atomically(folder / _HISTORY, json.dumps(description["history"], indent=1).encode())
 
 
-def read_checkpoint(folder: Path, trained: Trained, recipe: Recipe, data: dict[str, Any]) -> bool:
-    """Give a run the state that :func:`write_checkpoint` saved.
+def read_checkpoint(
+    folder: Path, state: RunState, recipe: dict[str, Any], data: dict[str, Any]
+) -> None:
+    """Load the checkpoint in a folder, if there is one.
 
     Args:
-        folder: Where it may lie.
-        trained: Changed in place, and only if everything fits.
-        recipe: To be followed; it must be the one of the checkpoint.
-        data: What identifies the training set; likewise.
-
-    Returns:
-        Whether there was a checkpoint.
+        folder: Folder of the checkpoint.
+        state: Changed in place, and only if everything fits.
+        recipe: Recipe of this run; it must equal the checkpoint's.
+        data: Identity of this run's data; likewise.
 
     Raises:
-        TrainingError: It is damaged or of another recipe, model or data set; says what differs.
+        CheckpointError: The checkpoint is damaged, or has an older format.
+        TrainingError: It belongs to another recipe, model or data set, or has a newer format; the
+            message says which values differ.
     """
-    found = read_run(folder, CHECKPOINT_VERSION, _PARTS)
+    found = read_file(folder)
     if found is None:
-        return False
+        return
     tensors, description = found
-    path = run_file(folder)
-    require_same("recipe", description["recipe"], recipe.to_dict(), path)
-    require_same("data", description["data"], data, path)
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+    path = checkpoint_path(folder)
+    _require_same("recipe", description["recipe"], recipe, path)
+    _require_same("data", description["data"], data, path)
+    parts: dict[str, dict[str, Any]] = {"model": {}, "average": {}, "optimizer": {}}
     try:
         for key, value in tensors.items():
-            kind, _, name = key.partition("/")
-            parts[kind][name] = value
-        own = trained.model.state_dict()
-        require_same_tensors(parts["model"], own, path)
-        if trained.average is not None:
-            require_same_tensors(parts["average"], own, path)
-        position = _position(description["position"])
-        history = History.from_dict(description["history"])
-        state = optimizer_state(parts["optimizer"], description["optimizer"])
-        groups = trained.optimizer.state_dict()["param_groups"]
-        trained.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        trained.scaler.load_state_dict(description["scaler"])
+            part, _, name = key.partition("/")
+            parts[part][name] = value
+        own = _described(state.model.state_dict())
+        _require_same("model", _described(parts["model"]), own, path)
+        if state.average is not None:
+            _require_same("model", _described(parts["average"]), own, path)
+        position = Position.checked(description["position"])
+        history = type(state.history).from_dict(description["history"])
+        kept: dict[int, Any] = {}
+        for key, value in {**parts["optimizer"], **description["optimizer"]}.items():
+            index, _, name = key.partition("/")
+            kept.setdefault(int(index), {})[name] = value
+        groups = state.optimizer.state_dict()["param_groups"]
+        state.optimizer.load_state_dict({"state": kept, "param_groups": groups})
+        state.scaler.load_state_dict(description["scaler"])
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise damaged(path) from error
-    trained.model.load_state_dict(parts["model"])
-    if trained.average is not None:
+        raise _damaged(path) from error
+    state.model.load_state_dict(parts["model"])
+    if state.average is not None:
         for name, value in parts["average"].items():
-            trained.average.values[name].copy_(value)
-    trained.position = position
-    trained.history = history
-    return True
+            state.average.values[name].copy_(value)
+    state.position, state.history, state.task = position, history, description["task"]
 
 
-def _position(values: dict[str, Any]) -> Position:
+def read_file(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Read the tensors, by name, and the description of the checkpoint in a folder.
+
+    Returns:
+        None if the folder holds no checkpoint.
+
+    Raises:
+        CheckpointError: The file is damaged, or has an older format.
+        TrainingError: The file has a newer format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = checkpoint_path(folder)
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            description = json.loads((file.metadata() or {})["run"])
+            version = description["version"]
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        whole = all(isinstance(description.get(part), dict) for part in _PARTS)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise _damaged(path) from error
+    if type(version) is not int or (version == CHECKPOINT_VERSION and not whole):
+        raise _damaged(path)
+    if version < CHECKPOINT_VERSION:
+        raise CheckpointError(
+            f"the checkpoint {path} has format {version}, an older one that this version of "
+            "edgesdk no longer reads",
+            remedy=f"finish the training with the version of edgesdk that wrote it, or {_AFRESH}",
+        )
+    if version > CHECKPOINT_VERSION:
+        raise TrainingError(
+            f"the checkpoint {path} has format {version}, a newer one than this version of edgesdk "
+            f"reads ({CHECKPOINT_VERSION})",
+            remedy="pip install --upgrade edgesdk",
+        )
+    return tensors, description
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged or not a checkpoint", remedy=_AFRESH)
+
+
+def _require_same(part: str, saved: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+    """Refuse the checkpoint of a run whose recipe, data or model differs."""
+    before, now = _flat(saved), _flat(wanted)
+    differences = [
+        f"{key} is {before.get(key)!r} there and {now.get(key)!r} here"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
+    if differences:
+        more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+        raise TrainingError(
+            f"the checkpoint {path} is of another {part}: {'; '.join(differences[:_SHOWN])}{more}",
+            remedy=f"choose another folder for the checkpoint, or {_AFRESH}",
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
     for key, value in values.items():
-        kinds = (int,) if key in ("epoch", "step") else (int, float)
-        if type(value) not in kinds or value < 0:
-            raise ValueError(f"{key} is {value!r}")
-    return Position(**values)
+        inner = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return flat
+
+
+def _described(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    return {name: f"{value.dtype} {tuple(value.shape)}" for name, value in tensors.items()}

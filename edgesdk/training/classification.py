@@ -199,7 +199,7 @@ def train_classifier(
     resume: bool = True,
     logs: Path | None = None,
     workers: int = 0,
-    progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     qat: QuantSpec | None = None,
 ) -> TrainedClassifier:
@@ -214,7 +214,7 @@ def train_classifier(
         resume: Whether to go on from a checkpoint.
         logs: Folder for TensorBoard.
         workers: Processes that read images.
-        progress: Called in the main process.
+        on_progress: Called in the main process.
         stop: StopRequest after every step.
         qat: Quantization that the model is trained for: it computes as its quantized copy will.
 
@@ -235,7 +235,7 @@ def train_classifier(
         resume=resume,
         logs=logs,
         workers=workers,
-        progress=progress,
+        on_progress=on_progress,
         stop=stop,
     )
     from accelerate import PartialState

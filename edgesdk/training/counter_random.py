@@ -1,7 +1,7 @@
-"""Random numbers that are a function of what they are for, not of what was drawn before.
+"""Counter-based random numbers: each is a hash of seed, purpose, epoch and index.
 
-The number for a sample in an epoch is the same however many processes, workers and batches there
-are and wherever a run was resumed: it is a hash of the seed, the purpose, the epoch and the index.
+The number for a sample in an epoch does not depend on previous draws, so it is the same for any
+number of processes, workers and batches, and after resuming a run.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ _FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 def key(seed: int, purpose: str, *numbers: int) -> int:
-    """A whole number of 63 bits that belongs to a purpose.
+    """Return a 63-bit integer for a purpose.
 
     Args:
-        seed: Of the run.
-        purpose: What it is for; other purposes get independent numbers.
-        *numbers: What else it depends on, such as epoch and step.
+        seed: Seed of the run.
+        purpose: Name of the use; different purposes get independent numbers.
+        *numbers: Further inputs of the hash, such as epoch and step.
     """
     text = "/".join([str(seed), purpose, *map(str, numbers)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
 def _mixed(start: int, indices: np.ndarray) -> np.ndarray:
-    """SplitMix64 (Steele et al., OOPSLA 2014) of a counter: 64 random bits an index."""
+    """Hash a counter with SplitMix64 (Steele et al., OOPSLA 2014): 64 random bits per index."""
     with np.errstate(over="ignore"):
         state = np.uint64(start) + (indices.astype(np.uint64) + np.uint64(1)) * _GOLDEN
         state = (state ^ (state >> np.uint64(30))) * _FACTORS[0]
@@ -38,12 +38,12 @@ def _mixed(start: int, indices: np.ndarray) -> np.ndarray:
 
 
 def uniform(seed: int, purpose: str, epoch: int, indices: np.ndarray) -> np.ndarray:
-    """One number of [0, 1) a sample.
+    """Return one number of [0, 1) per sample.
 
     Args:
-        seed: Of the run.
-        purpose: What it is for.
-        epoch: From 0.
+        seed: Seed of the run.
+        purpose: Name of the use.
+        epoch: Epoch, from 0.
         indices: Indices of samples in their data set, non-negative, ``[N]``.
 
     Returns:
@@ -54,6 +54,6 @@ def uniform(seed: int, purpose: str, epoch: int, indices: np.ndarray) -> np.ndar
 
 
 def permutation(seed: int, purpose: str, epoch: int, count: int) -> np.ndarray:
-    """A random order of ``0..count-1``, ``int64 [count]``."""
+    """Return a random order of ``0..count-1``, ``int64 [count]``."""
     bits = _mixed(key(seed, purpose, epoch), np.arange(count))
     return np.argsort(bits, kind="stable")

@@ -1,4 +1,4 @@
-"""An exponential moving average of a model's weights."""
+"""Exponential moving average of a model's weights."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from torch import Tensor, nn
 __all__ = ["AveragedWeights"]
 
 
+# torch.optim.swa_utils.AveragedModel copies the weights at its first update where this average
+# moves towards them, and counts its updates in the model's state: other numbers, and more code.
 class AveragedWeights:
     """Averages of all floating parameters and buffers; other buffers are copied.
 
     After step ``n`` (from 0) the average moves by ``1 - min(decay, (1 + n) / (10 + n))`` towards
-    the model: the first steps, whose weights are of no use, are soon forgotten.
+    the model, so that it soon forgets the weights of the first steps.
 
     Args:
-        model: Where the average begins.
-        decay: Below 1.
+        model: Model whose weights the average starts from.
+        decay: Highest decay, below 1.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -30,11 +32,11 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Move towards the model's weights.
+        """Move the average towards the model's weights.
 
         Args:
-            model: The model of the beginning.
-            step: Steps before this one.
+            model: Model that was given at first.
+            step: Number of steps before this one.
         """
         decay = min(self._decay, (1 + step) / (10 + step))
         for name, value in model.state_dict().items():
@@ -46,13 +48,13 @@ class AveragedWeights:
 
     @torch.no_grad()
     def write_into(self, model: nn.Module) -> None:
-        """Give the model the averaged weights."""
+        """Copy the averaged weights into the model."""
         for name, value in model.state_dict().items():
             value.copy_(self.values[name])
 
     @contextlib.contextmanager
     def in_place_of(self, model: nn.Module) -> Iterator[None]:
-        """The model with averaged weights, for as long as the body runs."""
+        """Give the model the averaged weights while the body runs."""
         own = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self.write_into(model)
         try:

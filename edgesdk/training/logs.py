@@ -1,4 +1,4 @@
-"""Logs that TensorBoard shows."""
+"""Write training logs for TensorBoard."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import Any, Self
 
 from edgesdk.errors import MissingBackendError
 from edgesdk.host.atomic_write import storage_errors
-from edgesdk.training.history import EpochRecord
 
 __all__ = ["TrainingLogs"]
 
 
 class TrainingLogs:
-    """Writes scalars to event files; without a folder it writes nothing.
+    """Writer of scalars to event files; without a folder it writes nothing.
 
     Args:
-        folder: Where the event files go, or None.
-        step: Step at which the run goes on; later entries of an interrupted run are purged.
+        folder: Folder of the event files, or None.
+        step: Step at which the run resumes; later entries of an interrupted run are purged.
 
     Raises:
         MissingBackendError: tensorboard is not installed.
@@ -49,28 +48,10 @@ class TrainingLogs:
         if self._writer is not None:
             self._writer.close()
 
-    def step(self, step: int, loss: float, learning_rate: float) -> None:
-        """Loss of the epoch so far and learning rate at a step."""
-        if self._writer is not None:
-            self._writer.add_scalar("step/loss", loss, step)
-            self._writer.add_scalar("step/learning_rate", learning_rate, step)
-
     def values(self, step: int, values: Mapping[str, float]) -> None:
-        """Any values at a step, by name."""
-        if self._writer is None:
+        """Write values at a step, by name."""
+        if self._writer is None or not values:
             return
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
-
-    def epoch(self, step: int, record: EpochRecord) -> None:
-        """Everything of an epoch, at its last step."""
-        values = {
-            "loss/train": record.loss,
-            "top1/train": record.top1,
-            "loss/validation": record.validation_loss,
-            "top1/validation": record.validation_top1,
-            "speed/images_per_second": record.images_per_second,
-            "learning_rate": record.learning_rate,
-        }
-        self.values(step, {name: value for name, value in values.items() if value is not None})

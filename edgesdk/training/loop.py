@@ -1,19 +1,18 @@
-"""The training loop: one process or many, on CPU or CUDA, ended and resumed at any step."""
+"""Train classifiers by epochs."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
-from edgesdk.errors import DivergedError, TrainingError, UsageError
 from edgesdk.training.accelerator import new_accelerator
+from edgesdk.training.augmentation import augmented, mixed, mixup_share
 from edgesdk.training.batches import (
     Batch,
     batches_of_epoch,
@@ -21,20 +20,19 @@ from edgesdk.training.batches import (
     read_batches,
     share_of,
 )
-from edgesdk.training.channels_last import in_fastest_layout
-from edgesdk.training.checkpoints import Position, Trained, read_checkpoint, write_checkpoint
-from edgesdk.training.ema import AveragedWeights
-from edgesdk.training.evaluation import Accuracy, accuracy_of, scores
+from edgesdk.training.channels_last import in_fastest_layout, laid_out
+from edgesdk.training.checkpoints import Position
+from edgesdk.training.counter_random import key
+from edgesdk.training.engine import RunOptions, Task, fit_task
+from edgesdk.training.evaluation import Accuracy, accuracy_of, check_labels, logits_of, scores
 from edgesdk.training.history import EpochRecord, History, Progress
-from edgesdk.training.logs import TrainingLogs
+from edgesdk.training.optimization import build_optimizer
 from edgesdk.training.recipes import Recipe
 from edgesdk.training.schedules import learning_rate
-from edgesdk.training.stopping import CheckpointTimer, StopRequest
-from edgesdk.training.train_step import TrainStep
 
-__all__ = ["fit"]
+__all__ = ["ClassifierTask", "fit"]
 
-# Reading the loss off a graphics card makes the program wait for it.
+# Reading the loss off a GPU makes the program wait for it.
 _STEPS_BETWEEN_CHECKS = 10
 _STEPS_BETWEEN_LOGS = 10
 
@@ -50,7 +48,7 @@ def fit(
     checkpoint: Path | None = None,
     resume: bool = True,
     logs: Path | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
     accelerator: Any = None,
     stop_after_steps: int | None = None,
     stop: Callable[[], bool] | None = None,
@@ -60,75 +58,74 @@ def fit(
 ) -> History:
     """Train a classifier in place.
 
-    Several processes (``accelerate launch``) share out the batches that one would have: they take
-    the same steps, but for batch normalisation, which sees each process's part. A run that was
-    ended anywhere and is called again with the same arguments goes on at the exact step; on a CPU,
-    with as many threads and processes, it ends with the same bits as one that was never ended.
+    Several processes (``accelerate launch``) share each batch. They take the same steps as one
+    process, except that batch normalisation sees each process's part. A run that was stopped and is
+    called again with the same arguments resumes at the exact step; on a CPU, with as many threads
+    and processes, it ends with the same bits as an uninterrupted run::
+
+        history = fit(model, train, recipe("cifar_sgd"), checkpoint=Path("run"))
+        print(history.epochs[-1].top1)
 
     Args:
         model: Maps images ``[N, C, H, W]`` to logits ``[N, classes]``. Moved to the accelerator's
-            device; its mode is given back.
+            device; its mode is restored.
         train: :class:`~edgesdk.training.LabelledImages`, or any map-style data set of
             ``(image tensor [C, H, W], label)`` with ``uint8`` or floating images.
-        recipe: How to train. Its ``batch_size`` is that of all processes together.
-        validation: Measured after every epoch, likewise a data set.
-        mean: One value a channel that is subtracted; ``uint8`` images become 0..1 before.
-        std: One value a channel that is divided by.
-        checkpoint: Folder of the checkpoint, written at the end of every epoch and in between;
-            several hosts must share it.
-        resume: Go on from the checkpoint where there is one; without, it is overwritten.
+        recipe: Training settings. Its ``batch_size`` is the sum over all processes.
+        validation: Data set that is evaluated after every epoch.
+        mean: One value per channel to subtract; ``uint8`` images are scaled to 0..1 before.
+        std: One value per channel to divide by.
+        checkpoint: Folder of the checkpoint, written after every epoch and in between; several
+            hosts must share it.
+        resume: True to resume from the checkpoint, if there is one; False to overwrite it.
         logs: Folder for TensorBoard.
-        progress: Called in the main process as the run goes on.
+        on_progress: Called in the main process as the run goes on.
         accelerator: An ``accelerate.Accelerator`` without mixed precision; None for a new one.
-        stop_after_steps: End this call, with a checkpoint, after so many steps.
-        stop: StopRequest after every step whether to end this call, with a checkpoint.
+        stop_after_steps: Number of steps after which this call ends, with a checkpoint.
+        stop: Called after every step; True ends this call, with a checkpoint.
         checkpoint_every_steps: Steps between checkpoints within an epoch; 0 for none.
-        checkpoint_every_seconds: Likewise in seconds.
-        workers: Processes that read images that are not in memory.
+        checkpoint_every_seconds: Seconds between checkpoints.
+        workers: Number of processes that read images that are not in memory.
 
     Returns:
         The history from the run's first epoch. With ``ema_decay`` the model holds the averaged
         weights, which are the ones that were validated.
 
     Raises:
-        DataError: Samples that cannot be trained on.
+        CheckpointError: The checkpoint is damaged, or has an older format.
+        DataError: Samples are unsuitable for training.
         TrainingError: The loss is not finite, or the checkpoint belongs to another run.
-        ModelOutputError: The model gives no logits.
+        ModelOutputError: The model does not return logits.
         MissingBackendError: accelerate, or tensorboard for ``logs``, is not installed.
-        StorageError: Checkpoint or logs cannot be written.
+        StorageError: The checkpoint or the logs cannot be written.
+        UsageError: ``stop_after_steps`` is below 1.
     """
-    if stop_after_steps is not None and stop_after_steps < 1:
-        raise UsageError("stop_after_steps is below 1", remedy="give a positive number")
-    if accelerator is None:
-        accelerator = new_accelerator()
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        with generators_kept(), in_fastest_layout(model, _image_shape(train)) as channels_last:
-            run = _Run(model, train, recipe, accelerator, mean=mean, std=std, workers=workers)
-            run.learner.channels_last = channels_last
-            if checkpoint is not None and resume:
-                run.resume(checkpoint)
-            with TrainingLogs(logs if accelerator.is_main_process else None, run.steps) as written:
-                return run.follow(
-                    validation,
-                    checkpoint,
-                    written,
-                    progress if accelerator.is_main_process else None,
-                    StopRequest(stop, stop_after_steps),
-                    CheckpointTimer(checkpoint_every_steps, checkpoint_every_seconds),
-                )
-    finally:
-        for module, training in modes:
-            module.training = training
+    options = RunOptions(
+        checkpoint=checkpoint,
+        checkpoint_every_steps=checkpoint_every_steps,
+        checkpoint_every_seconds=checkpoint_every_seconds,
+        resume=resume,
+        on_progress=on_progress,
+        logs=logs,
+        stop=stop,
+        stop_after_steps=stop_after_steps,
+    )
+    accelerator = accelerator or new_accelerator()
+    with generators_kept():
+        shape = tuple(train[0][0].shape) if len(train) else ()
+        with in_fastest_layout(model, shape) as channels_last:
+            task = ClassifierTask(model, train, recipe, accelerator, validation, mean, std)
+            task.workers, task.channels_last = workers, channels_last
+            history: History = fit_task(task, options)
+    return history
 
 
-def _image_shape(train: Any) -> tuple[int, ...]:
-    """Of one image; nothing where there is none to look at."""
-    return tuple(train[0][0].shape) if len(train) else ()
+class ClassifierTask(Task):
+    """Training of a classifier; see :func:`fit` for the arguments."""
 
-
-class _Run:
-    """A model on its way through a recipe."""
+    recipe: Recipe
+    measures = ("loss", "right")
+    checkpoint_at_records = True
 
     def __init__(
         self,
@@ -136,228 +133,147 @@ class _Run:
         train: Any,
         recipe: Recipe,
         accelerator: Any,
-        *,
-        mean: Sequence[float] | None,
-        std: Sequence[float] | None,
-        workers: int,
+        validation: Any = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
-        self.device: torch.device = accelerator.device
-        self.train, self.recipe, self.accelerator = train, recipe, accelerator
-        self.mean, self.std, self.workers = mean, std, workers
-        self.per_epoch = len(self._batches(0))
-        self.learner = TrainStep(model, recipe, accelerator, mean, std)
-        average = AveragedWeights(model, recipe.ema_decay) if recipe.ema_decay else None
-        self.state = Trained(
-            model, self.learner.optimizer, average, self.learner.scaler, Position(), History()
-        )
-        self.done_here = 0
-        self.started = time.monotonic()
-
-    @property
-    def steps(self) -> int:
-        """Steps since the run's beginning."""
-        return self.state.position.epoch * self.per_epoch + self.state.position.step
-
-    def _batches(self, epoch: int) -> list[Any]:
-        return batches_of_epoch(len(self.train), self.recipe.batch_size, self.recipe.seed, epoch)
-
-    def _identity(self) -> dict[str, Any]:
-        def listed(values: Sequence[float] | None) -> list[float] | None:
-            return None if values is None else list(values)
-
-        return {
-            "samples": len(self.train),
-            "classes": list(getattr(self.train, "classes", ())),
-            "mean": listed(self.mean),
-            "std": listed(self.std),
+        self.train, self.validation, self.mean, self.std = train, validation, mean, std
+        self.recipe, self.workers, self.channels_last = recipe, 0, False
+        self.record_every = len(self._indices(0))
+        data = {
+            "samples": len(train),
+            "classes": list(getattr(train, "classes", ())),
+            "mean": None if mean is None else list(mean),
+            "std": None if std is None else list(std),
         }
+        optimizer = build_optimizer(model, recipe)
+        steps = recipe.epochs * self.record_every
+        super().__init__(model, optimizer, recipe, accelerator, History(), steps, data)
+        self.check_every = 1 if self.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
 
-    def resume(self, folder: Path) -> None:
-        """Go on from a checkpoint, if there is one, in all processes alike."""
-        read_checkpoint(folder, self.state, self.recipe, self._identity())
-        at = torch.tensor([self.steps], device=self.device)
-        if len(set(self.accelerator.gather(at).tolist())) > 1:
-            raise TrainingError(
-                f"not every process finds the same checkpoint in {folder}",
-                remedy="put the checkpoint on a disk that all hosts share",
-            )
-
-    def follow(
-        self,
-        validation: Any,
-        checkpoint: Path | None,
-        logs: TrainingLogs,
-        progress: Callable[[Progress], None] | None,
-        asked: StopRequest,
-        due: CheckpointTimer,
-    ) -> History:
-        """Train from where the run is to its end, or to where it is asked to stop."""
+    def _indices(self, epoch: int) -> list[Any]:
         recipe = self.recipe
-        began = self.steps
-        self.state.model.train()
-        while self.state.position.epoch < recipe.epochs:
-            position = self.state.position
-            processes, process = self.accelerator.num_processes, self.accelerator.process_index
+        return batches_of_epoch(len(self.train), recipe.batch_size, recipe.seed, epoch)
+
+    def batches(self, step: int) -> Iterator[Batch]:
+        """Yield this process's batches, epoch by epoch."""
+        recipe, accelerator = self.recipe, self.accelerator
+        first, done = divmod(step, self.record_every)
+        for epoch in range(first, recipe.epochs):
             shares = [
-                share_of(batch, process, processes)
-                for batch in self._batches(position.epoch)[position.step :]
+                share_of(batch, accelerator.process_index, accelerator.num_processes)
+                for batch in self._indices(epoch)[done if epoch == first else 0 :]
             ]
-            read = read_batches(
-                self.train,
-                shares,
-                seed=recipe.seed,
-                epoch=position.epoch,
-                workers=self.workers,
+            yield from read_batches(
+                self.train, shares, seed=recipe.seed, epoch=epoch, workers=self.workers
             )
-            pending = self._zeros(3)
-            tick = time.monotonic()
-            for batch in read:
-                pending += self._step(batch).to(pending.dtype)
-                position.step += 1
-                self.done_here += 1
-                last = position.step == self.per_epoch
-                enough = asked.last(self.done_here)
-                write_now = due.at(position.step)
-                if not (last or enough or write_now or self._is_time_to_check()):
-                    continue
-                wishes = self._zeros(2)
-                wishes[0] = float(due.now())
-                wishes[1] = float(asked.now())
-                total = self.accelerator.reduce(torch.cat([pending, wishes]), "sum").tolist()
-                pending.zero_()
-                self._count(total[:3], time.monotonic() - tick)
-                tick = time.monotonic()
-                if position.step % _STEPS_BETWEEN_LOGS == 0:
-                    logs.step(self.steps, position.loss / position.samples, self._rate(-1))
-                enough = enough or total[4] > 0
-                if last:
-                    self._end_epoch(validation, logs, progress)
-                elif progress is not None:
-                    progress(self._progress())
-                if checkpoint is not None and (last or enough or write_now or total[3] > 0):
-                    self._write(checkpoint)
-                    due.written()
-                    # Writing is no training.
-                    tick = time.monotonic()
-                if enough:
-                    return self._ended(began)
-        return self._ended(began)
 
-    def _zeros(self, count: int) -> Tensor:
-        # Apple's graphics processors know no float64.
-        kind = torch.float32 if self.device.type == "mps" else torch.float64
-        return torch.zeros(count, dtype=kind, device=self.device)
+    def losses(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        """Augment and mix images, and compare the logits with their labels.
 
-    def _is_time_to_check(self) -> bool:
-        every = 1 if self.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
-        return self.state.position.step % every == 0
+        Raises:
+            DataError: Labels are out of range.
+            ModelOutputError: The model does not return logits.
+        """
+        recipe, share = self.recipe, batch.share
+        epoch, step = divmod(step, self.record_every)
+        # Dropout and other random layers depend on the position of the run alone.
+        torch.manual_seed(key(recipe.seed, "step", epoch, step, self.accelerator.process_index))
+        images = augmented(
+            batch.images.to(self.device, non_blocking=True),
+            recipe.augmentation,
+            indices=share.indices,
+            seed=recipe.seed,
+            epoch=epoch,
+            mean=self.mean,
+            std=self.std,
+        )
+        labels = batch.labels.to(self.device)
+        weights = torch.from_numpy(share.weights).to(self.device)
+        partners = torch.from_numpy(share.partners).to(self.device)
+        kept = 1.0
+        if recipe.mixup:
+            kept = mixup_share(recipe.mixup, recipe.seed, epoch, step)
+            images = mixed(images, partners, kept)
+        with self.autocast():
+            images = laid_out(images, self.channels_last)
+            logits = logits_of(self.wrapped(images), len(images)).float()
+        check_labels(batch.labels, share.indices, logits.shape[1])
+        losses, right = self._compared(logits, labels)
+        if recipe.mixup:
+            other_losses, other_right = self._compared(logits, labels[partners])
+            losses = kept * losses + (1 - kept) * other_losses
+            right = kept * right + (1 - kept) * other_right
+        # Gradients are averaged over the processes, which may have unequal shares.
+        loss = (losses * weights).sum() * (self.accelerator.num_processes / share.size)
+        sums = [(losses.detach() * weights).sum(), (right * weights).sum(), weights.sum()]
+        return loss, torch.stack(sums)
 
-    def _rate(self, offset: int = 0) -> float:
-        return learning_rate(self.recipe, self.steps + offset, self.per_epoch)
+    def _compared(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        smoothing = self.recipe.label_smoothing
+        losses = cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+        return losses, (logits.detach().argmax(1) == labels).float()
 
-    def _step(self, batch: Batch) -> Tensor:
-        position, average = self.state.position, self.state.average
-        sums = self.learner.step(batch, position.epoch, position.step, self._rate())
-        if average is not None:
-            average.update(self.state.model, self.steps)
-        return sums
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return learning_rate(self.recipe, step, self.record_every)
 
-    def _count(self, total: list[float], seconds: float) -> None:
-        """Add what all processes counted since the last time."""
-        loss, right, samples = total
-        position = self.state.position
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"the loss is {loss} at step {self.steps} (epoch {position.epoch + 1})",
-                remedy="lower learning_rate, add warmup_epochs or clip_gradient, or check that "
-                "the images are finite",
-            )
-        position.loss += loss
-        position.right += right
-        position.samples += samples
-        position.seconds += seconds
-
-    def _end_epoch(
-        self, validation: Any, logs: TrainingLogs, progress: Callable[[Progress], None] | None
-    ) -> None:
-        position = self.state.position
-        accuracy = None if validation is None else self._validate(validation)
-        record = EpochRecord(
-            epoch=position.epoch + 1,
-            loss=position.loss / position.samples,
-            top1=position.right / position.samples,
+    def record(self, position: Position) -> EpochRecord:
+        """Return the record of an epoch, with the accuracy on the validation set."""
+        accuracy = None if self.validation is None else self._validate()
+        means = position.means
+        return EpochRecord(
+            epoch=position.step // self.record_every,
+            loss=means["loss"],
+            top1=means["right"],
             validation_loss=None if accuracy is None else accuracy.loss,
             validation_top1=None if accuracy is None else accuracy.top1,
-            learning_rate=self._rate(-1),
+            learning_rate=self.rate(position.step - 1),
             seconds=position.seconds,
-            images_per_second=position.samples / max(position.seconds, 1e-9),
+            images_per_second=position.speed,
         )
-        logs.epoch(self.steps, record)
-        told = replace(self._progress(), record=record)
-        self.state.position = Position(epoch=position.epoch + 1)
-        history = self.state.history
-        self.state.history = replace(history, epochs=(*history.epochs, record), steps=self.steps)
-        if progress is not None:
-            progress(told)
 
-    def _validate(self, validation: Any) -> Accuracy:
-        accelerator, average = self.accelerator, self.state.average
-        self._share_buffers()
-
-        def measured() -> Tensor:
-            return scores(
-                self.state.model,
-                validation,
-                self.mean,
-                self.std,
-                process=accelerator.process_index,
-                processes=accelerator.num_processes,
+    def _validate(self) -> Accuracy:
+        model, average = self.state.model, self.state.average
+        process, processes = self.accelerator.process_index, self.accelerator.num_processes
+        self.share_buffers()
+        with nullcontext() if average is None else average.in_place_of(model):
+            total = scores(
+                model, self.validation, self.mean, self.std, process=process, processes=processes
             )
+        return accuracy_of(self.accelerator.reduce(total.to(self.zeros(0)), "sum"))
 
-        if average is None:
-            total = measured()
-        else:
-            with average.in_place_of(self.state.model):
-                total = measured()
-        return accuracy_of(accelerator.reduce(total.to(self._zeros(0)), "sum"))
-
-    def _share_buffers(self) -> None:
-        """The main process's statistics of batch normalisation, in all processes."""
-        if self.accelerator.num_processes == 1:
-            return
-        averages = self.state.average.values.values() if self.state.average else ()
-        for value in (*self.state.model.buffers(), *averages):
-            torch.distributed.broadcast(value, 0)
-
-    def _progress(self) -> Progress:
-        position = self.state.position
-        steps = self.recipe.epochs * self.per_epoch
-        pace = (time.monotonic() - self.started) / max(1, self.done_here)
+    def progress(
+        self, position: Position, pace: float, record: EpochRecord | None, preview: Path | None
+    ) -> Progress:
+        """Return the progress of the epoch."""
+        means = position.means
         return Progress(
-            epoch=position.epoch + 1,
+            epoch=(position.step - 1) // self.record_every + 1,
             epochs=self.recipe.epochs,
-            step=self.steps,
-            steps=steps,
-            loss=position.loss / position.samples,
-            top1=position.right / position.samples,
-            images_per_second=position.samples / max(position.seconds, 1e-9),
-            seconds_left=pace * (steps - self.steps),
-        )
-
-    def _write(self, folder: Path) -> None:
-        self.state.history = replace(self.state.history, steps=self.steps)
-        if self.accelerator.is_main_process:
-            write_checkpoint(folder, self.state, self.recipe, self._identity())
-
-    def _ended(self, began: int) -> History:
-        self._share_buffers()
-        if self.state.average is not None:
-            self.state.average.write_into(self.state.model)
-        # Nobody reads a file of the main process before it is there.
-        self.accelerator.wait_for_everyone()
-        return replace(
-            self.state.history,
+            step=position.step,
             steps=self.steps,
-            finished=self.state.position.epoch == self.recipe.epochs,
-            resumed_at=began,
+            loss=means["loss"],
+            top1=means["right"],
+            images_per_second=position.speed,
+            seconds_left=pace * (self.steps - position.step),
+            record=record,
         )
+
+    def logged(self, position: Position, record: EpochRecord | None) -> Mapping[str, float]:
+        """Return the loss and the rate every ten steps, and all of an epoch's record."""
+        values: dict[str, float | None] = {}
+        last = position.step - 1
+        if (last % self.record_every + 1) % _STEPS_BETWEEN_LOGS == 0:
+            rate = self.rate(last)
+            values = {"step/loss": position.means["loss"], "step/learning_rate": rate}
+        if record is not None:
+            values |= {
+                "loss/train": record.loss,
+                "top1/train": record.top1,
+                "loss/validation": record.validation_loss,
+                "top1/validation": record.validation_top1,
+                "speed/images_per_second": record.images_per_second,
+                "learning_rate": record.learning_rate,
+            }
+        return {name: value for name, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""The optimizer of a recipe."""
+"""Build the optimizer of a recipe."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["build_optimizer", "set_learning_rate"]
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """An optimizer of all parameters that ask for a gradient.
+    """Build an optimizer of all parameters that require a gradient.
 
     Raises:
-        TrainingError: There are none.
+        TrainingError: The model has no such parameter.
     """
     parameters = [value for value in model.parameters() if value.requires_grad]
     if not parameters:
         raise TrainingError(
-            f"{type(model).__name__} has no parameter to train",
+            f"{type(model).__name__} has no trainable parameter",
             remedy="give a model whose parameters require a gradient",
         )
     rate, decay = recipe.learning_rate, recipe.weight_decay
@@ -37,6 +37,6 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The rate of the next step, for every group."""
+    """Set the rate of the next step in every group, times the group's ``share`` if it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("share", 1.0)

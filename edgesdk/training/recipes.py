@@ -1,7 +1,7 @@
-"""Recipes: everything that decides how a classifier is trained, as plain data.
+"""Training recipes: all hyperparameters of a classifier's training, as plain data.
 
-A recipe is JSON: five named ones come with the package (``recipes.json``), others are files of the
-user. Two runs of one recipe on one data set with one seed give the same weights.
+A recipe is JSON. The package has five (``recipes.json``); users write their own as files. Two runs
+with the same recipe, data set and seed give the same weights.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 
 _NAMED = Path(__file__).with_name("recipes.json")
 _FILE_SUFFIXES = (".json", ".yaml", ".yml")
-# A recipe has some twenty numbers; what is larger is something else.
+# A recipe has about twenty numbers; a larger file is not a recipe.
 _MAX_BYTES = 2**16
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -40,10 +40,10 @@ class Augmentation(Settings):
 
     Attributes:
         flip: Probability of mirroring left to right; ``true`` stands for 0.5.
-        crop: Pixels of black border added on every side before a window of the old size is cut.
-        colour: Strength of brightness, contrast and saturation: each is multiplied by a number
-            between ``1 - colour`` and ``1 + colour``. For ``uint8`` images only.
-        cutout: Side in pixels of a square that is set to the mean; its centre lies anywhere.
+        crop: Pixels of black padding on every side before a random crop to the original size.
+        colour: Strength of brightness, contrast and saturation jitter: each is multiplied by a
+            number between ``1 - colour`` and ``1 + colour``. For ``uint8`` images only.
+        cutout: Side in pixels of a randomly placed square that is set to the mean.
     """
 
     flip: float = Field(default=0.0, ge=0, le=1)
@@ -58,32 +58,31 @@ class Augmentation(Settings):
 
 
 class Recipe(Settings):
-    """How to train: frozen, JSON-able, checked.
+    """Hyperparameters of a classifier's training: frozen, JSON-able, validated.
 
     Attributes:
         epochs: Passes over the training set.
-        batch_size: Samples a step, over all processes together.
+        batch_size: Samples per step, over all processes together.
         optimizer: ``sgd``, ``adam`` or ``adamw``.
-        learning_rate: The highest of the run.
-        momentum: For ``sgd``.
-        nesterov: For ``sgd``.
+        learning_rate: Highest rate of the run.
+        momentum: Momentum of ``sgd``.
+        nesterov: True for Nesterov momentum, with ``sgd``.
         weight_decay: On every parameter; decoupled from the gradient for ``adamw``.
-        schedule: ``cosine`` (to zero), ``step`` or ``constant``; it moves every step.
+        schedule: ``cosine`` (to zero), ``step`` or ``constant``; updated every step.
         milestones: Fractions of the run at which ``step`` multiplies the rate by ``gamma``.
         gamma: See ``milestones``.
-        warmup_epochs: Epochs, or a part of one, in which the rate rises from zero.
+        warmup_epochs: Epochs, whole or fractional, in which the rate rises from zero.
         label_smoothing: Share of the target that is spread over all classes.
-        ema_decay: Decay of the averaged weights, which are what is validated and kept; 0 for off.
-        mixup: Alpha of the Beta distribution from which the share of the partner image is drawn;
-            0 for off.
+        ema_decay: Decay of the averaged weights, which are validated and saved; 0 for off.
+        mixup: Alpha of mixup's Beta distribution; 0 for off.
         augmentation: Random changes of images.
         clip_gradient: Largest norm of the gradient; 0 for no limit.
-        seed: Of the order, the augmentation and everything random in the model.
+        seed: Seed of the sample order, the augmentation and random layers of the model.
         precision: ``fp32``, or ``bf16``/``fp16`` for mixed precision.
 
     Raises:
-        UsageError: A value out of its range, or one that is missing.
-        UnknownNameError: An unknown key; the nearest known one is named.
+        UsageError: A value is out of range or missing.
+        UnknownNameError: An unknown key; the message suggests the nearest known one.
     """
 
     epochs: int = Field(ge=1, le=100_000)
@@ -113,8 +112,8 @@ class Recipe(Settings):
             )
         if self.warmup_epochs >= self.epochs:
             raise UsageError(
-                f"recipe: warmup_epochs {self.warmup_epochs:g} leave nothing of {self.epochs} "
-                "epochs",
+                f"recipe: warmup_epochs ({self.warmup_epochs:g}) must be below epochs "
+                f"({self.epochs})",
                 remedy="set warmup_epochs below epochs",
             )
 
@@ -122,14 +121,14 @@ class Recipe(Settings):
     @classmethod
     def _fractions(cls, values: tuple[float, ...]) -> tuple[float, ...]:
         if any(not 0 < value < 1 for value in values) or list(values) != sorted(set(values)):
-            raise ValueError("milestones are rising fractions of the run between 0 and 1")
+            raise ValueError("milestones must be rising fractions of the run between 0 and 1")
         return values
 
     def changed(self, **values: Any) -> Self:
-        """The same recipe with other values, checked.
+        """Return a copy with some values replaced, validated.
 
         Args:
-            **values: Fields; ``augmentation`` may be a mapping of the keys that differ.
+            **values: Fields to replace; ``augmentation`` may be a mapping of the keys that differ.
         """
         given = dict(values)
         if isinstance(given.get("augmentation"), Mapping):
@@ -144,15 +143,24 @@ def _named() -> dict[str, Recipe]:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Names of the recipes that come with the package, sorted."""
+    """Return the names of the package's recipes, sorted.
+
+    Example:
+        >>> from edgesdk.training import recipe_names
+        >>> "quick_sgd" in recipe_names()
+    """
     return tuple(sorted(_named()))
 
 
 def recipe(name: str) -> Recipe:
-    """A recipe that comes with the package.
+    """Return a recipe of the package.
+
+    Example:
+        >>> from edgesdk.training import recipe
+        >>> recipe("quick_sgd").changed(epochs=3)
 
     Raises:
-        UnknownNameError: There is none of this name.
+        UnknownNameError: The package has no recipe of this name.
     """
     found = _named().get(name)
     if found is None:
@@ -161,12 +169,16 @@ def recipe(name: str) -> Recipe:
 
 
 def load_recipe(name: str) -> Recipe:
-    """A recipe by name, or from a ``.json``, ``.yaml`` or ``.yml`` file.
+    """Load a recipe by name, or from a ``.json``, ``.yaml`` or ``.yml`` file.
+
+    Example:
+        >>> from edgesdk.training import load_recipe
+        >>> load_recipe("mine.yaml").learning_rate
 
     Raises:
-        UnknownNameError: No recipe of this name, or an unknown key in the file.
-        UsageError: No such file, or one that holds no recipe.
-        MissingBackendError: A YAML file without PyYAML.
+        UnknownNameError: Unknown recipe, or an unknown key in the file.
+        UsageError: The file does not exist or is not a recipe.
+        MissingBackendError: A YAML file, and PyYAML is not installed.
     """
     path = Path(name)
     if path.suffix.lower() not in _FILE_SUFFIXES:
@@ -175,20 +187,20 @@ def load_recipe(name: str) -> Recipe:
 
 
 def read_settings(path: Path, kind: type[Kind]) -> Kind:
-    """Settings from a ``.json``, ``.yaml`` or ``.yml`` file.
+    """Read settings from a ``.json``, ``.yaml`` or ``.yml`` file.
 
     Raises:
         UnknownNameError: An unknown key in the file.
-        UsageError: No such file, or one that holds no recipe.
-        MissingBackendError: A YAML file without PyYAML.
+        UsageError: The file does not exist or is not a recipe.
+        MissingBackendError: A YAML file, and PyYAML is not installed.
     """
     if not path.is_file():
-        raise UsageError(f"no recipe file {path}", remedy="check the path")
+        raise UsageError(f"recipe file not found: {path}", remedy="check the path")
     if path.stat().st_size > _MAX_BYTES:
-        raise UsageError(f"{path} is too large for a recipe", remedy="name a recipe's file")
+        raise UsageError(f"{path} is too large for a recipe", remedy="give the path of a recipe")
     values = _read(path)
     if not isinstance(values, dict):
-        raise UsageError(f"{path} holds no mapping", remedy='write {"epochs": 10, ...}')
+        raise UsageError(f"{path} does not hold a mapping", remedy='write {"epochs": 10, ...}')
     try:
         return kind.from_dict(values)
     except UsageError as error:
@@ -210,18 +222,18 @@ def _read(path: Path) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is no YAML: {error}", remedy="correct the file") from error
+        raise UsageError(f"{path} is not YAML: {error}", remedy="correct the file") from error
 
 
 def overridden(base: Kind, settings: Iterable[str]) -> Kind:
-    """A recipe with ``key=value`` texts laid over it.
+    """Return a recipe with some values replaced by ``key=value`` texts.
 
     Args:
         base: The recipe.
         settings: Such as ``learning_rate=0.05``, ``augmentation.crop=2``, ``milestones=0.3,0.6``.
 
     Raises:
-        UsageError: A text of another form or a value out of range.
+        UsageError: A text is not ``key=value``, or a value is out of range.
         UnknownNameError: An unknown key.
     """
     values: dict[str, Any] = {}
@@ -229,12 +241,14 @@ def overridden(base: Kind, settings: Iterable[str]) -> Kind:
         key, separator, value = text.partition("=")
         key = key.strip()
         if not separator or not key:
-            raise UsageError(f"--set {text!r} is no key=value", remedy="--set learning_rate=0.05")
+            raise UsageError(
+                f"--set {text!r} is not key=value", remedy="write --set learning_rate=0.05"
+            )
         outer, _, inner = key.partition(".")
         parted = [name for name in type(base).model_fields if name == "augmentation"]
         if inner and outer not in parted:
             close = nearest(outer, parted)
-            remedy = f"did you mean {close}.{inner}?" if close else "only augmentation has parts"
+            remedy = f"did you mean {close}.{inner}?" if close else "only augmentation has subkeys"
             raise UsageError(f"the recipe has no {key!r}", remedy=remedy)
         if inner:
             values.setdefault("augmentation", {})[inner] = _value(value)

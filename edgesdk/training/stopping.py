@@ -1,4 +1,4 @@
-"""When a call of the loop ends and when it writes a checkpoint."""
+"""Decide when a call of the training loop ends and when it writes a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,23 +12,33 @@ __all__ = [
 
 
 class StopRequest:
-    """Whether this call should end."""
+    """Decide if this call ends.
+
+    Args:
+        stop: Called after every step; returns True to end the call.
+        after_steps: Number of steps after which the call ends; None for no limit.
+    """
 
     def __init__(self, stop: Callable[[], bool] | None, after_steps: int | None) -> None:
         self._stop = stop
         self._after_steps = after_steps
 
     def last(self, steps: int) -> bool:
-        """After so many steps of this call, in every process alike."""
+        """Return True if this call ends after ``steps`` steps; equal in every process."""
         return self._after_steps is not None and steps >= self._after_steps
 
     def now(self) -> bool:
-        """In this process."""
+        """Return True if this process asks to end."""
         return self._stop is not None and self._stop()
 
 
 class CheckpointTimer:
-    """When the next checkpoint is due."""
+    """Decide when the next checkpoint is due.
+
+    Args:
+        steps: Steps between checkpoints; 0 to go by time alone.
+        seconds: Seconds between checkpoints.
+    """
 
     def __init__(self, steps: int, seconds: float) -> None:
         self._steps = steps
@@ -36,13 +46,13 @@ class CheckpointTimer:
         self._written = time.monotonic()
 
     def at(self, step: int) -> bool:
-        """At a step of an epoch, in every process alike."""
+        """Return True if a checkpoint is due at a step; equal in every process."""
         return self._steps > 0 and step % self._steps == 0
 
     def now(self) -> bool:
-        """By the clock of this process."""
+        """Return True if a checkpoint is due by this process's clock."""
         return time.monotonic() - self._written >= self._seconds
 
     def written(self) -> None:
-        """A checkpoint was written."""
+        """Restart the clock after a checkpoint."""
         self._written = time.monotonic()

@@ -1,6 +1,6 @@
 """Keyframe video: a network paints a few frames, optical flow carries the paint to the others.
 
-Nothing heavy is imported until it is used.
+Heavy modules are imported on first use.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgesdk.video.painters import session_painter
     from edgesdk.video.pipeline import VideoPipeline
     from edgesdk.video.pipeline_summary import PainterFailure, PipelineSummary
+    from edgesdk.video.stylize_options import StylizeOptions
 
 __all__ = [
     "Frame",
@@ -32,6 +33,7 @@ __all__ = [
     "Painter",
     "PainterFailure",
     "PipelineSummary",
+    "StylizeOptions",
     "VideoCore",
     "VideoPipeline",
     "bundle_painter",
@@ -52,5 +54,6 @@ __getattr__, __dir__ = lazy_exports(
         ".pipeline": ("VideoPipeline",),
         ".pipeline_summary": ("PainterFailure", "PipelineSummary"),
         ".key_frame_upscaler": ("KeyFrameUpscaler",),
+        ".stylize_options": ("StylizeOptions",),
     },
 )

@@ -1,7 +1,7 @@
 """The C header of the native core for ctypes: codes, structures and prototypes.
 
-Everything here restates ``native/include/edgesdk.h``; :data:`edgesdk.video.library.ABI_VERSION`
-guards the two against drifting apart.
+This module mirrors ``native/include/edgesdk.h``; :data:`edgesdk.video.library.ABI_VERSION` keeps
+the two in step.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ __all__ = [
 PATHS = {"auto": 0, "scalar": 1, "avx2": 2, "neon": 3, "avx512": 4}
 #: ``fast`` ends at half the flow size, the others at the flow size, with more work in ``precise``.
 QUALITIES = {"fast": 0, "balanced": 1, "precise": 2}
-#: Flow of the frame to the key frame, and back.
+#: Directions of the flow: frame to key frame, and back.
 DIRECTIONS = {"to_key": 0, "from_key": 1}
-#: Why a frame must be a key frame.
+#: Reasons why a frame must be a key frame, as bits.
 REASONS = {"cut": 1, "occluded": 2, "residual": 4, "interval": 8}
 #: The two key frames a core holds.
 SLOTS = {"a": 0, "b": 1}
-#: Which of them a call looks at.
+#: Slots that a call uses.
 USES = {"a": 1, "b": 2, "both": 3}
 #: Pixel formats by their number of channels.
 FORMATS = {4: 1, 3: 2, 1: 3}
@@ -145,7 +145,7 @@ _PROTOTYPES: dict[str, tuple[Any, ...]] = {
 
 @cache
 def native(path: Path | None = None) -> ctypes.CDLL:
-    """The library with typed functions; ``path`` as :func:`edgesdk.video.library.load` takes it."""
+    """Return the library with typed functions; ``path`` as for ``edgesdk.video.library.load``."""
     library = load(path)
     for name, types in _PROTOTYPES.items():
         function = getattr(library, f"edgesdk_video_{name}")
@@ -160,7 +160,7 @@ def native(path: Path | None = None) -> ctypes.CDLL:
 
 
 def core_paths() -> tuple[str, ...]:
-    """The instruction sets this processor can run, ``auto`` left out."""
+    """Return the instruction sets this processor can run, without ``auto``."""
     library = native()
     return tuple(
         name for name, code in PATHS.items() if code and library.edgesdk_path_available(code)
@@ -185,5 +185,5 @@ def call(library: ctypes.CDLL, name: str, *arguments: Any) -> None:
     if status in _ENVIRONMENT:
         raise MissingEnvironmentError(f"{name}: {text}", remedy="use fewer threads or pixels")
     if status == _INTERNAL:
-        raise EdgeSdkError(f"{name}: {text}", remedy="report this with what you called")
+        raise EdgeSdkError(f"{name}: {text}", remedy="report this with the calls that led to it")
     raise UsageError(f"{name}: {text}")

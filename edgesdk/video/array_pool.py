@@ -1,4 +1,4 @@
-"""Memory for arrays that are handed out, used again once nobody holds them."""
+"""A pool of arrays: memory is reused once nobody holds the array."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 __all__ = ["ArrayPool"]
 
-# An array that only the pool holds is referred to by its list and by the call that counts.
+# References to an array that only the pool holds: its list and the call that counts.
 _UNHELD = 2
 
 Number = TypeVar("Number", bound=np.generic)
@@ -23,9 +23,9 @@ class ArrayPool(Generic[Number]):
     each page. An array that is held, by itself or through a view, is never given out again.
 
     Args:
-        shape: Of every array.
-        dtype: Likewise.
-        kept: How many arrays the pool keeps at most; those beyond are left to their holders.
+        shape: Shape of every array.
+        dtype: Type of every array.
+        kept: Maximum number of arrays that the pool keeps.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: type[Number], kept: int = 8) -> None:
@@ -35,7 +35,7 @@ class ArrayPool(Generic[Number]):
         self._arrays: list[NDArray[Number]] = []
 
     def take(self) -> NDArray[Number]:
-        """An array, C-contiguous, of undefined content."""
+        """Return an array, C-contiguous, of undefined content."""
         for place in range(len(self._arrays)):
             if sys.getrefcount(self._arrays[place]) == _UNHELD:
                 return self._arrays[place]

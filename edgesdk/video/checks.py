@@ -1,4 +1,4 @@
-"""Names and numbers, checked before native code sees them."""
+"""Checks of names and numbers before native code sees them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LARGEST = 2**31 - 1
 
 
 def code_of(kind: str, name: str, known: Mapping[str, int]) -> int:
-    """The number of a name.
+    """Return the number of a name.
 
     Raises:
-        UnknownNameError: It is no known one; the nearest is named.
+        UnknownNameError: The name is unknown; the message suggests the nearest one.
     """
     if name not in known:
         raise UnknownNameError(kind, str(name), known)
@@ -26,10 +26,10 @@ def code_of(kind: str, name: str, known: Mapping[str, int]) -> int:
 
 
 def whole_number(name: str, value: object, low: int, high: int = _LARGEST) -> int:
-    """A whole number within bounds.
+    """Return a whole number within bounds.
 
     Raises:
-        UsageError: It is none, or out of them.
+        UsageError: It is not a whole number, or out of bounds.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise UsageError(f"{name} must be a whole number, not {value!r}")
@@ -39,10 +39,10 @@ def whole_number(name: str, value: object, low: int, high: int = _LARGEST) -> in
 
 
 def real_number(name: str, value: object) -> float:
-    """A finite number.
+    """Return a finite number.
 
     Raises:
-        UsageError: It is none.
+        UsageError: It is not a number, or not finite.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise UsageError(f"{name} must be a number, not {value!r}")

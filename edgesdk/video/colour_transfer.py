@@ -1,10 +1,10 @@
-"""Colours of one picture given to another: a painter without a network.
+"""Colour transfer: give pictures the colours of a style picture, without a network.
 
 ``reinhard`` (Reinhard et al. 2001) matches mean and deviation of each channel of an opponent colour
 space in which the channels of natural pictures are nearly independent. ``wct`` matches mean and
 covariance of the RGB values themselves: whitening, then colouring with the style's covariance.
 
-Both are fitted to the style once, and to each picture by its own statistics.
+Statistics of the style are computed once, those of each picture anew.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["METHODS", "colour_painter", "reinhard", "wct"]
 Picture = NDArray[np.uint8]
 Values = NDArray[np.float32]
 
-#: The two transforms.
+#: Methods of colour transfer.
 METHODS = ("reinhard", "wct")
 
 _MAX_STYLE_PIXELS = 100_000_000
@@ -35,7 +35,7 @@ _CONES = np.array(
 _OPPONENT = np.diag([1 / np.sqrt(3), 1 / np.sqrt(6), 1 / np.sqrt(2)]) @ np.array(
     [[1, 1, 1], [1, 1, -2], [1, -1, 0]], np.float64
 )
-# Below one level of 255 the logarithm would make noise of darkness.
+# Below one level of 255 the logarithm amplifies noise.
 _DARK = 1 / 255
 _SINGULAR = 1e-5
 
@@ -61,13 +61,13 @@ def reinhard(picture: Picture, style: Picture) -> Values:
 
     Args:
         picture: uint8, H x W x 3, RGB.
-        style: Likewise, of any size.
+        style: uint8, any size, RGB.
 
     Returns:
-        float32, H x W x 3, of 0..1 with values beyond, not clipped.
+        float32, H x W x 3, nominally 0..1, not clipped.
 
     Raises:
-        UsageError: One of them is no picture.
+        UsageError: One of them is not a picture.
     """
     return _reinhard(picture, *_moments(_to_lab(_flat(style))))
 
@@ -81,7 +81,7 @@ def _reinhard(
 ) -> Values:
     lab = _to_lab(_flat(picture))
     own_mean, own_deviation = _moments(lab)
-    # A channel without any variation has nothing to stretch.
+    # A channel without variation cannot be stretched.
     gain = np.where(own_deviation > _SINGULAR, deviation / np.maximum(own_deviation, _SINGULAR), 1)
     moved = (lab - own_mean.astype(np.float32)) * gain.astype(np.float32) + mean.astype(np.float32)
     return _from_lab(moved).reshape(picture.shape)
@@ -92,14 +92,14 @@ def wct(picture: Picture, style: Picture) -> Values:
 
     Args:
         picture: uint8, H x W x 3, RGB.
-        style: Likewise, of any size.
+        style: uint8, any size, RGB.
 
     Returns:
-        float32, H x W x 3, of 0..1 with values beyond, not clipped. Its mean and covariance are the
+        float32, H x W x 3, nominally 0..1, not clipped. Its mean and covariance are the
         style's, except in directions of colour in which the picture does not vary.
 
     Raises:
-        UsageError: One of them is no picture.
+        UsageError: One of them is not a picture.
     """
     return _wct(picture, *_covariance(_flat(style)))
 
@@ -111,7 +111,7 @@ def _covariance(values: Values) -> tuple[NDArray[np.float64], NDArray[np.float64
 
 
 def _root(covariance: NDArray[np.float64], power: float) -> NDArray[np.float64]:
-    """A power of a symmetric matrix; directions without variation are left out."""
+    """Return a power of a symmetric matrix, without directions that have no variance."""
     values, vectors = np.linalg.eigh(covariance)
     kept = values > _SINGULAR**2
     scaled = np.where(kept, np.power(np.maximum(values, _SINGULAR**2), power), 0.0)
@@ -129,7 +129,10 @@ def _wct(picture: Picture, mean: NDArray[np.float64], covariance: NDArray[np.flo
 
 
 def colour_painter(style: Picture | str | os.PathLike[str], *, method: str = "reinhard") -> Painter:
-    """A painter that gives pictures the colours of a style picture.
+    """Make a painter that gives pictures the colours of a style picture.
+
+    >>> painter = colour_painter("sunset.jpg", method="wct")     # doctest: +SKIP
+    >>> painted = painter(pixels)                                # doctest: +SKIP
 
     Args:
         style: The style picture: a file Pillow reads, or uint8, H x W x 3, RGB.
@@ -137,8 +140,8 @@ def colour_painter(style: Picture | str | os.PathLike[str], *, method: str = "re
 
     Raises:
         MediaError: The file cannot be read as a picture.
-        UnknownNameError: No such method.
-        UsageError: The array is no picture.
+        UnknownNameError: The method is unknown.
+        UsageError: The array is not a picture.
     """
     if method not in METHODS:
         raise UnknownNameError("method of colour transfer", method, METHODS)
@@ -162,7 +165,7 @@ def _read(path: str | os.PathLike[str]) -> Picture:
                     f"{os.fspath(path)} has more than {_MAX_STYLE_PIXELS // 10**6} million pixels",
                     remedy="scale it down",
                 )
-            # Statistics of a million pixels are those of all.
+            # A million pixels are enough for the statistics.
             image.thumbnail((_STYLE_SIDE, _STYLE_SIDE), Image.Resampling.BOX)
             return np.asarray(image.convert("RGB"))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:

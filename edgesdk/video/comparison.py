@@ -1,4 +1,4 @@
-"""The engine's video beside one painted frame by frame: speed, steadiness, likeness."""
+"""Compare the keyframe engine with painting every frame: speed, steadiness, similarity."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ from edgesdk.video.media.writing import VideoWriter
 from edgesdk.video.metrics import Flicker, Likeness, WarpError
 from edgesdk.video.per_frame_baseline import EveryFrame, SerializedPainter
 from edgesdk.video.pipeline import VideoPipeline
+from edgesdk.video.setup_times import SetupTimes
 
 __all__ = [
     "Comparison",
     "PipelineOptions",
     "Steadiness",
+    "WholeVideo",
     "compare_with_every_frame",
     "require_metrics",
 ]
@@ -40,12 +42,12 @@ _COLUMNS = ("original", "stylized", "every frame")
 #: Widest picture of the side-by-side clip, pixels, and rows of the contact sheet.
 _PANEL = 640
 _ROWS = 6
-#: SSIM looks through a window of this size.
+#: Side of the window of SSIM, pixels.
 _SMALLEST_SSIM = 11
 
 
 class PipelineOptions(TypedDict, total=False):
-    """Arguments of a :class:`~edgesdk.video.pipeline.VideoPipeline`, but the painter."""
+    """Arguments of :class:`~edgesdk.video.pipeline.VideoPipeline` except the painter."""
 
     policy: KeyframePolicy
     max_size: int | None
@@ -57,12 +59,27 @@ class PipelineOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Steadiness:
-    """How much a video changes where its original does not.
+class WholeVideo:
+    """Times of the keyframe run that wrote the output.
 
     Attributes:
-        warp_error: Root of the mean square, of values in 0..255; None for a single frame.
-        warp_error_square: The mean square of values in 0..1, as published.
+        pipeline_seconds: Time in the engine, reading and writing excluded.
+        media_seconds: Time the engine stood still for the reader and the writer.
+        setup: Building, loading and warm-up, in neither of the two.
+    """
+
+    pipeline_seconds: float
+    media_seconds: float = 0.0
+    setup: SetupTimes = dataclasses.field(default_factory=SetupTimes)
+
+
+@dataclass(frozen=True)
+class Steadiness:
+    """Change of a video in places where its original does not change.
+
+    Attributes:
+        warp_error: Root mean square, of values in 0..255; None for a single frame.
+        warp_error_square: Mean square of values in 0..1, as published.
         flicker: Levels of 0..255; None for fewer than three frames.
     """
 
@@ -76,21 +93,28 @@ class Comparison:
     """The engine's video against the one painted frame by frame, by the same painter at one size.
 
     Attributes:
-        frames: Of each.
-        pipeline_seconds: What the engine took, decoding and encoding apart.
-        every_frame_seconds: What painting and enlarging every frame took, likewise.
-        original: The floor: no painted video is expected to be steadier.
-        stylized: The engine's.
-        every_frame: The other's.
-        ssim: Structural similarity of the two, -1..1; None where frames are too small for it.
-        psnr: Of the two, dB; None for equal videos.
-        clip: The three side by side.
-        sheet: Moments of the three.
+        frames: Number of frames of each video.
+        pipeline_seconds: Time of the engine, reading and writing excluded.
+        every_frame_seconds: Time of painting and enlarging every frame while nothing else of the
+            engine runs, reading and writing excluded.
+        media_seconds: Time a run waits for reading and writing. Measured in the keyframe run; both
+            videos need it.
+        setup: Time before the first frame, in none of the others.
+        original: The original. No painted video is expected to be steadier.
+        stylized: The engine's video.
+        every_frame: The video painted frame by frame.
+        ssim: Structural similarity of the two painted videos, -1..1; None where frames are too
+            small for it.
+        psnr: Peak signal-to-noise ratio of the two, dB; None for equal videos.
+        clip: The side-by-side clip.
+        sheet: The contact sheet.
     """
 
     frames: int
     pipeline_seconds: float
     every_frame_seconds: float
+    media_seconds: float
+    setup: SetupTimes
     original: Steadiness
     stylized: Steadiness
     every_frame: Steadiness
@@ -101,22 +125,49 @@ class Comparison:
 
     @property
     def speed_up(self) -> float:
-        """How many times as fast the engine was."""
+        """Speed of the engine over that of painting every frame, reading and writing excluded."""
         return self.every_frame_seconds / max(self.pipeline_seconds, 1e-9)
 
+    @property
+    def whole_video_seconds(self) -> tuple[float, float]:
+        """Seconds for the whole video, read to written: by key frames, and by every frame."""
+        return (
+            self.pipeline_seconds + self.media_seconds,
+            self.every_frame_seconds + self.media_seconds,
+        )
+
+    @property
+    def whole_video_speed_up(self) -> float:
+        """Speed of the engine over that of painting every frame, for the whole video."""
+        keyframes, every_frame = self.whole_video_seconds
+        return every_frame / max(keyframes, 1e-9)
+
+    def __str__(self) -> str:
+        """Return one line for the user: the whole-video speed-up and the times it is made of."""
+        keyframes, every_frame = self.whole_video_seconds
+        return (
+            f"{self.whole_video_speed_up:.1f} times as fast as painting every frame "
+            f"(keyframes {keyframes:.1f} s, every frame {every_frame:.1f} s; {self.setup} apart)"
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON."""
-        found = dataclasses.asdict(self)
+        """Return the comparison as plain JSON."""
+        keyframes, every_frame = self.whole_video_seconds
         return {
             "speed_up": self.speed_up,
-            **found,
+            "whole_video": {
+                "speed_up": self.whole_video_speed_up,
+                "keyframes_seconds": keyframes,
+                "every_frame_seconds": every_frame,
+            },
+            **dataclasses.asdict(self),
             "clip": str(self.clip),
             "sheet": str(self.sheet),
         }
 
 
 def require_metrics() -> None:
-    """Check before hours of work that a comparison can be made.
+    """Check that the metrics can be computed, before hours of work.
 
     Raises:
         MissingBackendError: scikit-image is not installed.
@@ -134,7 +185,7 @@ def compare_with_every_frame(
     *,
     options: PipelineOptions,
     count: int,
-    pipeline_seconds: float,
+    keyframes: WholeVideo,
     clip: Path,
     sheet: Path,
     overwrite: bool = False,
@@ -143,15 +194,16 @@ def compare_with_every_frame(
     """Paint a video again, by the engine and frame by frame, and compare the two in step.
 
     Memory does not grow with the video. The painter sees every frame at the size it sees key
-    frames, and its paintings are enlarged in the same way.
+    frames, and its paintings are enlarged in the same way. While a frame is painted by itself the
+    engine stands still, so that neither slows the other down.
 
     Args:
         frames: The video, from its start.
-        properties: Of it.
+        properties: Properties of the video.
         painter: The stylizer of both.
-        options: Of the engine, as for :class:`~edgesdk.video.pipeline.VideoPipeline`.
-        count: How many frames there are.
-        pipeline_seconds: What the engine took when it worked alone.
+        options: Options of the engine, as for :class:`~edgesdk.video.pipeline.VideoPipeline`.
+        count: Number of frames.
+        keyframes: Times of the engine when it worked alone.
         clip: The side-by-side video to write.
         sheet: The contact sheet to write, PNG or JPEG.
         overwrite: Replace both.
@@ -177,22 +229,25 @@ def compare_with_every_frame(
         )
         meters = _Meters(stack, properties.size, options.get("threads", 0))
         exhibits = _Exhibits(stack, properties, clip, overwrite, moments(count, _ROWS))
-        # What the engine has taken ahead waits here until it is given out.
+        # Frames that the engine has taken ahead wait in `originals`.
         originals, taken = itertools.tee(frames)
         for done, (frame, stylized) in enumerate(zip(originals, engine.run(taken), strict=True), 1):
+            engine.settle()
             each = single.paint(frame.pixels)
             meters.add(frame.pixels, stylized.pixels, each)
             exhibits.add(frame, stylized, each)
             if on_frame is not None:
                 on_frame(done)
         if not meters.frames:
-            raise MediaError("there is no frame to compare")
+            raise MediaError("the video has no frame to compare")
         exhibits.finish(sheet)
         original, engines, others = meters.steadiness()
         return Comparison(
             frames=meters.frames,
-            pipeline_seconds=pipeline_seconds,
+            pipeline_seconds=keyframes.pipeline_seconds,
             every_frame_seconds=theirs.seconds + single.seconds,
+            media_seconds=keyframes.media_seconds,
+            setup=keyframes.setup,
             original=original,
             stylized=engines,
             every_frame=others,
@@ -208,7 +263,7 @@ def _finite(value: float) -> float | None:
 
 
 class _Meters:
-    """Every metric of the three videos."""
+    """All metrics of the three videos."""
 
     def __init__(self, stack: ExitStack, size: tuple[int, int], threads: int) -> None:
         self.frames = 0
@@ -219,7 +274,7 @@ class _Meters:
         self._flicker = (Flicker(), Flicker(), Flicker())
 
     def add(self, *pictures: Picture) -> None:
-        """Take a frame: original, stylized, painted singly."""
+        """Add a frame: original, stylized, painted by itself."""
         self._warp.add(pictures[0], *pictures)
         for meter, picture in zip(self._flicker, pictures, strict=True):
             meter.add(picture)
@@ -228,11 +283,11 @@ class _Meters:
         self.frames += 1
 
     def psnr(self) -> float:
-        """Of the two painted videos."""
+        """Return the PSNR of the two painted videos."""
         return self.likeness.psnr if self.similar else math.nan
 
     def steadiness(self) -> list[Steadiness]:
-        """Of the three."""
+        """Return the steadiness of the three videos."""
         return [
             Steadiness(
                 warp_error=_finite(found.root),
@@ -259,14 +314,14 @@ class _Exhibits:
         self._panel = (max(2, round(width * shrink)), max(2, round(height * shrink)))
         self._strip = label_strip(_COLUMNS, self._panel[0])
         size = (3 * self._panel[0], self._panel[1] + self._strip.shape[0])
-        # Silent: it is looked at beside the video itself.
+        # Silent: the video itself has the sound.
         shown = dataclasses.replace(properties, size=size, audio_from=None)
         self._writer = stack.enter_context(VideoWriter(clip, shown, overwrite=overwrite, crf=20))
         self._sheet = ContactSheet(_COLUMNS)
         self._rows = rows
 
     def add(self, frame: Frame, stylized: PaintedFrame, each: Picture) -> None:
-        """Take a frame."""
+        """Add a frame."""
         pictures = (frame.pixels, stylized.pixels, each)
         panels = np.concatenate([self._small(picture) for picture in pictures], axis=1)
         self._writer.write(np.concatenate([self._strip, panels]), frame.time)
@@ -285,6 +340,6 @@ class _Exhibits:
         return np.asarray(Image.fromarray(picture).resize(self._panel, Image.Resampling.BOX))
 
     def finish(self, sheet: Path) -> None:
-        """Put both files in their places."""
+        """Write both files."""
         self._writer.finish()
         self._sheet.save(sheet)

@@ -1,4 +1,4 @@
-"""A sheet of small pictures: moments of a video, side by side in several versions."""
+"""A contact sheet: moments of a video, side by side in several versions."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _INK = (30, 30, 30)
 
 
 def moments(frames: int, rows: int) -> tuple[int, ...]:
-    """Frame indices spread evenly over a video: the middles of ``rows`` equal parts."""
+    """Return frame indices spread evenly over a video: the middles of ``rows`` equal parts."""
     rows = max(1, min(rows, frames))
     return tuple(sorted({(2 * row + 1) * frames // (2 * rows) for row in range(rows)}))
 
 
 def label_strip(labels: Sequence[str], width: int) -> Picture:
-    """A strip with one label for each of several pictures side by side.
+    """Draw a strip with a label for each of several pictures side by side.
 
     Args:
-        labels: From left to right.
-        width: Of each picture, pixels.
+        labels: Labels from left to right.
+        width: Width of each picture, pixels.
 
     Returns:
         uint8, 22 x (width times labels) x 3.
@@ -57,13 +57,13 @@ class ContactSheet(PictureSheet):
 
         Args:
             pictures: uint8, H x W x 3, one a column, of one size; scaled down and not kept.
-            index: Of the frame.
-            time: Of the frame, seconds.
-            key: Whether it is a key frame, which is marked.
-            reasons: Why it is one.
+            index: Index of the frame.
+            time: Time of the frame, seconds.
+            key: True marks a key frame.
+            reasons: Reasons why it is a key frame.
 
         Raises:
-            UsageError: Not as many pictures as columns.
+            UsageError: The numbers of pictures and columns differ.
         """
         label = f"{float(time):.2f} s   frame {index}"
         if key:

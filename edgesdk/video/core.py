@@ -1,4 +1,4 @@
-"""The native video core in Python: NumPy arrays in and out, over the C header the apps use.
+"""The native video core in Python: NumPy arrays in and out, over the C header that apps use.
 
 >>> core = VideoCore(1920, 1080)                                    # doctest: +SKIP
 >>> core.set_key("a", first); core.set_painted("a", first_painted)  # doctest: +SKIP
@@ -23,6 +23,7 @@ from edgesdk.video.checks import code_of, real_number, whole_number
 from edgesdk.video.core_handle import CoreHandle
 from edgesdk.video.pictures import (
     Bytes,
+    array_kind,
     checked_picture,
     has_plain_rows,
     image_view,
@@ -33,21 +34,21 @@ __all__ = ["Measures", "VideoCore"]
 
 Floats = NDArray[np.float32]
 
-#: Flows, and small frames, whose memory is used again: those of all frames that a pipeline holds.
+#: Flows and small frames whose memory is reused: those of all frames that a pipeline holds.
 _KEPT = 256
-#: Calls that take an original at the flow size as well.
+#: Calls that also take an original at flow size.
 _TAKES_SMALL = ("set_frame", "set_key")
 
 
 @dataclass(frozen=True)
 class Measures:
-    """How the present frame relates to the last key frame.
+    """Measures of the present frame against the last key frame.
 
     Attributes:
-        correlation: Of the HSV histograms, -1..1.
+        correlation: Correlation of the HSV histograms, -1..1.
         occluded_fraction: Share of the frame that the key frame does not show, 0..1.
         mean_residual: Mean absolute difference of frame and warped key frame where visible, 0..1.
-        reasons: Which of :data:`REASONS` make the frame a key frame; empty where none does.
+        reasons: Those of :data:`REASONS` that make the frame a key frame; empty if none does.
     """
 
     correlation: float
@@ -59,8 +60,8 @@ class Measures:
 class VideoCore(CoreHandle):
     """Flow, occlusion, key-frame measures and in-between frames for frames of one size.
 
-    Key frames have two slots: ``a``, the earlier, and ``b``, the later. Not safe for calls from
-    several threads at a time; different cores are independent. Arguments as for
+    Key frames have two slots: ``a``, the earlier, and ``b``, the later. Calls of one core must not
+    overlap in time; different cores are independent. Arguments as for
     :class:`~edgesdk.video.core_handle.CoreHandle`.
     """
 
@@ -73,7 +74,7 @@ class VideoCore(CoreHandle):
         return ArrayPool((*self.flow_size[::-1], 4), np.uint8, _KEPT)
 
     def _send(self, name: str, *arguments: Any, **pictures: tuple[object, bool]) -> None:
-        """Call with pictures of the core's size as the last arguments."""
+        """Call a function whose last arguments are pictures of the core's size."""
         kept = []
         for label, (array, grey) in pictures.items():
             small = isinstance(array, np.ndarray) and array.shape[:2] == self.flow_size[::-1]
@@ -84,17 +85,17 @@ class VideoCore(CoreHandle):
         self._call(name, *arguments, *(ctypes.byref(view) for view in views))
 
     def set_key(self, slot: str, original: Bytes) -> None:
-        """Set a slot's original; its painting and flows are forgotten.
+        """Set a slot's original and drop its painting and flows.
 
         Args:
             slot: ``a`` or ``b``.
             original: uint8, H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA); any strides. H x W
-                is the core's size, or the flow size, as :meth:`small_frame` gives it.
+                is the core's size, or the flow size of :meth:`small_frame`.
         """
         self._send("set_key", code_of("slot", slot, SLOTS), original=(original, True))
 
     def set_key_from_frame(self, slot: str) -> None:
-        """Make the present frame the original of a slot, without computing it anew."""
+        """Make the present frame the original of a slot without recomputing it."""
         self._call("set_key_from_frame", code_of("slot", slot, SLOTS))
 
     def set_painted(self, slot: str, painted: Bytes) -> None:
@@ -102,19 +103,19 @@ class VideoCore(CoreHandle):
         self._send("set_painted", code_of("slot", slot, SLOTS), painted=(painted, False))
 
     def promote(self) -> None:
-        """Make slot ``b`` slot ``a``; ``b`` and the flows are forgotten."""
+        """Move slot ``b`` to slot ``a``; drop the flows."""
         self._call("promote")
 
     def set_frame(self, original: Bytes) -> None:
-        """Set the present frame, as :meth:`set_key` takes it; flows are forgotten."""
+        """Set the present frame, in the formats of :meth:`set_key`; drop the flows."""
         self._send("set_frame", original=(original, True))
 
     def small_frame(self) -> Bytes:
-        """The present frame at the flow size: uint8, flow height x flow width x 4, RGBA.
+        """Return the present frame at flow size: uint8, flow height x flow width x 4, RGBA.
 
-        Another core of the same sizes that is given this as its frame or key frame judges and
-        renders the same, and need not scale the frame anew. Flow that it finds differs in the last
-        bits, because grey is then of whole colours.
+        Another core of the same sizes judges and renders the same from it and need not scale the
+        frame again. Flow that it estimates differs in the last bits, because grey values then come
+        from rounded colours.
         """
         small = self._smalls.take()
         self._call("get_frame", ctypes.byref(image_view(small)))
@@ -125,13 +126,13 @@ class VideoCore(CoreHandle):
         self._call("estimate", code_of("slot", use, USES))
 
     def set_flow(self, slot: str, to_key: Floats, from_key: Floats) -> None:
-        """Give flows of one's own instead of :meth:`estimate`.
+        """Set flows instead of calling :meth:`estimate`.
 
         Args:
             slot: ``a`` or ``b``.
             to_key: float32, flow height x flow width x 2 (dx, dy), in pixels of the flow size;
-                what is not finite counts as occluded.
-            from_key: Likewise, the opposite direction.
+                values that are not finite count as occluded.
+            from_key: Flow in the opposite direction.
         """
         code = code_of("slot", slot, SLOTS)
         flows = [self._checked_flow("to_key", to_key), self._checked_flow("from_key", from_key)]
@@ -145,10 +146,10 @@ class VideoCore(CoreHandle):
         )
 
     def join_flows(self, first: Floats, second: Floats) -> Floats:
-        """The flow from frame t to r, of ``first`` from t to s and ``second`` from s to r.
+        """Return the flow from frame t to r, joined of ``first`` (t to s) and ``second`` (s to r).
 
-        All are float32, flow height x flow width x 2 (dx, dy), in pixels of the flow size; what is
-        not finite leads nowhere and counts as occluded.
+        All are float32, flow height x flow width x 2 (dx, dy), in pixels of the flow size; values
+        that are not finite count as occluded.
         """
         given = [self._checked_flow("first", first), self._checked_flow("second", second)]
         joined = self._flows.take()
@@ -161,16 +162,11 @@ class VideoCore(CoreHandle):
     def _checked_flow(self, name: str, flow: object) -> Floats:
         shape = (self.flow_size[1], self.flow_size[0], 2)
         if not isinstance(flow, np.ndarray) or flow.dtype != np.float32 or flow.shape != shape:
-            told = (
-                f"{flow.dtype} {flow.shape}"
-                if isinstance(flow, np.ndarray)
-                else type(flow).__name__
-            )
-            raise UsageError(f"{name} must be float32 {shape}, not {told}")
+            raise UsageError(f"{name} must be float32 {shape}, not {array_kind(flow)}")
         return np.ascontiguousarray(flow)
 
     def flow(self, slot: str, direction: str = "to_key") -> Floats:
-        """A flow, float32, flow height x flow width x 2 (dx, dy), in pixels of the flow size."""
+        """Return a flow: float32, flow height x flow width x 2 (dx, dy), in pixels of its size."""
         flow = self._flows.take()
         self._call(
             "get_flow",
@@ -182,11 +178,11 @@ class VideoCore(CoreHandle):
         return flow
 
     def validity(self, slot: str) -> tuple[NDArray[np.bool_], Bytes]:
-        """Which pixels of the frame a key frame shows, and how far from it they are.
+        """Return the pixels of the frame that a key frame shows, and their difference from it.
 
         Returns:
-            Flow height x flow width: a mask, and the mean absolute difference over the channels of
-            the frame and the warped key frame, uint8.
+            Flow height x flow width each: a mask, and the mean absolute difference of the frame and
+            the warped key frame over the channels, uint8.
         """
         valid = np.empty((self.flow_size[1], self.flow_size[0]), np.uint8)
         residual = np.empty_like(valid)
@@ -200,18 +196,19 @@ class VideoCore(CoreHandle):
         return valid.view(np.bool_), residual
 
     def set_validity(self, slot: str, valid: NDArray[np.bool_], residual: Bytes) -> None:
-        """Give what :meth:`validity` of another core found, so that it need not be found anew.
+        """Set the result of :meth:`validity` of another core instead of computing it again.
 
         Args:
-            slot: ``a`` or ``b``; its flow is set.
-            valid: Of a core of the same sizes and settings, for the same frame, key frame and flow.
-            residual: Likewise.
+            slot: ``a`` or ``b``; its flow must be set.
+            valid: Mask of a core of the same sizes and settings, for the same frame, key frame and
+                flow.
+            residual: Difference of the same core.
         """
         shape = self.flow_size[::-1]
         for name, plane, kind in (("valid", valid, np.bool_), ("residual", residual, np.uint8)):
             right = isinstance(plane, np.ndarray) and plane.dtype == kind and plane.shape == shape
             if not right or not plane.flags.c_contiguous:
-                raise UsageError(f"{name} must be {np.dtype(kind)} {shape}, as validity gives it")
+                raise UsageError(f"{name} must be {np.dtype(kind)} {shape}, as validity returns it")
         self._call(
             "set_validity",
             code_of("slot", slot, SLOTS),
@@ -221,7 +218,7 @@ class VideoCore(CoreHandle):
         )
 
     def measure(self, distance: int) -> Measures:
-        """Judge the present frame against slot ``a``, ``distance`` frames later (at least 1)."""
+        """Measure the present frame against slot ``a``, ``distance`` frames later (at least 1)."""
         found = MeasuresStruct()
         self._call(
             "measure",
@@ -236,7 +233,7 @@ class VideoCore(CoreHandle):
         )
 
     def correlation(self, slot: str = "a") -> float:
-        """Correlation of the HSV histograms of the present frame and a key frame, -1..1."""
+        """Return the correlation of the HSV histograms of the frame and a key frame, -1..1."""
         value = ctypes.c_float()
         self._call(
             "correlation",
@@ -260,10 +257,10 @@ class VideoCore(CoreHandle):
 
         Args:
             original: The frame given to :meth:`set_frame`.
-            tau: Place in time between slot ``a`` (0) and ``b`` (1). At 0 and 1 the output is that
-                slot's painting, bit for bit.
+            tau: Position in time between slot ``a`` (0) and ``b`` (1). At 0 and 1 the output is
+                that slot's painting, bit for bit.
             use: ``a``, ``b`` or ``both``.
-            out: uint8, H x W x 3 or H x W x 4, to write into; by default a new H x W x 3.
+            out: uint8, H x W x 3 or H x W x 4, to write into; None: a new H x W x 3.
 
         Returns:
             ``out``.
@@ -272,7 +269,7 @@ class VideoCore(CoreHandle):
         if not 0 <= place <= 1:
             raise UsageError(f"tau must be 0 to 1, not {place}")
         target = self._output(out)
-        # An output that overlaps the frame would be read after it is written.
+        # An output that overlaps the frame would be written before the frame is read.
         if isinstance(original, np.ndarray) and np.may_share_memory(target, original):
             original = original.copy()
         self._send("render", code, place, original=(original, True), out=(target, False))
@@ -292,8 +289,8 @@ class VideoCore(CoreHandle):
             painted: uint8, h x w x 3 or h x w x 4, at most the core's size.
             original: The full-size picture that was shrunk and painted.
             out: As in :meth:`render`.
-            shrunk: What :func:`~edgesdk.video.downscale.shrunk_picture` makes of the original at
-                the painting's size, where it is at hand; changes nothing but the time.
+            shrunk: The original at the painting's size, made by
+                :func:`~edgesdk.video.downscale.shrunk_picture`; saves time, changes no result.
         """
         small = checked_picture("painted", painted, None, grey=False)
         low = (small.shape[1], small.shape[0])
@@ -303,7 +300,7 @@ class VideoCore(CoreHandle):
         given = [small, checked_picture("original", original, self.size, grey=True)]
         if shrunk is not None:
             given.append(checked_picture("shrunk", shrunk, low, grey=False))
-        # Whatever shared the output's memory would be read after it is written.
+        # Copy inputs that share the output's memory, which is written before they are read.
         given = [
             np.array(one, order="C") if np.may_share_memory(target, one) else with_plain_rows(one)
             for one in given
@@ -315,5 +312,5 @@ class VideoCore(CoreHandle):
         return target
 
     def allocations(self) -> int:
-        """Allocations of the native library since it was loaded, all cores together."""
+        """Return the number of allocations of the native library since it was loaded, all cores."""
         return int(self._library.edgesdk_allocation_count())

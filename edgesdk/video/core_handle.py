@@ -1,13 +1,13 @@
-"""A handle of the native video core: made from checked settings, and freed."""
+"""Create and free a handle of the native video core from checked settings."""
 
 from __future__ import annotations
 
 import ctypes
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from edgesdk.errors import UnknownNameError, UsageError
+from edgesdk.host.closing import Closing
 from edgesdk.video.abi import (
     INTEGER_SETTINGS,
     PATHS,
@@ -22,27 +22,27 @@ from edgesdk.video.checks import code_of, real_number, whole_number
 __all__ = ["CoreHandle"]
 
 
-class CoreHandle:
+class CoreHandle(Closing):
     """A core for frames of one size.
 
     Args:
-        width: Of every frame, pixels, 1..8192.
-        height: Likewise.
-        flow_size: Width and height flow is computed at, at most 1024 and at most the frame's; by
-            default the frame's shape within 480 x 270 (or 270 x 480).
-        threads: 1..64; 0 takes one a processor, at most 4. Results do not depend on it.
-        path: One of :data:`PATHS`; results do not depend on it.
-        quality: One of :data:`QUALITIES`.
-        library: A library built elsewhere; by default the package's own.
+        width: Width of every frame, 1..8192 pixels.
+        height: Height of every frame, 1..8192 pixels.
+        flow_size: Width and height of the flow, at most 1024 and at most the frame's; by default
+            the frame's shape within 480 x 270 (or 270 x 480).
+        threads: Number of threads, 1..64, which changes no result; 0: one a processor, at most 4.
+        path: Instruction set, one of :data:`PATHS`; results do not depend on it.
+        quality: Quality of the flow, one of :data:`QUALITIES`.
+        library: A library built elsewhere; None: the package's own.
         settings: Further fields of ``edgesdk_video_config``: ``occlusion_slope``,
             ``occlusion_offset``, ``residual_sigma``, ``affine_radius``, ``affine_epsilon``,
             ``cut_correlation``, ``occluded_fraction``, ``mean_residual``, ``longest_interval``.
 
     Attributes:
         size: Width and height of every frame.
-        flow_size: Likewise of the flow.
-        threads: As chosen.
-        path: Likewise.
+        flow_size: Width and height of the flow.
+        threads: Number of threads in use.
+        path: Instruction set in use.
 
     Raises:
         UsageError: An argument is out of its range.
@@ -107,17 +107,6 @@ class CoreHandle:
         handle, self._handle = self._handle, ctypes.c_void_p()
         if handle:
             self._library.edgesdk_video_destroy(handle)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         # A constructor that raised may have left no handle.

@@ -1,4 +1,4 @@
-"""Pictures scaled down as the native core does."""
+"""Scale pictures down by area with the native core."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["shrunk_picture"]
 
 
 def shrunk_picture(original: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Scale a picture down by area: every pixel is the mean of what it covers.
+    """Scale a picture down by area: every pixel is the mean of the area it covers.
 
     Args:
         original: uint8, H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA).
-        width: Of the answer, 1 to W.
-        height: Likewise, 1 to H.
+        width: New width, 1 to W.
+        height: New height, 1 to H.
 
     Returns:
         uint8, ``height`` x ``width`` x 3, RGB.
 
     Raises:
-        UsageError: The picture is none, or the answer would be larger or empty.
+        UsageError: The array is not a picture, or the new size is larger or empty.
         MissingEnvironmentError: The native core cannot be built, or memory is exhausted.
     """
     picture = with_plain_rows(checked_picture("original", original, None, grey=True))
@@ -34,7 +34,7 @@ def shrunk_picture(original: NDArray[np.uint8], width: int, height: int) -> NDAr
         raise UsageError(
             f"{picture.shape[1]} x {picture.shape[0]} pixels cannot be shrunk to "
             f"{width} x {height}",
-            remedy="ask for at least 1 x 1 and at most the picture's own size",
+            remedy="choose a size from 1 x 1 to the picture's own",
         )
     small = np.empty((height, width, 3), np.uint8)
     views = [ctypes.byref(image_view(one)) for one in (picture, small)]

@@ -1,9 +1,9 @@
-"""Flow to a key frame that is many frames away, put together from frame to frame.
+"""Flow to a distant key frame, joined from flows between neighbouring frames.
 
-Flow found directly between distant frames is off by a little, each time differently, and painting
-that is carried along it trembles. The motion from one frame to the next is small and found well;
-joined, such steps lead to the key frame without trembling. Correcting the sum against the key
-frame itself brings the trembling back, and was further from the truth over 16 frames.
+Flow estimated directly between distant frames is off by a little, each time differently, so that
+paint carried along it trembles. Flow between neighbours is small and accurate; joined, it leads to
+the key frame without trembling. Correcting the sum against the key frame brings the trembling back,
+and was less accurate over 16 frames.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from edgesdk.video.core import VideoCore
 
 __all__ = ["OCCLUSION_OFFSET", "Flow", "FlowChain", "joined"]
 
-#: Pixels of the flow size, squared, by which a chain and its way back may miss: eight times what
-#: flow found at once is allowed, because every joint adds its own error.
+#: Largest forward-backward error of a chain, squared, in pixels of the flow size: eight times that
+#: of a single flow, because every joint adds an error.
 OCCLUSION_OFFSET = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Flow of a frame to another and back, float32, H x W x 2, at and in pixels of the flow size.
+    """Flow from a frame to another and back, float32, H x W x 2, in pixels of the flow size.
 
     Attributes:
-        to_key: Where each pixel of the frame lies in the other, most often a key frame.
-        from_key: Where each pixel of the other lies in the frame.
-        validity: What :meth:`~edgesdk.video.core.VideoCore.validity` found for it, where a core
-            with :data:`OCCLUSION_OFFSET` has looked.
+        to_key: Flow from the frame to the other, usually a key frame.
+        from_key: Flow from the other to the frame.
+        validity: Result of :meth:`~edgesdk.video.core.VideoCore.validity` of a core with
+            :data:`OCCLUSION_OFFSET`; None if not computed.
     """
 
     to_key: NDArray[np.float32]
@@ -39,17 +39,17 @@ class Flow:
 
     @property
     def reversed(self) -> Flow:
-        """The same two frames, seen from the other."""
+        """The flow with the two frames swapped."""
         return Flow(self.from_key, self.to_key)
 
 
 def joined(core: VideoCore, step: Flow, before: Flow) -> Flow:
-    """The flow of a frame to a key frame, by way of the frame next to it.
+    """Return the flow from a frame to a key frame, by way of a neighbouring frame.
 
     Args:
-        core: Computes it; what is set in it does not matter.
-        step: To the frame next to it.
-        before: Of that one to the key frame.
+        core: Core that joins the flows; its frames do not matter.
+        step: Flow from the frame to its neighbour.
+        before: Flow from the neighbour to the key frame.
     """
     return Flow(
         core.join_flows(step.to_key, before.to_key),
@@ -58,10 +58,10 @@ def joined(core: VideoCore, step: Flow, before: Flow) -> Flow:
 
 
 class FlowChain:
-    """Flow of one frame after the other to the key frame in a slot of a core.
+    """Flow from one frame after the other to the key frame in a slot of a core.
 
     Args:
-        core: Its key frame is set by the caller, and its frame before every :meth:`extend`.
+        core: The core. The caller sets its key frame, and its frame before every :meth:`extend`.
         slot: ``a`` or ``b``.
     """
 
@@ -75,11 +75,11 @@ class FlowChain:
         self._flow = None
 
     def extend(self, step: Flow) -> Flow:
-        """Find the flow of the core's frame to the key frame, and set it in the core.
+        """Compute the flow from the core's frame to the key frame, and set it in the core.
 
         Args:
-            step: Of the core's frame to the frame before it in the chain; at first that is the key
-                frame.
+            step: Flow from the core's frame to the frame before it in the chain; at first that is
+                the key frame.
         """
         core, before = self._core, self._flow
         self._flow = step if before is None else joined(core, step, before)

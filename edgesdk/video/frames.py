@@ -1,4 +1,4 @@
-"""What goes into the engine and what comes out: frames with their place in time."""
+"""Frames with their times: input and output of the engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Enlarger", "Frame", "PaintedFrame", "Painter", "check_frame", "is_rg
 #: A stylizer: uint8, H x W x 3, RGB in and out, of the same size. It must not change its input.
 Painter = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
-#: Brings the painting of a scaled-down picture to the size of that picture, its second argument.
+#: Enlarges the painting of a scaled-down picture to the size of that picture, its second argument.
 Enlarger = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.uint8]]
 
 
@@ -28,8 +28,8 @@ class Frame:
     Attributes:
         index: 0, 1, ...
         time: Seconds from the start.
-        pixels: uint8, H x W x 3, RGB, C-contiguous. Whoever yields a frame leaves its pixels as
-            they are: the engine keeps frames until the next key frame is painted.
+        pixels: uint8, H x W x 3, RGB, C-contiguous. A source must not change the pixels of a frame
+            that it has yielded: the engine keeps frames until the next key frame is painted.
     """
 
     index: int
@@ -42,14 +42,14 @@ class PaintedFrame:
     """One picture of the painted video.
 
     Attributes:
-        index: Of the :class:`Frame` it was made from.
-        time: Likewise.
-        pixels: uint8, H x W x 3, RGB, C-contiguous. They stay as they are for as long as somebody
-            holds them; memory nobody holds any more is used again for later frames.
-        key: Whether the painter saw this frame.
-        reasons: Why it is a key frame: ``first``, ``cut``, ``occluded``, ``residual``,
+        index: Index of the :class:`Frame` it was made from.
+        time: Time of that frame.
+        pixels: uint8, H x W x 3, RGB, C-contiguous. They do not change while somebody holds them;
+            their memory is reused for later frames once nobody does.
+        key: True if the painter saw this frame.
+        reasons: Reasons why it is a key frame: ``first``, ``cut``, ``occluded``, ``residual``,
             ``interval``, ``last``, ``before_cut``; empty for a frame in between.
-        failure: What the painter did wrong on this key frame; the paint before it stands.
+        failure: Error of the painter on this key frame; the paint before stands there.
     """
 
     index: int
@@ -61,7 +61,7 @@ class PaintedFrame:
 
 
 def is_rgb_picture(value: object) -> TypeGuard[NDArray[np.uint8]]:
-    """Whether it is uint8, H x W x 3, with at least one pixel."""
+    """Return True if ``value`` is uint8, H x W x 3, with at least one pixel."""
     return (
         isinstance(value, np.ndarray)
         and value.dtype == np.uint8
@@ -72,16 +72,16 @@ def is_rgb_picture(value: object) -> TypeGuard[NDArray[np.uint8]]:
 
 
 def check_frame(frame: Frame) -> None:
-    """Check what a source of frames has yielded.
+    """Check a frame that a source has yielded.
 
     Raises:
         UsageError: Its pixels are not uint8, H x W x 3, or there are none.
     """
     pixels = frame.pixels
     if not is_rgb_picture(pixels):
-        told = (
+        found = (
             f"{pixels.dtype} {pixels.shape}"
             if isinstance(pixels, np.ndarray)
             else type(pixels).__name__
         )
-        raise UsageError(f"frame {frame.index} must be uint8, H x W x 3, not {told}")
+        raise UsageError(f"frame {frame.index} must be uint8, H x W x 3, not {found}")

@@ -1,4 +1,4 @@
-"""A sheet of small pictures in rows and columns, for people who would rather look than read."""
+"""A sheet of small pictures in labelled rows and columns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["PAPER", "STRIP", "PictureSheet", "label_font"]
 
 Picture = NDArray[np.uint8]
 
-#: Colour of the ground, and height of a line of text in pixels.
+#: Background colour, and height of a line of text in pixels.
 PAPER = (250, 250, 250)
 STRIP = 22
 _MARGIN = 8
@@ -27,16 +27,16 @@ _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
 def label_font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """The font of labels."""
+    """Return the font of labels."""
     return ImageFont.load_default(size=_TEXT)
 
 
 class PictureSheet:
-    """Collects rows and draws them.
+    """Collects rows of pictures and draws them.
 
     Args:
-        columns: Their names.
-        width: Of each small picture, pixels.
+        columns: Names of the columns.
+        width: Width of each small picture, pixels.
     """
 
     def __init__(self, columns: Sequence[str], *, width: int = 320) -> None:
@@ -50,13 +50,13 @@ class PictureSheet:
         """Add a row.
 
         Args:
-            pictures: uint8, H x W x 3, one a column, or None for an empty place; scaled down and
+            pictures: uint8, H x W x 3, one a column, or None for an empty cell; scaled down and
                 not kept.
-            label: Written above it.
-            marked: Whether it stands out.
+            label: Text above the row.
+            marked: True highlights the row.
 
         Raises:
-            UsageError: Not as many pictures as columns, or none at all.
+            UsageError: The numbers of pictures and columns differ, or every cell is empty.
         """
         if len(pictures) != len(self._columns) or all(picture is None for picture in pictures):
             given = sum(picture is not None for picture in pictures)
@@ -71,13 +71,13 @@ class PictureSheet:
         return Image.fromarray(picture).resize(size, Image.Resampling.BOX)
 
     def image(self) -> Image.Image:
-        """The sheet, RGB.
+        """Draw the sheet, RGB.
 
         Raises:
-            UsageError: It has no row.
+            UsageError: The sheet has no row.
         """
         if not self._rows:
-            raise UsageError("a sheet of pictures needs a row")
+            raise UsageError("a sheet of pictures needs at least one row")
         width = max(image.width for _, _, images in self._rows for image in images)
         heights = [max(image.height for image in images) for _, _, images in self._rows]
         size = (
@@ -102,17 +102,17 @@ class PictureSheet:
         return sheet
 
     def save(self, path: str | Path) -> None:
-        """Write the sheet as PNG or JPEG, in one step.
+        """Write the sheet as PNG or JPEG, atomically.
 
         Raises:
-            UsageError: Another ending, or no row.
-            StorageError: The disk refuses.
+            UsageError: The suffix is another one, or the sheet has no row.
+            StorageError: The file cannot be written.
         """
         target = Path(path)
         kind = _FORMATS.get(target.suffix.lower())
         if kind is None:
             raise UsageError(
-                f"{str(target)!r} does not end like a sheet of pictures",
+                f"{str(target)!r} does not have the suffix of a picture",
                 remedy=f"choose one of {', '.join(sorted(_FORMATS))}",
             )
         content = io.BytesIO()

@@ -1,15 +1,14 @@
-"""Two painted key frames and what lies between them."""
+"""Paint the frames between two painted key frames."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgesdk.errors import UsageError
+from edgesdk.host.closing import Closing
 from edgesdk.video.core import VideoCore
 from edgesdk.video.flow_chain import OCCLUSION_OFFSET, Flow, joined
 
@@ -18,8 +17,8 @@ __all__ = ["Interpolator"]
 Picture = NDArray[np.uint8]
 
 
-class Interpolator:
-    """Paints frames from the key frame before them, or from those on either side.
+class Interpolator(Closing):
+    """Paints frames from the key frame before them, or from the key frames on both sides.
 
     Offline::
 
@@ -33,21 +32,21 @@ class Interpolator:
         interpolator.key(first, first_painted)
         picture = interpolator.after(frame)
 
-    Pictures are uint8, H x W x 3, RGB. Where an original is only compared, it may be given at the
-    flow size (:meth:`~edgesdk.video.core.VideoCore.small_frame`). Flow is estimated on the
-    originals, unless the caller has it already: flow of frame to frame, joined, is steadier than
-    what one frame alone gives. Not safe for calls from several threads at a time.
+    Pictures are uint8, H x W x 3, RGB. An original that is only compared may be given at flow size
+    (:meth:`~edgesdk.video.core.VideoCore.small_frame`). Flow is estimated on the originals, unless
+    the caller passes it: flow joined from neighbouring frames is steadier than flow from one frame
+    alone. Calls must not overlap in time.
 
     Args:
-        width: Of every frame, pixels.
-        height: Likewise.
-        threads: As for :class:`~edgesdk.video.core.VideoCore`; likewise the next two.
-        quality: Of the flow.
-        flow_size: Of the flow.
+        width: Width of every frame, pixels.
+        height: Height of every frame, pixels.
+        threads: As for :class:`~edgesdk.video.core.VideoCore`.
+        quality: Quality of the flow, likewise.
+        flow_size: Width and height of the flow, likewise.
 
     Raises:
         UsageError: As :class:`~edgesdk.video.core.VideoCore` does.
-        MissingEnvironmentError: Likewise.
+        MissingEnvironmentError: As :class:`~edgesdk.video.core.VideoCore` does.
     """
 
     def __init__(
@@ -76,18 +75,18 @@ class Interpolator:
         return self._core.flow_size
 
     def key(self, original: Picture, painted: Picture) -> None:
-        """Set the key frame before; one after it is forgotten. The original is compared only."""
+        """Set the key frame before and drop the one after. The original is only compared."""
         self._core.set_key("b", original)
         self._core.set_painted("b", painted)
         self._core.promote()
 
     def next_key(self, original: Picture, painted: Picture) -> None:
-        """Set the key frame after. The original is compared only."""
+        """Set the key frame after. The original is only compared."""
         self._core.set_key("b", original)
         self._core.set_painted("b", painted)
 
     def advance(self) -> None:
-        """The key frame after is now the key frame before."""
+        """Make the key frame after the key frame before."""
         self._core.promote()
 
     def enlarge(
@@ -97,7 +96,7 @@ class Interpolator:
         out: Picture | None = None,
         shrunk: Picture | None = None,
     ) -> Picture:
-        """Bring the painting of a scaled-down key frame to full size, along the edges of it.
+        """Enlarge the painting of a scaled-down key frame along the key frame's edges.
 
         Arguments as for :meth:`~edgesdk.video.core.VideoCore.upscale`.
         """
@@ -112,14 +111,14 @@ class Interpolator:
                 self._core.set_validity("a", *flow.validity)
 
     def onward_flows(self, steps: Sequence[Flow]) -> list[Flow]:
-        """The flow of frames to the key frame after them.
+        """Return the flow from each frame to the key frame after them.
 
         Args:
-            steps: Of every frame to the next one and back, in order; that of the last leads to the
-                key frame.
+            steps: Flow from each frame to the next and back, in order; the last leads to the key
+                frame.
 
         Returns:
-            One flow to the key frame and back for every step.
+            One flow to the key frame and back for each step.
         """
         flows: list[Flow] = []
         for step in reversed(steps):
@@ -129,12 +128,12 @@ class Interpolator:
     def prepare(
         self, original: Picture, flow: Flow | None = None, onward: Flow | None = None
     ) -> None:
-        """Do for a frame what needs no painting; :meth:`paint` is then quick.
+        """Do the work on a frame that does not need a painting, so that :meth:`paint` is quick.
 
         Args:
-            original: The frame; it is compared only.
-            flow: To the key frame before and back, where it is known.
-            onward: To the key frame after and back, for a frame that is painted from both.
+            original: The frame; it is only compared.
+            flow: Flow to the key frame before and back; None: estimate it.
+            onward: Flow to the key frame after and back, for a frame painted from both.
         """
         self._core.set_frame(original)
         self._find(flow)
@@ -142,20 +141,18 @@ class Interpolator:
             self._core.set_flow("b", onward.to_key, onward.from_key)
 
     def paint(self, original: Picture, tau: float | None, out: Picture | None = None) -> Picture:
-        """Paint the frame that was prepared: from both key frames at ``tau``, or, at None, from
-        the one before alone.
-        """
+        """Paint the prepared frame from both key frames at ``tau``; None: from the one before."""
         if tau is None:
             return self._core.render(original, use="a", out=out)
         return self._core.render(original, tau, use="both", out=out)
 
     def between(self, original: Picture, tau: float, out: Picture | None = None) -> Picture:
-        """Paint a frame from both key frames, along flow found for it alone.
+        """Paint a frame from both key frames, along flow estimated for it alone.
 
         Args:
             original: The frame.
-            tau: Its place in time between the key frames, 0..1.
-            out: To write into.
+            tau: Position in time between the key frames, 0..1.
+            out: Array to write into.
 
         Raises:
             UsageError: A key frame is not set, or an argument is wrong.
@@ -171,8 +168,8 @@ class Interpolator:
 
         Args:
             original: The frame.
-            flow: To the key frame before, where it is known.
-            out: To write into.
+            flow: Flow to the key frame before; None: estimate it.
+            out: Array to write into.
         """
         self.prepare(original, flow)
         return self.paint(original, None, out)
@@ -185,24 +182,25 @@ class Interpolator:
         flow: Flow | None = None,
         out: Picture | None = None,
     ) -> Picture:
-        """Mix a key frame's own painting with the paint that its predecessor carries to it.
+        """Mix a key frame's own painting with the paint carried to it from the key frame before.
 
-        A network paints the same thing anew a little differently each time; shown as they are, the
-        key frames' paintings would pulsate. Where the key frame before does not show a pixel, or
-        shows another colour there, the new painting counts the more.
+        A network paints the same thing a little differently each time: unmixed, the video would
+        pulsate. The new painting weighs more in pixels that the key frame before does not show, or
+        shows in another colour.
 
         Args:
             original: The new key frame. It becomes the key frame after, still to be painted.
-            painted: What the painter made of it.
-            share: Of the new painting where the carried paint fits perfectly, over 0 and up to 1.
-            flow: To the key frame before, where it is known.
-            out: To write into.
+            painted: Its painting.
+            share: Share of the new painting where the carried paint fits perfectly, above 0, up to
+                1.
+            flow: Flow to the key frame before; None: estimate it.
+            out: Array to write into.
 
         Raises:
             UsageError: An argument is wrong.
         """
         if not 0 < share <= 1:
-            raise UsageError(f"the new painting's share must be over 0 and up to 1, not {share}")
+            raise UsageError(f"the new painting's share must be above 0 and up to 1, not {share}")
         core = self._core
         core.set_frame(original)
         core.set_key_from_frame("b")
@@ -214,14 +212,3 @@ class Interpolator:
     def close(self) -> None:
         """Free memory and threads."""
         self._core.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

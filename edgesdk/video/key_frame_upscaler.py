@@ -1,4 +1,4 @@
-"""Paintings of key frames enlarged by a trained network instead of the native core."""
+"""Enlarge paintings of key frames with a trained network instead of the native core."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ Picture = NDArray[np.uint8]
 
 
 class KeyFrameUpscaler:
-    """Brings paintings of scaled-down key frames to full size, along the edges of the key frame.
+    """Enlarges paintings of scaled-down key frames along the edges of the key frame.
+
+    >>> pipeline = VideoPipeline(painter, enlarge=KeyFrameUpscaler())    # doctest: +SKIP
 
     An :data:`~edgesdk.video.frames.Enlarger` of
     :class:`~edgesdk.video.pipeline.VideoPipeline`.
@@ -29,10 +31,10 @@ class KeyFrameUpscaler:
     Args:
         weights: A ``.safetensors`` file of
             :func:`~edgesdk.models.guided_upscale.guided_upscale_bytes`, or a network; None: the
-            weights that come with the package.
+            weights of the package.
 
     Raises:
-        WeightsError: The file is missing, damaged or of something else.
+        WeightsError: The file is missing, damaged or of another network.
     """
 
     def __init__(self, weights: str | os.PathLike[str] | GuidedUpscale | None = None) -> None:
@@ -42,15 +44,15 @@ class KeyFrameUpscaler:
             self._model = load_guided_upscale(None if weights is None else os.fspath(weights))
 
     def check(self, width: int, height: int, max_size: int | None) -> None:
-        """Refuse a video whose paintings would be too small, before the first is painted.
+        """Check that the paintings of a video are large enough, before the first is painted.
 
         Args:
-            width: Of its frames, pixels.
-            height: Likewise.
-            max_size: Longest side a painter is shown; None: full size.
+            width: Width of the frames, pixels.
+            height: Height of the frames, pixels.
+            max_size: Longest side the painter is shown; None: full size.
 
         Raises:
-            UsageError: They would have to be enlarged too much.
+            UsageError: The scale is beyond the network's range.
         """
         small = painter_size(width, height, max_size)
         for full, part in zip((width, height), small, strict=True):
@@ -58,8 +60,8 @@ class KeyFrameUpscaler:
                 exact_scale(Fraction(full, part))
             except UsageError as error:
                 raise UsageError(
-                    f"{small[0]} x {small[1]} pixels cannot be smoothed up to {width} x {height}",
-                    remedy="show the painter more: raise max_size",
+                    f"{small[0]} x {small[1]} pixels cannot be upscaled to {width} x {height}",
+                    remedy="raise max_size",
                 ) from error
 
     def __call__(self, painted: Picture, original: Picture) -> Picture:
@@ -67,14 +69,14 @@ class KeyFrameUpscaler:
 
         Args:
             painted: ``uint8 [h, w, 3]``, RGB.
-            original: The full-size picture that was shrunk and painted, ``uint8 [H, W, 3]``.
+            original: The full-size picture that was scaled down and painted, ``uint8 [H, W, 3]``.
 
         Returns:
             ``uint8 [H, W, 3]``.
 
         Raises:
-            UsageError: They are no pictures, or do not belong together.
-            ModelOutputError: The network's answer is not finite.
+            UsageError: They are not pictures, or do not belong together.
+            ModelOutputError: The network's output is not finite.
         """
         for name, picture in (("painted", painted), ("original", original)):
             if checked_picture(name, picture, None, grey=False).shape[2] != 3:
@@ -82,7 +84,7 @@ class KeyFrameUpscaler:
         with torch.inference_mode():
             answer = self._model(_tensor(painted), _tensor(original))[0]
             if not torch.isfinite(answer).all():
-                raise ModelOutputError("the smoothing network's answer is not finite")
+                raise ModelOutputError("the upscaling network's output is not finite")
             levels = answer.clamp_(0, 1).mul_(255).add_(0.5).to(torch.uint8)
             return levels.permute(1, 2, 0).contiguous().numpy()
 

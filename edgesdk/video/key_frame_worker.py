@@ -1,4 +1,4 @@
-"""Frames judged in a worker while those before them are rendered."""
+"""A worker thread that searches for key frames while earlier frames are rendered."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +20,14 @@ __all__ = ["KeyFrameWorker"]
 class KeyFrameWorker:
     """One worker thread that judges frames in the order they come.
 
-    The native core lets go of Python's lock, so that its search for key frames and the rendering of
-    another core keep all processors busy: alone, either waits for the slower half of its threads at
-    every step.
+    The native core releases Python's lock, so that the search of one core and the rendering of
+    another keep all processors busy. Alone, each waits at every step for its slowest thread.
 
     Args:
-        finder: Called in the worker alone from the first :meth:`ask` on; not closed here.
+        finder: The finder. Only the worker calls it from the first :meth:`ask` on; not closed here.
 
     Attributes:
-        seconds: Spent judging what has been answered so far.
+        seconds: Time spent on the judgements given out so far.
     """
 
     def __init__(self, finder: KeyframeFinder) -> None:
@@ -37,11 +37,11 @@ class KeyFrameWorker:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="edgesdk-judge")
 
     def __len__(self) -> int:
-        """Frames that were asked about and have not been answered."""
+        """Return the number of frames whose judgement has not been given out."""
         return len(self._asked)
 
     def ask(self, frame: Frame) -> None:
-        """Have a frame judged; its pixels must not change until they are."""
+        """Queue a frame for judging; its pixels must not change until then."""
         self._asked.append((frame, self._worker.submit(self._judged, frame.pixels)))
 
     def _judged(self, pixels: NDArray[np.uint8]) -> tuple[Judgement, float]:
@@ -50,10 +50,10 @@ class KeyFrameWorker:
         return judgement, time.perf_counter() - started
 
     def answers(self, *, wait: bool = False) -> Iterator[tuple[Frame, Judgement]]:
-        """What has been judged, in the order that was asked.
+        """Give out the judgements that are ready, in the order of :meth:`ask`.
 
         Args:
-            wait: For at least one answer, where anything was asked.
+            wait: Wait for at least one, if any frame is queued.
 
         Yields:
             Frames and their judgements, each once.
@@ -65,7 +65,11 @@ class KeyFrameWorker:
             self.seconds += seconds
             yield frame, judgement
 
+    def settle(self) -> None:
+        """Wait until every queued frame is judged; :meth:`answers` then gives them out."""
+        wait_for([future for _, future in self._asked])
+
     def close(self) -> None:
-        """End the worker, after the frame it is at; those that wait are left."""
+        """End the worker after the present frame; waiting ones are dropped."""
         self._worker.shutdown(cancel_futures=True)
         self._asked.clear()

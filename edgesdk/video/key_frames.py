@@ -1,17 +1,17 @@
-"""Which frames a network paints: the rule, and the search for them in a running video."""
+"""Key frames: the rule that chooses them, and the search for them in a running video."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgesdk.errors import UsageError
+from edgesdk.host.closing import Closing
 from edgesdk.video.core import VideoCore
 from edgesdk.video.flow_chain import OCCLUSION_OFFSET, Flow, FlowChain
 
@@ -22,22 +22,22 @@ _LONGEST = 1000
 
 @dataclass(frozen=True)
 class KeyframePolicy:
-    """When a frame is a key frame. Causal: only the frame and the last key frame decide.
+    """Rule for key frames. Causal: it looks at a frame and the last key frame alone.
 
     A cut always begins a new key frame. The other thresholds hold for ``every=None``.
 
     Attributes:
-        every: A key frame every so many frames, 1..1000; None looks at the pictures.
-        cut_correlation: A cut is where the colour histograms of frame and last key frame
-            correlate less, -1..1.
+        every: Distance of key frames, 1..1000 frames; None: look at the pictures.
+        cut_correlation: Lowest correlation of the colour histograms of a frame and the last key
+            frame that is not a cut, -1..1.
         occluded_fraction: Largest share of a frame that the last key frame need not show, 0..1.
         mean_residual: Largest mean difference of a frame from the last key frame, carried along the
             flow, 0..1 of full scale.
         longest_interval: Most frames from one key frame to the next, 1..1000. Frames wait in memory
-            for the key frame that follows them, so it is also what the engine's memory grows with.
+            for the key frame that follows them, so that the engine's memory grows with it.
 
     Raises:
-        UsageError: A value out of its range.
+        UsageError: A value is out of its range.
     """
 
     every: int | None = None
@@ -70,7 +70,7 @@ class KeyframePolicy:
         """Read ``auto`` or a number of frames.
 
         Raises:
-            UsageError: Anything else.
+            UsageError: The text is neither.
         """
         if text.strip().lower() == "auto":
             return cls()
@@ -83,11 +83,11 @@ class KeyframePolicy:
 
     @property
     def interval(self) -> int:
-        """Most frames from one key frame to the next."""
+        """Maximum number of frames from one key frame to the next."""
         return self.longest_interval if self.every is None else self.every
 
     def settings(self) -> Mapping[str, Any]:
-        """The rule as settings of a :class:`~edgesdk.video.core.VideoCore`."""
+        """Return the rule as settings of a :class:`~edgesdk.video.core.VideoCore`."""
         return {
             "cut_correlation": self.cut_correlation,
             "occluded_fraction": self.occluded_fraction,
@@ -98,13 +98,13 @@ class KeyframePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the rule says about a frame.
+    """Decision about a frame.
 
     Attributes:
-        reasons: Of ``cut``, ``occluded``, ``residual``, ``interval``; empty for a frame between.
+        reasons: Some of ``cut``, ``occluded``, ``residual``, ``interval``; empty for other frames.
         step: Flow to the frame before and back.
         flow: Flow to the last key frame and back.
-        small: The frame at the size of the flow, uint8, RGBA.
+        small: The frame at flow size, uint8, RGBA.
     """
 
     reasons: tuple[str, ...]
@@ -113,20 +113,20 @@ class Judgement:
     small: NDArray[np.uint8]
 
 
-class KeyframeFinder:
+class KeyframeFinder(Closing):
     """Walks through a video and finds its key frames.
 
     Args:
-        width: Of every frame, pixels.
-        height: Likewise.
+        width: Width of every frame, pixels.
+        height: Height of every frame, pixels.
         policy: The rule.
-        threads: As for :class:`~edgesdk.video.core.VideoCore`; likewise the next two.
-        quality: Of the flow.
-        flow_size: Of the flow.
+        threads: As for :class:`~edgesdk.video.core.VideoCore`.
+        quality: Quality of the flow, likewise.
+        flow_size: Width and height of the flow, likewise.
 
     Raises:
         UsageError: As :class:`~edgesdk.video.core.VideoCore` does.
-        MissingEnvironmentError: Likewise.
+        MissingEnvironmentError: As :class:`~edgesdk.video.core.VideoCore` does.
     """
 
     def __init__(
@@ -154,14 +154,14 @@ class KeyframeFinder:
         self._chain = FlowChain(self._core, "a")
 
     def begin(self, original: NDArray[np.uint8]) -> None:
-        """Make a frame the last key frame without judging it, as the first of a video."""
+        """Make a frame, such as the first of a video, the last key frame without judging it."""
         self._core.set_key("a", original)
         self._core.set_key("b", original)
         self._chain.restart()
         self._distance = 0
 
     def judge(self, original: NDArray[np.uint8]) -> Judgement:
-        """Judge the next frame. If it is a key frame, those after it are judged against it."""
+        """Judge the next frame. If it is a key frame, later frames are judged against it."""
         self._distance += 1
         core = self._core
         core.set_frame(original)
@@ -185,14 +185,3 @@ class KeyframeFinder:
     def close(self) -> None:
         """Free memory and threads."""
         self._core.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

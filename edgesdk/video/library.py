@@ -1,8 +1,8 @@
-"""Finding the native core, and building it with the machine's C++ compiler where there is none.
+"""Find the native core, or build it with the machine's C++ compiler.
 
-A wheel may bring the library. Where it does not, or where the sources have changed since, the core
-is compiled once into the SDK's cache, under a name that depends on the sources, the compiler and
-the options; a second process finds it there.
+A wheel may contain the library. If it does not, or if the sources have changed since, the core is
+compiled once into the SDK's cache, under a name that depends on sources, options and machine; later
+processes find it there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 
 #: Sources of the core, and the library of a wheel in ``lib/``.
 NATIVE = Path(__file__).resolve().parents[1] / "native"
-#: EDGESDK_ABI_VERSION of the header this binding was written for.
+#: EDGESDK_ABI_VERSION of the header that this binding mirrors.
 ABI_VERSION = 5
 
 _LIBRARY = "libedgesdk.dylib" if sys.platform == "darwin" else "libedgesdk.so"
@@ -52,7 +52,7 @@ _SECONDS_A_FILE = 600
 
 
 def sources_digest() -> str:
-    """SHA-256 over names and contents of everything the library is made of."""
+    """Return the SHA-256 over names and contents of all sources of the library."""
     total = hashlib.sha256()
     with storage_errors("cannot read", NATIVE):
         for path in sorted([*NATIVE.glob("include/*.h"), *NATIVE.glob("src/**/*.[hc]*")]):
@@ -63,10 +63,10 @@ def sources_digest() -> str:
 
 
 def compiler() -> list[str]:
-    """The command of the C++ compiler: ``$CXX``, else the first of c++, g++ and clang++.
+    """Return the command of the C++ compiler: ``$CXX``, else the first of c++, g++ and clang++.
 
     Raises:
-        MissingToolError: There is none.
+        MissingToolError: None is installed.
     """
     chosen = os.environ.get("CXX", "").strip()
     for candidate in [shlex.split(chosen)] if chosen else [[name] for name in _COMPILERS]:
@@ -98,7 +98,7 @@ def _run(command: Sequence[str]) -> str:
         ) from error
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines()
-        # Compilers first say from where a header was included, then what is wrong with it.
+        # Compilers print the chain of included headers before the error itself.
         errors = [line for line in lines if "error:" in line] or lines
         raise MissingToolError(
             f"the C++ compiler {command[0]} cannot build the video core: "
@@ -110,18 +110,18 @@ def _run(command: Sequence[str]) -> str:
 
 
 def build(target: Path, options: Sequence[str] = (), machine: str | None = None) -> Path:
-    """Compile the core into one shared library, which appears at ``target`` when it is whole.
+    """Compile the core into one shared library, which appears at ``target`` once complete.
 
     Args:
-        target: File to write; its folder is made. An old one is replaced.
+        target: File to write; its folder is created, an old file replaced.
         options: Further options of the compiler and linker, such as ``-fsanitize=address``.
-        machine: What a cross compiler builds for, such as ``aarch64``; this machine where None.
+        machine: Target of a cross compiler, such as ``aarch64``; None: this machine.
 
     Returns:
         ``target``.
 
     Raises:
-        MissingToolError: No compiler, or one that cannot compile the core.
+        MissingToolError: No compiler is installed, or it cannot compile the core.
         StorageError: The folder cannot be written.
     """
     command = compiler()
@@ -132,7 +132,7 @@ def build(target: Path, options: Sequence[str] = (), machine: str | None = None)
             objects = []
             for source in sorted(NATIVE.glob("src/*.cpp")):
                 objects.append(str(Path(folder, source.stem + ".o")))
-                # Those files alone: the others must run on every processor.
+                # For these files only: the others must run on every processor.
                 ending = "_" + source.stem.rpartition("_")[2]
                 special = _SPECIAL.get(ending, ()) if x86 else ()
                 flags = [*_OPTIONS, *special, *options, f"-I{NATIVE / 'include'}"]
@@ -144,12 +144,12 @@ def build(target: Path, options: Sequence[str] = (), machine: str | None = None)
 
 
 def library_path() -> Path:
-    """The library for the present sources: a wheel's, the cache's, or one built now.
+    """Return the library of the present sources: from the wheel, the cache, or built now.
 
-    Building takes about 30 s of one core, once.
+    Building takes about 30 s of one processor, once.
 
     Raises:
-        MissingToolError: It must be built, and there is no compiler that can.
+        MissingToolError: It must be built, and no compiler can.
         StorageError: The cache cannot be written.
     """
     digest = sources_digest()
@@ -168,14 +168,14 @@ def library_path() -> Path:
 
 @cache
 def load(path: Path | None = None) -> ctypes.CDLL:
-    """Load the library; functions keep the types ctypes guesses until the caller sets them.
+    """Load the library without setting argument types of its functions.
 
     Args:
-        path: A library built elsewhere; :func:`library_path` where None.
+        path: A library built elsewhere; None: that of :func:`library_path`.
 
     Raises:
         MissingEnvironmentError: It cannot be loaded, or has another ABI version.
-        MissingToolError: It must be built, and there is no compiler that can.
+        MissingToolError: It must be built, and no compiler can.
     """
     found = path or library_path()
     try:
@@ -184,11 +184,11 @@ def load(path: Path | None = None) -> ctypes.CDLL:
     except (OSError, AttributeError) as error:
         raise MissingEnvironmentError(
             f"the video core {found} cannot be loaded: {error}",
-            remedy=f"remove {found.parent} and run again, so that it is built anew",
+            remedy=f"remove {found.parent} and run again to rebuild it",
         ) from error
     if version != ABI_VERSION:
         raise MissingEnvironmentError(
             f"the video core {found} has ABI version {version}, and {ABI_VERSION} is needed",
-            remedy=f"remove {found.parent} and run again, so that it is built anew",
+            remedy=f"remove {found.parent} and run again to rebuild it",
         )
     return library

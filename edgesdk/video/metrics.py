@@ -1,14 +1,14 @@
-"""How steady a painted video is, and how like another: warp error, flicker, SSIM, PSNR.
+"""Metrics of videos: steadiness (warp error, flicker) and similarity (SSIM, PSNR).
 
-Each metric is a meter that takes frame after frame and keeps a constant number of them. The
-functions of the same names run a meter over whole videos.
+Each metric is a meter that takes frame after frame in constant memory. The functions of the same
+names run a meter over whole videos.
 
-*Warp error*, as the metric of "Learning Blind Video Temporal Consistency" (ECCV 2018): the next
-output, warped to this frame along the flow of the originals, is compared with this output where
-both show the same thing; that is decided by the forward-backward check. The squared difference is
-averaged over visible pixels and channels of a pair of frames, then over the pairs. It is not zero
-for an untouched video either: noise, light and errors of the flow remain. So a video's own warp
-error is the floor, and one video's figures compare with each other, not with another video's.
+*Warp error*, as in "Learning Blind Video Temporal Consistency" (ECCV 2018): the next output, warped
+to this frame along the flow of the originals, is compared with this output in pixels that pass the
+forward-backward check. The squared difference is averaged over those pixels and the channels of a
+pair of frames, then over the pairs. An untouched video does not reach zero either: noise, light and
+errors of the flow remain. A video's own warp error is therefore the floor; compare figures of one
+video only.
 """
 
 from __future__ import annotations
@@ -16,15 +16,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesdk.errors import MissingBackendError, UsageError
+from edgesdk.errors import UsageError
+from edgesdk.host.closing import Closing
 from edgesdk.video.core import VideoCore
-from edgesdk.video.frames import is_rgb_picture
+from edgesdk.video.picture_quality import (
+    check_picture,
+    decibels,
+    luma,
+    mean_square,
+    psnr,
+    square_sum,
+    ssim,
+)
 
 __all__ = [
     "Flicker",
@@ -48,9 +55,9 @@ class WarpErrorResult:
     """The warp error of one video.
 
     Attributes:
-        mean_square: As published: of values in 0..1, averaged over the pairs of frames.
-        root: Its square root, of values in 0..255.
-        pairs: Pairs of frames that were compared; 0 for fewer than two frames.
+        mean_square: Mean square as published: values in 0..1, averaged over the pairs of frames.
+        root: Its square root, values in 0..255.
+        pairs: Number of compared pairs of frames; 0 for fewer than two frames.
         visible: Share of the pixels that were compared, 0..1.
     """
 
@@ -60,17 +67,17 @@ class WarpErrorResult:
     visible: float
 
 
-class WarpError:
+class WarpError(Closing):
     """Warp error of one or more videos made from the same originals, frame by frame.
 
-    The flow is estimated once a pair of frames, by the native core in its precise quality, at up to
-    1024 pixels where that is the frames' own size. Warped pictures are rounded to whole levels.
+    The native core estimates the flow once for each pair of frames, in precise quality. Warped
+    pictures are rounded to whole levels.
 
     Args:
-        width: Of the frames, pixels.
-        height: Likewise.
-        videos: How many videos are compared.
-        threads: Of the native core; 0 takes one a processor, at most 4.
+        width: Width of the frames, pixels.
+        height: Height of the frames, pixels.
+        videos: Number of videos.
+        threads: Threads of the native core; 0: one a processor, at most 4.
         flow_size: Width and height of the flow; by default the frame's shape within 480 x 270.
 
     Raises:
@@ -99,20 +106,20 @@ class WarpError:
         self._visible = 0.0
 
     def add(self, original: Picture, *outputs: Picture) -> None:
-        """Take the next frame.
+        """Add the next frame.
 
         Args:
             original: uint8, H x W x 3.
-            outputs: That frame of each video, likewise. Pictures must not change until the next
-                frame has been taken.
+            outputs: That frame of each video, uint8, H x W x 3. They must not change until the next
+                frame is added.
 
         Raises:
-            UsageError: A picture of another size, or not as many as there are videos.
+            UsageError: A picture has another size, or the numbers of pictures and videos differ.
         """
         if len(outputs) != len(self._totals):
             raise UsageError(f"{len(outputs)} pictures for {len(self._totals)} videos")
         for picture in (original, *outputs):
-            _check(picture, self._core.size)
+            check_picture(picture, self._core.size)
         before, self._before = self._before, (original, outputs)
         if before is None:
             return
@@ -124,16 +131,16 @@ class WarpError:
         count = int(np.count_nonzero(visible))
         self._visible += count / visible.size
         if not count:
-            # A cut: nothing of this frame is in the next one.
+            # A cut: the next frame shows nothing of this one.
             return
         self._pairs += 1
         for place, (this, following) in enumerate(zip(before[1], outputs, strict=True)):
             core.set_painted("a", following)
             warped = core.render(before[0], use="a", out=self._warped)
-            self._totals[place] += _square_sum(warped, this, visible) / (3 * count * 255**2)
+            self._totals[place] += square_sum(warped, this, visible) / (3 * count * 255**2)
 
     def results(self) -> tuple[WarpErrorResult, ...]:
-        """The warp error of each video so far; NaN before two frames were seen."""
+        """Return the warp error of each video so far; NaN before the second frame."""
         found = []
         for total in self._totals:
             mean = total / self._pairs if self._pairs else math.nan
@@ -145,20 +152,9 @@ class WarpError:
         """Free memory and threads."""
         self._core.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 def _full_size(valid: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """A mask of the flow's size at full size; true where all that is interpolated from is valid."""
+    """Enlarge a mask to full size: true where all pixels that are interpolated from are valid."""
     height, width = valid.shape
     if (width, height) == size:
         return valid
@@ -170,27 +166,11 @@ def _full_size(valid: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bo
     return inner[y][:, x]
 
 
-def _square_sum(a: Picture, b: Picture, mask: NDArray[np.bool_]) -> float:
-    total = 0
-    # Some rows at a time, so that nothing of the size of a frame is allocated.
-    for top in range(0, a.shape[0], 64):
-        rows = slice(top, top + 64)
-        difference = a[rows].astype(np.int32) - b[rows]
-        total += int(np.einsum("yxc,yxc,yx->", difference, difference, mask[rows].astype(np.int32)))
-    return float(total)
-
-
-def luma(picture: Picture) -> NDArray[np.float32]:
-    """Brightness after Rec. 709, float32, H x W, 0..255."""
-    weights = np.array([0.2126, 0.7152, 0.0722], np.float32)
-    return picture.astype(np.float32) @ weights
-
-
 class Flicker:
-    """How far brightness swings back and forth from frame to frame, in levels of 0..255.
+    """Swing of the brightness back and forth from frame to frame, in levels of 0..255.
 
     Brightness is averaged over blocks of 16 x 16 pixels, so that small motion does not count. A
-    steady picture and a steady fade have no flicker; brightness that alternates between two levels
+    still picture and a steady fade do not flicker; brightness that alternates between two levels
     flickers by their distance.
     """
 
@@ -200,12 +180,12 @@ class Flicker:
         self._count = 0
 
     def add(self, picture: Picture) -> None:
-        """Take the next frame, uint8, H x W x 3.
+        """Add the next frame, uint8, H x W x 3.
 
         Raises:
-            UsageError: It is no picture, or not of the size of those before.
+            UsageError: It is not a picture, or has another size than those before.
         """
-        _check(picture, None)
+        check_picture(picture, None)
         blocks = _blocks(luma(picture))
         if self._before and self._before[-1].shape != blocks.shape:
             raise UsageError("the picture's size has changed")
@@ -217,12 +197,12 @@ class Flicker:
         self._before = [*self._before[-1:], blocks]
 
     def result(self) -> float:
-        """The mean so far; NaN before three frames were seen."""
+        """Return the mean so far; NaN before the third frame."""
         return self._total / self._count if self._count else math.nan
 
 
 def _blocks(grey: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means of blocks of 16 x 16, smaller at the right and lower edges."""
+    """Return means of blocks of 16 x 16, smaller at the right and lower edges."""
     down = np.arange(0, grey.shape[0], _BLOCK)
     across = np.arange(0, grey.shape[1], _BLOCK)
     sums = np.add.reduceat(np.add.reduceat(grey, down, axis=0), across, axis=1)
@@ -232,7 +212,7 @@ def _blocks(grey: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class Likeness:
-    """SSIM and PSNR of one video to another, frame by frame."""
+    """SSIM and PSNR of one video against another, frame by frame."""
 
     def __init__(self) -> None:
         self._similarity = 0.0
@@ -240,90 +220,40 @@ class Likeness:
         self._count = 0
 
     def add(self, first: Picture, second: Picture) -> None:
-        """Take the next frame of both; see :func:`ssim`."""
+        """Add the next frame of both; see :func:`ssim`."""
         self._similarity += ssim(first, second)
-        self._square += _mean_square(first, second)
+        self._square += mean_square(first, second)
         self._count += 1
 
     @property
     def ssim(self) -> float:
-        """Mean of the frames; NaN before the first."""
+        """Mean over the frames; NaN before the first."""
         return self._similarity / self._count if self._count else math.nan
 
     @property
     def psnr(self) -> float:
-        """Of the mean squared difference over all frames, dB; infinite for equal videos."""
-        return _decibels(self._square / self._count) if self._count else math.nan
-
-
-def ssim(first: Picture, second: Picture) -> float:
-    """Structural similarity of two pictures' brightness, -1..1; 1 for equal ones.
-
-    Wang et al. 2004: windows weighted by a Gaussian of sigma 1.5, K1 0.01, K2 0.03.
-
-    Args:
-        first: uint8, H x W x 3, 11 pixels and more on a side.
-        second: Of the same size.
-
-    Raises:
-        MissingBackendError: scikit-image is not installed.
-        UsageError: They are no pictures, or differ in size, or are too small.
-    """
-    try:
-        from skimage.metrics import structural_similarity
-    except ModuleNotFoundError as error:
-        raise MissingBackendError("skimage", "video") from error
-    _check_pair(first, second)
-    if min(first.shape[:2]) < 11:
-        raise UsageError("SSIM needs pictures of 11 pixels and more on a side")
-    value = structural_similarity(
-        luma(first),
-        luma(second),
-        data_range=255.0,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-    )
-    return float(value)
-
-
-def psnr(first: Picture, second: Picture) -> float:
-    """Peak signal-to-noise ratio of two pictures, dB; infinite for equal ones.
-
-    Raises:
-        UsageError: They are no pictures, or differ in size.
-    """
-    return _decibels(_mean_square(first, second))
-
-
-def _decibels(mean_square: float) -> float:
-    return math.inf if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
-
-
-def _mean_square(first: Picture, second: Picture) -> float:
-    _check_pair(first, second)
-    everywhere = np.ones(first.shape[:2], np.bool_)
-    return _square_sum(first, second, everywhere) / first.size
+        """PSNR of the mean squared difference over all frames, dB; infinite for equal videos."""
+        return decibels(self._square / self._count) if self._count else math.nan
 
 
 def warp_error(
     originals: Iterable[Picture], outputs: Iterable[Picture], *, threads: int = 0
 ) -> WarpErrorResult:
-    """The warp error of a video; give the originals twice for the floor.
+    """Return the warp error of a video; pass the originals twice for the floor.
 
     Args:
         originals: Frames of the untouched video, uint8, H x W x 3.
-        outputs: As many, of the video that is judged.
-        threads: Of the native core.
+        outputs: As many frames of the video to measure.
+        threads: Threads of the native core.
 
     Raises:
-        UsageError: Not as many of one as of the other, or pictures of several sizes.
+        UsageError: The videos differ in length, or pictures differ in size.
         MissingEnvironmentError: The native core cannot be built.
     """
     meter: WarpError | None = None
     try:
         for original, output in _in_step(originals, outputs):
-            _check(original, None)
+            check_picture(original, None)
             if meter is None:
                 meter = WarpError(original.shape[1], original.shape[0], threads=threads)
             meter.add(original, output)
@@ -343,23 +273,8 @@ def _in_step(
 
 
 def flicker(pictures: Iterable[Picture] | Sequence[Picture]) -> float:
-    """The flicker of a video; see :class:`Flicker`."""
+    """Return the flicker of a video; see :class:`Flicker`."""
     meter = Flicker()
     for picture in pictures:
         meter.add(picture)
     return meter.result()
-
-
-def _check(picture: object, size: tuple[int, int] | None) -> None:
-    if not is_rgb_picture(picture):
-        raise UsageError("a picture must be a NumPy array of uint8, H x W x 3")
-    if size is not None and picture.shape[:2] != (size[1], size[0]):
-        raise UsageError(
-            f"a picture of {picture.shape[1]} x {picture.shape[0]} in a video of "
-            f"{size[0]} x {size[1]}"
-        )
-
-
-def _check_pair(first: Picture, second: Picture) -> None:
-    _check(first, None)
-    _check(second, (first.shape[1], first.shape[0]))

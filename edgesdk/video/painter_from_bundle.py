@@ -1,4 +1,4 @@
-"""A bundle's artefact as a painter of video."""
+"""Painters of bundles: load an artefact and paint with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgesdk.video.styles import find_style_input
 
 __all__ = ["bundle_painter"]
 
-#: Runtimes in the order in which they paint fastest on a desktop processor.
+#: Targets, fastest on a desktop processor first.
 _PREFERRED = ("onnx", "litert", "executorch", "coreml")
 
 
@@ -27,23 +27,26 @@ def bundle_painter(
     *,
     threads: int = 0,
 ) -> SessionPainter:
-    """Load an artefact of a bundle as a painter. Close it when all is painted.
+    """Load an artefact of a bundle as a painter; close it after use.
+
+    >>> painter = bundle_painter("painters.edge", style="night")     # doctest: +SKIP
+    >>> painter.set_style("wave")                                    # doctest: +SKIP
 
     Args:
-        bundle: A bundle, or the folder of one, whose files are then checked.
-        target: Which artefact, as :meth:`~edgesdk.bundle.bundle.Bundle.artefact` takes it; by
-            default the first that can be loaded here, of onnx, litert, executorch and coreml.
-        style: For a network of several styles, the name or number of one; by default the first.
-        blend: Several styles with weights, instead of one; scaled to a sum of 1.
-        threads: Of the runtime; 0 takes one a processor.
+        bundle: A bundle, or its folder, whose files are then checked.
+        target: Artefact, as for :meth:`~edgesdk.bundle.bundle.Bundle.artefact`; None: the first
+            that loads here, of onnx, litert, executorch and coreml.
+        style: Name or number of one of the network's styles; None: the first.
+        blend: Weights of several styles, instead; scaled to a sum of 1.
+        threads: Threads of the runtime; 0: one a processor.
 
     Raises:
-        BundleError: No bundle, a damaged one, one without an artefact that can be loaded, or one
-            whose names of styles are not those of the artefact's input.
-        UnknownNameError: No such target or style.
-        UsageError: The artefact is no stylizer.
-        MissingBackendError: The target's runtime is not installed.
-        SessionError: The runtime refuses the artefact.
+        BundleError: The bundle is missing or damaged, none of its artefacts loads, or its style
+            names do not match the artefact's input.
+        UnknownNameError: The target or the style is unknown.
+        UsageError: The artefact is not a stylizer.
+        MissingBackendError: The runtime of the target is not installed.
+        SessionError: The runtime rejects the artefact.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
@@ -67,7 +70,7 @@ def _check_names(bundle: Bundle, session: Session) -> None:
     except UsageError as error:
         raise BundleError(
             f"in {Path(bundle.path).name} {error.message}",
-            remedy="export it anew from a model with a name in style_names for each of its styles",
+            remedy="export it again from a model with a name in style_names for each of its styles",
         ) from error
 
 
@@ -85,7 +88,7 @@ def _session(bundle: Bundle, target: str | None, threads: int) -> Session:
         raise missing
     raise BundleError(
         f"{Path(bundle.path).name} has no artefact to paint with",
-        remedy="its manifest tells why under failures; export it anew",
+        remedy="see failures in its manifest for the reasons; export it again",
     )
 
 

@@ -1,4 +1,4 @@
-"""Key frames painted in a worker while other frames are looked at and rendered."""
+"""A worker thread that paints key frames while other frames are searched and rendered."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgesdk.errors import EdgeSdkError, UsageError
+from edgesdk.host.closing import Closing
 from edgesdk.video.downscale import shrunk_picture
 from edgesdk.video.frames import Painter
 
@@ -28,13 +27,13 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Painting:
-    """What became of a key frame.
+    """Result of painting a key frame.
 
     Attributes:
-        pixels: The painter's answer, of the size it was shown; None where it failed.
-        shown: What the painter was shown, where that was scaled down.
-        failure: What went wrong, in one line; None where nothing did.
-        seconds: The painter took.
+        pixels: The painting, of the size the painter was shown; None if the painter failed.
+        shown: The picture that the painter was shown, if it was scaled down.
+        failure: Error of the painter in one line; None if it succeeded.
+        seconds: Time in the painter, scaling down included.
     """
 
     pixels: Picture | None
@@ -53,14 +52,14 @@ class PaintingTask:
 
     @property
     def done(self) -> bool:
-        """Whether :meth:`result` answers at once."""
+        """True if :meth:`result` returns at once."""
         return self._finished.is_set()
 
     def result(self) -> Painting:
         """Wait for the painting."""
         self._finished.wait()
         if self._painting is None:
-            raise UsageError("the painter was closed before it came to this key frame")
+            raise UsageError("the painter was closed before it reached this key frame")
         return self._painting
 
     def _finish(self, painting: Painting | None) -> None:
@@ -70,7 +69,7 @@ class PaintingTask:
 
 
 def painter_size(width: int, height: int, max_size: int | None) -> tuple[int, int]:
-    """Width and height a painter is shown: the longer side is at most ``max_size``."""
+    """Return the width and height a painter is shown: at most ``max_size`` on the longer side."""
     longest = max(width, height)
     if max_size is None or longest <= max_size:
         return width, height
@@ -80,14 +79,14 @@ def painter_size(width: int, height: int, max_size: int | None) -> tuple[int, in
     )
 
 
-class PainterWorker:
+class PainterWorker(Closing):
     """One worker thread that paints key frames in the order they come.
 
     Args:
-        painter: The stylizer; called in the worker alone, so it need not be thread safe.
+        painter: The stylizer. Only the worker calls it, so that it need not be thread safe.
         max_size: Longest side the painter is shown, pixels; larger key frames are scaled down by
-            area. None: never.
-        waiting: Most key frames that may wait; :meth:`paint` then waits for room.
+            area. None: full size.
+        waiting: Maximum number of waiting key frames; :meth:`paint` blocks beyond it.
     """
 
     def __init__(self, painter: Painter, max_size: int | None, waiting: int) -> None:
@@ -99,7 +98,7 @@ class PainterWorker:
         self._worker.start()
 
     def paint(self, original: Picture) -> PaintingTask:
-        """Have a key frame painted; it must not change until it is."""
+        """Queue a key frame for painting; it must not change until it is painted."""
         if self._stopping.is_set():
             raise UsageError("this painter is closed")
         task = PaintingTask(original)
@@ -117,14 +116,14 @@ class PainterWorker:
         pixels, shown, failure = None, None, None
         try:
             shown = self._shown(original)
-            # A frame is needed for the frames around it, so a painter gets no chance to alter it.
+            # Other frames need this one: the painter must not alter it.
             given = original.view() if shown is None else shown.copy()
             given.flags.writeable = shown is not None
             pixels, failure = _checked(self._painter(given), given.shape)
-        # A painter is the user's own code: whatever it raises must cost no more than one key frame,
-        # and the message is kept for the summary.
+        # A painter is the user's own code: any error costs one key frame, and its message goes into
+        # the summary.
         except Exception as error:  # noqa: BLE001
-            failure = _told(error)
+            failure = _first_line(error)
         return Painting(pixels, shown, failure, time.perf_counter() - started)
 
     def _shown(self, original: Picture) -> Picture | None:
@@ -134,41 +133,29 @@ class PainterWorker:
         return shrunk_picture(original, *size)
 
     def close(self) -> None:
-        """End the worker, after the key frame it is painting; those that wait are left."""
+        """End the worker after the present key frame; waiting ones are dropped."""
         if not self._stopping.is_set():
             self._stopping.set()
             self._queue.put(None)
             self._worker.join()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 def _checked(answer: object, shape: tuple[int, ...]) -> tuple[Picture | None, str | None]:
-    """A copy of a painter's answer, or what is wrong with it."""
+    """Return a copy of a painter's answer, or its error."""
     if not isinstance(answer, np.ndarray):
-        return None, f"the painter returned {type(answer).__name__}, no array"
+        return None, f"the painter returned {type(answer).__name__}, not an array"
     if answer.dtype.kind == "f" and not np.isfinite(answer).all():
         return None, "the painter returned values that are not finite"
     if answer.dtype != np.uint8:
         return None, f"the painter returned {answer.dtype}, and uint8 is needed"
     if answer.shape != shape:
-        told = " x ".join(str(size) for size in answer.shape)
-        wanted = " x ".join(str(size) for size in shape)
-        return None, f"the painter returned {told} for {wanted}"
+        returned, wanted = (" x ".join(map(str, sizes)) for sizes in (answer.shape, shape))
+        return None, f"the painter returned {returned} for {wanted}"
     # The painter may write its next answer into the same memory.
     return np.array(answer, order="C"), None
 
 
-def _told(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     text = error.message if isinstance(error, EdgeSdkError) else str(error)
     lines = text.strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,16 +1,15 @@
-"""Every frame painted by itself: what the engine is compared with."""
+"""The baseline of the comparison: every frame painted by itself."""
 
 from __future__ import annotations
 
 import threading
 import time
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgesdk.host.closing import Closing
 from edgesdk.video.core import VideoCore
 from edgesdk.video.frames import Enlarger, Painter
 from edgesdk.video.painter_worker import PainterWorker
@@ -22,14 +21,14 @@ Picture = NDArray[np.uint8]
 
 
 class SerializedPainter:
-    """A painter whose callers take turns, so that its time is taken while nobody else paints.
+    """A painter that runs one call at a time, and measures its time alone.
 
     Args:
         painter: The stylizer.
-        lock: Shared by all who may not paint at once.
+        lock: Lock shared by all wrappers of the same painter.
 
     Attributes:
-        seconds: In the painter so far, without waiting for the turn.
+        seconds: Time in the painter so far, without waiting for the lock.
     """
 
     def __init__(self, painter: Painter, lock: threading.Lock) -> None:
@@ -38,7 +37,7 @@ class SerializedPainter:
         self._lock = lock
 
     def __call__(self, pixels: Picture) -> Picture:
-        """Paint when it is this caller's turn."""
+        """Paint once the lock is free."""
         with self._lock:
             started = time.perf_counter()
             try:
@@ -47,20 +46,20 @@ class SerializedPainter:
                 self.seconds += time.perf_counter() - started
 
 
-class EveryFrame:
-    """Paints each frame alone, at the size the engine shows key frames, and enlarges it alike.
+class EveryFrame(Closing):
+    """Paints each frame by itself, scaled down and enlarged as the engine does with key frames.
 
     Args:
         painter: The stylizer; where it fails, the painting before stands.
-        width: Of the frames, pixels.
-        height: Likewise.
+        width: Width of the frames, pixels.
+        height: Height of the frames, pixels.
         max_size: Longest side the painter sees; None: full size.
-        strength: Of the paint over the original, 0..1.
-        threads: Of the native core.
-        enlarge: Enlarges the paintings instead of the native core.
+        strength: Blend factor of the painting over the original, 0..1.
+        threads: Threads of the native core.
+        enlarge: Network that enlarges the paintings; None: the native core.
 
     Attributes:
-        seconds: Enlarging and mixing so far; the painter's own time is not in it.
+        seconds: Time of enlarging and blending so far, without the painter.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class EveryFrame:
             self._resources = stack.pop_all()
 
     def paint(self, pixels: Picture) -> Picture:
-        """Paint a frame, uint8, H x W x 3; the answer is not written to again."""
+        """Paint a frame, uint8, H x W x 3; the result is never overwritten."""
         painting = self._painting.paint(pixels).result()
         answer = painting.pixels
         started = time.perf_counter()
@@ -104,14 +103,3 @@ class EveryFrame:
     def close(self) -> None:
         """Free memory and threads."""
         self._resources.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -1,14 +1,13 @@
-"""A video painted by a network that sees its key frames only."""
+"""Paint a video with a network that sees its key frames only."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Self
 
 from edgesdk.errors import UsageError
+from edgesdk.host.closing import Closing
 from edgesdk.video.abi import QUALITIES
 from edgesdk.video.frames import Enlarger, Frame, PaintedFrame, Painter
 from edgesdk.video.key_frames import KeyframePolicy
@@ -17,32 +16,33 @@ from edgesdk.video.pipeline_summary import PipelineSummary
 
 __all__ = ["VideoPipeline"]
 
-# A key frame ten frames on then shows its own painting by six tenths: enough for what moves in
-# itself, as faces do, which paint that is only carried along smears.
+# A key frame ten frames later shows its own painting by six tenths. Things that move within
+# themselves, such as faces, need that: paint that is only carried along smears.
 _STREAMING_RENEWAL = 0.06
 
 
-class VideoPipeline:
-    """Paints videos: key frames by ``painter``, all others along the optical flow.
+class VideoPipeline(Closing):
+    """Paints videos: ``painter`` paints key frames, optical flow carries the paint to the others.
 
     >>> pipeline = VideoPipeline(painter, max_size=512)             # doctest: +SKIP
     >>> for painted in pipeline.run(frames): show(painted.pixels)   # doctest: +SKIP
 
-    What comes out depends on the frames, the painter and these arguments alone: not on threads, nor
-    on how quick the painter is.
+    The result depends on the frames, the painter and these arguments alone, not on threads or the
+    painter's speed.
 
     Args:
         painter: Takes and returns uint8, H x W x 3, RGB; called in a worker thread, one key frame
-            at a time. Where it raises, or returns another size or dtype, the paint before stands.
-        policy: Which frames are key frames.
+            at a time. If it raises, or returns another size or dtype, the paint before stands.
+        policy: Rule for key frames.
         max_size: Longest side the painter is shown, pixels; its paintings are enlarged along the
             edges of the key frame. None: full size.
-        strength: Of the paint over the original, 0..1; 0 is the original bit for bit.
+        strength: Blend factor of the painting over the original, 0..1; 0 is the original bit for
+            bit.
         streaming: Give out each frame after at most two later ones have come in, painted from the
             key frame before alone. Otherwise frames wait for the key frame after them.
-        threads: Of the native core, 1..64; 0 takes one a processor, at most 4.
-        quality: Of the flow: ``fast``, ``balanced`` or ``precise``.
-        flow_size: Width and height flow is computed at; by default the frame's shape within
+        threads: Threads of the native core, 1..64; 0: one a processor, at most 4.
+        quality: Quality of the flow: ``fast``, ``balanced`` or ``precise``.
+        flow_size: Width and height of the flow; by default the frame's shape within
             384 x 216 (or 216 x 384), which costs a third less than the core's 480 x 270.
         renewal: Share of the paint that a key frame's own painting replaces, for every frame of its
             distance from the key frame before, over 0 and up to 1. At 1 every key frame shows its
@@ -74,7 +74,7 @@ class VideoPipeline:
         if not callable(painter):
             raise UsageError(
                 f"a painter is called with a picture; {type(painter).__name__} cannot be",
-                remedy="make one with session_painter, bundle_painter or colour_transfer",
+                remedy="make one with session_painter, bundle_painter or colour_painter",
             )
         if max_size is not None:
             _whole("max_size", max_size, 16, 8192)
@@ -86,7 +86,7 @@ class VideoPipeline:
             renewal = _STREAMING_RENEWAL if streaming else 1.0
         _share("renewal", renewal)
         if renewal == 0:
-            raise UsageError("renewal must be over 0, or the paint would never change")
+            raise UsageError("renewal must be above 0, or the paint would never change")
         self._options = RunOptions(
             painter=painter,
             policy=policy or KeyframePolicy(),
@@ -101,23 +101,24 @@ class VideoPipeline:
         )
         self._resources = ExitStack()
         self._closed = False
+        self._run: PipelineRun | None = None
         self.summary = PipelineSummary()
 
     def run(self, frames: Iterable[Frame]) -> Iterator[PaintedFrame]:
         """Paint a video.
 
-        Frames are taken as they are needed. Those that wait for a key frame stay in memory: at most
-        twice :attr:`KeyframePolicy.interval` and 2 more (with ``streaming``, 3), whatever the
-        length of the video. :attr:`summary` is of the latest run, and grows while it runs.
+        Frames are taken as needed. Those that wait for a key frame stay in memory: at most twice
+        :attr:`KeyframePolicy.interval` and 2 more (with ``streaming``, 3), for a video of any
+        length. :attr:`summary` belongs to the latest run and grows with it.
 
         Args:
-            frames: Of one size, in order.
+            frames: Frames of one size, in order.
 
         Yields:
             One painted frame for every frame, in order.
 
         Raises:
-            MediaError: No frame at all, or one whose size differs from the first; says the time.
+            MediaError: No frame came, or the size changes; the message gives the time.
             MissingEnvironmentError: The native core cannot be built, or memory is exhausted.
             UsageError: A frame's pixels are not uint8, H x W x 3; or the pipeline is closed.
         """
@@ -125,25 +126,22 @@ class VideoPipeline:
             raise UsageError("this pipeline is closed")
         self._resources.close()
         self.summary = PipelineSummary()
-        run = PipelineRun(self._options, self.summary)
+        run = self._run = PipelineRun(self._options, self.summary)
         self._resources.callback(run.close)
         return run.paint(frames)
 
+    def settle(self) -> None:
+        """Wait until the worker threads of the latest run have nothing left to do.
+
+        They start again when the next frame is taken.
+        """
+        if self._run is not None:
+            self._run.settle()
+
     def close(self) -> None:
-        """Stop what runs and free memory and threads; a second call does nothing."""
+        """Stop the run and free memory and threads; a second call does nothing."""
         self._closed = True
         self._resources.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _whole(name: str, value: object, low: int, high: int) -> None:

@@ -29,13 +29,12 @@ Picture = NDArray[np.uint8]
 
 #: Frames a streaming run holds: one to give out, and two that came later.
 _STREAMING_FRAMES = 3
-#: Longer and shorter side of the flow, at most. At 480 x 270 it outgrows a core's cache: a third
-#: more time for 0.4 dB.
+#: Maximum longer and shorter side of the flow. 480 x 270 outgrows a core's cache: a third more
+#: time for 0.4 dB.
 _FLOW = (384, 216)
 #: Frames beyond a segment that may come in while the painter is busy.
 _LOOK_AHEAD = 16
-#: Pictures whose memory is used again: a key frame's, the one that is rendered, and some that the
-#: consumer still holds.
+#: Pictures whose memory is reused: the key frame's, the rendered one, some the consumer holds.
 _KEPT_PICTURES = 8
 
 
@@ -57,15 +56,15 @@ class RunOptions:
 
 @dataclass(slots=True)
 class _Held:
-    """A frame that has come in and not gone out.
+    """A frame that was taken and has not been given out.
 
     Attributes:
-        frame: Itself.
+        frame: The frame.
         step: Flow to the frame before it.
         flow: Flow to the last key frame before it.
-        small: Its pixels at the size of the flow, where they are known.
-        reasons: Why it is a key frame; empty where it is none.
-        task: Its painting, where it is a key frame.
+        small: Its pixels at flow size, if known.
+        reasons: Reasons why it is a key frame; empty if it is not one.
+        task: Its painting, if it is a key frame.
     """
 
     frame: Frame
@@ -77,18 +76,18 @@ class _Held:
 
     @property
     def compared(self) -> Picture:
-        """What is compared with other frames."""
+        """The pixels that are compared with other frames."""
         return self.frame.pixels if self.small is None else self.small
 
     @property
     def fresh(self) -> bool:
-        """Whether nothing before it has to do with it."""
+        """True if a shot begins here, so that earlier frames do not matter."""
         return "first" in self.reasons or "cut" in self.reasons
 
 
 @dataclass(slots=True)
 class _Stage:
-    """What exists once the size of the frames is known."""
+    """Everything that needs the size of the frames."""
 
     size: tuple[int, int]
     finder: KeyframeFinder
@@ -103,8 +102,8 @@ class _Stage:
 class PipelineRun:
     """The state of one run.
 
-    Two native cores work at once, each in a thread of its own: one looks for key frames and stays
-    as far ahead as there is room for, the other renders behind it.
+    Two native cores work at once, each in a thread of its own: one searches for key frames, as far
+    ahead as there is room; the other renders behind it.
     """
 
     def __init__(self, options: RunOptions, summary: PipelineSummary) -> None:
@@ -112,17 +111,15 @@ class PipelineRun:
         self._summary = summary
         self._stage: _Stage | None = None
         self._pending: deque[_Held] = deque()
-        # The key frame that was given out last: where it lies, and whether anything has been
-        # painted so far, or originals stand in for it.
+        # Index of the last key frame given out; True once a painting exists; True while originals
+        # stand in for paintings.
         self._key_index = 0
-        self._painted = False
-        self._stand_in = False
-        self._closed = False
-        # Whether more frames may come, what kept them from coming, and whether the last is known.
+        self._painted = self._stand_in = self._closed = False
+        # True while the source may have more frames; its error; True once the last frame is known.
         self._more = True
         self._failure: Exception | None = None
         self._complete = False
-        # A whole segment must fit, with the frame that turns out to be behind a cut.
+        # A whole segment must fit, and the frame after a cut.
         interval = options.policy.interval
         room = interval + 2 + min(interval, _LOOK_AHEAD)
         self._room = _STREAMING_FRAMES if options.streaming else room
@@ -140,7 +137,7 @@ class PipelineRun:
             )
             judges = KeyFrameWorker(finder)
             stack.callback(judges.close)
-            # Is given every flow, and finds none.
+            # Receives every flow and estimates none.
             interpolator = stack.enter_context(Interpolator(width, height, **shared))
             painters = stack.enter_context(
                 PainterWorker(options.painter, options.max_size, self._room)
@@ -163,10 +160,10 @@ class PipelineRun:
             self._more = frame is not None
             if frame is not None and not self._closed:
                 self._ask(frame)
-        # Raised once the frames before it are out, whose number would depend on the painter else.
+        # Raised once the frames before it are out: otherwise their number depends on the painter.
         except Exception as error:  # noqa: BLE001
             self._failure, self._more = error, False
-        # While streaming nothing is known of later frames.
+        # A streaming run does not know later frames.
         self._collect(wait=self._options.streaming)
 
     def _ask(self, frame: Frame) -> None:
@@ -187,21 +184,21 @@ class PipelineRun:
         stage.judges.ask(frame)
 
     def _collect(self, *, wait: bool = False) -> None:
-        """Hold the frames that have been judged; have the key frames among them painted."""
+        """Hold the frames that have been judged, and have the key frames among them painted."""
         stage = self._stage
         if stage is None or self._closed:
             return
         before = stage.judges.seconds
         for frame, judgement in stage.judges.answers(wait=wait):
             if "cut" in judgement.reasons and not self._options.streaming:
-                # So that nothing is interpolated across the cut.
+                # No frame is interpolated across the cut.
                 self._make_key(stage, self._pending[-1] if self._pending else None, "before_cut")
             held = _Held(frame, judgement.step, judgement.flow, judgement.small)
             self._hold(stage, held, judgement.reasons)
         self._summary.flow_seconds += stage.judges.seconds - before
 
     def _finish(self) -> None:
-        """Say which frame is the last."""
+        """Make the last frame a key frame."""
         if self._stage is None:
             raise MediaError("the video has no picture at all")
         if self._pending and not self._options.streaming:
@@ -232,7 +229,7 @@ class PipelineRun:
                 ended = not self._more and not judging
                 if ended and not self._complete and self._failure is None:
                     self._finish()
-                # While the painter works, look further ahead for what it can paint next.
+                # While the painter works, search ahead for the next key frame.
                 elif segment and (ended or full or self._is_painted(segment)):
                     yield from self._give_out(segment)
                 elif self._more and not full:
@@ -247,7 +244,7 @@ class PipelineRun:
             self.close()
 
     def _segment(self) -> int:
-        """How many frames at the head can be rendered once their paintings are there."""
+        """Return the number of frames at the head that one painting completes."""
         if self._options.streaming:
             return 1 if self._pending else 0
         return next((n for n, held in enumerate(self._pending, 1) if held.reasons), 0)
@@ -270,17 +267,17 @@ class PipelineRun:
         distance = last.frame.index - self._key_index
         onward = self._onward(stage, [*between, last])
         while between:
-            # Popped, so that a frame is free as soon as its painting is there.
+            # Popped, so that a frame is freed as soon as its painting exists.
             one = between.pop(0)
             tau = (one.frame.index - self._key_index) / distance
             picture = self._rendered(stage, one, tau, onward.pop(0))
             given = self._given(stage, one, picture, None)
-            # Nobody else holds it, so that its memory is free once the consumer has done with it.
+            # Its memory is free once the consumer drops it.
             del picture
             self._count(given)
             yield given
             del given
-            # The painter shall not wait for key frames that have been found meanwhile.
+            # Pass key frames found meanwhile to the painter.
             self._collect()
             if self._closed:
                 return
@@ -292,7 +289,7 @@ class PipelineRun:
         yield given
 
     def _onward(self, stage: _Stage, segment: list[_Held]) -> list[Flow | None]:
-        """The flow of every frame of a segment but the last to the last."""
+        """Return the flow from each frame of a segment to its last frame."""
         if self._stand_in:
             return [None] * (len(segment) - 1)
         steps = [held.step.reversed for held in segment[1:] if held.step is not None]
@@ -302,7 +299,7 @@ class PipelineRun:
     def _rendered(
         self, stage: _Stage, held: _Held, tau: float | None, onward: Flow | None
     ) -> Picture:
-        """A frame from one key frame, or at ``tau`` between two."""
+        """Render a frame from one key frame, or at ``tau`` between two."""
         pixels, out = held.frame.pixels, stage.pool.take()
         if self._stand_in:
             np.copyto(out, pixels)
@@ -313,10 +310,10 @@ class PipelineRun:
             return stage.interpolator.paint(pixels, tau, out)
 
     def _key_painting(self, stage: _Stage, held: _Held) -> tuple[Picture, str | None]:
-        """The paint of a key frame at full size, set as the interpolator's next key frame."""
+        """Return a key frame's painting at full size, and make it the interpolator's key frame."""
         task = held.task
         if task is None:
-            raise UsageError("the frame is no key frame")
+            raise UsageError("the frame is not a key frame")
         with self._timed("waiting_seconds"):
             painting = task.result()
         self._summary.painter_seconds += painting.seconds
@@ -329,7 +326,7 @@ class PipelineRun:
         return painted, painting.failure
 
     def _settled(self, stage: _Stage, held: _Held, painting: Painting) -> Picture:
-        """What a key frame shows, from the painter's answer and the paint before."""
+        """Combine the painter's answer with the paint before to what a key frame shows."""
         pixels, interpolator = held.frame.pixels, stage.interpolator
         answer = painting.pixels
         first = not self._painted
@@ -357,7 +354,7 @@ class PipelineRun:
         frame = held.frame
         if not stage.blend.whole:
             with self._timed("render_seconds"):
-                # A key frame's paint is still needed, and may even be the frame itself.
+                # A key frame's paint is still needed, and may be the frame itself.
                 out = stage.pool.take() if held.reasons else picture
                 picture = stage.blend.blend(frame.pixels, picture, out)
         elif picture is frame.pixels:
@@ -367,25 +364,30 @@ class PipelineRun:
         )
 
     def _count(self, given: PaintedFrame) -> None:
-        summary = self._summary
-        summary.frames += 1
+        self._summary.frames += 1
         if given.key:
-            summary.keys += 1
-            summary.reasons.update(given.reasons)
+            self._summary.keys += 1
+            self._summary.reasons.update(given.reasons)
         if given.failure is not None:
-            summary.failures.append(PainterFailure(given.index, given.time, given.failure))
+            self._summary.failures.append(PainterFailure(given.index, given.time, given.failure))
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
+        started, summary = time.perf_counter(), self._summary
         try:
             yield
         finally:
-            spent = time.perf_counter() - started
-            setattr(self._summary, name, getattr(self._summary, name) + spent)
+            setattr(summary, name, getattr(summary, name) + time.perf_counter() - started)
+
+    def settle(self) -> None:
+        """Wait until every frame given to the workers has been judged or painted."""
+        if self._stage is not None and not self._closed:
+            self._stage.judges.settle()
+            for task in [held.task for held in self._pending if held.task is not None]:
+                task.result()
 
     def close(self) -> None:
-        """Free memory and threads; waits for the key frame the painter is at."""
+        """Free memory and threads, after the key frame in the painter."""
         self._closed = True
         self._pending.clear()
         if self._stage is not None:
@@ -393,6 +395,6 @@ class PipelineRun:
 
 
 def _flow_size(width: int, height: int) -> tuple[int, int]:
-    """The shape of a frame within :data:`_FLOW`, lying or standing."""
+    """Return the frame's shape scaled down into :data:`_FLOW`, landscape or portrait."""
     share = min(1.0, _FLOW[0] / max(width, height), _FLOW[1] / min(width, height))
     return max(1, round(share * width)), max(1, round(share * height))

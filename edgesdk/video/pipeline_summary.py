@@ -1,4 +1,4 @@
-"""What a run of the pipeline did, and where its time went."""
+"""Counts and times of a run of the pipeline."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class PainterFailure:
     """A key frame that the painter did not paint.
 
     Attributes:
-        index: Of the frame.
-        time: Of the frame, seconds.
-        message: What the painter did wrong.
+        index: Index of the frame.
+        time: Time of the frame, seconds.
+        message: Error of the painter.
     """
 
     index: int
@@ -29,14 +29,14 @@ class PipelineSummary:
     """Counts and times of a run, up to the frame given out last.
 
     Attributes:
-        frames: Frames given out.
-        keys: Key frames among them.
+        frames: Number of frames given out.
+        keys: Number of key frames among them.
         reasons: How often each reason made a frame a key frame; a frame may have several.
-        painter_seconds: In the painter, scaling key frames down included. It runs beside the rest.
-        flow_seconds: Flow, occlusion and the key-frame rule.
-        render_seconds: Painting frames in between and mixing key frames' paintings.
-        waiting_seconds: The rest stood still until the painter had finished.
-        failures: Key frames the painter failed on.
+        painter_seconds: Time in the painter, scaling down included. It runs beside the rest.
+        flow_seconds: Time of flow, occlusion and the key-frame rule.
+        render_seconds: Time of rendering frames in between and of mixing paintings of key frames.
+        waiting_seconds: Time the rest waited for the painter.
+        failures: Key frames on which the painter failed.
     """
 
     frames: int = 0
@@ -50,5 +50,5 @@ class PipelineSummary:
 
     @property
     def reuse(self) -> float:
-        """Frames a key frame; 0 before the first."""
+        """Number of frames for each key frame; 0 before the first."""
         return self.frames / self.keys if self.keys else 0.0

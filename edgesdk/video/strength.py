@@ -1,4 +1,4 @@
-"""Paint over the original, in parts."""
+"""Blend a painting with its original."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _ROWS = 32
 
 
 class StrengthBlend:
-    """Mixes pictures of one size by a fixed share.
+    """Blends pictures of one size by a fixed share.
 
     Args:
         strength: Share of the paint, 0..1; rounded to a 256th.
-        width: Pixels.
-        height: Likewise.
+        width: Width of the pictures, pixels.
+        height: Height of the pictures, pixels.
     """
 
     def __init__(self, strength: float, width: int, height: int) -> None:
@@ -27,14 +27,14 @@ class StrengthBlend:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing of the original is left."""
+        """True if the blend is the painting alone."""
         return self._paint == 256
 
     def blend(
         self, original: NDArray[np.uint8], painted: NDArray[np.uint8], out: NDArray[np.uint8]
     ) -> NDArray[np.uint8]:
-        """Write the mixture, rounded to the nearest, into ``out``, which may be ``painted``."""
-        # A few rows at a time stay in the processor's cache over all five passes.
+        """Write the blend, rounded to the nearest, into ``out``, which may be ``painted``."""
+        # A few rows at a time stay in the processor's cache for all five passes.
         for top in range(0, out.shape[0], _ROWS):
             rows = slice(top, min(top + _ROWS, out.shape[0]))
             total, term = self._sum[: rows.stop - top], self._term[: rows.stop - top]

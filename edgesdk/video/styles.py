@@ -1,4 +1,4 @@
-"""The styles of a network: which input takes their shares, and what a user chooses."""
+"""The styles of a network: find the input that takes their shares, and fill it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from edgesdk.style_names import MAX_STYLES, check_style_names
 
 __all__ = ["StyleInput", "find_style_input", "style_vector"]
 
-#: How far the sum of a blend may be from 1 before the user is told that it was scaled.
+#: Largest distance of a blend's sum from 1 that is scaled without a remark.
 _ROUNDING = 0.01
-#: Styles that a sentence names.
+#: Maximum number of styles named in a sentence.
 _NAMED = 24
 
 
@@ -26,10 +26,10 @@ class StyleInput:
     """The input of a network that takes the shares of its styles.
 
     Attributes:
-        name: Of the input.
-        shape: One of its axes has as many values as there are styles, all others have one.
-        dtype: A float.
-        names: Names of the styles in the order of the shares; empty where they have none.
+        name: Name of the input.
+        shape: Shape of the input: one axis has a value for each style, all others have one value.
+        dtype: Type of the input, a float.
+        names: Names of the styles in the order of the shares; empty if they have none.
     """
 
     name: str
@@ -39,25 +39,25 @@ class StyleInput:
 
     @property
     def count(self) -> int:
-        """How many styles there are."""
+        """Number of styles."""
         return math.prod(self.shape)
 
     def array(self, shares: NDArray[np.float32]) -> np.ndarray:
-        """Shares, one a style, as the input takes them."""
+        """Return shares, one for each style, in the shape and type of the input."""
         return shares.reshape(self.shape).astype(self.dtype)
 
     def remarks(
         self, style: str | int | None, blend: Mapping[str, float] | None
     ) -> tuple[str, ...]:
-        """Sentences for the user on what was made of a choice.
+        """Return sentences that explain to the user how a choice was read.
 
         Args:
             style: As for :func:`style_vector`.
-            blend: Likewise.
+            blend: As for :func:`style_vector`.
         """
         if blend:
             total = math.fsum(blend.values())
-            # 0.99 is no number of its own in binary.
+            # 0.99 cannot be represented exactly in binary.
             if abs(total - 1) <= _ROUNDING + 1e-9:
                 return ()
             return (f"the weights of the blend add up to {total:.3g} and were scaled to 1",)
@@ -66,26 +66,26 @@ class StyleInput:
         if not self.names:
             last = self.count - 1
             return (f"no style was chosen: painted in style 0 of {self.count} (0 to {last})",)
-        told = ", ".join(self.names[:_NAMED])
+        listed = ", ".join(self.names[:_NAMED])
         more = self.count - _NAMED
         return (
-            f"no style was chosen: painted in {self.names[0]}, the first of {told}"
+            f"no style was chosen: painted in {self.names[0]}, the first of {listed}"
             + (f" and {more} more" if more > 0 else ""),
         )
 
 
 def find_style_input(specs: Iterable[TensorSpec], names: Sequence[str] = ()) -> StyleInput | None:
-    """The one input that takes the shares of styles: a float vector, whatever its axes.
+    """Find the one input that takes the shares of styles: a float vector along any axis.
 
     Args:
-        specs: Inputs of a network; a picture is never taken for one.
-        names: Names of the styles, where they have names.
+        specs: Inputs of a network; a picture never counts.
+        names: Names of the styles, if they have names.
 
     Returns:
-        The input; None where there is none, or where several could be.
+        The input; None if there is none, or if several would fit.
 
     Raises:
-        UsageError: Names that are no names of styles, or no input that takes as many shares.
+        UsageError: Names are invalid, or no input takes as many shares.
     """
     checked = tuple(check_style_names(names))
     listed = list(specs)
@@ -94,7 +94,7 @@ def find_style_input(specs: Iterable[TensorSpec], names: Sequence[str] = ()) -> 
         (spec, shape)
         for spec, shape in vectors
         if shape is not None
-        # A single number may be anything, unless a name says that it is the share of a style.
+        # A single number may mean anything, unless a style has a name.
         and (math.prod(shape) == len(checked) if checked else math.prod(shape) > 1)
     ]
     if checked and not found:
@@ -112,7 +112,7 @@ def find_style_input(specs: Iterable[TensorSpec], names: Sequence[str] = ()) -> 
 
 
 def _vector(spec: TensorSpec) -> tuple[int, ...] | None:
-    """The shape in which a float vector is passed, free axes at 1; None where it is no vector."""
+    """Return the shape to pass a float vector in, dynamic axes at 1; None if it is not a vector."""
     if not spec.dtype.startswith("float") or not spec.shape:
         return None
     if any(dim.smallest > 1 for dim in spec.dynamic.values()):
@@ -130,19 +130,19 @@ def style_vector(
     weights: Sequence[float] | np.ndarray | None = None,
     names: Sequence[str] = (),
 ) -> NDArray[np.float32]:
-    """Shares of ``count`` styles that sum to 1: one style, by default the first, or a blend.
+    """Return shares of ``count`` styles that sum to 1: one style, by default the first, or a blend.
 
     Args:
-        count: How many styles there are.
-        style: One of them, by its name or its number from 0; a name goes before a number.
-        blend: Several of them with weights, which need not sum to 1.
-        weights: A weight for each style in order, in place of both; neither need these sum to 1.
-        names: Names of the styles, where they have names.
+        count: Number of styles.
+        style: Name of a style, or its number from 0. A name wins over a number.
+        blend: Weights of several styles, scaled to a sum of 1.
+        weights: A weight for each style in order, instead of both; scaled likewise.
+        names: Names of the styles, if they have names.
 
     Raises:
-        UnknownNameError: No such style.
-        UsageError: More than one choice, or weights that are negative, not finite, all zero or of
-            another number.
+        UnknownNameError: The style is unknown.
+        UsageError: More than one choice was made, or weights are negative, not finite, all zero or
+            not one for each style.
     """
     if (style is not None) + bool(blend) + (weights is not None) > 1:
         raise UsageError("give one style, a blend or weights, not both")
@@ -151,7 +151,7 @@ def style_vector(
         vector = _numbers(weights)
         if vector.size != count:
             raise UsageError(
-                f"{vector.size} weights of {count} styles", remedy="give one number for each style"
+                f"{vector.size} weights of {count} styles", remedy="give one weight for each style"
             )
     elif blend:
         for key, weight in blend.items():
@@ -165,7 +165,7 @@ def style_vector(
         raise UsageError(
             "the weights of a blend must not all be zero"
             if total == 0
-            else "the weights of a blend are too large to be added up",
+            else "the weights of a blend are too large to add up",
             remedy="give each style its share of 1",
         )
     return (vector / total).astype(np.float32)
@@ -187,7 +187,7 @@ def _numbers(weights: Sequence[float] | np.ndarray) -> np.ndarray:
     try:
         vector = np.asarray(weights, np.float64).ravel()
     except (TypeError, ValueError) as error:
-        raise UsageError("the weights of styles are numbers, one a style") from error
+        raise UsageError("the weights of styles must be numbers, one for each style") from error
     for place, weight in enumerate(vector.tolist()):
         _check_weight(weight, f"of style {place}")
     return vector

@@ -1,29 +1,30 @@
-"""What a stylizing run tells: while it goes on, and at its end."""
+"""Progress and result of a stylizing run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 from edgesdk.errors import PaintingError
 from edgesdk.video.comparison import Comparison
 from edgesdk.video.pipeline_summary import PainterFailure
+from edgesdk.video.setup_times import SetupTimes
 
 __all__ = ["ProgressCallback", "StylizeProgress", "StylizeResult"]
 
 
 @dataclass(frozen=True)
 class StylizeProgress:
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
         doing: ``stylizing`` or ``comparing``.
-        done: Frames written.
-        total: Frames there will be, as far as the source tells; None where it does not.
-        frames_per_second: Of late.
-        seconds_left: At that speed; None where the total is unknown.
+        done: Number of frames done.
+        total: Number of frames the source announces; None if it announces none.
+        frames_per_second: Recent speed.
+        seconds_left: Remaining time at that speed; None if the total is unknown.
     """
 
     doing: str
@@ -33,31 +34,33 @@ class StylizeProgress:
     seconds_left: float | None
 
 
-#: Takes what a run tells after every frame.
+#: Called with the progress after every frame.
 ProgressCallback = Callable[[StylizeProgress], None]
 
 
 @dataclass(frozen=True)
 class StylizeResult:
-    """What was written, and how.
+    """Result of a run: the output, its counts and its times.
 
     Attributes:
         output: The file or folder.
         size: Width and height of its frames.
-        frames: Written.
-        duration: From the first frame to the last, seconds.
-        keys: Frames the painter saw.
+        frames: Number of frames written.
+        duration: Seconds from the first frame to the last.
+        keys: Number of key frames, which the painter saw.
         reasons: How often each reason made a frame a key frame.
-        total_seconds: From the first frame read to the output in its place.
-        seconds: Where the time went: ``reading``, ``painter`` and ``writing`` run beside the others
+        total_seconds: Time from the first frame read to the finished output; ``setup`` comes before
+            it.
+        seconds: Time of each stage. ``reading``, ``painter`` and ``writing`` run beside the others
             (the encoder goes on after ``writing`` was counted); ``flow``, ``render`` and
             ``waiting`` for the painter follow one another.
-        skipped: Packets or pictures that could not be decoded.
-        skipped_times: When the first of them would have been shown, seconds.
+        skipped: Number of packets or pictures that could not be decoded.
+        skipped_times: Presentation times of the first of them, seconds.
         failures: Key frames on which the painter failed; the paint before stands there.
-        stopped: Whether the caller's ``stop`` ended it before the source's end.
+        stopped: True if the caller's ``stop`` ended it before the end of the source.
         remarks: Sentences for the user.
-        comparison: With painting every frame, where it was asked for.
+        comparison: Comparison with painting every frame, if asked for.
+        setup: Time before the first frame: building and loading the core, loading networks.
     """
 
     output: Path
@@ -74,29 +77,32 @@ class StylizeResult:
     stopped: bool = False
     remarks: tuple[str, ...] = ()
     comparison: Comparison | None = None
+    setup: SetupTimes = field(default_factory=SetupTimes)
 
     @property
     def reuse(self) -> float:
-        """Frames a key frame."""
+        """Number of frames for each key frame."""
         return self.frames / self.keys if self.keys else 0.0
 
     @property
     def frames_per_second(self) -> float:
-        """Everything counted: decoding, painting, encoding."""
+        """Speed of the whole run: decoding, painting, encoding."""
         return self.frames / self.total_seconds if self.total_seconds else 0.0
 
     @property
     def problem(self) -> PaintingError | None:
-        """What to raise where a painter that failed shall be an error."""
+        """The error to raise if the painter failed on a key frame; None if it never did."""
         if not self.failures:
             return None
-        told = [
+        messages = [
             f"{float(failure.time):.3f} s (frame {failure.index}): {failure.message}"
             for failure in self.failures
         ]
-        shown = told if len(told) <= 5 else [*told[:5], f"and {len(told) - 5} more"]
+        more = len(messages) - 5
+        shown = messages if more <= 0 else [*messages[:5], f"and {more} more"]
         return PaintingError(
-            f"the painter failed on {len(told)} of {self.keys} key frames\n  " + "\n  ".join(shown),
+            f"the painter failed on {len(messages)} of {self.keys} key frames\n  "
+            + "\n  ".join(shown),
             where=str(self.output),
             remedy="the paint of the key frame before stands there; the output is complete",
         )

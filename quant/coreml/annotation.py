@@ -86,7 +86,7 @@ class CoremlQuantizer(Quantizer):
             reason = self._why_float(node)
             if reason:
                 self.reasons[node.name] = reason
-                self._settle(node)
+                self._set_annotation(node)
         for node in nodes:
             if Q_ANNOTATION_KEY not in node.meta:
                 self._annotate(node)
@@ -110,18 +110,18 @@ class CoremlQuantizer(Quantizer):
             if self._spec.weights is not None and self._spec.weights.bits == 8:
                 # Fewer bits are made in the converted model.
                 inputs[node.args[1]] = self._weights(node)
-            self._settle_with_activation(node, inputs)
+            self._annotate_with_activation(node, inputs)
         elif node.target in _BINARY and len(node.all_input_nodes) and _all_float(node):
             tensors = [item for item in node.args[:2] if isinstance(item, Node)]
-            self._settle_with_activation(node, dict.fromkeys(tensors, self._activation))
+            self._annotate_with_activation(node, dict.fromkeys(tensors, self._activation))
         elif node.target is _aten.cat.default and _all_float(node):
             parts = node.all_input_nodes
             shared = SharedQuantizationSpec((parts[0], node))
             inputs = dict.fromkeys(parts[1:], shared)
-            self._settle(node, {parts[0]: self._activation, **inputs}, shared)
+            self._set_annotation(node, {parts[0]: self._activation, **inputs}, shared)
         elif node.target in _SHARING and self._is_quantized(node.args[0]):
             shared = SharedQuantizationSpec(node.args[0])
-            self._settle(node, {node.args[0]: shared}, shared)
+            self._set_annotation(node, {node.args[0]: shared}, shared)
 
     def _weights(self, layer: Node) -> QuantizationSpec:
         largest = WeightQuant(8).largest
@@ -138,16 +138,18 @@ class CoremlQuantizer(Quantizer):
         annotation = node.meta.get(Q_ANNOTATION_KEY) if isinstance(node, Node) else None
         return annotation is not None and annotation.output_qspec is not None
 
-    def _settle_with_activation(self, node: Node, inputs: dict[Any, Any]) -> None:
+    def _annotate_with_activation(self, node: Node, inputs: dict[Any, Any]) -> None:
         users = list(node.users)
         last = users[0] if len(users) == 1 and users[0].target in _ACTIVATIONS else node
         if last is node or Q_ANNOTATION_KEY in last.meta:
-            self._settle(node, inputs, self._activation)
+            self._set_annotation(node, inputs, self._activation)
             return
-        self._settle(node, inputs)
-        self._settle(last, output=self._activation)
+        self._set_annotation(node, inputs)
+        self._set_annotation(last, output=self._activation)
 
-    def _settle(self, node: Node, inputs: dict[Any, Any] | None = None, output: Any = None) -> None:
+    def _set_annotation(
+        self, node: Node, inputs: dict[Any, Any] | None = None, output: Any = None
+    ) -> None:
         node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
             input_qspec_map=inputs or {}, output_qspec=output, _annotated=True
         )

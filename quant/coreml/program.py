@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from edgesdk.quant.coreml.package import PackedWeights
     from edgesdk.quant.pt2e.layers import WeightedNode
-    from edgesdk.quant.pt2e.rounded_module import Fineness
+    from edgesdk.quant.pt2e.rounded_module import WeightPrecision
     from edgesdk.quant.spec import WeightQuant
 
 __all__ = ["CoremlQuantization", "compress_model", "quantize_program", "read_back"]
@@ -60,7 +60,7 @@ def quantize_program(plan: QuantPlan) -> CoremlQuantization:
         UnsupportedRecipeError: Core ML has no such quantization.
     """
     require_support("coreml", plan.spec)
-    if plan.spec.face == "int8":
+    if plan.spec.io_dtype == "int8":
         raise QuantizationError(
             "Core ML passes no int8 at a model's face",
             remedy="leave the face float: the first operator quantizes it",
@@ -95,12 +95,12 @@ def _require(package: str) -> None:
         raise MissingBackendError(package, "coreml")
 
 
-def compress_model(plan: QuantPlan, work: CoremlQuantization, model: Any) -> Any:
+def compress_model(plan: QuantPlan, prepared: CoremlQuantization, model: Any) -> Any:
     """Make the weights of a converted model small, where the recipe asks for that.
 
     Args:
         plan: What to do.
-        work: What :func:`quantize_program` gave; ``model`` was converted from its program.
+        prepared: What :func:`quantize_program` gave; ``model`` was converted from its program.
         model: A ``coremltools.models.MLModel`` with its MIL program.
 
     Returns:
@@ -117,7 +117,7 @@ def compress_model(plan: QuantPlan, work: CoremlQuantization, model: Any) -> Any
     from edgesdk.quant.pt2e.conversion import vendor_errors
 
     found = optimize.get_weights_metadata(model, weight_threshold=0)
-    layers = _by_weight(work)
+    layers = _by_weight(prepared)
     configs = {}
     for name, data in found.items():
         layer = layers.get(name.removesuffix("_to_fp16"))
@@ -137,11 +137,11 @@ def compress_model(plan: QuantPlan, work: CoremlQuantization, model: Any) -> Any
         return make(model, config)
 
 
-def _by_weight(work: CoremlQuantization) -> dict[str, WeightedNode]:
+def _by_weight(prepared: CoremlQuantization) -> dict[str, WeightedNode]:
     """Layers by the name that coremltools gives the constant of their weights."""
     from edgesdk.quant.pt2e.layers import weight_names, weighted_nodes
 
-    return dict(zip(weight_names(work.program), weighted_nodes(work.module), strict=True))
+    return dict(zip(weight_names(prepared.program), weighted_nodes(prepared.module), strict=True))
 
 
 def _round(plan: QuantPlan, module: GraphModule) -> None:
@@ -152,25 +152,25 @@ def _round(plan: QuantPlan, module: GraphModule) -> None:
     weights = plan.spec.weights
     if weights is None or weights.form == "palette":
         return
-    finenesses = {}
+    precisions = {}
     for layer in weighted_nodes(module):
-        fine = _fineness(weights, layer)
+        fine = _precision(weights, layer)
         # Alone, 8 bits are rounded just as well by coremltools.
         gains = fine.bits < 8 or plan.calibration
         if gains and rounds(layer) and not plan.spec.keeps_float(layer.path):
-            finenesses[layer.node.name] = fine
-    round_module(plan, module, finenesses)
+            precisions[layer.node.name] = fine
+    round_module(plan, module, precisions)
 
 
-def _fineness(weights: WeightQuant, layer: WeightedNode) -> Fineness:
+def _precision(weights: WeightQuant, layer: WeightedNode) -> WeightPrecision:
     """Bits and block of one layer's weights."""
-    from edgesdk.quant.pt2e.rounded_module import Fineness
+    from edgesdk.quant.pt2e.rounded_module import WeightPrecision
 
     by_block = weights.granularity == "block"
     block = _block(weights.block, layer) if by_block else 0
     # Nine weights of a channel cannot be told apart in 4 bits, and are few in all.
     small = layer.operator == "depthwise" or (by_block and not block)
-    return Fineness(8) if small else Fineness(weights.bits, block)
+    return WeightPrecision(8) if small else WeightPrecision(weights.bits, block)
 
 
 def _config(weights: WeightQuant, layer: WeightedNode) -> Any:
@@ -180,7 +180,7 @@ def _config(weights: WeightQuant, layer: WeightedNode) -> Any:
         # Weights of depthwise channels differ in size by orders; they are few in all.
         bits = 8 if layer.operator == "depthwise" else weights.bits
         return optimize.OpPalettizerConfig(mode="kmeans", nbits=bits, weight_threshold=0)
-    fine = _fineness(weights, layer)
+    fine = _precision(weights, layer)
     return optimize.OpLinearQuantizerConfig(
         mode="linear_symmetric",
         dtype=f"int{fine.bits}",
@@ -199,12 +199,12 @@ def _block(asked: int, layer: WeightedNode) -> int:
     return size if size >= asked // 4 else 0
 
 
-def read_back(plan: QuantPlan, work: CoremlQuantization, package: Path) -> Quantized:
+def read_back(plan: QuantPlan, prepared: CoremlQuantization, package: Path) -> Quantized:
     """What a saved package holds, and what its weights answer to the plan's samples.
 
     Args:
         plan: What was asked for.
-        work: What :func:`quantize_program` gave.
+        prepared: What :func:`quantize_program` gave.
         package: The saved ``.mlpackage``.
 
     Raises:
@@ -214,7 +214,7 @@ def read_back(plan: QuantPlan, work: CoremlQuantization, package: Path) -> Quant
     from edgesdk.quant.pt2e.layers import replace_weight, weighted_nodes
     from edgesdk.quant.pt2e.simulation import simulate
 
-    module = copy.deepcopy(work.module)
+    module = copy.deepcopy(prepared.module)
     left = packed_weights(package)
     layers = []
     for layer in list(weighted_nodes(module)):
@@ -232,20 +232,20 @@ def read_back(plan: QuantPlan, work: CoremlQuantization, package: Path) -> Quant
                 weights=layer.weights,
                 bits=bits,
                 activation_bits=taken,
-                reason=_reason(plan, work, layer, packed) if bits >= 16 else "",
+                reason=_reason(plan, prepared, layer, packed) if bits >= 16 else "",
             )
         )
     module.recompile()
     return Quantized(
         layers=tuple(layers),
-        float_operators=dict(work.float_operators),
+        float_operators=dict(prepared.float_operators),
         simulated=simulate(plan, module),
-        notes=work.notes,
+        notes=prepared.notes,
     )
 
 
 def _reason(
-    plan: QuantPlan, work: CoremlQuantization, layer: WeightedNode, packed: PackedWeights | None
+    plan: QuantPlan, prepared: CoremlQuantization, layer: WeightedNode, packed: PackedWeights | None
 ) -> str:
     if plan.spec.weights is None:
         return ""
@@ -254,4 +254,4 @@ def _reason(
         return reason
     if packed is None:
         return "it is another operator in Core ML"
-    return work.reasons.get(layer.node.name, "coremltools left the weights as they were")
+    return prepared.reasons.get(layer.node.name, "coremltools left the weights as they were")

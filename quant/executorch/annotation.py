@@ -27,7 +27,7 @@ from edgesdk.quant.pt2e.folding import (
 )
 from edgesdk.quant.pt2e.layers import float_operators, is_depthwise, layer_path, weighted_nodes
 from edgesdk.quant.pt2e.observers import ActivationObserver, PerChannelWeightObserver
-from edgesdk.quant.pt2e.rounded_module import Fineness, round_module, rounds
+from edgesdk.quant.pt2e.rounded_module import WeightPrecision, round_module, rounds
 from edgesdk.quant.spec import QuantSpec, WeightQuant
 
 __all__ = ["PlanQuantizer"]
@@ -39,7 +39,7 @@ _LAYERS = (_LINEAR, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS)
 _BINARY = (_aten.add.Tensor, _aten.mul.Tensor)
 #: A sum is refused where the scale of an input is outside these multiples of the output's.
 _LEAST_RATIO, _LARGEST_RATIO = 2.0**-9, 2.0**7
-_MISLAID = "ExecuTorch mislays the layout of what this convolution would measure"
+_LAYOUT_LOST = "ExecuTorch mislays the layout of what this convolution would measure"
 #: Sums of products are kept in 32 bits, a bias among them.
 _LARGEST_BIAS = 2.0**30
 
@@ -59,7 +59,7 @@ class PlanQuantizer(XNNPACKQuantizer):
     def __init__(self, plan: QuantPlan) -> None:
         super().__init__()
         self._plan, self._spec = plan, plan.spec
-        self._settled: set[str] = set()
+        self._four_bit_names: set[str] = set()
         self.notes: list[str] = []
         self.reasons: dict[str, str] = {}
         self.float_operators: dict[str, int] = {}
@@ -73,7 +73,7 @@ class PlanQuantizer(XNNPACKQuantizer):
     def rewrite(self, module: GraphModule) -> None:
         """Round weights, and make 4-bit linear layers of what can be one."""
         if self._spec.weights is not None and self._spec.weights.bits == 4:
-            self._settled = rewrite_linear(self._plan, module)
+            self._four_bit_names = rewrite_linear(self._plan, module)
             self.notes.append(
                 "4-bit weights have a scale for every 32 inputs and are in linear layers and 1x1 "
                 "convolutions; other convolutions have 8 bits or stay float"
@@ -83,7 +83,7 @@ class PlanQuantizer(XNNPACKQuantizer):
                 self._plan,
                 module,
                 {
-                    layer.node.name: Fineness(8)
+                    layer.node.name: WeightPrecision(8)
                     for layer in weighted_nodes(module)
                     if layer.bits == 32 and rounds(layer) and not self._why_float(layer.node)
                 },
@@ -92,7 +92,7 @@ class PlanQuantizer(XNNPACKQuantizer):
     def annotate(self, model: GraphModule) -> GraphModule:
         """Annotate a graph; what is settled here is left alone by the vendor's own rules."""
         for node in model.graph.nodes:
-            if node.name in self._settled:
+            if node.name in self._four_bit_names:
                 node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(_annotated=True)
                 continue
             reason = self._why_float(node) if node.op == "call_function" else ""
@@ -120,7 +120,7 @@ class PlanQuantizer(XNNPACKQuantizer):
             if groups != 1:
                 return "XNNPACK has no int8 transposed convolution with groups"
             if self._spec.dynamic and not layout_is_safe(node):
-                return _MISLAID
+                return _LAYOUT_LOST
         if node.target in CONVOLUTIONS:
             shape = node.args[1].meta["val"].shape
             if len(shape) == 5:
@@ -130,7 +130,7 @@ class PlanQuantizer(XNNPACKQuantizer):
             if self._spec.dynamic and len(shape) != 4:
                 return "XNNPACK measures the input of convolutions in two dimensions alone"
             if self._spec.dynamic and not layout_is_safe(node):
-                return _MISLAID
+                return _LAYOUT_LOST
         return ""
 
     def _annotate(self, node: Node) -> None:
@@ -138,12 +138,12 @@ class PlanQuantizer(XNNPACKQuantizer):
             self._annotate_clamp(node)
         elif node.target is _aten.constant_pad_nd.default and _is_zero_padding(node):
             # A pad only copies integers: it shares the scale of what it takes.
-            self._settle(node, SharedQuantizationSpec((node.args[0], node)))
+            self._set_annotation(node, SharedQuantizationSpec((node.args[0], node)))
         elif node.target is _aten.mean.dim or _is_global_pool(node):
             # Means are much smaller than what they are taken of, and get a scale of their own.
-            self._settle(node, self._config.output_activation)
+            self._set_annotation(node, self._config.output_activation)
 
-    def _settle(self, node: Node, output: Any) -> None:
+    def _set_annotation(self, node: Node, output: Any) -> None:
         node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
             input_qspec_map={node.args[0]: self._config.input_activation},
             output_qspec=output,

@@ -17,7 +17,7 @@ from torch.fx import GraphModule, Node
 from edgesdk.quant.plan import QuantPlan
 from edgesdk.quant.pt2e.folding import constant_of, store_constant
 from edgesdk.quant.pt2e.layers import weighted_nodes
-from edgesdk.quant.pt2e.rounded_module import Fineness, round_module
+from edgesdk.quant.pt2e.rounded_module import WeightPrecision, round_module
 from edgesdk.quant.rounding import RoundedRows
 
 __all__ = ["BLOCK", "rewrite_linear"]
@@ -46,7 +46,7 @@ def rewrite_linear(plan: QuantPlan, module: GraphModule) -> set[str]:
         and layer.bits == 32
         and (layer.node.target is _aten.linear.default or _is_pointwise(module, layer.node))
     ]
-    fine = Fineness(4, BLOCK)
+    fine = WeightPrecision(4, BLOCK)
     rounded = round_module(plan, module, {node.name: fine for node in chosen})
     changed = {_rewrite(module, node, rounded[node.name]) for node in chosen}
     for node in module.graph.nodes:

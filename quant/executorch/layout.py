@@ -67,12 +67,12 @@ def layout_is_safe(convolution: Node) -> bool:
 
 
 def _is_channels_last(node: Node) -> bool:
-    pending, seen = [node], set()
+    pending, visited = [node], set()
     while pending:
         at = pending.pop()
-        if at in seen or at.op == "get_attr":
+        if at in visited or at.op == "get_attr":
             continue
-        seen.add(at)
+        visited.add(at)
         if at.op != "call_function":
             return False
         if at.target in _CHANNELS_LAST:

@@ -51,7 +51,7 @@ def quantize_program(plan: QuantPlan, variant: str) -> tuple[ExportedProgram, Qu
         layers=quantized_layers(reference.module, quantizer.reasons),
         float_operators=quantizer.float_operators,
         simulated=simulate(plan, reference.module),
-        faces=reference.faces,
+        io_scales=reference.io_scales,
         notes=tuple(quantizer.notes),
     )
 

@@ -66,16 +66,16 @@ def weight_scales(rows: Tensor, quant: WeightQuant) -> Tensor:
     """
     magnitude = rows.detach().abs()
     if quant.granularity == "tensor" or rows.ndim < 2:
-        reach = magnitude.amax().reshape((1,) * rows.ndim)
+        max_abs = magnitude.amax().reshape((1,) * rows.ndim)
     elif quant.granularity == "channel":
-        reach = magnitude.flatten(1).amax(1).reshape(-1, *(1,) * (rows.ndim - 1))
+        max_abs = magnitude.flatten(1).amax(1).reshape(-1, *(1,) * (rows.ndim - 1))
     else:
         blocks = [part.flatten(1).amax(1) for part in magnitude.split(quant.block, dim=1)]
-        reach = torch.stack(blocks, 1).repeat_interleave(quant.block, 1)[:, : rows.shape[1]]
-        reach = reach.reshape(*rows.shape[:2], *(1,) * (rows.ndim - 2))
-    scales = reach / quant.largest
+        max_abs = torch.stack(blocks, 1).repeat_interleave(quant.block, 1)[:, : rows.shape[1]]
+        max_abs = max_abs.reshape(*rows.shape[:2], *(1,) * (rows.ndim - 2))
+    scales = max_abs / quant.largest
     # Below the normal numbers there is none to divide by.
-    return torch.where(scales >= torch.finfo(scales.dtype).tiny, scales, torch.ones_like(reach))
+    return torch.where(scales >= torch.finfo(scales.dtype).tiny, scales, torch.ones_like(max_abs))
 
 
 def _by_output(weight: Tensor, transposed: bool, groups: int) -> Tensor:

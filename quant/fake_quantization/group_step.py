@@ -98,7 +98,7 @@ class GroupStep:
             value = self.norm(self._norms[node], node, args, kwargs)
         else:
             value = self.other(node, args, kwargs)
-        self.seen(node, value)
+        self.on_output(node, value)
         if self._static:
             if node in self._tails:
                 value = self.round_static(node, value)
@@ -122,7 +122,7 @@ class GroupStep:
         """An operator that no quantized group begins with."""
         return plain(node, args, kwargs)
 
-    def seen(self, node: Node, value: Any) -> None:
+    def on_output(self, node: Node, value: Any) -> None:
         """Is told what an operator gives, before it is rounded."""
 
     def round_static(self, node: Node, value: Tensor) -> Tensor:

@@ -201,8 +201,8 @@ class Walk:
             self._values[node] = self._attribute(str(node.target))
         elif node.op == "call_function":
             self._values[node] = self._step(node, *self.arguments())
-        for spent in self._network.last_use.get(node, ()):
-            del self._values[spent]
+        for released in self._network.last_use.get(node, ()):
+            del self._values[released]
         self._place += 1
 
     def _attribute(self, path: str) -> Any:
@@ -285,8 +285,8 @@ def _last_use(graph: Graph) -> dict[Node, tuple[Node, ...]]:
         last[node] = node
         for given in node.all_input_nodes:
             last[given] = node
-    spent: dict[Node, list[Node]] = {}
+    released: dict[Node, list[Node]] = {}
     for node, user in last.items():
         if user.op != "output" and node.op != "output":
-            spent.setdefault(user, []).append(node)
-    return {user: tuple(nodes) for user, nodes in spent.items()}
+            released.setdefault(user, []).append(node)
+    return {user: tuple(nodes) for user, nodes in released.items()}

@@ -280,8 +280,8 @@ class SimulatedQuantization:
             expected = np.concatenate([np.atleast_1d(answer[name]) for answer in apart])
             if value.shape != expected.shape:
                 return False
-            reach = float(np.abs(expected).max(initial=0))
-            if not np.allclose(value, expected, rtol=1e-3, atol=1e-4 * reach):
+            max_abs = float(np.abs(expected).max(initial=0))
+            if not np.allclose(value, expected, rtol=1e-3, atol=1e-4 * max_abs):
                 return False
         return True
 

@@ -74,7 +74,7 @@ class SimulatedStep(GroupStep):
         value = super().__call__(node, args, kwargs)
         return halved(value) if half else value
 
-    def seen(self, node: Node, value: Any) -> None:
+    def on_output(self, node: Node, value: Any) -> None:
         """Show it."""
         if self.watch is not None:
             self.watch(node, value)

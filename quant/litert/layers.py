@@ -200,8 +200,8 @@ def _between(
 def _fingerprint(rows: np.ndarray) -> np.ndarray:
     """Proportions of the weights of each output channel, whatever their order and scale."""
     magnitude = np.abs(rows.astype(np.float64))
-    reach = magnitude.max(axis=1, keepdims=True, initial=0.0)
-    share = magnitude / np.where(reach > 0, reach, 1.0)
+    largest = magnitude.max(axis=1, keepdims=True, initial=0.0)
+    share = magnitude / np.where(largest > 0, largest, 1.0)
     return np.stack([(share**power).mean(axis=1) for power in (1, 2, 4)], axis=1)
 
 
@@ -298,11 +298,11 @@ def read_layers(
     found: dict[tuple[str, str], list[LitertLayer]] = {}
     for layer, path in find_layers(model, paths):
         found.setdefault((path, layer.kind), []).append(layer)
-    told = []
+    records = []
     for (path, kind), layers in found.items():
         distinct = {layer.weight.index: layer for layer in layers}
         bits = max(layer.weight.bits for layer in layers)
-        told.append(
+        records.append(
             QuantizedLayer(
                 path,
                 kind,
@@ -312,7 +312,7 @@ def read_layers(
                 reason=reasons.get(path, "") if bits > 16 else "",
             )
         )
-    return tuple(told)
+    return tuple(records)
 
 
 def _activation_bits(model: LitertModel, layer: LitertLayer) -> int:

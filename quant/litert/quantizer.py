@@ -28,10 +28,10 @@ from edgesdk.quant.litert.calibration import Calibration, calibrate, checked_sam
 from edgesdk.quant.litert.file import LitertModel, read_model
 from edgesdk.quant.litert.layers import LitertLayer, layer_paths, read_layers, weighted_operators
 from edgesdk.quant.litert.recipes import vendor_recipe, weight_bits
-from edgesdk.quant.litert.regions import float_region, fragile_region, moment_region, scope
+from edgesdk.quant.litert.regions import float_region, fragile_region, norm_region, scope
 from edgesdk.quant.litert.simulation import Simulation
 from edgesdk.quant.litert.weights import round_weights
-from edgesdk.quant.plan import FaceScale, Quantized, QuantPlan
+from edgesdk.quant.plan import IoScale, Quantized, QuantPlan
 from edgesdk.quant.ranges import scale_and_zero_point
 from edgesdk.quant.spec import QuantSpec
 from edgesdk.quant.support import require_support
@@ -97,13 +97,13 @@ def quantize(artefact: Path, output: Path, plan: QuantPlan) -> Quantized:
     weighted = {layer.operator.index for layer in layers}
     fragile = fragile_region(model, weighted) if plan.spec.static else set()
     if plan.spec.float_norms:
-        fragile |= moment_region(model, weighted)
+        fragile |= norm_region(model, weighted)
     kept = _kept(plan, model, layers, paths)
     floats = _Float(artefact, model, layers, paths, kept, fragile - kept)
     measured = _measured(floats, plan)
     content, ranges = _prepared(floats, plan.spec, measured)
     _run_vendor(content, output, floats, plan.spec, ranges)
-    return _told(output, floats, plan)
+    return _read_back(output, floats, plan)
 
 
 def _refuse_quantized(path: Path, model: LitertModel) -> None:
@@ -151,7 +151,7 @@ def _measured(floats: _Float, plan: QuantPlan) -> Calibration:
         method=spec.ranges,
         bits=spec.activations.bits if spec.activations is not None else 8,
     )
-    return replace(found, ranges=_no_powers(found.ranges, spec))
+    return replace(found, ranges=_avoid_powers_of_two(found.ranges, spec))
 
 
 def _prepared(
@@ -180,7 +180,7 @@ def _prepared(
     return bytes(rounded.content), ranges
 
 
-def _no_powers(
+def _avoid_powers_of_two(
     ranges: dict[int, tuple[float, float]], spec: QuantSpec
 ) -> dict[int, tuple[float, float]]:
     """Ranges of 16 bits whose scales are no powers of two.
@@ -262,21 +262,21 @@ def _vendor_errors(spec: QuantSpec) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _told(output: Path, floats: _Float, plan: QuantPlan) -> Quantized:
+def _read_back(output: Path, floats: _Float, plan: QuantPlan) -> Quantized:
     model = read_model(output)
     spec = plan.spec
     samples = [
         {name: sample[name] for name in model.inputs}
         for sample in checked_samples(floats.model, plan.samples, "sample")
     ]
-    faces = _faces(model, plan)
+    io_scales = _io_scales(model, plan)
     layers = read_layers(model, floats.paths, _reasons(floats, plan.spec))
     simulation = Simulation(output) if samples else None
     return Quantized(
         layers,
         _float_operators(model, floats) if spec.static else {},
         tuple(simulation.run(sample) for sample in samples) if simulation else (),
-        faces,
+        io_scales,
         tuple(_notes(model, layers, spec)),
     )
 
@@ -307,8 +307,8 @@ def _float_operators(model: LitertModel, floats: _Float) -> dict[str, int]:
     return {name: count for name, count in sorted(found.items()) if count}
 
 
-def _faces(model: LitertModel, plan: QuantPlan) -> tuple[FaceScale, ...]:
-    if plan.spec.face != "int8":
+def _io_scales(model: LitertModel, plan: QuantPlan) -> tuple[IoScale, ...]:
+    if plan.spec.io_dtype != "int8":
         return ()
     found = []
     for names in (model.inputs, model.outputs):
@@ -321,7 +321,7 @@ def _faces(model: LitertModel, plan: QuantPlan) -> tuple[FaceScale, ...]:
                 )
             if tensor.quantized:
                 scale, zero = float(tensor.scales[0]), int(tensor.zero_points[0])
-                found.append(FaceScale(name, scale, zero))
+                found.append(IoScale(name, scale, zero))
     return tuple(found)
 
 

@@ -59,9 +59,9 @@ def vendor_recipe(spec: QuantSpec, kept: Iterable[str] = ()) -> list[dict[str, A
         rules += [_rule(_EVERYWHERE, operator, spec, bits) for operator in _FOUR_BITS[_when(spec)]]
     if spec.static:
         # A table has no arithmetic that fixed ranges could serve: it is stored small.
-        stored = replace(spec, activations=_MEASURED, face="float")
+        stored = replace(spec, activations=_MEASURED, io_dtype="float")
         rules.append(_rule(_EVERYWHERE, "EMBEDDING_LOOKUP", stored, 8))
-    if spec.face == "float":
+    if spec.io_dtype == "float":
         rules += [_float(_EVERYWHERE, operator) for operator in ("INPUT", "OUTPUT")]
     elif spec.activations is not None and spec.activations.bits != 8:
         rules += [

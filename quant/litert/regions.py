@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from edgesdk.quant.litert.file import LitertModel, LitertOperator
 
-__all__ = ["float_region", "fragile_region", "moment_region", "scope"]
+__all__ = ["float_region", "fragile_region", "norm_region", "scope"]
 
 #: What makes deviations of variances.
 _ROOTS = frozenset({"RSQRT", "SQRT"})
@@ -45,9 +45,9 @@ def float_region(model: LitertModel, weighted: Collection[int], kept: Collection
     """
     found = set(kept)
     neighbours = _neighbours(model)
-    seen: set[int] = set()
+    visited: set[int] = set()
     for operator in model.operators:
-        if operator.index in weighted or operator.index in seen:
+        if operator.index in weighted or operator.index in visited:
             continue
         region, border, waiting = {operator.index}, set(), [operator.index]
         while waiting:
@@ -57,7 +57,7 @@ def float_region(model: LitertModel, weighted: Collection[int], kept: Collection
                 elif other not in region:
                     region.add(other)
                     waiting.append(other)
-        seen |= region
+        visited |= region
         if border and border <= found:
             found |= region
     return found
@@ -88,7 +88,7 @@ def fragile_region(model: LitertModel, weighted: Collection[int]) -> set[int]:
     return found
 
 
-def moment_region(model: LitertModel, weighted: Collection[int]) -> set[int]:
+def norm_region(model: LitertModel, weighted: Collection[int]) -> set[int]:
     """The arithmetic around roots: normalisations written out, from what they centre to what they
     are added to.
 

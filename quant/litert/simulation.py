@@ -99,8 +99,8 @@ class Simulation:
                 if kept is not None:
                     for index in operator.outputs:
                         kept[self.model.tensors[index].name] = values[index].numpy()
-                for spent in self._last_use[operator.index]:
-                    values.pop(spent, None)
+                for released in self._last_use[operator.index]:
+                    values.pop(released, None)
         if kept is not None:
             return kept
         return {name: values[index].numpy() for name, index in self.model.outputs.items()}
@@ -168,9 +168,9 @@ def _last_use(model: LitertModel) -> list[list[int]]:
         for operator in model.operators
         for tensor in (*operator.present, *operator.outputs)
     }
-    spent: list[list[int]] = [[] for _ in model.operators]
+    released: list[list[int]] = [[] for _ in model.operators]
     kept = set(model.outputs.values())
     for tensor, operator in last.items():
         if tensor not in kept:
-            spent[operator].append(tensor)
-    return spent
+            released[operator].append(tensor)
+    return released

@@ -75,20 +75,20 @@ def round_weights(
         known = (moments or {}).get(layer.operator.index)
         chosen = round_rows(rows, width, moments=known)
         if known is None:
-            chosen = _sums_kept(rows, chosen, width)
+            chosen = _sum_preserving(rows, chosen, width)
         bias = _bias(model, layer)
         scale = (input_scales or {}).get(layer.operator.index)
         if scale is not None and bias is not None:
-            chosen = _wide_enough(rows, chosen, np.abs(bias[1]) / (_LARGEST_BIAS * scale), width)
+            chosen = _raised_scales(rows, chosen, np.abs(bias[1]) / (_LARGEST_BIAS * scale), width)
         writer.write(layer.weight.index, layer.unrolled(chosen.values()))
         if bias is not None and known is not None and writer.alone(bias[0], readers=1):
             shift = mean_shift(rows, chosen, known)
             writer.write(bias[0], (bias[1] + shift).astype(np.float32))
-        rounded.ranges[layer.weight.name] = _told(layer, chosen, width)
+        rounded.ranges[layer.weight.name] = _vendor_ranges(layer, chosen, width)
     return rounded
 
 
-def _sums_kept(rows: np.ndarray, rounded: RoundedRows, bits: int) -> RoundedRows:
+def _sum_preserving(rows: np.ndarray, rounded: RoundedRows, bits: int) -> RoundedRows:
     """Rounding that hardly changes the sum of the weights of an output channel.
 
     Where nothing is known of the inputs they are taken to be alike, as they are behind a rectifier,
@@ -109,7 +109,7 @@ def _sums_kept(rows: np.ndarray, rounded: RoundedRows, bits: int) -> RoundedRows
     return RoundedRows(moved.astype(np.int8), rounded.scales, rounded.block)
 
 
-def _wide_enough(
+def _raised_scales(
     rows: np.ndarray, rounded: RoundedRows, least: np.ndarray, bits: int
 ) -> RoundedRows:
     """Scales that are at least so large, for each row; others stay as they are."""
@@ -120,11 +120,11 @@ def _wide_enough(
     return RoundedRows(integers, scales, rounded.block)
 
 
-def _told(layer: LitertLayer, rounded: RoundedRows, bits: int) -> dict[str, np.ndarray]:
+def _vendor_ranges(layer: LitertLayer, rounded: RoundedRows, bits: int) -> dict[str, np.ndarray]:
     shape = [1] * len(layer.weight.shape)
     shape[layer.axis] = -1
-    reach = (rounded.scales * np.float32(2 ** (bits - 1) - 1)).reshape(shape)
-    return {"min": -reach, "max": reach}
+    largest = (rounded.scales * np.float32(2 ** (bits - 1) - 1)).reshape(shape)
+    return {"min": -largest, "max": largest}
 
 
 def _bias(model: LitertModel, layer: LitertLayer) -> tuple[int, np.ndarray] | None:

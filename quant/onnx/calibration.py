@@ -110,7 +110,7 @@ def observe_ranges(
             if array.dtype.kind == "f":
                 observer = observers.setdefault(name, RangeObserver(method, bits))
                 observer.add(array)
-    return {name: observer.range() for name, observer in observers.items() if observer.seen}
+    return {name: observer.range() for name, observer in observers.items() if observer.has_values}
 
 
 def input_moments(

@@ -55,12 +55,12 @@ def in_half_precision(graph: OnnxGraph, kept: Iterable[str]) -> OnnxGraph:
 
 def _drop_repeated(graph: Any) -> None:
     """Drop casts that were written once for each of several kept users."""
-    seen: set[str] = set()
+    visited: set[str] = set()
     kept = []
     for node in graph.node:
-        if node.output[0] not in seen:
+        if node.output[0] not in visited:
             kept.append(node)
-        seen.update(node.output)
+        visited.update(node.output)
     del graph.node[:]
     graph.node.extend(kept)
 

@@ -10,15 +10,15 @@ from edgesdk.errors import QuantizationError, UnknownNameError
 from edgesdk.quant.layer_names import lies_below
 from edgesdk.quant.onnx.calibration import observe_ranges
 from edgesdk.quant.onnx.dynamic import make_dynamic
-from edgesdk.quant.onnx.faces import face_floats, face_integers, make_int8_faces
 from edgesdk.quant.onnx.graph import OnnxGraph, is_quantized, read_model
 from edgesdk.quant.onnx.half import in_half_precision
+from edgesdk.quant.onnx.int8_io import dequantize_output, make_int8_io, quantize_input
 from edgesdk.quant.onnx.kernels import float_operators
 from edgesdk.quant.onnx.layers import OnnxLayer, find_layers, node_paths, read_layers
 from edgesdk.quant.onnx.simulation import simulate
 from edgesdk.quant.onnx.static import make_static, ranged_tensors
 from edgesdk.quant.onnx.weights import SHORT_ROW, WeightStore, round_weights, shift_biases
-from edgesdk.quant.plan import Arrays, FaceScale, Quantized, QuantPlan
+from edgesdk.quant.plan import Arrays, IoScale, Quantized, QuantPlan
 from edgesdk.quant.spec import QuantSpec
 from edgesdk.quant.support import require_support
 
@@ -59,19 +59,21 @@ def quantize(artefact: Path, output: Path, plan: QuantPlan) -> Quantized:
     kept = _kept_nodes(graph, layers, spec)
     quantized = [layer for layer in layers if layer.node not in kept]
     reasons = {layer.node: spec.why_float(layer.path) for layer in layers if layer.node in kept}
-    faces: tuple[FaceScale, ...] = ()
+    io_scales: tuple[IoScale, ...] = ()
     if spec.precision == "fp16":
         graph = in_half_precision(graph, kept)
     else:
-        graph, faces, more = _with_integers(graph, quantized, kept, plan)
+        graph, io_scales, more = _with_integers(graph, quantized, kept, plan)
         reasons |= more
     graph.save(output)
     found = read_layers(graph, layers, reasons)
     return Quantized(
         layers=found,
         float_operators=float_operators(graph, kept) if spec.static else {},
-        simulated=tuple(_simulated(graph.model, sample, faces, plan) for sample in plan.samples),
-        faces=faces,
+        simulated=tuple(
+            _simulated(graph.model, sample, io_scales, plan) for sample in plan.samples
+        ),
+        io_scales=io_scales,
         notes=tuple(_notes(found, spec)),
     )
 
@@ -86,7 +88,7 @@ def _kept_nodes(graph: OnnxGraph, layers: Sequence[OnnxLayer], spec: QuantSpec) 
 
 def _with_integers(
     graph: OnnxGraph, layers: list[OnnxLayer], kept: set[str], plan: QuantPlan
-) -> tuple[OnnxGraph, tuple[FaceScale, ...], dict[str, str]]:
+) -> tuple[OnnxGraph, tuple[IoScale, ...], dict[str, str]]:
     spec = plan.spec
     if spec.weights is None:
         raise QuantizationError(
@@ -108,8 +110,8 @@ def _with_integers(
         graph, reasons = make_static(
             graph, layers, rounded, ranges, spec.activations.bits, sorted(kept)
         )
-        faces = make_int8_faces(graph, ranges) if spec.face == "int8" else ()
-        return graph, faces, reasons
+        io_scales = make_int8_io(graph, ranges) if spec.io_dtype == "int8" else ()
+        return graph, io_scales, reasons
     if spec.dynamic:
         return graph, (), make_dynamic(graph, layers, rounded)
     store = WeightStore(graph)
@@ -119,17 +121,19 @@ def _with_integers(
     return graph, (), {}
 
 
-def _simulated(model: Any, sample: Arrays, faces: tuple[FaceScale, ...], plan: QuantPlan) -> Arrays:
-    """Answers in floats, through int8 faces where there are some."""
-    scales = {face.name: face for face in faces}
+def _simulated(
+    model: Any, sample: Arrays, io_scales: tuple[IoScale, ...], plan: QuantPlan
+) -> Arrays:
+    """Answers in floats, through int8 io_scales where there are some."""
+    scales = {one.name: one for one in io_scales}
     inputs = {
-        name: face_integers(array, scales[name]) if name in scales else array
+        name: quantize_input(array, scales[name]) if name in scales else array
         for name, array in sample.items()
         if name in plan.inputs
     }
     answers = simulate(model, inputs)
     return {
-        name: face_floats(answers[name], scales[name]) if name in scales else answers[name]
+        name: dequantize_output(answers[name], scales[name]) if name in scales else answers[name]
         for name in plan.outputs
     }
 

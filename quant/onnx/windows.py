@@ -62,8 +62,8 @@ def window_of(node: Any, kernel: Sequence[int], sizes: Sequence[int]) -> Window:
         before, after = [], []
         for axis in range(axes):
             steps = -(-sizes[axis] // strides[axis])
-            reach = (kernel[axis] - 1) * dilations[axis] + 1
-            missing = max(0, (steps - 1) * strides[axis] + reach - sizes[axis])
+            extent = (kernel[axis] - 1) * dilations[axis] + 1
+            missing = max(0, (steps - 1) * strides[axis] + extent - sizes[axis])
             less, more = missing // 2, missing - missing // 2
             before.append(less if automatic == "SAME_UPPER" else more)
             after.append(more if automatic == "SAME_UPPER" else less)

@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from edgesdk.errors import DataError, EdgeSdkError, QuantizationError
-from edgesdk.quant.plan import Arrays, FaceScale, QuantPlan
+from edgesdk.quant.plan import Arrays, IoScale, QuantPlan
 from edgesdk.quant.pt2e.folding import folded_module
 from edgesdk.quant.pt2e.observers import ActivationObserver
 
@@ -30,12 +30,12 @@ class Reference:
     Attributes:
         module: As a graph module, weights as integers; floats at its face always.
         program: The same, exported: inputs, outputs and origins are those of the float program.
-        faces: Scales of int8 inputs and outputs.
+        io_scales: Scales of int8 inputs and outputs.
     """
 
     module: GraphModule
     program: ExportedProgram
-    faces: tuple[FaceScale, ...] = ()
+    io_scales: tuple[IoScale, ...] = ()
 
 
 @contextmanager
@@ -76,13 +76,13 @@ def quantize_pt2e(plan: QuantPlan, quantizer: Any) -> Reference:
         if hasattr(quantizer, "fit"):
             quantizer.fit(prepared)
         converted = convert_pt2e(prepared)
-        faced = converted
-        faces: tuple[FaceScale, ...] = ()
-        if plan.spec.face == "int8":
-            faced = copy.deepcopy(converted)
-            faces = _int8_faces(plan, faced)
-        program = export_again(plan, faced, [face.name for face in faces])
-    return Reference(converted, program, faces)
+        exported = converted
+        io_scales: tuple[IoScale, ...] = ()
+        if plan.spec.io_dtype == "int8":
+            exported = copy.deepcopy(converted)
+            io_scales = _int8_io(plan, exported)
+        program = export_again(plan, exported, [one.name for one in io_scales])
+    return Reference(converted, program, io_scales)
 
 
 def check_calibration(plan: QuantPlan) -> None:
@@ -154,10 +154,10 @@ def _zeros(node: Node) -> torch.Tensor:
     return torch.zeros(shape, dtype=value.dtype)
 
 
-def _int8_faces(plan: QuantPlan, module: GraphModule) -> tuple[FaceScale, ...]:
+def _int8_io(plan: QuantPlan, module: GraphModule) -> tuple[IoScale, ...]:
     """Take the quantization at the edges out of the graph and leave it to the app."""
     quantize, dequantize = _ops.quantize_per_tensor.default, _ops.dequantize_per_tensor.default
-    faces = []
+    io_scales = []
     inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
     for name, node in zip(plan.inputs, inputs, strict=True):
         users = list(node.users)
@@ -168,18 +168,18 @@ def _int8_faces(plan: QuantPlan, module: GraphModule) -> tuple[FaceScale, ...]:
             user.replace_all_uses_with(node)
             module.graph.erase_node(user)
         (scale,) = scales
-        faces.append(FaceScale(name, float(scale[0]), int(scale[1])))
+        io_scales.append(IoScale(name, float(scale[0]), int(scale[1])))
     (output,) = (node for node in module.graph.nodes if node.op == "output")
     results = list(output.args[0])
     for place, (name, node) in enumerate(zip(plan.outputs, results, strict=True)):
         if not isinstance(node, Node) or node.target is not dequantize:
             raise _no_int8(name, "output")
         results[place] = node.args[0]
-        faces.append(FaceScale(name, float(node.args[1]), int(node.args[2])))
+        io_scales.append(IoScale(name, float(node.args[1]), int(node.args[2])))
     output.args = (tuple(results),)
     module.graph.eliminate_dead_code()
     module.recompile()
-    return tuple(faces)
+    return tuple(io_scales)
 
 
 def _no_int8(name: str, kind: str) -> QuantizationError:
@@ -222,24 +222,24 @@ def _grown(given: Sequence[torch.Tensor], nodes: Sequence[Node]) -> tuple[torch.
 
 
 def _free_sizes(program: ExportedProgram, nodes: Sequence[Node]) -> Any:
-    """Free dimensions as torch.export wants them told; None where there is none."""
+    """Free dimensions as torch.export wants them sizes; None where there is none."""
     free = [[not isinstance(size, int) for size in node.meta["val"].shape] for node in nodes]
     if not any(any(axes) for axes in free):
         return None
     shapes = []
     for node, axes in zip(nodes, free, strict=True):
-        told = {}
+        sizes = {}
         for axis, is_free in enumerate(axes):
             if not is_free:
                 continue
             limits = program.range_constraints.get(node.meta["val"].shape[axis].node.expr)
-            told[axis] = (
+            sizes[axis] = (
                 torch.export.Dim.AUTO
                 if limits is None or not limits.upper.is_number
                 else torch.export.Dim.AUTO(min=int(limits.lower), max=int(limits.upper))
             )
-        shapes.append(told)
-    return (tuple(shapes),) if len(shapes) > 1 and False else tuple(shapes)
+        shapes.append(sizes)
+    return tuple(shapes)
 
 
 def _copy_origins(module: GraphModule, program: ExportedProgram) -> None:

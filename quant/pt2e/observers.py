@@ -99,13 +99,13 @@ class PerChannelWeightObserver(UniformQuantizationObserverBase):
         super().__init__(**given)
         self._largest = 2 ** (bits - 1) - 1
         self.ch_axis = ch_axis
-        self._reach: Tensor | None = None
+        self._max_abs: Tensor | None = None
         self._floor: Tensor | float = _SMALLEST
 
     def forward(self, x: Tensor) -> Tensor:
         """Look at the weight and hand it on."""
         others = [axis for axis in range(x.dim()) if axis != self.ch_axis]
-        self._reach = x.detach().abs().amax(others) if others else x.detach().abs()
+        self._max_abs = x.detach().abs().amax(others) if others else x.detach().abs()
         return x
 
     def raise_scales(self, floor: Tensor) -> None:
@@ -114,10 +114,10 @@ class PerChannelWeightObserver(UniformQuantizationObserverBase):
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
         """What torchao asks for."""
-        if self._reach is None:
+        if self._max_abs is None:
             raise RuntimeError("the weight was not looked at")
-        scale = self._reach / self._largest
+        scale = self._max_abs / self._largest
         # A channel of zeros is as well off with any scale.
-        scale = torch.where(self._reach > 0, scale, torch.ones_like(scale))
+        scale = torch.where(self._max_abs > 0, scale, torch.ones_like(scale))
         scale = torch.maximum(scale, torch.as_tensor(self._floor, dtype=scale.dtype))
         return scale, torch.zeros_like(scale, dtype=torch.int64)

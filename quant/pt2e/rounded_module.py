@@ -17,7 +17,7 @@ from edgesdk.quant.pt2e.folding import CONVOLUTIONS, constant_of, store_constant
 from edgesdk.quant.pt2e.layers import WeightedNode, weighted_nodes
 from edgesdk.quant.rounding import InputMoments, RoundedRows, mean_shift, round_rows
 
-__all__ = ["Fineness", "round_module", "rounds"]
+__all__ = ["WeightPrecision", "round_module", "rounds"]
 
 _aten = torch.ops.aten
 
@@ -28,7 +28,7 @@ _MOST_INPUTS = 4096
 
 
 @dataclass(frozen=True)
-class Fineness:
+class WeightPrecision:
     """How the weights of one layer are rounded.
 
     Attributes:
@@ -41,7 +41,7 @@ class Fineness:
 
 
 def round_module(
-    plan: QuantPlan, module: GraphModule, finenesses: Mapping[str, Fineness]
+    plan: QuantPlan, module: GraphModule, precisions: Mapping[str, WeightPrecision]
 ) -> dict[str, RoundedRows]:
     """Round weights of convolutions and linear layers in place, and shift their biases.
 
@@ -51,17 +51,17 @@ def round_module(
     Args:
         plan: Holds the calibration samples.
         module: The float program; its weights become what the integers stand for.
-        finenesses: By node of an operator with weights whose outputs come first.
+        precisions: By node of an operator with weights whose outputs come first.
 
     Returns:
         The rounded rows, one an output channel, by node.
     """
-    layers = [layer for layer in weighted_nodes(module) if layer.node.name in finenesses]
+    layers = [layer for layer in weighted_nodes(module) if layer.node.name in precisions]
     moments = _moments(plan, module, layers) if plan.calibration else {}
     shared: dict[Any, RoundedRows] = {}
     found = {}
     for layer in layers:
-        node, fine = layer.node, finenesses[layer.node.name]
+        node, fine = layer.node, precisions[layer.node.name]
         source: Any = node.args[1]
         exact = constant_of(module, source)
         assert exact is not None

@@ -111,12 +111,12 @@ def _shared_axes(module: GraphModule, node: Node, rank: int) -> tuple[int, ...]:
     A linear layer measures each row by itself, a convolution each picture; one of a single point is
     a linear layer over channels to XNNPACK.
     """
-    pending, seen = [node], set()
+    pending, visited = [node], set()
     while pending:
         at = pending.pop()
-        if at in seen:
+        if at in visited:
             continue
-        seen.add(at)
+        visited.add(at)
         if at.target is _aten.linear.default:
             return (rank - 1,)
         if at.target is _aten.conv2d.default and _is_pointwise(module, at):

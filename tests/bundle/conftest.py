@@ -18,7 +18,6 @@ from edgesdk.bundle.manifest import (
     FileRecord,
     GateRecord,
     LayerCostRecord,
-    LeftOperator,
     Manifest,
     OperatorTime,
     OutputParity,
@@ -27,6 +26,7 @@ from edgesdk.bundle.manifest import (
     ProfileRecord,
     ReferenceRecord,
     SourceRecord,
+    UndelegatedOperator,
 )
 from edgesdk.bundle.samples import Samples
 from edgesdk.bundle.writer import BundleWriter
@@ -87,7 +87,9 @@ def _manifest_of(
         delegate="CoreML",
         method="predicted",
         delegated={"Conv": 4, "Relu": 4},
-        left=[LeftOperator(operator="GridSample", reason="not supported", where="net.py:31")],
+        left=[
+            UndelegatedOperator(operator="GridSample", reason="not supported", where="net.py:31")
+        ],
         partitions=2,
     )
     return Manifest(

@@ -76,7 +76,7 @@ def test_overwrite_refuses_what_is_no_bundle(tmp_path: Path, make_bundle: Make) 
     (tmp_path / "dangling.edge").symlink_to("nowhere")
     before = names(tmp_path)
     for name in ("photos", "webapp", "file", "link.edge", "dangling.edge"):
-        with pytest.raises(OutputExistsError, match="no bundle"):
+        with pytest.raises(OutputExistsError, match="not a bundle"):
             make_bundle(tmp_path / name, overwrite=True)
     assert (photos / "cat.jpg").exists()
     assert (web / "manifest.json").exists()

@@ -94,7 +94,7 @@ def test_a_trained_stylizer_goes_on_learning(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What learning moves, without what is scaled after it.
-    monkeypatch.setattr(studio, "even_out_channels", lambda *args: None)
+    monkeypatch.setattr(studio, "equalize_channels", lambda *args: None)
     assert train("--steps", "2") == 0
     before = read_model_file(folder / "my.edgemodel").model.state_dict()
     arguments = ["--content", "photos", "--styles", "paintings", "-o", "calm.edgemodel"]
@@ -121,8 +121,8 @@ def test_a_trained_stylizer_goes_on_learning(
         (("--set", "style_wieght=2"), 2, "did you mean 'style_weight'"),
         (("--set", "crop=65"), 2, "crop"),
         (("--set", "style_layers=conv9_9"), 2, "conv9_9"),
-        (("--perceptual", "absent.npz"), 2, "there is no file absent.npz"),
-        (("--recipe", "absent.json"), 2, "no recipe file"),
+        (("--perceptual", "absent.npz"), 5, "file not found: absent.npz"),
+        (("--recipe", "absent.json"), 2, "recipe file not found"),
         (("--from", "absent.edgemodel"), 2, "absent.edgemodel"),
         (("--start", "absent.edgemodel"), 2, "absent.edgemodel"),
         (("--start", "a.edgemodel", "--from", "b.edgemodel"), 2, "--start goes on with all"),
@@ -146,7 +146,7 @@ def test_an_empty_folder_and_an_output_that_is_there(
 ) -> None:
     (folder / "none").mkdir()
     assert train("--steps", "2", content="none") == 5
-    assert "none holds no pictures" in capsys.readouterr().err
+    assert "none has no pictures" in capsys.readouterr().err
     (folder / "my.edgemodel").mkdir()
     assert train("--steps", "2") == 2
     assert "exists" in capsys.readouterr().err

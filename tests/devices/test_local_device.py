@@ -73,7 +73,7 @@ def test_failures_stay_with_their_artefact(tmp_path, monkeypatch):
         assert measurement.failure is None
         assert len(measurement.figures.latencies_ms) == SHORT.runs
         # Only those that reached the end were measured together.
-        assert "by 2 artefacts" in measurement.protocol
+        assert "between 2 artefacts" in measurement.protocol
     assert isinstance(crash.failure, SessionCrashError)
     assert "SIGSEGV" in crash.failure.message
     assert isinstance(late.failure, SessionCrashError)
@@ -89,7 +89,7 @@ def test_without_operator_times(tmp_path):
     protocol = Protocol(cold_loads=1, warm_ups=0, runs=1, operator_runs=0)
     (measurement,) = LocalDevice().measure([case], protocol)
     assert measurement.figures.operators == ()
-    assert measurement.figures.operators_note == "not asked for"
+    assert measurement.figures.operators_note == "not requested"
 
 
 def test_a_crash_for_operator_times_leaves_the_timed_runs(tmp_path, monkeypatch):

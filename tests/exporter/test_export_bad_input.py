@@ -73,7 +73,7 @@ def refused(here, project, capsys):
             "no file",
             "did you mean nets/tiny.py",
         ),
-        (("export", "nets/tiny.py"), "SourceNotFoundError", "names no factory", "nets/tiny.py:"),
+        (("export", "nets/tiny.py"), "SourceNotFoundError", "does not name a factory", "nets/tiny.py:"),
         (("export", "nets/tiny.py:biuld"), "SourceNotFoundError", "no 'biuld'", "'build'"),
         (("export", "nets/tiny.py:number"), "FactoryError", "returned a int", "return the model"),
         (
@@ -84,23 +84,38 @@ def refused(here, project, capsys):
         ),
         (("export", "no.such.module:build"), "SourceNotFoundError", "no module", "install it"),
         (("export", "tiny.pth"), "UnsafeFileError", "holds weights", "--weights tiny.pth"),
-        (GOOD, "InputSpecError", "nothing says what", "--input image:1x3x224x224"),
+        (GOOD, "InputSpecError", "inputs of broken are unknown", "--input image:1x3x224x224"),
         ((*GOOD, "--input", "image:1x5x32x32"), "InputSpecError", "refuses the input", "--input"),
         ((*GOOD, "--input", "image:1x3x32x32:int64"), "InputSpecError", "refuses", "dtype"),
         ((*GOOD, "--input", "image:1x3x32x32:floaty"), "UnknownNameError", "dtype", "float"),
         ((*GOOD, "--input", "image=1,3"), "InputSpecError", "cannot read the input", "NAME:"),
         ((*GOOD, "--input", "lost.npz"), "InputSpecError", "no example file", "path"),
         ((*GOOD, *INPUT, "--image", "imagnet"), "UnknownNameError", "image preset", "'imagenet'"),
-        ((*GOOD, *INPUT, "--image", "grey"), "InputSpecError", "no input takes", "1x1xHxW"),
+        ((*GOOD, *INPUT, "--image", "grey"), "InputSpecError", "no input for images", "1x1xHxW"),
         ((*GOOD, *INPUT, "--dynamic", "bach"), "UnknownNameError", "dynamic axis", "'batch'"),
         ((*GOOD, *INPUT, "--dynamic", "litert:batch"), "UsageError", "not exported", "onnx"),
         ((*GOOD, *INPUT, "--dynamic", "batch=8..2"), "InputSpecError", "no room", "two sizes"),
         ((*GOOD, *INPUT, "--dynamic", "hw=128..512/32"), "InputSpecError", "outside", "widen"),
         ((*GOOD, *INPUT, "--samples", "lost.jpg"), "InputSpecError", "no sample", "path"),
-        ((*GOOD, *INPUT, "--min-cosine", "1.1"), "UsageError", "cannot be 1.1", ""),
-        ((*GOOD, *INPUT, "--max-error", "-1"), "UsageError", "cannot be -1", ""),
-        ((*GOOD, *INPUT, "--max-error", "inf"), "UsageError", "cannot be inf", ""),
-        ((*GOOD, *INPUT, "--max-error", "nan"), "UsageError", "cannot be nan", ""),
+        ((*GOOD, *INPUT, "--min-cosine", "1.1"), "UsageError", "invalid gate for cosine: 1.1", ""),
+        (
+            (*GOOD, *INPUT, "--max-error", "-1"),
+            "UsageError",
+            "invalid gate for relative error: -1",
+            "",
+        ),
+        (
+            (*GOOD, *INPUT, "--max-error", "inf"),
+            "UsageError",
+            "invalid gate for relative error: inf",
+            "",
+        ),
+        (
+            (*GOOD, *INPUT, "--max-error", "nan"),
+            "UsageError",
+            "invalid gate for relative error: nan",
+            "",
+        ),
         ((*GOOD, *INPUT, "--jobs", "-1"), "UsageError", "--jobs", "--help"),
         ((*GOOD, *INPUT, "--to", "onx"), "UnknownNameError", "target 'onx'", "'onnx'"),
         ((*GOOD, *INPUT, "--to", "onnx:fp8"), "UnknownNameError", "variant of onnx", "fp32"),
@@ -209,13 +224,13 @@ def test_verbs_without_a_bundle(refused, verb, tmp_path):
         ({"verfy": False}, UnknownNameError, "option 'verfy'", "'verify'"),
         ({"targets": "onx"}, UnknownNameError, "target 'onx'", "'onnx'"),
         ({"targets": []}, UsageError, "no target", ""),
-        ({"jobs": -2}, UsageError, "-2 jobs", ""),
-        ({"jobs": "2"}, UsageError, "jobs cannot be '2'", "give a int"),
-        ({"gates": 0.5}, UsageError, "gates cannot be 0.5", "Tolerances"),
+        ({"jobs": -2}, UsageError, "number of jobs: -2", ""),
+        ({"jobs": "2"}, UsageError, "invalid option jobs: '2'", "give a int"),
+        ({"gates": 0.5}, UsageError, "invalid option gates: 0.5", "Tolerances"),
         ({"inputs": "x:0x3"}, InputSpecError, "size of zero", ""),
         ({"dynamic": "bach"}, UnknownNameError, "'bach'", "'batch'"),
         ({"weights": "w.pth"}, UsageError, "load the weights", ""),
-        ({"options": {"jobs": 1}}, UsageError, "no ExportOptions", "keyword"),
+        ({"options": {"jobs": 1}}, UsageError, "must be an ExportOptions", "keyword"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
@@ -229,7 +244,7 @@ def test_the_python_call_is_checked_like_the_command(tmp_path, changes, kind, me
 
 
 def test_something_that_is_no_model(tmp_path):
-    with pytest.raises(UsageError, match="a dict is no model"):
+    with pytest.raises(UsageError, match="expected a model, got dict"):
         export({}, torch.ones(1), output=tmp_path / "net.edge")  # type: ignore[arg-type]
 
 

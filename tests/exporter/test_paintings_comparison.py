@@ -22,17 +22,18 @@ from edgesdk.bundle.bundle import Bundle
 from edgesdk.errors import BundleDamagedError, MissingBackendError, UsageError
 from edgesdk.exporter.paintings.comparison import painted_record
 from edgesdk.exporter.paintings.reference import OriginalPainting
-from edgesdk.exporter.paintings.style_distance import StyleRuler, perceptual_state
+from edgesdk.exporter.paintings.style_distance import STYLE_LAYERS, StyleRuler, perceptual_state
 from edgesdk.frontend.edgemodel.file import ModelSignature, read_model_file, save_model
 from edgesdk.frontend.random_inputs import spread
 from edgesdk.host.cache import Cache
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 from edgesdk.models.photos import paths
 from edgesdk.spec import TensorSpec
-from edgesdk.training.style.perceptual import PerceptualNet
+from edgesdk.training.style.perceptual import LAYERS, PerceptualNet
+from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.verification.parity import Tolerances
-from edgesdk.video.metrics import psnr
 from edgesdk.video.painter_from_bundle import bundle_painter
+from edgesdk.video.picture_quality import psnr
 
 if TYPE_CHECKING:
     from conftest import CommandLine, Ended
@@ -174,6 +175,11 @@ def test_equal_pictures_have_no_psnr() -> None:
 def test_a_picture_of_another_size_is_refused() -> None:
     with pytest.raises(UsageError):
         painted_record([original(7)], [np.zeros((8, 9, 3), np.uint8)], runtime="r")
+
+
+def test_styles_are_compared_in_the_layers_that_stylizers_are_trained_with() -> None:
+    trained_with = StyleRecipe().style_layers
+    assert tuple(layer for layer in trained_with if layer in LAYERS) == STYLE_LAYERS
 
 
 def test_change_of_style_by_hand() -> None:

@@ -238,8 +238,8 @@ def test_a_network_that_needs_multiples_says_of_what() -> None:
     dims = parse_dynamic("hw=30..130")
     with pytest.raises(CaptureError) as caught:
         captured(Unet().eval(), torch.randn(1, 3, 32, 32), x={2: dims["height"], 3: dims["width"]})
-    assert caught.value.message == "the model only takes multiples of 4 (height, width)"
-    assert caught.value.remedy == "say so: --dynamic hw=LOWEST..LARGEST/4"
+    assert caught.value.message == "the model only accepts multiples of 4 (height, width)"
+    assert caught.value.remedy == "declare the step: --dynamic hw=LOWEST..LARGEST/4"
 
 
 def test_a_fixed_batch_is_refused_in_plain_words() -> None:
@@ -291,7 +291,7 @@ class Numpy(nn.Module):
 @pytest.mark.parametrize(
     ("model", "line", "told"),
     [
-        (Branch(), "branch line", "control flow depends on the values of a tensor"),
+        (Branch(), "branch line", "control flow depends on tensor values"),
         (Numpy(), "numpy line", "torch.export cannot trace the model"),
     ],
 )
@@ -305,7 +305,7 @@ def test_what_cannot_be_traced_names_the_users_line(model: nn.Module, line: str,
 
 
 def test_slicing_by_a_value_names_a_line_of_forward() -> None:
-    with pytest.raises(CaptureError, match="depends on the values") as caught:
+    with pytest.raises(CaptureError, match="depends on tensor values") as caught:
         captured(Loop().eval(), torch.ones(2, 3))
     lines, first = inspect.getsourcelines(Loop.forward)
     number = int((caught.value.where or "").split(":")[1])

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgesdk.errors import SourceError, SourceNotFoundError, UnsafeFileError
+from edgesdk.errors import SourceDamagedError, SourceNotFoundError, UnsafeFileError
 from edgesdk.frontend.pt2.reader import check_program_file, load_program
 
 MODEL = "models/model.json"
@@ -190,7 +190,7 @@ def test_a_program_of_the_oldest_form(tmp_path: Path) -> None:
         archive.writestr("version", "8.8")
         for name in ("exported_program.json", "state_dict.pt", "constants.pt", "example_inputs.pt"):
             archive.writestr(f"serialized_{name}", pickle.dumps(Trap(trap)))
-    with pytest.raises(SourceError, match=r"torch 2\.7"):
+    with pytest.raises(SourceDamagedError, match=r"torch 2\.7"):
         load_program(path)
     assert not trap.exists()
 
@@ -387,7 +387,7 @@ def test_an_empty_record_is_no_large_tensor(honest: Path, tmp_path: Path) -> Non
     second = tmp_path / "second"
     second.mkdir()
     crafted = rewritten(configured, second, {"data/weights/weight_5": b""})
-    with pytest.raises(SourceError, match="is empty"):
+    with pytest.raises(SourceDamagedError, match="is empty"):
         check_program_file(crafted)
 
 
@@ -395,11 +395,11 @@ def test_damage_is_told(honest: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceNotFoundError):
         load_program(tmp_path / "absent.pt2")
     for record in (MODEL, SAMPLES, WEIGHTS, "archive_format"):
-        with pytest.raises(SourceError, match="damaged"):
+        with pytest.raises(SourceDamagedError, match="damaged"):
             load_program(rewritten(honest, tmp_path, {record: None}))
     for content in (b"", b"{", b"[]", b"null", b"[" * 100_000):
-        with pytest.raises(SourceError, match="damaged"):
+        with pytest.raises(SourceDamagedError, match="damaged"):
             load_program(rewritten(honest, tmp_path, {MODEL: content}))
     for content in (b"{}", b"[]", b'{"config": [1]}', b'{"config": {"a": {}}}'):
-        with pytest.raises(SourceError, match="damaged"):
+        with pytest.raises(SourceDamagedError, match="damaged"):
             load_program(rewritten(honest, tmp_path, {WEIGHTS: content}))

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from edgesdk.bundle.bundle import Bundle
-from edgesdk.errors import SourceError, UsageError
+from edgesdk.errors import SourceDamagedError, SourceError, UsageError
 from edgesdk.exporter.prepared import prepare
 from edgesdk.frontend.edgemodel.file import load_model, read_model_file, save_model
 from edgesdk.frontend.edgemodel.program import capture_model
@@ -131,11 +131,13 @@ def test_names_that_are_none(
 ) -> None:
     described = json.loads((saved / "model.json").read_text("utf-8"))
     (saved / "model.json").write_text(json.dumps({**described, "styles": names}), "utf-8")
-    with pytest.raises(SourceError, match="no description of a model") as caught:
+    with pytest.raises(SourceDamagedError, match="not a model description") as caught:
         load_model(saved)
     path = written(program, tmp_path / "tint.pt2", json.dumps(names))
     for function in (check_program_file, load_program, lambda path: load(str(path))):
-        with pytest.raises(SourceError, match=r"the names of styles in tint\.pt2 are none") as told:
+        with pytest.raises(
+            SourceError, match=r"the style names in tint\.pt2 are not valid"
+        ) as told:
             function(path)
         assert told.value.remedy
     for message in (caught.value.message, told.value.message):
@@ -146,7 +148,7 @@ def test_names_that_are_none(
 def test_names_of_another_number_of_styles(
     names: list[str], saved: Path, program: torch.export.ExportedProgram, tmp_path: Path
 ) -> None:
-    said = f"{len(names)} styles have names, and no input of the program takes {len(names)} shares"
+    said = f"{len(names)} style names, but no input of the program takes {len(names)} shares"
     described = json.loads((saved / "model.json").read_text("utf-8"))
     (saved / "model.json").write_text(json.dumps({**described, "styles": names}), "utf-8")
     with pytest.raises(SourceError, match=said) as caught:
@@ -168,7 +170,7 @@ def test_an_extra_file_that_is_no_list(
 ) -> None:
     path = written(program, tmp_path / "tint.pt2", content)
     for function in (check_program_file, load_program):
-        with pytest.raises(SourceError, match=r"tint\.pt2 is damaged"):
+        with pytest.raises(SourceDamagedError, match=r"tint\.pt2 is damaged"):
             function(path)
 
 

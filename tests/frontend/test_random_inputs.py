@@ -274,7 +274,7 @@ def jpeg() -> bytes:
 )
 def test_files_that_are_no_whole_picture(content: Callable[[], bytes], tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(content())
-    with pytest.raises(InputSpecError, match=r"a\.png is no picture that can be read"):
+    with pytest.raises(InputSpecError, match=r"a\.png is not a readable picture"):
         image_tensor(tmp_path / "a.png", CAMERA)
 
 

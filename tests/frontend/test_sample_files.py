@@ -50,7 +50,7 @@ def test_pickles_are_refused_and_do_not_run(tmp_path: Path) -> None:
     np.save(tmp_path / "e.npy", objects, allow_pickle=True)
     np.savez(tmp_path / "e.npz", a=objects)
     for name in ("e.npy", "e.npz"):
-        with pytest.raises(InputSpecError, match="holds no arrays that can be read"):
+        with pytest.raises(InputSpecError, match="cannot read arrays from"):
             read_example(tmp_path / name)
     assert not folder.exists()
 
@@ -60,7 +60,7 @@ def test_pickles_are_refused_and_do_not_run(tmp_path: Path) -> None:
 def test_files_that_hold_something_else(suffix: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"e{suffix}"
     path.write_bytes(content)
-    with pytest.raises(InputSpecError, match=f"e{suffix} holds no arrays that can be read"):
+    with pytest.raises(InputSpecError, match=f"cannot read arrays from e{suffix}"):
         read_example(path)
 
 
@@ -86,7 +86,7 @@ def test_files_of_other_kinds(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder.npz").mkdir()
     for other in ("e.csv", "e"):
         (tmp_path / other).write_text("1,2")
-    with pytest.raises(InputSpecError, match="no example file"):
+    with pytest.raises(InputSpecError, match="not an example file"):
         read_example(tmp_path / name)
 
 

@@ -130,8 +130,8 @@ def test_a_module_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.Mo
     [
         ("no_such_module:build", "no module 'no_such_module'"),
         ("torch.no_such:build", "no module 'torch.no_such'"),
-        (":build", "is no module"),
-        ("a-b:build", "is no module"),
+        (":build", "is not a module name"),
+        ("a-b:build", "is not a module name"),
         ("torch.nn:Relu", "has no 'Relu'"),
         ("torch.nn:ReLU.x.y", "has no 'ReLU.x.y'"),
         ("none.py:build", r"no file none\.py"),
@@ -161,7 +161,7 @@ def test_a_missing_attribute_or_file_suggests_the_nearest(tmp_path: Path) -> Non
 
 def test_a_file_without_factory_suggests_one(tmp_path: Path) -> None:
     write(tmp_path, net=NET.format(width=5), empty="x = 1\n", broken="def build(:\n")
-    with pytest.raises(SourceNotFoundError, match="names no factory") as caught:
+    with pytest.raises(SourceNotFoundError, match="does not name a factory") as caught:
         load(f"{tmp_path}/net.py")
     assert (caught.value.remedy or "").endswith(f"{tmp_path}/net.py:build")
     with pytest.raises(SourceNotFoundError):
@@ -262,7 +262,7 @@ def test_programs_from_files(tmp_path: Path) -> None:
     assert (loaded.name, loaded.notes) == ("net", ())
     assert torch.equal(loaded.model(example), model(example))
     assert prepare(f"{tmp_path}/net.pt2").specs[0].shape == (2, 3)
-    with pytest.raises(UsageError, match="brings its own weights"):
+    with pytest.raises(UsageError, match="has its own weights"):
         load(f"{tmp_path}/net.pt2", tmp_path / "w.safetensors")
 
 

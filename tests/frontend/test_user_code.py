@@ -146,7 +146,7 @@ def test_files_that_raise_while_they_are_imported(tmp_path: Path) -> None:
     for name, told, where in (
         ("top", "RuntimeError: at import", "top.py:2: raise RuntimeError('at import')"),
         ("absent", "No module named 'no_such_package'", "absent.py:1: import no_such_package"),
-        ("syntax", "no Python that can be read", "syntax.py:2"),
+        ("syntax", "cannot parse", "syntax.py:2"),
         ("via", "SyntaxError", "bad_sibling.py:3"),
         ("stop", "SystemExit", "stop.py:1: raise SystemExit"),
     ):

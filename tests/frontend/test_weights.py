@@ -14,7 +14,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from edgesdk.errors import EdgeSdkError, SourceNotFoundError, UnsafeFileError, WeightsError
+from edgesdk.errors import (
+    EdgeSdkError,
+    SourceNotFoundError,
+    UnsafeFileError,
+    WeightsDamagedError,
+    WeightsError,
+)
 from edgesdk.frontend.weights import check_weights, load_weights, read_tensors
 
 
@@ -193,7 +199,9 @@ def test_a_truncated_file(zipped: bool, tmp_path: Path) -> None:
     whole = path.read_bytes()
     for length in (0, 1, 2, 10, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(WeightsError, match=r"w\.pth is damaged or holds no weights") as caught:
+        with pytest.raises(
+            WeightsDamagedError, match=r"w\.pth is damaged or does not hold weights"
+        ) as caught:
             load_weights(network(), path)
         assert "weights_only" not in str(caught.value)
 
@@ -205,7 +213,7 @@ def test_a_truncated_file(zipped: bool, tmp_path: Path) -> None:
 def test_files_that_hold_something_else(content: bytes, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"w.{suffix}"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match="is damaged or holds no weights"):
+    with pytest.raises(WeightsDamagedError, match="is damaged or does not hold weights"):
         load_weights(network(), path)
 
 
@@ -231,7 +239,7 @@ def test_changed_bytes_load_or_are_refused_in_our_words(suffix: str, tmp_path: P
 )
 def test_files_that_are_no_state_dictionary(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="no state dictionary"):
+    with pytest.raises(WeightsError, match="not hold a state dictionary"):
         load_weights(network(), tmp_path / "w.pth")
 
 

@@ -27,7 +27,7 @@ from edgesdk.models.style import (
 
 @pytest.mark.parametrize(("value", "rounded"), [(1, 8), (12, 16), (18, 24), (19, 24), (33, 32)])
 def test_make_divisible(value: int, rounded: int) -> None:
-    # 18 would round to 16, which is more than a tenth less.
+    # Rounding 18 to 16 would lose more than 10 %.
     assert make_divisible(value) == rounded
 
 
@@ -107,7 +107,7 @@ def test_depthwise_upsampling_equals_nearest() -> None:
 @pytest.mark.parametrize("output", ["linear", "tanh"])
 def test_style_network_rewritten_for_mobile_answers_the_same(output: str) -> None:
     textbook = models.create("johnson", output=output)
-    # Trained networks have scales and shifts of their own.
+    # Trained networks have non-trivial scales and shifts.
     with torch.no_grad():
         for module in textbook.modules():
             if isinstance(module, nn.InstanceNorm2d):

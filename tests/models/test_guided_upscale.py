@@ -1,4 +1,4 @@
-"""Meta-smoothing: its numbers by hand, its kept filters, its fixed form in real runtimes."""
+"""Guided upscaling: values by hand, cached filters, and its fixed form in real runtimes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def upscale() -> MetaUpscale:
 
 @pytest.fixture
 def net() -> GuidedUpscale:
-    """A small network whose every part shows in its answer."""
+    """A small network in which every part affects the output."""
     torch.manual_seed(1)
     made = GuidedUpscale(width=4, inner_widths=[6], refine_width=5, hidden_width=8)
     for last in (made.gains, made.upscale.predictor[2], made.refine_second):
@@ -151,7 +151,7 @@ def test_bad_features_and_sizes_are_refused(upscale: MetaUpscale) -> None:
         with pytest.raises(UsageError, match="features"):
             upscale(features, 2)
     x = torch.rand(1, 4, 10, 10)
-    with pytest.raises(UsageError, match="another shape"):
+    with pytest.raises(UsageError, match="aspect ratio"):
         upscale.to_size(x, (20, 40))
     for size in ((9, 9), (81, 81), (0, 0)):
         with pytest.raises(UsageError):
@@ -208,7 +208,7 @@ def test_the_fixed_form_equals_the_network(net: GuidedUpscale, p: int, q: int) -
     wanted = net(painted, original)
     assert wanted.shape == original.shape
     torch.testing.assert_close(fixed(painted, original), wanted, atol=2e-5, rtol=1e-5)
-    # Something of it must differ from what interpolation gives.
+    # The network must differ from plain interpolation.
     lines = functional.interpolate(painted, size=original.shape[2:], mode="bilinear")
     assert (wanted - lines).abs().mean() > 1e-2
 
@@ -224,7 +224,7 @@ def test_the_fixed_filters_are_those_of_the_scale(upscale: MetaUpscale) -> None:
 def test_the_fixed_form_refuses_sizes_that_do_not_fit(net: GuidedUpscale) -> None:
     fixed = net.at_scale(7, 2)
     for small, full in (((4, 4), (14, 7)), ((3, 4), (10, 14)), ((4, 4), (8, 8))):
-        with pytest.raises(UsageError, match="scale of 7/2"):
+        with pytest.raises(UsageError, match="scale 7/2"):
             fixed(torch.rand(1, 3, *small), torch.rand(1, 3, *full))
     for p, q in ((0, 1), (1, 0), (1, 2), (9, 1), (1.5, 1), (101, 100)):
         with pytest.raises(UsageError):
@@ -259,7 +259,7 @@ def test_cubics_are_those_of_pillow() -> None:
     wanted = np.asarray(Image.fromarray(small).resize((24, 30), Image.Resampling.BICUBIC))
     down, across = cubic_matrix(11, 30), cubic_matrix(9, 24)
     found = (down @ torch.from_numpy(small) @ across.T).numpy()
-    # Pillow leaves out what lies beyond an edge; here the edge goes on.
+    # Pillow renormalises at edges; here edges are repeated.
     np.testing.assert_allclose(found[8:-8, 8:-8], wanted[8:-8, 8:-8], atol=1e-6)
     for matrix in (down, across, cubic_matrix(3, 3)):
         torch.testing.assert_close(matrix.sum(1), torch.ones(len(matrix)))
@@ -282,14 +282,14 @@ def test_weights_come_back_from_their_file(net: GuidedUpscale, tmp_path: Path) -
 
 def test_files_of_something_else_are_refused(net: GuidedUpscale, tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    with pytest.raises(WeightsError, match="no file"):
+    with pytest.raises(WeightsError, match="file not found"):
         load_guided_upscale(path)
     whole = guided_upscale_bytes(net)
     config = {**net.config}
     good = {name: value.clone() for name, value in net.state_dict().items()}
     bad = {**good, "stem.bias": good["stem.bias"] * math.nan}
 
-    def told(kind: str, described: object) -> dict[str, str]:
+    def metadata(kind: str, described: object) -> dict[str, str]:
         return {"model": kind, "config": json.dumps(described)}
 
     for content in (
@@ -297,13 +297,13 @@ def test_files_of_something_else_are_refused(net: GuidedUpscale, tmp_path: Path)
         whole[: len(whole) // 2],
         b"\x80\x04not a tensor file",
         save(good),
-        save(good, metadata=told("unet", config)),
-        save(good, metadata=told("meta_smoothing", [1])),
-        save(good, metadata=told("meta_smoothing", {**config, "width": 10**9})),
-        save(good, metadata=told("meta_smoothing", {**config, "width": "4"})),
-        save(good, metadata=told("meta_smoothing", {**config, "depth": 4})),
-        save(good, metadata=told("meta_smoothing", {**config, "width": 5})),
-        save(bad, metadata=told("meta_smoothing", config)),
+        save(good, metadata=metadata("unet", config)),
+        save(good, metadata=metadata("meta_smoothing", [1])),
+        save(good, metadata=metadata("meta_smoothing", {**config, "width": 10**9})),
+        save(good, metadata=metadata("meta_smoothing", {**config, "width": "4"})),
+        save(good, metadata=metadata("meta_smoothing", {**config, "depth": 4})),
+        save(good, metadata=metadata("meta_smoothing", {**config, "width": 5})),
+        save(bad, metadata=metadata("meta_smoothing", config)),
     ):
         path.write_bytes(content)
         with pytest.raises(WeightsError):
@@ -315,10 +315,10 @@ def test_files_of_something_else_are_refused(net: GuidedUpscale, tmp_path: Path)
 
 def test_the_card_tells_of_the_weights_beside_it() -> None:
     weights = shipped_path("meta_smoothing")
-    told = shipped_card("meta_smoothing")
-    assert told["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    shipped = shipped_card("meta_smoothing")
+    assert shipped["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     stages = []
-    stage = told
+    stage = shipped
     while stage is not None:
         stages.append(stage["recipe"]["steps"])
         stage = stage.get("started_from")
@@ -326,13 +326,13 @@ def test_the_card_tells_of_the_weights_beside_it() -> None:
     rows = re.findall(r"^\| (?:(\d+) x )?([\d,]+) \|", card, re.MULTILINE)
     counted = [int(steps.replace(",", "")) for times, steps in rows for _ in range(int(times or 1))]
     assert counted == stages[::-1]
-    assert f"steps={stages[0]} balanced={str(told['recipe']['balanced']).lower()}" in card
+    assert f"steps={stages[0]} balanced={str(shipped['recipe']['balanced']).lower()}" in card
 
 
 def test_the_package_brings_weights_that_beat_bilinear() -> None:
     assert guided_upscale.WEIGHTS.stat().st_size <= 300_000
     net = load_guided_upscale()
-    # A colour map of a picture of edges and waves; nothing it was trained on.
+    # A colour map of a picture of edges and waves, which was not in the training data.
     y, x = np.mgrid[0:96, 0:120] / 96.0
     waves = np.stack([np.sin(40 * x * y), np.cos(25 * x), (x + y > 1.1) * 2.0 - 1])
     original = torch.from_numpy(waves * 0.4 + 0.5).float()[None]

@@ -1,4 +1,4 @@
-"""The network of many styles: what its style vector does, and what may not go in."""
+"""The multi-style network: effects of its style vector, and rejected inputs."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_by_hand_the_middle_tap_is_the_enlarging_itself() -> None:
 
 
 def test_a_new_network_has_no_checkerboard(net: MultiStyleNet) -> None:
-    """All four pixels of a place answer a plain picture alike."""
+    """All four pixels of a position are equal for a flat picture."""
     sums = net.paint.weight.detach().sum(dim=(2, 3)).unflatten(0, (3, 4))
     torch.testing.assert_close(sums, sums[:, :1].expand_as(sums))
     assert sums[:, 0].abs().mean() > 0.1
@@ -124,7 +124,7 @@ def test_names_of_the_styles_are_kept_in_the_config(net: MultiStyleNet) -> None:
 
 
 def test_bad_arguments_are_refused(net: MultiStyleNet) -> None:
-    with pytest.raises(UsageError, match="3 shares, not 2"):
+    with pytest.raises(UsageError, match="3 weights, not 2"):
         net(torch.rand(1, 3, 16, 16), one_hot(2, 0))
     for options in (
         {"styles": 0},

@@ -38,7 +38,7 @@ def test_answers_equal_the_reference_implementation(network: nn.Module) -> None:
 
 
 def _tensor(path: Path) -> torch.Tensor:
-    """The photograph as the zoo says the network wants it."""
+    """Load the photograph with the network's preprocessing."""
     spec = models.entry("efficientnet_lite0").image
     assert spec is not None and spec.model_color == "rgb"
     image = Image.open(path).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)

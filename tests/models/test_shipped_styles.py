@@ -1,4 +1,4 @@
-"""The networks of style that come trained: weights, cards, and what they paint."""
+"""The shipped style networks: weights, cards, and paintings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def picture(path: Path, side: int = 192) -> torch.Tensor:
 
 
 def painted(net: MultiStyleNet, photograph: torch.Tensor) -> torch.Tensor:
-    """In every style, ``[S, 3, H, W]``."""
+    """Paint in every style, ``[S, 3, H, W]``."""
     shares = torch.eye(len(net.style_names))[:, :, None, None]
     with torch.no_grad():
         return torch.cat([net(photograph, share[None]) for share in shares])
@@ -83,7 +83,7 @@ def test_styles_differ_and_keep_the_photograph(network: MultiStyleNet, path: Pat
     apart = torch.cdist(found.flatten(1), found.flatten(1), p=1) / found[0].numel()
     apart.fill_diagonal_(1)
     assert apart.min() > 0.02, "two styles paint alike"
-    # Light and dark stay where they were: a painting is of this photograph.
+    # Light and dark areas of the photograph stay light and dark.
     grey = torch.cat([photograph, found]).mean(dim=1).flatten(1)
     likeness = torch.corrcoef(grey)[0, 1:]
     assert likeness.min() > 0.5
@@ -115,7 +115,7 @@ def test_any_style_follows_the_painting_it_is_given() -> None:
 
 
 def test_no_frame_is_painted(network: MultiStyleNet) -> None:
-    """A plain picture stays plain towards its borders: padding leaves no frame."""
+    """A flat picture stays flat at its borders: padding does not paint a frame."""
     plain = torch.full((1, 3, 128, 128), 0.5)
     found = painted(network, plain)
     border = torch.cat([found[..., :4, 4:-4].flatten(1), found[..., -4:, 4:-4].flatten(1)], dim=1)
@@ -158,7 +158,7 @@ def test_a_saved_copy_has_its_own_weights(network: MultiStyleNet, tmp_path: Path
         assert torch.equal(again.state_dict()[name], value), name
     assert again.style_names == network.style_names
     few = models.create("multi_style", styles=2, style_names=["a", "b"], pretrained=False)
-    # A file from before the zoo had weights says nothing of them.
+    # Files from before the zoo had weights do not mention them.
     path = save_model(few, "multi_style", tmp_path / "old.edgemodel")
     text = json.loads((path / "model.json").read_text())
     del text["config"]["pretrained"]

@@ -50,10 +50,10 @@ MACS = {
 }
 
 ENTRIES = models.names()
-#: Entries that differ from another one in depth only.
+#: Entries that differ from another entry in depth only.
 DEEPER = ("densenet121", "resnet110", "resnet32", "resnet34", "resnet56", "vgg16")
 FAMILIES = [name for name in ENTRIES if name not in DEEPER]
-#: Entries without blocks around which the width stays.
+#: Entries without residual blocks.
 NO_BLOCKS = (
     "googlenet",
     "style_encoder",
@@ -68,7 +68,7 @@ _built: dict[str, nn.Module] = {}
 
 
 def _network(name: str) -> nn.Module:
-    """The published network; built once, in evaluation mode, not to be changed."""
+    """Build the published network once, in evaluation mode; do not change it."""
     if name not in _built:
         config = {"pretrained": False} if models.entry(name).extra else {}
         _built[name] = models.create(name, **config)
@@ -169,7 +169,7 @@ def test_every_width_can_be_halved(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in NO_BLOCKS])
 def test_one_inner_width_can_be_pruned_alone(name: str) -> None:
-    """What pruning does first: one layer inside a block gets an odd number of channels."""
+    """Pruning can give one layer inside a block an odd number of channels."""
     config = json.loads(json.dumps(_network(name).config))
     key = next(key for key in INNER if key in config)
     holder, position = config[key], 0

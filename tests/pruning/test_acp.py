@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from edgesdk.pruning.acp import acp_search, epsilon_for
 from edgesdk.pruning.budget import Budget
 from edgesdk.pruning.channels import find_channels
 from edgesdk.pruning.clusters import cluster_widths, count_clusters, mean_feature_maps
+from edgesdk.pruning.problem import PruningProblem
 from edgesdk.pruning.ranking import l1_ranking
 from edgesdk.pruning.swarm import Swarm, SwarmSettings, velocity
-from edgesdk.pruning.widths_cost import WidthsCost
 
 
 def five_alike_and_three() -> np.ndarray:
@@ -156,7 +157,7 @@ def test_a_search_goes_on_where_it_was_interrupted():
     resumed = Swarm.resumed(json.loads(states[-1]))
     assert resumed.search(distance(goal)) == whole.best
     assert resumed.evaluated == whole.evaluated and resumed.history == whole.history
-    with pytest.raises(UsageError, match="no saved state"):
+    with pytest.raises(UsageError, match="saved search is invalid"):
         Swarm.resumed({"start": [1]})
 
 
@@ -171,30 +172,28 @@ def test_settings_of_a_swarm_are_checked():
 def searched(net):
     model = net("concat")
     picture = torch.randn(1, 3, 8, 8)
-    channels = find_channels(model, picture)
-    maps = mean_feature_maps(model, channels, Pictures())
-    cost = WidthsCost(model, picture, channels)
-    return channels, maps, l1_ranking(model, channels), cost
+    problem = PruningProblem.of(model, picture)
+    maps = mean_feature_maps(model, problem.channels, Pictures())
+    return problem, maps, l1_ranking(model, problem.channels)
 
 
 def likes_left(channels):
     """Fitness is the share of ``left`` that stays."""
 
-    def workers(candidates, answered):
+    def workers(candidates, on_result):
         for index, drops in reversed(list(enumerate(candidates))):
-            answered(index, 1 - len(drops.get(("left", "out"), ())) / 6)
+            on_result(index, 1 - len(drops.get(("left", "out"), ())) / 6)
 
     return workers
 
 
 def test_without_a_budget_particle_zero_is_the_clusters_code(searched):
-    channels, maps, ranking, cost = searched
+    problem, maps, ranking = searched
     found = acp_search(
-        channels,
+        problem,
         maps,
         ranking,
-        cost,
-        likes_left(channels),
+        likes_left(problem.channels),
         epsilon=0.01,
         settings=SwarmSettings(cycles=0, particles=1),
     )
@@ -203,50 +202,51 @@ def test_without_a_budget_particle_zero_is_the_clusters_code(searched):
 
 
 def test_a_budget_is_met_and_a_search_is_kept(searched, tmp_path):
-    channels, maps, ranking, cost = searched
+    unlimited, maps, ranking = searched
     state = tmp_path / "search.json"
-    arguments = (channels, maps, ranking, cost)
-    budget = Budget(macs=0.5)
-    told = []
+    problem = replace(unlimited, budget=Budget(macs=0.5))
+    cost = problem.cost
+    arguments = (problem, maps, ranking)
+    progress = []
     found = acp_search(
         *arguments,
-        likes_left(channels),
-        budget=budget,
+        likes_left(problem.channels),
         state=state,
         settings=SwarmSettings(cycles=3, particles=4),
-        progress=told.append,
+        on_progress=progress.append,
     )
     assert abs(cost(found.counts).macs / cost.full.macs - 0.5) <= 0.01
-    assert len(told) == found.tried and told[-1].best >= found.fitness - 1e-9
+    assert len(progress) == found.tried and progress[-1].best >= found.fitness - 1e-9
 
-    def nobody(candidates, answered):
+    def nobody(candidates, on_result):
         raise AssertionError("everything was tried already")
 
     again = acp_search(
         *arguments,
         nobody,
-        budget=budget,
         state=state,
         settings=SwarmSettings(cycles=3, particles=4),
     )
     assert again == found
     with pytest.raises(UsageError, match="another model, budget or settings"):
         acp_search(
-            *arguments,
+            replace(problem, budget=Budget(macs=0.6)),
+            maps,
+            ranking,
             nobody,
-            budget=Budget(macs=0.6),
             state=state,
             settings=SwarmSettings(cycles=3, particles=4),
         )
     state.write_text("{")
     with pytest.raises(UsageError, match="cannot be read"):
-        acp_search(*arguments, nobody, budget=budget, state=state)
-    with pytest.raises(UsageError, match="neither epsilon nor a budget"):
-        acp_search(*arguments, nobody)
+        acp_search(*arguments, nobody, state=state)
+    with pytest.raises(UsageError, match="neither an epsilon nor a budget"):
+        acp_search(unlimited, maps, ranking, nobody)
 
 
 def test_the_distance_follows_the_budget(searched):
-    _, maps, _, cost = searched
+    problem, maps, _ = searched
+    cost = problem.cost
     loose, _ = epsilon_for(maps, cost, Budget(macs=0.9))
     tight, widths = epsilon_for(maps, cost, Budget(macs=0.2))
     assert loose <= tight

@@ -157,7 +157,7 @@ def test_new_weights_follow_the_seed_alone(net):
     )
 
 
-def test_wrong_use_is_told(net):
+def test_wrong_use_is_refused(net):
     model = net("concat")
     channels = find_channels(model, torch.randn(1, 3, 8, 8))
     with pytest.raises(UsageError, match="place is 'middle'"):

@@ -138,7 +138,11 @@ class Shuffled(nn.Module):
 
 
 def test_what_cannot_be_followed_is_left_alone_with_a_reason(picture):
-    channels = find_channels(Shuffled().eval(), picture)
+    with torch.random.fork_rng():
+        # Other weights may make every ReLU in front of the output zero, which hides the shuffling.
+        torch.manual_seed(0)
+        model = Shuffled().eval()
+    channels = find_channels(model, picture)
     assert [group.name for group in channels.groups] == ["third"]
     reasons = {entry.name: entry.reason for entry in channels.left_alone}
     assert set(reasons) == {"first", "second", "last"}
@@ -174,12 +178,12 @@ def test_protected_layers_keep_their_channels(net, picture):
         find_channels(model, picture, protect=["frist"])
 
 
-def test_hooks_of_the_user_are_told_and_stay(net, picture):
+def test_hooks_of_the_user_are_noted_and_stay(net, picture):
     model = net("concat")
     calls = []
     model.left.register_forward_hook(lambda *given: calls.append(1) or torch.zeros(2, 6, 4, 4))
     channels = find_channels(model, picture)
-    assert channels.notes == ("hooks on left are not taken along",)
+    assert channels.notes == ("hooks on left are not copied",)
     assert len(channels.groups) == 3
     assert calls == []
     assert len(model.left._forward_hooks) == 1

@@ -18,7 +18,8 @@ from edgesdk.profiling.cost import count
 from edgesdk.pruning.channels import find_channels
 from edgesdk.pruning.latency_meter import LatencyMeter, parse_latency_goal
 from edgesdk.pruning.methods import METHODS, MethodSettings
-from edgesdk.pruning.prune import PruneOptions, prune
+from edgesdk.pruning.options import PruneOptions
+from edgesdk.pruning.prune import prune
 from edgesdk.pruning.swarm import SwarmSettings
 from edgesdk.training import DataSplits, LabelledImages, Recipe
 
@@ -171,7 +172,7 @@ def test_acp_searches_under_a_latency(data):
     result = prune(wide, torch.randn(1, 1, 64, 64), options, data=data)
     assert result.latency is not None
     assert result.latency[1] <= 0.9 * result.latency[0]
-    assert result.told["candidates"] >= 1
+    assert result.findings["candidates"] >= 1
 
 
 @pytest.mark.slow
@@ -198,11 +199,11 @@ def test_options_that_do_not_go_together(net, data):
     with pytest.raises(UsageError, match="retrain is 'again'"):
         PruneOptions(retrain="again")
     goal = parse_latency_goal("onnx:local", 0.5)
-    with pytest.raises(UsageError, match="a latency and a count"):
+    with pytest.raises(UsageError, match="exclude each other"):
         PruneOptions(latency=goal, macs=0.5)
     with pytest.raises(UsageError, match="several places"):
         MethodSettings(processes=1, dask="tcp://127.0.0.1:8786")
-    with pytest.raises(UsageError, match="nothing says how much"):
+    with pytest.raises(UsageError, match="no budget was given"):
         prune(net, PICTURE, PruneOptions())
     for method in ("ucp", "acp"):
         with pytest.raises(UsageError, match="--data"):

@@ -19,6 +19,7 @@ from edgesdk.errors import UsageError, WorkerLostError
 from edgesdk.pruning import workers as places
 from edgesdk.pruning.candidates import CandidateTask, try_candidate
 from edgesdk.pruning.channels import find_channels
+from edgesdk.pruning.surgery import pruned_copy
 from edgesdk.pruning.workers import (
     dask_workers,
     executor_workers,
@@ -41,52 +42,54 @@ def labelled(count: int, seed: int) -> LabelledImages:
 
 
 @pytest.fixture(scope="module")
-def problem():
+def task():
     model = models.create("resnet20", num_classes=3, in_channels=1)
-    return CandidateTask(model, labelled(48, 0), labelled(30, 1), RECIPE, mean=(0.5,), std=(0.3,))
+    return CandidateTask(
+        model, labelled(48, 0), labelled(30, 1), RECIPE, pruned_copy, mean=(0.5,), std=(0.3,)
+    )
 
 
 @pytest.fixture(scope="module")
-def candidates(problem):
-    channels = find_channels(problem.model, torch.randn(1, 1, 12, 12))
+def candidates(task):
+    channels = find_channels(task.model, torch.randn(1, 1, 12, 12))
     return [
         group.drops(range(count))
         for count, group in zip((2, 7, 11, 30), channels.groups[::2], strict=False)
     ]
 
 
-def answers(work, candidates):
+def results(evaluate, candidates):
     found = {}
-    work(candidates, found.__setitem__)
+    evaluate(candidates, found.__setitem__)
     return [found[index] for index in range(len(candidates))]
 
 
 @pytest.fixture(scope="module")
-def expected(problem, candidates):
-    with serial_workers(problem) as work:
-        return answers(work, candidates)
+def expected(task, candidates):
+    with serial_workers(task) as evaluate:
+        return results(evaluate, candidates)
 
 
-def test_one_after_the_other(problem, candidates, expected):
+def test_one_after_the_other(task, candidates, expected):
     assert len(set(expected)) > 1
     threads = torch.get_num_threads()
-    assert try_candidate(problem, candidates[0]) == expected[0]
+    assert try_candidate(task, candidates[0]) == expected[0]
     assert torch.get_num_threads() == threads
 
 
-def test_threads_of_the_caller(problem, candidates, expected):
-    with ThreadPoolExecutor(3) as executor, executor_workers(problem, executor) as work:
-        assert answers(work, candidates) == expected
+def test_threads_of_the_caller(task, candidates, expected):
+    with ThreadPoolExecutor(3) as executor, executor_workers(task, executor) as evaluate:
+        assert results(evaluate, candidates) == expected
 
 
-def test_two_processes(problem, candidates, expected):
-    with process_workers(problem, 2) as work:
-        assert answers(work, candidates) == expected
-    with pytest.raises(UsageError, match="0 worker processes"), process_workers(problem, 0):
+def test_two_processes(task, candidates, expected):
+    with process_workers(task, 2) as evaluate:
+        assert results(evaluate, candidates) == expected
+    with pytest.raises(UsageError, match="0 worker processes"), process_workers(task, 0):
         pass
 
 
-def test_a_killed_process_is_replaced(problem, candidates, expected):
+def test_a_killed_process_is_replaced(task, candidates, expected):
     stop = threading.Event()
 
     def kill_the_first():
@@ -102,8 +105,8 @@ def test_a_killed_process_is_replaced(problem, candidates, expected):
     killer = threading.Thread(target=kill_the_first)
     killer.start()
     try:
-        with process_workers(problem, 1) as work:
-            assert answers(work, candidates) == expected
+        with process_workers(task, 1) as evaluate:
+            assert results(evaluate, candidates) == expected
     finally:
         stop.set()
         killer.join()
@@ -123,34 +126,35 @@ class AlwaysBroken(Executor):
         return future
 
 
-def test_processes_that_keep_dying_end_the_search(problem, candidates, monkeypatch):
+def test_processes_that_keep_dying_end_the_search(task, candidates, monkeypatch):
     monkeypatch.setattr(places, "ProcessPoolExecutor", AlwaysBroken)
-    with process_workers(problem, 1) as work, pytest.raises(WorkerLostError, match="was lost"):
-        answers(work, candidates)
+    with process_workers(task, 1) as evaluate, pytest.raises(WorkerLostError, match="was lost"):
+        results(evaluate, candidates)
     assert AlwaysBroken.opened == 3
     with (
-        executor_workers(problem, AlwaysBroken()) as work,
+        executor_workers(task, AlwaysBroken()) as evaluate,
         pytest.raises(WorkerLostError, match="of the executor was lost"),
     ):
-        answers(work, candidates)
+        results(evaluate, candidates)
 
 
 def test_the_problem_travels_by_its_source():
     model = models.create("resnet20")
     with torch.no_grad():
         model.classifier.bias.fill_(0.25)
-    sent = pickle.dumps(CandidateTask(model, None, None, None, source="resnet20"))
+    sent = pickle.dumps(CandidateTask(model, None, None, None, pruned_copy, source="resnet20"))
     assert b"CifarResNet" not in sent
     received = pickle.loads(sent)  # noqa: S301 - our own bytes
     assert received.model.classifier.bias[0].item() == 0.25
 
 
-def test_a_candidate_that_diverges_gets_nothing(problem, candidates):
+def test_a_candidate_that_diverges_gets_nothing(task, candidates):
     wild = CandidateTask(
-        problem.model,
-        problem.train,
-        problem.validation,
+        task.model,
+        task.train,
+        task.validation,
         RECIPE.changed(learning_rate=1e30, epochs=2),
+        pruned_copy,
     )
     assert try_candidate(wild, candidates[0]) == 0.0
 
@@ -170,33 +174,33 @@ def kill_worker_of(cluster):
     os.kill(worker.pid, signal.SIGKILL)
 
 
-def test_a_dask_cluster_gives_the_serial_answer(problem, candidates, expected, cluster):
-    with dask_workers(problem, cluster.scheduler_address) as work:
-        assert answers(work, candidates) == expected
+def test_a_dask_cluster_gives_the_serial_answer(task, candidates, expected, cluster):
+    with dask_workers(task, cluster.scheduler_address) as evaluate:
+        assert results(evaluate, candidates) == expected
 
 
-def test_a_lost_dask_worker(problem, candidates, expected, cluster, monkeypatch):
-    with dask_workers(problem, cluster.scheduler_address) as work:
+def test_a_lost_dask_worker(task, candidates, expected, cluster, monkeypatch):
+    with dask_workers(task, cluster.scheduler_address) as evaluate:
         found = {}
 
-        def answered(index, value):
+        def on_result(index, value):
             found[index] = value
             if len(found) == 1:
                 kill_worker_of(cluster)
 
-        work(candidates, answered)
+        evaluate(candidates, on_result)
         assert [found[index] for index in range(len(candidates))] == expected
         monkeypatch.setattr(places, "_SECONDS_WITHOUT_WORKERS", 1.0)
         cluster.scale(0)
         with pytest.raises(WorkerLostError, match="every Dask worker was lost"):
-            answers(work, candidates)
+            results(evaluate, candidates)
 
 
-def test_answers_lost_before_they_were_fetched(problem, candidates, expected, cluster):
+def test_answers_lost_before_they_were_fetched(task, candidates, expected, cluster):
     from distributed import Client, wait
 
     with Client(cluster.scheduler_address) as client:
-        shared = client.submit(places._given, problem, pure=False)
+        shared = client.submit(places._identity, task, pure=False)
         futures = {
             client.submit(try_candidate, shared, drops, pure=False): index
             for index, drops in enumerate(candidates)
@@ -204,7 +208,7 @@ def test_answers_lost_before_they_were_fetched(problem, candidates, expected, cl
         wait(list(futures), timeout=120)
         found = {}
 
-        def answered(index, value):
+        def on_result(index, value):
             found[index] = value
             if len(found) == 1:
                 kill_worker_of(cluster)
@@ -213,7 +217,7 @@ def test_answers_lost_before_they_were_fetched(problem, candidates, expected, cl
                     assert time.monotonic() < until
                     time.sleep(0.01)
 
-        places._collect(client, futures, answered)
+        places._collect(client, futures, on_result)
     assert [found[index] for index in range(len(candidates))] == expected
 
 
@@ -234,10 +238,10 @@ def test_how_a_dask_candidate_ends_without_an_answer(cluster):
             collected(cancelled)
 
 
-def test_no_scheduler(problem, monkeypatch):
+def test_no_scheduler(task, monkeypatch):
     monkeypatch.setattr(places, "_SECONDS_TO_CONNECT", 1)
     with (
         pytest.raises(WorkerLostError, match="no Dask scheduler answers"),
-        dask_workers(problem, "tcp://127.0.0.1:9"),
+        dask_workers(task, "tcp://127.0.0.1:9"),
     ):
         pass

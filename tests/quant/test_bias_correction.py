@@ -13,7 +13,7 @@ from edgesdk.quant import QuantSpec, WeightQuant, parse_recipe
 from edgesdk.quant.bias_correction import correct_bias
 from edgesdk.quant.fake_quantization.module_program import program_of
 from edgesdk.quant.fake_quantization.simulated import SimulatedQuantization
-from edgesdk.quant.sensitivity import output_damage
+from edgesdk.quant.sensitivity import output_error
 
 
 @pytest.fixture(autouse=True)
@@ -93,8 +93,8 @@ def test_means_are_right_behind_every_layer_and_answers_nearer(recipe):
     after = SimulatedQuantization(program_of(found.model, data[0]), spec, ranges=before.ranges)
     expected = before.answers(samples, quantized=False)
     gained = (
-        output_damage(expected, after.answers(samples)).snr_db
-        - output_damage(expected, before.answers(samples)).snr_db
+        output_error(expected, after.answers(samples)).snr_db
+        - output_error(expected, before.answers(samples)).snr_db
     )
     assert gained > 3
     for group in after.groups:
@@ -145,7 +145,7 @@ def test_layers_without_a_bias_of_their_own_are_skipped():
 def test_progress_is_told():
     told = []
     correct_bias(
-        network(), parse_recipe("w4_only"), batches(1), progress=lambda *at: told.append(at)
+        network(), parse_recipe("w4_only"), batches(1), on_progress=lambda *at: told.append(at)
     )
     assert told == [(1, 3), (2, 3), (3, 3)]
 

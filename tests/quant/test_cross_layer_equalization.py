@@ -1,4 +1,4 @@
-"""Equalisation: the same function, balanced channels."""
+"""Equalization: the same function, balanced channels."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch.nn import functional
 from edgesdk import models
 from edgesdk.errors import CaptureError, QuantizationError, UnknownNameError
 from edgesdk.quant import QuantSpec, WeightQuant
-from edgesdk.quant.cross_layer_equalization import equalise
+from edgesdk.quant.cross_layer_equalization import equalize
 from edgesdk.quant.fake_quantization.module_program import program_of
 from edgesdk.quant.fake_quantization.simulated import SimulatedQuantization
-from edgesdk.quant.sensitivity import output_damage
+from edgesdk.quant.sensitivity import output_error
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def test_two_linear_layers_by_hand():
         net[0].weight.copy_(torch.tensor([[8.0], [1.0]]))
         net[0].bias.copy_(torch.tensor([16.0, 3.0]))
         net[2].weight.copy_(torch.tensor([[2.0, 4.0]]))
-    found = equalise(net, torch.zeros(2, 1))
+    found = equalize(net, torch.zeros(2, 1))
     # sqrt(8 / 2) and sqrt(1 / 4): both layers then reach 4 and 2 in the two channels.
     assert found.pairs[0].factors.tolist() == [2.0, 0.5]
     assert (found.pairs[0].first, found.pairs[0].second) == ("0", "2")
@@ -98,12 +98,12 @@ def test_two_linear_layers_by_hand():
 def test_the_function_stays_and_the_channels_are_balanced(layers):
     net = built(*layers())
     x = torch.randn(2, 3, 8, 8, generator=seeded(1))
-    found = equalise(net, x)
+    found = equalize(net, x)
     assert len(found.pairs) == 1
     assert not found.skipped
     assert_same_function(net, found.model, x)
     assert float(found.pairs[0].factors.log().abs().max()) > 0.3
-    again = equalise(found.model, x)
+    again = equalize(found.model, x)
     torch.testing.assert_close(
         again.pairs[0].factors, torch.ones_like(found.pairs[0].factors), atol=2e-3, rtol=0
     )
@@ -121,10 +121,10 @@ def test_a_chain_with_a_depthwise_layer_settles():
         nn.Conv2d(6, 4, 1),
     )
     x = torch.randn(2, 3, 8, 8, generator=seeded(1))
-    found = equalise(net, x)
+    found = equalize(net, x)
     assert [(pair.first, pair.second) for pair in found.pairs] == [("0", "3"), ("3", "6")]
     assert_same_function(net, found.model, x)
-    for pair in equalise(found.model, x).pairs:
+    for pair in equalize(found.model, x).pairs:
         assert float(pair.factors.log().abs().max()) < 0.02
 
 
@@ -136,7 +136,7 @@ def test_any_two_convolutions(width, outputs, seed, magnitude):
         net[0].weight *= 10**magnitude
         net[0].bias *= 10**magnitude
     x = torch.randn(2, 2, 5, 5, generator=seeded(seed))
-    assert_same_function(net, equalise(net, x).model, x)
+    assert_same_function(net, equalize(net, x).model, x)
 
 
 def test_a_huge_channel_is_repaired():
@@ -152,9 +152,9 @@ def test_a_huge_channel_is_repaired():
     def snr(model):
         found = SimulatedQuantization(program_of(model, x[:1]), spec)
         expected = found.answers(samples, quantized=False)
-        return output_damage(expected, found.answers(samples)).snr_db
+        return output_error(expected, found.answers(samples)).snr_db
 
-    repaired = equalise(net, x).model
+    repaired = equalize(net, x).model
     assert_same_function(net, repaired, x)
     assert snr(net) < 20
     assert snr(repaired) > snr(net) + 10
@@ -166,7 +166,7 @@ def test_dead_channels_are_left_alone():
         net[0].weight[0] = 0
         net[2].weight[:, 1] = 0
     x = torch.randn(2, 2, 3, 3, generator=seeded(1))
-    found = equalise(net, x)
+    found = equalize(net, x)
     assert found.pairs[0].factors[:2].tolist() == [1.0, 1.0]
     assert_same_function(net, found.model, x)
 
@@ -174,11 +174,11 @@ def test_dead_channels_are_left_alone():
 def test_bounded_rectifiers_are_skipped_or_replaced():
     net = built(nn.Conv2d(2, 3, 1), nn.ReLU6(), nn.Conv2d(3, 2, 1))
     x = 0.1 * torch.randn(2, 2, 3, 3, generator=seeded(1))
-    left = equalise(net, x)
+    left = equalize(net, x)
     assert not left.pairs
     assert "upper bound" in left.skipped["0 -> 2"]
     torch.testing.assert_close(left.model(x), net(x), rtol=0, atol=0)
-    replaced = equalise(net, x, bounded="replace")
+    replaced = equalize(net, x, bounded="replace")
     assert replaced.replaced == ("1",)
     assert isinstance(replaced.model[1], nn.ReLU)
     # These activations stay below the bound.
@@ -215,7 +215,7 @@ class Crossing(nn.Module):
 def test_where_the_function_would_change_nothing_is_done(kind):
     net = Crossing(kind).eval()
     x = torch.randn(2, 2, 4, 4, generator=seeded(1))
-    found = equalise(net, x)
+    found = equalize(net, x)
     assert not found.pairs
     torch.testing.assert_close(found.model(x), net(x), rtol=0, atol=0)
     if kind == "shared":
@@ -226,7 +226,7 @@ def test_where_the_function_would_change_nothing_is_done(kind):
 def test_networks_of_the_zoo(name):
     net = models.create(name, num_classes=10)
     x = torch.randn(2, 3, 32, 32, generator=seeded(1))
-    found = equalise(net, x)
+    found = equalize(net, x)
     assert len(found.pairs) >= 9
     assert_same_function(net, found.model, x)
     assert list(found.model.state_dict()) == list(net.state_dict())
@@ -235,8 +235,8 @@ def test_networks_of_the_zoo(name):
 def test_bad_input():
     net = built(nn.Conv2d(2, 3, 1), nn.ReLU6(), nn.Conv2d(3, 2, 1))
     with pytest.raises(UnknownNameError, match="bounded"):
-        equalise(net, torch.zeros(2, 2, 3, 3), bounded="drop")
+        equalize(net, torch.zeros(2, 2, 3, 3), bounded="drop")
     with pytest.raises(QuantizationError, match="no convolution"):
-        equalise(nn.ReLU(), torch.zeros(2, 2))
+        equalize(nn.ReLU(), torch.zeros(2, 2))
     with pytest.raises(CaptureError):
-        equalise(net, torch.zeros(2, 5, 3, 3))
+        equalize(net, torch.zeros(2, 5, 3, 3))

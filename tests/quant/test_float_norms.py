@@ -16,7 +16,7 @@ from edgesdk.converters.conversion import ConversionRequest
 from edgesdk.frontend.capture import capture
 from edgesdk.models.multi_style import StyleNorm
 from edgesdk.models.style import MomentNorm
-from edgesdk.quant.float_norms import own_moment_modules, spare_own_moments
+from edgesdk.quant.float_norms import float_norm_modules, with_float_norms
 from edgesdk.quant.plan import Arrays, QuantPlan
 from edgesdk.quant.recipes import parse_recipe
 from edgesdk.spec import TensorSpec
@@ -81,30 +81,30 @@ def exported(model: nn.Module, *args: Tensor) -> torch.export.ExportedProgram:
 
 def test_what_counts() -> None:
     picture = torch.rand(1, 3, 8, 8)
-    assert own_moment_modules(exported(Painter(), picture)) == ("norm",)
-    assert own_moment_modules(exported(Styled(), picture, torch.rand(1, 2, 1, 1))) == ("norm",)
+    assert float_norm_modules(exported(Painter(), picture)) == ("norm",)
+    assert float_norm_modules(exported(Styled(), picture, torch.rand(1, 2, 1, 1))) == ("norm",)
     inside = nn.Sequential(nn.Conv2d(3, 4, 1), Deviation(), Root(), nn.ReLU())
-    assert own_moment_modules(exported(inside, picture)) == ("1",)
+    assert float_norm_modules(exported(inside, picture)) == ("1",)
 
 
 def test_what_does_not_count() -> None:
     picture = torch.rand(1, 3, 8, 8)
     # Its convolutions would stay float with it.
-    assert own_moment_modules(exported(nn.Sequential(Block()), picture)) == ()
+    assert float_norm_modules(exported(nn.Sequential(Block()), picture)) == ()
     # The model as a whole has no path.
-    assert own_moment_modules(exported(Deviation(), picture)) == ()
-    assert own_moment_modules(exported(nn.Sequential(Root(), nn.BatchNorm2d(3)), picture)) == ()
+    assert float_norm_modules(exported(Deviation(), picture)) == ()
+    assert float_norm_modules(exported(nn.Sequential(Root(), nn.BatchNorm2d(3)), picture)) == ()
 
 
 def test_only_fixed_ranges_spare_them() -> None:
     program = exported(Painter(), torch.rand(1, 3, 8, 8))
     for name in ("fp16", "w8_only", "w8a32_dynamic"):
-        assert spare_own_moments(parse_recipe(name), program) == parse_recipe(name)
-    spared = spare_own_moments(parse_recipe("w8a8_static"), program)
-    assert spared.float_norms == ("norm",)
-    assert spared.keeps_float("norm.scale") and not spared.keeps_float("normal")
-    assert "moments" in spared.why_float("norm")
-    asked = replace(spared, float_layers=("norm", "mix"))
+        assert with_float_norms(parse_recipe(name), program) == parse_recipe(name)
+    leave_one_out = with_float_norms(parse_recipe("w8a8_static"), program)
+    assert leave_one_out.float_norms == ("norm",)
+    assert leave_one_out.keeps_float("norm.scale") and not leave_one_out.keeps_float("normal")
+    assert "moments" in leave_one_out.why_float("norm")
+    asked = replace(leave_one_out, float_layers=("norm", "mix"))
     assert asked.why_float("norm") == asked.why_float("mix") == "kept float as asked"
     assert asked.why_float("paint") == ""
 
@@ -164,22 +164,22 @@ def test_channels_of_every_reach_survive_in_the_runtime(
         expected = [model(torch.from_numpy(sample["x"])).numpy() for sample in samples[8:]]
     power = float(np.mean(np.square(expected)))
 
-    def decibels(spared: bool) -> float:
+    def decibels(leave_one_out: bool) -> float:
         plain = parse_recipe(recipe)
         plan = QuantPlan(
-            spare_own_moments(plain, captured.program) if spared else plain,
+            with_float_norms(plain, captured.program) if leave_one_out else plain,
             captured.program,
             ("x",),
             (captured.outputs[0].name,),
             samples[:8],
         )
-        output = tmp_path / f"{spared}.{suffix}"
+        output = tmp_path / f"{leave_one_out}.{suffix}"
         quantize(path, output, plan)
         with runtime.open(output) as session:
             answers = [next(iter(session.run(sample).values())) for sample in samples[8:]]
         return -10 * np.log10(np.square(np.subtract(answers, expected)).mean() / power)
 
-    spared = decibels(spared=True)
-    assert spared > least_db
+    leave_one_out = decibels(leave_one_out=True)
+    assert leave_one_out > least_db
     # What it is for: squares in one range for all channels leave little of the small ones.
-    assert decibels(spared=False) < spared - 2
+    assert decibels(leave_one_out=False) < leave_one_out - 2

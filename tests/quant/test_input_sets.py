@@ -59,18 +59,16 @@ def test_photographs_take_turns_with_what_they_do_not_tell(photographs):
     assert [int(arrays["style"].argmax()) for arrays in fewer.inputs] == [0, 1, 2, 3, 0, 1]
     assert len(read_inputs(photographs, [SPEC, style], backgrounds=backgrounds, limit=5)) == 5
     with pytest.raises(DataError, match="no sample is left"):
-        read_inputs(
-            photographs, [SPEC, style], backgrounds=backgrounds, apart_from=set(found.names)
-        )
+        read_inputs(photographs, [SPEC, style], backgrounds=backgrounds, exclude=set(found.names))
 
 
 def test_one_folder_can_be_split(photographs):
     first = read_inputs(photographs, [SPEC], limit=4)
-    rest = read_inputs(photographs, [SPEC], apart_from=first.names)
+    rest = read_inputs(photographs, [SPEC], exclude=first.names)
     assert len(rest) == 2
     assert not set(first.names) & set(rest.names)
     with pytest.raises(DataError, match="no sample is left"):
-        read_inputs(photographs, [SPEC], apart_from=(*first.names, *rest.names))
+        read_inputs(photographs, [SPEC], exclude=(*first.names, *rest.names))
 
 
 def test_arrays_in_a_file(tmp_path):

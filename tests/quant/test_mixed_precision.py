@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from edgesdk.errors import QuantizationError, UsageError
 from edgesdk.quant.mixed_precision import keep_float
-from edgesdk.quant.sensitivity import LayerSensitivity, OutputDamage
+from edgesdk.quant.sensitivity import LayerSensitivity, OutputError
 
 
 def layer(path, noise, share):
     snr = math.inf if noise == 0 else -10 * math.log10(noise)
-    return LayerSensitivity(path, "conv2d", 1, share, OutputDamage(snr, 1.0, None))
+    return LayerSensitivity(path, "conv2d", 1, share, OutputError(snr, 1.0, None))
 
 
 def additive(noises):
@@ -35,14 +35,14 @@ def test_nothing_stays_float_where_nothing_needs_to():
     layers, evaluate = case([0.1, 0.1])
     found = keep_float(layers, evaluate, max_drop=0.2)
     assert found.float_layers == ()
-    assert (found.met, found.share, found.drop, len(found.trials)) == (True, 0.0, 0.2, 1)
+    assert (found.within_limit, found.share, found.drop, len(found.trials)) == (True, 0.0, 0.2, 1)
 
 
 def test_the_few_that_do_the_harm():
     layers, evaluate = case([0.01] * 5 + [1.0] + [0.01] * 5 + [0.5])
     found = keep_float(layers, evaluate, max_drop=0.2)
     assert found.float_layers == ("l5", "l11")
-    assert found.met
+    assert found.within_limit
     assert found.drop == pytest.approx(0.1)
     assert found.share == pytest.approx(2 / 12)
 
@@ -71,7 +71,7 @@ def test_layers_that_turn_out_not_to_be_needed_are_quantized_again():
 def test_what_cannot_be_met_gives_the_best():
     layers, _ = case([0.3, 0.2])
     found = keep_float(layers, lambda kept: 5.0 - len(kept), max_drop=1.0)
-    assert not found.met
+    assert not found.within_limit
     assert found.float_layers == ("l0", "l1")
     assert found.drop == 3.0
 
@@ -79,14 +79,14 @@ def test_what_cannot_be_met_gives_the_best():
 def test_evaluations_are_limited_and_the_best_so_far_is_the_answer():
     layers, evaluate = case([0.1] * 32)
     told = []
-    found = keep_float(layers, evaluate, max_drop=1.0, max_evaluations=5, progress=told.append)
+    found = keep_float(layers, evaluate, max_drop=1.0, max_evaluations=5, on_progress=told.append)
     assert len(found.trials) == len(told) == 5
     assert list(found.trials) == told
     # 0, 1, 2, 4 and 8 were tried; the last one loses least of them.
-    assert not found.met
+    assert not found.within_limit
     assert len(found.float_layers) == 8
     enough = keep_float(layers, evaluate, max_drop=1.0, max_evaluations=8)
-    assert enough.met
+    assert enough.within_limit
     exact = keep_float(layers, evaluate, max_drop=1.01)
     assert len(exact.float_layers) == 22
 
@@ -109,7 +109,7 @@ def test_the_search_meets_the_limit_and_no_layer_is_superfluous(noises, limit, d
     limit += 1e-6
     found = keep_float(layers, evaluate, max_drop=limit / 100, max_evaluations=200)
     # With every layer float nothing is lost, so it can be met.
-    assert found.met
+    assert found.within_limit
     assert evaluate(found.float_layers) == pytest.approx(found.drop)
     for path in found.float_layers:
         assert evaluate(set(found.float_layers) - {path}) > limit / 100
@@ -127,9 +127,9 @@ def test_bad_input():
     layers, evaluate = case([0.5])
     with pytest.raises(QuantizationError, match="no layer"):
         keep_float([], evaluate, max_drop=0.1)
-    with pytest.raises(UsageError, match="no number"):
+    with pytest.raises(UsageError, match="max_drop is NaN"):
         keep_float(layers, evaluate, max_drop=math.nan)
     with pytest.raises(UsageError, match="evaluation"):
         keep_float(layers, evaluate, max_drop=0.1, max_evaluations=0)
-    with pytest.raises(QuantizationError, match="no number"):
+    with pytest.raises(QuantizationError, match="is NaN"):
         keep_float(layers, lambda kept: math.nan, max_drop=0.1)

@@ -21,7 +21,7 @@ from edgesdk.quant.pt2e.conversion import export_again, quantize_pt2e
 from edgesdk.quant.pt2e.folding import folded_module
 from edgesdk.quant.pt2e.layers import layer_path, weight_names, weighted_nodes
 from edgesdk.quant.pt2e.observers import ActivationObserver, PerChannelWeightObserver
-from edgesdk.quant.pt2e.rounded_module import Fineness, round_module
+from edgesdk.quant.pt2e.rounded_module import WeightPrecision, round_module
 from edgesdk.quant.pt2e.simulation import simulate
 from edgesdk.quant.recipes import RECIPES
 from edgesdk.spec import DynamicDim, TensorSpec
@@ -210,10 +210,10 @@ def test_weights_of_program_and_graph_are_the_same(plan_of: PlanOf, every_layer:
 
 
 def test_scales_of_an_int8_face_are_told(plan_of: PlanOf) -> None:
-    plan = plan_of(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), "w8a8_static", face="int8")
+    plan = plan_of(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), "w8a8_static", io_dtype="int8")
     program, quantized = quantize_program(plan, "xnnpack")
-    assert [face.name for face in quantized.faces] == ["x", "output"]
-    assert quantized.faces[1].zero_point == -128
+    assert [face.name for face in quantized.io_scales] == ["x", "output"]
+    assert quantized.io_scales[1].zero_point == -128
     values = [node.meta["val"].dtype for node in program.graph.nodes if node.name == "x"]
     assert values == [torch.int8]
     # Answers of the simulation are floats, whatever the face.
@@ -221,13 +221,13 @@ def test_scales_of_an_int8_face_are_told(plan_of: PlanOf) -> None:
 
 
 def test_an_int8_face_next_to_a_float_operator_is_refused(plan_of: PlanOf) -> None:
-    plan = plan_of(nn.Sequential(nn.Sigmoid(), nn.Conv2d(3, 4, 3)), "w8a8_static", face="int8")
+    plan = plan_of(nn.Sequential(nn.Sigmoid(), nn.Conv2d(3, 4, 3)), "w8a8_static", io_dtype="int8")
     with pytest.raises(QuantizationError, match="'x' cannot be int8"):
         quantize_program(plan, "xnnpack")
 
 
-@pytest.mark.parametrize("fine", [Fineness(4), Fineness(4, 32), Fineness(8)])
-def test_roundings_make_good_each_others_errors(plan_of: PlanOf, fine: Fineness) -> None:
+@pytest.mark.parametrize("fine", [WeightPrecision(4), WeightPrecision(4, 32), WeightPrecision(8)])
+def test_roundings_make_good_each_others_errors(plan_of: PlanOf, fine: WeightPrecision) -> None:
     torch.manual_seed(3)
     net = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 8, 3, bias=False)).eval()
     errors = []
@@ -258,7 +258,7 @@ def test_a_shared_weight_is_rounded_once(plan_of: PlanOf) -> None:
     plan = plan_of(Shared(), "w4_only")
     module = folded_module(plan.program)
     names = [layer.node.name for layer in weighted_nodes(module)]
-    rounded = round_module(plan, module, {name: Fineness(4) for name in names})
+    rounded = round_module(plan, module, {name: WeightPrecision(4) for name in names})
     assert operator.is_(rounded[names[0]], rounded[names[1]])
 
 

@@ -186,13 +186,13 @@ def test_a_huge_channel_is_computed_as_its_integers_say(
 
 def test_an_int8_face_is_refused(plan_of: PlanOf) -> None:
     with pytest.raises(QuantizationError, match="no int8 at a model's face") as caught:
-        quantize_program(plan_of(nn.Conv2d(3, 4, 1), "w8a8_static", face="int8"))
+        quantize_program(plan_of(nn.Conv2d(3, 4, 1), "w8a8_static", io_dtype="int8"))
     assert "leave the face float" in caught.value.remedy
 
 
 @pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(supported_recipes("coreml"))))
 def test_what_core_ml_lacks_is_refused(plan_of: PlanOf, recipe: str) -> None:
-    with pytest.raises(UnsupportedRecipeError, match=f"cannot do {recipe}"):
+    with pytest.raises(UnsupportedRecipeError, match=f"does not support {recipe}"):
         quantize_program(plan_of(nn.Conv2d(3, 4, 1), recipe))
 
 

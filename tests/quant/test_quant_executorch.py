@@ -184,9 +184,9 @@ def test_an_int8_face_takes_and_gives_integers(
 ) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1)).eval()
-    plan = plan_of(net, "w8a8_static", face="int8")
+    plan = plan_of(net, "w8a8_static", io_dtype="int8")
     quantized = lowered(plan, tmp_path / "net.pte")
-    taken, given = quantized.faces
+    taken, given = quantized.io_scales
     session = runtime.open(tmp_path / "net.pte")
     assert [spec.dtype for spec in (*session.inputs, *session.outputs)] == ["int8", "int8"]
     for sample, expected in zip(plan.samples, quantized.simulated, strict=True):
@@ -234,7 +234,7 @@ def test_inputs_that_are_no_multiple_of_32_are_filled_up_for_4_bits(
 @pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(supported_recipes(XNNPACK))))
 def test_what_xnnpack_lacks_is_refused(plan_of: PlanOf, recipe: str) -> None:
     plan = plan_of(nn.Conv2d(3, 4, 1), recipe)
-    with pytest.raises(UnsupportedRecipeError, match=f"cannot do {recipe}"):
+    with pytest.raises(UnsupportedRecipeError, match=f"does not support {recipe}"):
         quantize_program(plan, "xnnpack")
 
 

@@ -24,7 +24,7 @@ from edgesdk.frontend.capture import capture
 from edgesdk.quant.litert.file import read_model
 from edgesdk.quant.litert.layers import layer_paths
 from edgesdk.quant.litert.quantizer import quantize
-from edgesdk.quant.plan import Arrays, FaceScale, Quantized, QuantPlan
+from edgesdk.quant.plan import Arrays, IoScale, Quantized, QuantPlan
 from edgesdk.quant.recipes import parse_recipe
 from edgesdk.quant.spec import RANGE_METHODS, QuantSpec
 from edgesdk.quant.support import supported_recipes
@@ -232,7 +232,7 @@ def extreme(make: Make) -> Converted:
     return make(Extreme(), images(4, 1, 8), images(2, 2, 8))
 
 
-def run(path: Path, samples: Sequence[Arrays], faces: Sequence[FaceScale] = ()) -> list[Arrays]:
+def run(path: Path, samples: Sequence[Arrays], faces: Sequence[IoScale] = ()) -> list[Arrays]:
     """Answers of the interpreter; an int8 face is spoken to in floats."""
     scales = {face.name: face for face in faces}
     answers = []
@@ -408,9 +408,9 @@ def test_numbers_of_one_layer_with_stored_weights(single: Converted, tmp_path: P
 
 
 def test_numbers_of_an_int8_face(single: Converted, tmp_path: Path) -> None:
-    spec = replace(parse_recipe("w8a8_static"), face="int8", ranges="min_max")
+    spec = replace(parse_recipe("w8a8_static"), io_dtype="int8", ranges="min_max")
     path, quantized = single.quantize(tmp_path / "q.tflite", spec)
-    taken, given = quantized.faces
+    taken, given = quantized.io_scales
     # From -1.55 to 1.0 in 255 steps.
     assert taken.name == "image"
     assert taken.scale == pytest.approx(0.01, rel=1e-6)
@@ -431,16 +431,16 @@ def test_numbers_of_an_int8_face(single: Converted, tmp_path: Path) -> None:
 def test_an_int8_face_of_a_whole_network(
     everything: Converted, tmp_path: Path, recipe: str
 ) -> None:
-    spec = replace(parse_recipe(recipe), face="int8")
+    spec = replace(parse_recipe(recipe), io_dtype="int8")
     path, quantized = everything.quantize(tmp_path / "q.tflite", spec)
-    assert [face.name for face in quantized.faces] == ["image", *everything.outputs]
-    answers = run(path, everything.samples, quantized.faces)
+    assert [face.name for face in quantized.io_scales] == ["image", *everything.outputs]
+    answers = run(path, everything.samples, quantized.io_scales)
     assert likeness(answers, quantized.simulated) > 0.9999
 
 
 def test_a_float_face_has_no_scales(everything: Converted, tmp_path: Path) -> None:
     path, quantized = everything.quantize(tmp_path / "q.tflite", "w8a8_static", samples=())
-    assert quantized.faces == ()
+    assert quantized.io_scales == ()
     with runtime.open(path) as session:
         assert {spec.dtype for spec in (*session.inputs, *session.outputs)} == {"float32"}
 
@@ -449,12 +449,12 @@ def test_a_float_face_has_no_scales(everything: Converted, tmp_path: Path) -> No
 def test_ranges_come_from_the_method_that_was_asked(
     single: Converted, tmp_path: Path, method: str
 ) -> None:
-    spec = replace(parse_recipe("w8a8_static"), face="int8", ranges=method)
+    spec = replace(parse_recipe("w8a8_static"), io_dtype="int8", ranges=method)
     # Momentum 0.1 takes little of the wider second sample.
     _, quantized = single.quantize(
         tmp_path / "q.tflite", spec, calibration=vectors([1.0, -1.0], [-1.55, 1.0])
     )
-    reach = quantized.faces[0].scale * 255
+    reach = quantized.io_scales[0].scale * 255
     if method == "moving_average":
         assert reach == pytest.approx(1.0 + 1.055, rel=1e-5)
     else:
@@ -504,7 +504,7 @@ def test_black_calibration_gives_a_model_that_runs(
     path, quantized = everything.quantize(
         tmp_path / "q.tflite", spec, calibration=black, samples=black
     )
-    answers = run(path, black, quantized.faces)
+    answers = run(path, black, quantized.io_scales)
     assert likeness(answers, quantized.simulated) > 0.9999
     assert likeness(answers, run(everything.path, black)) > 0.99
 

@@ -23,7 +23,7 @@ from edgesdk.errors import (
 )
 from edgesdk.frontend.capture import capture
 from edgesdk.quant.onnx.quantizer import quantize
-from edgesdk.quant.plan import Arrays, FaceScale, Quantized, QuantPlan
+from edgesdk.quant.plan import Arrays, IoScale, Quantized, QuantPlan
 from edgesdk.quant.recipes import RECIPES, parse_recipe
 from edgesdk.quant.spec import QuantSpec
 from edgesdk.quant.support import supported_recipes
@@ -392,10 +392,10 @@ def test_numbers_of_one_layer_that_measures_its_input(single: Converted, tmp_pat
 
 
 def test_numbers_of_an_int8_face(single: Converted, tmp_path: Path) -> None:
-    spec = replace(RECIPES["w8a8_static"], face="int8", ranges="min_max")
+    spec = replace(RECIPES["w8a8_static"], io_dtype="int8", ranges="min_max")
     path, quantized = single.quantize(tmp_path / "q.onnx", spec)
-    x, output = quantized.faces
-    assert x == FaceScale("x", pytest.approx(0.01), -128)  # type: ignore[arg-type]
+    x, output = quantized.io_scales
+    assert x == IoScale("x", pytest.approx(0.01), -128)  # type: ignore[arg-type]
     # Outputs of the two samples: 3.7385, -0.25 and -0.14, 0.004.
     assert output.name == "output"
     assert output.scale == pytest.approx((3.7385 + 0.25) / 255, rel=1e-3)
@@ -413,9 +413,9 @@ def test_numbers_of_an_int8_face(single: Converted, tmp_path: Path) -> None:
 
 
 def test_an_int8_face_of_a_whole_network(everything: Converted, tmp_path: Path) -> None:
-    spec = replace(RECIPES["w8a8_static"], face="int8", float_layers=("stem", "head"))
+    spec = replace(RECIPES["w8a8_static"], io_dtype="int8", float_layers=("stem", "head"))
     path, quantized = everything.quantize(tmp_path / "q.onnx", spec)
-    given, told = quantized.faces
+    given, told = quantized.io_scales
     inputs = [
         {
             "image": np.clip(
@@ -430,9 +430,9 @@ def test_an_int8_face_of_a_whole_network(everything: Converted, tmp_path: Path) 
 
 
 def test_integers_are_not_faces_of_int8(language: Converted, tmp_path: Path) -> None:
-    spec = replace(RECIPES["w8a8_static"], face="int8")
+    spec = replace(RECIPES["w8a8_static"], io_dtype="int8")
     path, quantized = language.quantize(tmp_path / "q.onnx", spec)
-    assert {face.name for face in quantized.faces} == set(language.outputs)
+    assert {face.name for face in quantized.io_scales} == set(language.outputs)
     with runtime.open(path) as session:
         assert [spec.dtype for spec in session.inputs] == ["int64"]
 
@@ -441,7 +441,7 @@ def test_ranges_come_from_the_method_that_was_asked(single: Converted, tmp_path:
     """Extremes over all samples are 0..2.55; their moving average is 0..2.55 - 0.1 * 1.55."""
     faces = {}
     for method in ("min_max", "moving_average"):
-        spec = replace(RECIPES["w8a8_static"], face="int8", ranges=method)
+        spec = replace(RECIPES["w8a8_static"], io_dtype="int8", ranges=method)
         faces[method] = single.quantize(tmp_path / "q.onnx", spec)[1].faces[0].scale
     assert faces["min_max"] == pytest.approx(0.01)
     assert faces["moving_average"] == pytest.approx((2.55 - 0.155) / 255)

@@ -15,7 +15,7 @@ from edgesdk.frontend.provenance import where
 from edgesdk.quant import QuantSpec, WeightQuant, parse_recipe
 from edgesdk.quant.fake_quantization.module_program import program_of
 from edgesdk.quant.fake_quantization.simulated import SimulatedQuantization
-from edgesdk.quant.sensitivity import METRICS, output_damage, rank_layers
+from edgesdk.quant.sensitivity import METRICS, output_error, rank_layers
 
 
 class Two(nn.Module):
@@ -47,7 +47,7 @@ def points(*rows):
 def test_damage_by_hand():
     expected = [{"y": np.array([[3.0, 4.0]])}, {"y": np.array([[0.0, 5.0]])}]
     actual = [{"y": np.array([[3.0, 3.0]])}, {"y": np.array([[3.0, 1.0]])}]
-    found = output_damage(expected, actual)
+    found = output_error(expected, actual)
     # Energies: 50 of the signal, 1 + 9 + 16 of the difference.
     assert found.snr_db == pytest.approx(10 * math.log10(50 / 26))
     assert found.noise == pytest.approx(26 / 50)
@@ -59,7 +59,7 @@ def test_damage_by_hand():
 
 def test_equal_answers_do_no_harm():
     same = [{"y": np.array([[1.0, 2.0]]), "n": np.array([1])}]
-    found = output_damage(same, same)
+    found = output_error(same, same)
     assert (found.snr_db, found.agreement, found.noise) == (math.inf, 1.0, 0.0)
     assert found.cosine == pytest.approx(1.0)
 
@@ -67,20 +67,20 @@ def test_equal_answers_do_no_harm():
 def test_the_worst_output_counts_and_not_all_have_classes():
     expected = [{"a": np.array([1.0, 1.0]), "b": np.array([1.0, 1.0])}]
     actual = [{"a": np.array([1.0, 1.0]), "b": np.array([1.0, -1.0])}]
-    found = output_damage(expected, actual)
+    found = output_error(expected, actual)
     assert found.cosine == 0.0
     assert found.agreement is None
 
 
 def test_answers_of_nothing_and_of_infinity():
     zero, one = [{"y": np.zeros(3)}], [{"y": np.ones(3)}]
-    assert output_damage(zero, one).snr_db == -math.inf
-    assert output_damage(zero, one).cosine == 0.0
-    assert output_damage(one, [{"y": np.full(3, np.inf)}]).cosine == -1.0
-    with pytest.raises(ModelOutputError, match="not finite"):
-        output_damage([{"y": np.full(3, np.nan)}], one)
+    assert output_error(zero, one).snr_db == -math.inf
+    assert output_error(zero, one).cosine == 0.0
+    assert output_error(one, [{"y": np.full(3, np.inf)}]).cosine == -1.0
+    with pytest.raises(ModelOutputError, match="NaN or infinity"):
+        output_error([{"y": np.full(3, np.nan)}], one)
     with pytest.raises(ModelOutputError, match="no output"):
-        output_damage([{"y": np.array([1])}], [{"y": np.array([1])}])
+        output_error([{"y": np.array([1])}], [{"y": np.array([1])}])
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -90,9 +90,9 @@ def test_the_rough_layer_is_the_worst(metric):
         simulated(),
         points([1, 0], [0, 2], [3, 2.9]),
         metric=metric,
-        spared=True,
+        leave_one_out=True,
         locate=where,
-        progress=lambda done, total: told.append((done, total)),
+        on_progress=lambda done, total: told.append((done, total)),
     )
     rough, exact = found
     assert (rough.path, exact.path) == ("rough", "exact")
@@ -102,8 +102,8 @@ def test_the_rough_layer_is_the_worst(metric):
     noise = 0.16 + 0.64 + 1.16**2 + 1.2**2
     assert rough.alone.snr_db == pytest.approx(10 * math.log10(signal / noise), rel=1e-5)
     # Kept float, it takes all harm with it; the other one takes none.
-    assert rough.spared.snr_db == math.inf
-    assert exact.spared == rough.alone
+    assert rough.leave_one_out.snr_db == math.inf
+    assert exact.leave_one_out == rough.alone
     assert (rough.operator, rough.weights, rough.share) == ("linear", 4, 0.5)
     assert rough.where.startswith("tests/quant/test_sensitivity.py:")
     assert told == [(1, 2), (2, 2)]
@@ -113,7 +113,7 @@ def test_layers_that_the_recipe_keeps_float_do_no_harm():
     spec = QuantSpec("w2", WeightQuant(2), float_layers=("rough",))
     found = rank_layers(simulated(spec=spec), points([1, 0]))
     assert [one.alone.snr_db for one in found] == [math.inf, math.inf]
-    assert found[0].spared is None
+    assert found[0].leave_one_out is None
     assert found[0].where == ""
 
 
@@ -128,7 +128,7 @@ def test_a_static_recipe_counts_activations_too():
 
 
 def test_bad_input():
-    with pytest.raises(DataError, match="nothing to measure"):
+    with pytest.raises(DataError, match="no samples to measure on"):
         rank_layers(simulated(), [])
     with pytest.raises(UnknownNameError, match="metric"):
         rank_layers(simulated(), points([1, 0]), metric="snr")

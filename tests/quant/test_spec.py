@@ -57,7 +57,7 @@ def test_several_recipes_by_commas():
         lambda: WeightQuant(4, granularity="block"),
         lambda: WeightQuant(4, block=32),
         lambda: ActivationQuant(4),
-        lambda: QuantSpec("w8_only", WeightQuant(8), face="int8"),
+        lambda: QuantSpec("w8_only", WeightQuant(8), io_dtype="int8"),
     ],
 )
 def test_contradictions_are_refused(make):
@@ -72,7 +72,7 @@ def test_contradictions_are_refused(make):
         lambda: WeightQuant(4, granularity="row"),
         lambda: ActivationQuant(8, "sometimes"),
         lambda: QuantSpec("x", ranges="minmax"),
-        lambda: QuantSpec("x", face="uint8"),
+        lambda: QuantSpec("x", io_dtype="uint8"),
     ],
 )
 def test_unknown_words_are_refused(make):

@@ -14,7 +14,6 @@ from edgesdk.bundle.manifest import (
     FileRecord,
     GateRecord,
     LayerCostRecord,
-    LeftOperator,
     Manifest,
     OperatorTime,
     OutputParity,
@@ -23,6 +22,7 @@ from edgesdk.bundle.manifest import (
     ProfileRecord,
     ReferenceRecord,
     SourceRecord,
+    UndelegatedOperator,
 )
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
 
@@ -185,7 +185,7 @@ def manifest(**changes: Any) -> Manifest:
 def full() -> Manifest:
     """Five artefacts of which one misses its gate, one is only evaluated, and one failure."""
     left = [
-        LeftOperator(
+        UndelegatedOperator(
             operator="aten.sort",
             count=2,
             reason="not supported",
@@ -194,7 +194,7 @@ def full() -> Manifest:
             where="models/mobilenet.py:88",
             rewrite="torch.topk and torch.gather",
         ),
-        LeftOperator(operator="aten.mean", reason="constraint", detail="keepdim=False"),
+        UndelegatedOperator(operator="aten.mean", reason="constraint", detail="keepdim=False"),
     ]
     xnnpack = artefact(
         "executorch:xnnpack",

@@ -1,4 +1,4 @@
-"""Files beside the report that it leads to."""
+"""Files that the report links to."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def test_files_are_led_to_from_where_the_page_lies(full: Manifest, tmp_path: Pat
     with Image.open(io.BytesIO(shown)) as picture:
         assert picture.size == (960, 240)
     page = render(full, links=found)
-    assert "<h2>Beside this page</h2>" in page
+    assert "<h2>Linked files</h2>" in page
     assert 'href="../a%20%22clip%22%20%3C1%3E%26.mp4"' in page
     assert "a &#34;clip&#34; &lt;1&gt;&amp;.mp4</a>" in page
     assert f"{bytes_text(2048)}</span>" in page
 
 
 def test_without_files_there_is_no_section(full: Manifest) -> None:
-    assert "Beside this page" not in render(full)
+    assert "Linked files" not in render(full)
 
 
 def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFoundError, match=r"no file .*absent\.mp4"):
         linked_files([tmp_path / "absent.mp4"], tmp_path)
-    with pytest.raises(SourceNotFoundError, match="to lead to"):
+    with pytest.raises(SourceNotFoundError, match="does not exist"):
         linked_files([tmp_path], tmp_path)
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(InputSpecError, match=r"broken\.png"):

@@ -23,12 +23,12 @@ from edgesdk.bundle.writer import BundleWriter
 from edgesdk.errors import BundleError, InputSpecError, OutputExistsError, StorageError
 from edgesdk.report import Photograph, render, write_report
 from edgesdk.report.commands import reproduction_commands
-from edgesdk.report.faces import image_text, shape_text
+from edgesdk.report.io_table import image_text, shape_text
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec, parse_dynamic, parse_image, parse_input
 
 KINDS = ("full", "passed", "empty", "failed_only", "evaluator_only", "partial")
 VOID = {"meta", "link", "img", "br", "hr"}
-SECTIONS_ALWAYS = {"targets", "faces", "provenance"}
+SECTIONS_ALWAYS = {"targets", "io", "provenance"}
 
 
 class Page(HTMLParser):
@@ -264,7 +264,7 @@ def test_photographs_stand_beside_what_was_seen_on_them(full: Manifest, tmp_path
 
 @pytest.mark.parametrize("content", [b"", b"no picture", jpeg()[:200]])
 def test_a_broken_photograph_is_refused(full: Manifest, content: bytes) -> None:
-    with pytest.raises(InputSpecError, match=r"cat\.jpg.*no picture"):
+    with pytest.raises(InputSpecError, match=r"cat\.jpg.*cannot be read"):
         render(full, [Photograph("cat.jpg", content)])
 
 
@@ -275,19 +275,19 @@ def test_a_picture_of_too_many_pixels_is_refused(full: Manifest) -> None:
         render(full, [Photograph("cat.jpg", stream.getvalue())])
 
 
-def test_faces_in_words() -> None:
+def test_inputs_in_words() -> None:
     spec = TensorSpec("x", (1, 3, 64, 5), dynamic={2: DynamicDim("height", 32, 512, 32)})
     assert shape_text(spec) == "1 × 3 × height (32–512, multiples of 32) × 5"
     assert shape_text(TensorSpec("x", ())) == "scalar"
     assert image_text(ImageSpec()) == (
-        "Takes camera bytes, three bytes in RGB order a pixel. The artefact itself scales 0..255 "
-        "to 0..1: pass the picture as it is."
+        "Takes camera bytes, three bytes in RGB order per pixel. The artefact itself scales 0..255 "
+        "to 0..1: pass the image unchanged."
     )
     grey = ImageSpec("grey", "grey", -1.0, 1.0, (0.5,), (2.0,))
     assert image_text(grey) == (
-        "Takes camera bytes, one byte a pixel. The artefact itself scales 0..255 to -1..1, "
-        "subtracts the mean (0.5) and divides by the standard deviation (2): pass the picture as "
-        "it is."
+        "Takes camera bytes, one byte per pixel. The artefact itself scales 0..255 to -1..1, "
+        "subtracts the mean (0.5) and divides by the standard deviation (2): pass the image "
+        "unchanged."
     )
 
 

@@ -131,7 +131,7 @@ def test_every_artefact_has_its_figures(styled: Manifest) -> None:
         "LiteRT int8-static the Python package &#39;ai-edge-litert&#39; is not installed" in found
     )
     assert "ONNX Runtime fp32" not in found
-    assert "Every picture (4)" in found
+    assert "All pictures (4)" in found
     assert "&lt;b&gt;bold&lt;/b&gt; cat.jpg 31.2 dB 0.021" in found
     assert "Starry Night dog.jpg equal 0" in found
     assert "(VGG16 in trunk.npz, conv1_2)" in found
@@ -155,12 +155,12 @@ def test_models_without_styles_have_no_section(full: Manifest) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"<script>alert(1)</script>", "no picture that can be read"),
-        (b"", "no picture that can be read"),
+        (b"<script>alert(1)</script>", "cannot be read as a picture"),
+        (b"", "cannot be read as a picture"),
         # Three kilobytes that would be four million pixels.
-        (jpeg("navy", (2000, 2000), "PNG"), "no picture that can be read"),
-        (b"GIF89a" + bytes(20), "no picture that can be read"),
-        (None, "not at hand"),
+        (jpeg("navy", (2000, 2000), "PNG"), "cannot be read as a picture"),
+        (b"GIF89a" + bytes(20), "cannot be read as a picture"),
+        (None, "file not available"),
     ],
 )
 def test_a_thumbnail_that_is_none_is_told(
@@ -273,7 +273,7 @@ def test_a_bundle_is_reported_with_its_thumbnails(
 def test_a_huge_file_is_no_thumbnail(written: Callable[[dict[str, bytes]], Bundle]) -> None:
     bundle = written({**CONTENTS, "styles/001.jpg": CONTENTS["styles/001.jpg"] + bytes(2**19)})
     text = section(write_report(bundle.path).read_text("utf-8"))
-    assert text.count("<img ") == 3 and "not at hand" in text
+    assert text.count("<img ") == 3 and "file not available" in text
 
 
 def test_no_link_is_followed_to_a_thumbnail(

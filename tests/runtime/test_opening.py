@@ -99,7 +99,7 @@ def test_onnx_weights_elsewhere_are_refused(location: str, tmp_path: Path) -> No
     (tmp_path / "secret.bin").write_bytes(b"\0" * 16)
     folder = tmp_path / "model"
     folder.mkdir()
-    with pytest.raises(SessionError, match="outside of its folder"):
+    with pytest.raises(SessionError, match="outside its folder"):
         runtime.open(_model_with_weights_in(location, folder))
 
 

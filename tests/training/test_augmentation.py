@@ -1,4 +1,4 @@
-"""What augmentation does to pixels, and that it depends on seed, epoch and sample alone."""
+"""Effects of augmentation on pixels; it depends on seed, epoch and sample only."""
 
 from __future__ import annotations
 

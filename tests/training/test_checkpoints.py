@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, safe_open, save_file
 
-from edgesdk.errors import StorageError, TrainingError
+from edgesdk.errors import CheckpointError, StorageError, TrainingError
 from edgesdk.training import fit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +96,7 @@ def told(progress):
     if len(sys.argv) > 3:
         sys.stdin.readline()
 history = fit(model, images, recipe, validation=images, mean=[0.5], std=[0.3],
-              checkpoint=Path(sys.argv[1]) if sys.argv[1] else None, progress=told,
+              checkpoint=Path(sys.argv[1]) if sys.argv[1] else None, on_progress=told,
               checkpoint_every_steps=1)
 from safetensors.torch import save_file
 save_file(model.state_dict(), sys.argv[2])
@@ -193,11 +193,11 @@ def damaged(path: Path, kind: str) -> None:
         if kind == "version":
             run["version"] = 99
         elif kind == "position":
-            run["position"] = {"epoch": "many", "steps": 3}
+            run["position"] = {"steps": 3}
         elif kind == "kind of position":
-            run["position"] = {"epoch": "many"}
+            run["position"]["step"] = "many"
         elif kind == "negative position":
-            run["position"] = {"epoch": -1}
+            run["position"]["step"] = -1
         elif kind == "history":
             run["history"] = {"epochs": [{}]}
         elif kind == "description":
@@ -233,9 +233,25 @@ def test_a_damaged_checkpoint_is_refused_and_the_model_stays(
 ):
     damaged(stopped / FILE, kind)
     model = tiny_net()
-    with pytest.raises(TrainingError, match=r"damaged|version 99"):
+    with pytest.raises(TrainingError, match=r"damaged|format 99") as caught:
         fit(model, images, short, checkpoint=stopped)
+    assert isinstance(caught.value, CheckpointError) == (kind != "version")
     assert weights(model) == weights(tiny_net())
+
+
+@pytest.mark.parametrize("task", ["classifier", "stylizer", "smoothing"])
+def test_a_checkpoint_of_the_first_format_is_refused(tiny_net, images, short, tmp_path, task):
+    content = (Path(__file__).parent / "old_checkpoints" / f"{task}.safetensors").read_bytes()
+    (tmp_path / FILE).write_bytes(content)
+    model = tiny_net()
+    with pytest.raises(CheckpointError, match="has format 1, an older one") as caught:
+        fit(model, images, short, checkpoint=tmp_path)
+    assert "version of edgesdk that wrote it" in caught.value.remedy
+    assert "--no-resume (resume=False)" in caught.value.remedy
+    assert caught.value.exit_code == 6
+    assert weights(model) == weights(tiny_net())
+    assert (tmp_path / FILE).read_bytes() == content
+    assert fit(model, images, short, checkpoint=tmp_path, resume=False).finished
 
 
 def test_a_folder_that_cannot_be_written(tiny_net, images, short, tmp_path):

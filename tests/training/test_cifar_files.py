@@ -53,7 +53,7 @@ def test_labels_out_of_range(tmp_path):
 @pytest.mark.parametrize("size", [0, 3072, 3073 * 2 + 1])
 def test_files_of_another_length(tmp_path, size):
     (tmp_path / "data_batch_1.bin").write_bytes(b"\1" * size)
-    with pytest.raises(DataError, match="records of 3073"):
+    with pytest.raises(DataError, match="record size 3073"):
         open_data(tmp_path)
 
 
@@ -71,14 +71,14 @@ def test_the_test_file_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         (("data_batch_1", "batches.meta"), "cifar-10-binary"),
         (("train", "test", "meta"), "cifar-100-binary"),
     ],
 )
-def test_the_pickled_version_is_not_opened(tmp_path, names, told):
+def test_the_pickled_version_is_not_opened(tmp_path, names, message):
     for name in names:
         (tmp_path / name).write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    with pytest.raises(UnsafeFileError, match=told):
+    with pytest.raises(UnsafeFileError, match=message):
         open_data(tmp_path)

@@ -128,7 +128,7 @@ def test_two_runs_are_the_same_bytes(tiny_net, images, short):
 def test_validation_and_progress_change_nothing(tiny_net, images, short):
     first, second = tiny_net(dropout=0.3), tiny_net(dropout=0.3)
     fit(first, images, short)
-    fit(second, images, short, validation=images, progress=lambda told: torch.rand(3))
+    fit(second, images, short, validation=images, on_progress=lambda told: torch.rand(3))
     assert weights(first) == weights(second)
 
 
@@ -206,7 +206,7 @@ def test_a_model_keeps_its_own_forward(tiny_net, images, short):
 
 def test_progress_is_told(tiny_net, images, short):
     told = []
-    history = fit(tiny_net(), images, short, progress=told.append)
+    history = fit(tiny_net(), images, short, on_progress=told.append)
     assert [entry.step for entry in told] == list(range(1, 13))
     assert {entry.steps for entry in told} == {12}
     records = [entry.record for entry in told if entry.record is not None]
@@ -237,7 +237,7 @@ def test_a_model_that_answers_no_logits(images, answer):
 
 
 def test_a_model_without_parameters(images):
-    with pytest.raises(TrainingError, match="no parameter"):
+    with pytest.raises(TrainingError, match="no trainable parameter"):
         fit(nn.Flatten(), images, PLAIN)
 
 

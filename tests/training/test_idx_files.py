@@ -118,10 +118,10 @@ BOMB = bytes.fromhex("00000803") + struct.pack(">3I", 2**20, 32, 32)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("a", b"", "nothing"),
-        ("a", IMAGE[:10], "no IDX file of images"),
+        ("a", IMAGE[:10], "not an IDX file of images"),
         ("a", b"\x00\x00\x08\x01" + IMAGE[4:], "00000801"),
         ("a", b"\x00\x00\x0d\x03" + IMAGE[4:], "00000d03"),
         ("a", IMAGE[:-1], "holds 3|claims"),
@@ -135,10 +135,10 @@ BOMB = bytes.fromhex("00000803") + struct.pack(">3I", 2**20, 32, 32)
     ],
     ids=[f"damage {number}" for number in range(12)],
 )
-def test_damaged_files(tmp_path, name, content, told):
+def test_damaged_files(tmp_path, name, content, message):
     file = tmp_path / name
     file.write_bytes(content)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_idx_images(file)
 
 

@@ -1,7 +1,8 @@
-"""Folders of images: what is found, how it is decoded, what is refused."""
+"""Folders of images: found and skipped files, decoding, refusals."""
 
 from __future__ import annotations
 
+import importlib
 import pickle
 
 import numpy as np
@@ -11,7 +12,9 @@ from PIL import Image
 
 from edgesdk.errors import DataError, UsageError
 from edgesdk.training import open_data
-from edgesdk.training.data import open_data as opening
+
+#: The module; its package offers the function of the same name.
+opening = importlib.import_module("edgesdk.training.data.open_data")
 
 
 def picture(path, color=(200, 10, 10), size=(12, 10), **kwargs):
@@ -134,13 +137,13 @@ def test_mean_and_std_of_the_training_set(folder):
 
 
 def test_folders_that_cannot_be_trained_on(tmp_path):
-    with pytest.raises(DataError, match="no folders of classes"):
+    with pytest.raises(DataError, match="has no class folders"):
         open_data(tmp_path)
     picture(tmp_path / "only" / "0.png")
     with pytest.raises(DataError, match="single class, 'only'"):
         open_data(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty holds no images"):
+    with pytest.raises(DataError, match="empty has no images"):
         open_data(tmp_path)
     with pytest.raises(DataError, match="does not exist"):
         open_data(tmp_path / "absent")

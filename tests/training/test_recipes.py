@@ -1,4 +1,4 @@
-"""Recipes: named ones, files, overrides, and what is refused."""
+"""Recipes: named ones, files, overrides, and refused values."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_unknown_names_and_keys_are_told_the_nearest():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"epochs": 0}, "epochs"),
         ({"batch_size": 1}, "batch_size"),
@@ -66,8 +66,8 @@ def test_unknown_names_and_keys_are_told_the_nearest():
         ({"precision": "int8"}, "precision"),
     ],
 )
-def test_values_out_of_range_are_refused_by_name(change, told):
-    with pytest.raises(UsageError, match=told):
+def test_values_out_of_range_are_refused_by_name(change, message):
+    with pytest.raises(UsageError, match=message):
         Recipe(**{**MINIMAL, **change})
 
 
@@ -118,7 +118,7 @@ def test_files_that_are_no_recipe(tmp_path, name, content):
 
 
 def test_a_missing_file_is_no_name():
-    with pytest.raises(UsageError, match="no recipe file"):
+    with pytest.raises(UsageError, match="recipe file not found"):
         load_recipe("absent.json")
 
 

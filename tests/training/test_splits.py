@@ -52,17 +52,17 @@ def test_what_is_held_out_is_not_trained_on(tmp_path, write_idx, striped):
 
 
 @pytest.mark.parametrize(
-    ("images", "labels", "classes", "told"),
+    ("images", "labels", "classes", "message"),
     [
         (torch.zeros(2, 1, 4, 4), [0, 1], "ab", "float32"),
         (torch.zeros(2, 4, 4, dtype=torch.uint8), [0, 1], "ab", r"\(2, 4, 4\)"),
-        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), [0], "ab", "one label an image"),
+        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), [0], "ab", "one label per image"),
         (torch.zeros(0, 1, 4, 4, dtype=torch.uint8), [], "ab", "empty"),
         (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), [0, 0], "a", "1 class"),
         (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), [0, 2], "ab", "sample 1 has the label 2"),
         (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), [-1, 0], "ab", "sample 0 has the label -1"),
     ],
 )
-def test_images_and_labels_that_do_not_fit(images, labels, classes, told):
-    with pytest.raises(DataError, match=told):
+def test_images_and_labels_that_do_not_fit(images, labels, classes, message):
+    with pytest.raises(DataError, match=message):
         LabelledImages(images, torch.tensor(labels, dtype=torch.int64), tuple(classes))

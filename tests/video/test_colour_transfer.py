@@ -1,4 +1,4 @@
-"""Colour transfer does what its statistics say."""
+"""Colour transfer matches the statistics of the style."""
 
 from __future__ import annotations
 

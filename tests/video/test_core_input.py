@@ -263,5 +263,5 @@ def test_validity_is_what_validity_gives(make_core: Make, texture: Make) -> None
         (None, residual),
         (np.asfortranarray(valid), residual),
     ):
-        with pytest.raises(UsageError, match="as validity gives it"):
+        with pytest.raises(UsageError, match="as validity returns it"):
             core.set_validity("a", *planes)  # type: ignore[arg-type]

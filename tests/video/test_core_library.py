@@ -1,4 +1,4 @@
-"""Building and loading the native core, and what sanitizers and other processors say of it."""
+"""Build and load the native core; run it under sanitizers and on other processors."""
 
 from __future__ import annotations
 

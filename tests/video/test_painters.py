@@ -29,17 +29,17 @@ Picture = np.ndarray
 
 
 class ArraySession(Session):
-    """A session whose network is a function of arrays, with any face."""
+    """A session whose network is a function of arrays, with any input."""
 
     def __init__(self, inputs: tuple[TensorSpec, ...], network: Any) -> None:
         self.runtime = "arrays"
         self.inputs = inputs
         self.outputs = (TensorSpec("y", (1,)),)
         self.network = network
-        self.seen: list[tuple[int, ...]] = []
+        self.shapes: list[tuple[int, ...]] = []
 
     def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        self.seen.append(arrays[0].shape)
+        self.shapes.append(arrays[0].shape)
         return [self.network(*arrays)]
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ def test_answers_beyond_the_range_are_clipped(picture: Picture) -> None:
 def test_free_sizes_are_padded_to_the_network_s_multiple(picture: Picture) -> None:
     session = ArraySession((free(multiple=8),), lambda x: x)
     assert np.array_equal(session_painter(session, white=1.0)(picture), picture)
-    assert session.seen == [(1, 3, 32, 48)]
+    assert session.shapes == [(1, 3, 32, 48)]
 
 
 def test_small_pictures_are_padded_and_large_ones_scaled(picture: Picture) -> None:
@@ -112,7 +112,7 @@ def test_small_pictures_are_padded_and_large_ones_scaled(picture: Picture) -> No
     assert np.array_equal(painter(picture), picture)
     large = np.repeat(np.repeat(picture, 5, 0), 5, 1)
     assert painter(large).shape == large.shape
-    assert session.seen == [(1, 3, 64, 64), (1, 3, 92, 128)]
+    assert session.shapes == [(1, 3, 64, 64), (1, 3, 92, 128)]
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
@@ -125,7 +125,7 @@ def test_a_fixed_size_is_met_without_distortion(layout: str) -> None:
         picture[: size[0] // 2] = 200
         assert np.array_equal(painter(picture), picture)
     assert painter(np.full((500, 100, 3), 9, np.uint8)).shape == (500, 100, 3)
-    assert set(session.seen) == {shape}
+    assert set(session.shapes) == {shape}
 
 
 def weights_as_colour(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -302,13 +302,13 @@ def test_an_onnx_file_paints(bundle: Any) -> None:
     path = bundle.path_of(bundle.artefact("onnx"))
     picture = np.full((40, 20, 3), 200, np.uint8)
     with runtime.open(path) as session:
-        # A fixed face of 24 x 32: the picture is scaled into it and back.
+        # A fixed input of 24 x 32: the picture is scaled into it and back.
         assert np.abs(session_painter(session)(picture).astype(int) - 55).max() <= 1
 
 
 def test_camera_bytes_are_passed_as_they_are(picture: Picture) -> None:
-    face = TensorSpec("x", (1, 30, 42, 3), "uint8", layout="NHWC", image=ImageSpec())
-    session = ArraySession((face,), lambda x: (x / 255).transpose(0, 3, 1, 2).astype(np.float32))
+    spec = TensorSpec("x", (1, 30, 42, 3), "uint8", layout="NHWC", image=ImageSpec())
+    session = ArraySession((spec,), lambda x: (x / 255).transpose(0, 3, 1, 2).astype(np.float32))
     painter = session_painter(session)
     assert painter.white == 1
     assert np.array_equal(painter(picture), picture)

@@ -210,17 +210,17 @@ def test_frames_in_memory_do_not_grow_with_the_video() -> None:
 
 
 def test_painter_sees_key_frames_scaled_down(texture: Make) -> None:
-    seen: list[tuple[int, ...]] = []
+    shapes: list[tuple[int, ...]] = []
 
     def watch(pixels: Picture) -> Picture:
-        seen.append(pixels.shape)
+        shapes.append(pixels.shape)
         return pixels
 
     frames = video([texture(64, 48)] * 3)
     paint(frames, watch, max_size=32)
     paint(frames, watch, max_size=None)
     paint(frames, watch, max_size=64)
-    assert seen == [(24, 32, 3)] * 2 + [(48, 64, 3)] * 4
+    assert shapes == [(24, 32, 3)] * 2 + [(48, 64, 3)] * 4
 
 
 def test_enlarged_painting_keeps_the_key_frame_s_edges(texture: Make) -> None:
@@ -279,19 +279,19 @@ def breaking(on: set[int], how: str) -> Callable[[Picture], Any]:
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "message"),
     [
         ("raise", "RuntimeError: out of paint"),
         ("size", "23 x 32 x 3 for 24 x 32 x 3"),
         ("float", "float64, and uint8"),
         ("nan", "not finite"),
-        ("none", "NoneType, no array"),
+        ("none", "NoneType, not an array"),
         ("grey", "24 x 32 for 24 x 32 x 3"),
     ],
 )
 @pytest.mark.parametrize("streaming", [False, True])
 def test_where_the_painter_fails_the_paint_before_stands(
-    texture: Make, how: str, told: str, streaming: bool
+    texture: Make, how: str, message: str, streaming: bool
 ) -> None:
     frame = texture(64, 48)
     policy = KeyframePolicy(longest_interval=3)
@@ -301,7 +301,7 @@ def test_where_the_painter_fails_the_paint_before_stands(
         painted = list(pipeline.run(video([frame] * 8)))
         failures = pipeline.summary.failures
     assert [(f.index, f.time) for f in failures] == [(3, Fraction(3, 25))]
-    assert told in failures[0].message and "\n" not in failures[0].message
+    assert message in failures[0].message and "\n" not in failures[0].message
     assert [p.index for p in painted if p.failure] == [3]
     assert painted[3].key
     for p in painted:
@@ -443,12 +443,12 @@ def test_key_frames_are_painted_while_others_render(texture: Make) -> None:
     policy = KeyframePolicy(every=4)
     with VideoPipeline(blocking, threads=1, policy=policy) as pipeline:
         run = pipeline.run(video([texture(64, 48)] * 20))
-        seen = [next(run).index]
+        indices = [next(run).index]
         # The segment before the key frame that is being painted goes out meanwhile.
-        while seen[-1] < 4:
-            seen.append(next(run).index)
+        while indices[-1] < 4:
+            indices.append(next(run).index)
         release.set()
-        assert seen + [p.index for p in run] == list(range(20))
+        assert indices + [p.index for p in run] == list(range(20))
     assert started.is_set()
 
 

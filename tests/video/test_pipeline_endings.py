@@ -45,8 +45,8 @@ def test_no_frame_is_an_error() -> None:
 
 def test_another_size_tells_the_time(texture: Make) -> None:
     frames = video([texture(64, 48)] * 50 + [texture(48, 64)])
-    told = r"from 64 x 48 to 48 x 64 at 2\.000 s"
-    with VideoPipeline(invert, threads=1) as pipeline, pytest.raises(MediaError, match=told):
+    message = r"from 64 x 48 to 48 x 64 at 2\.000 s"
+    with VideoPipeline(invert, threads=1) as pipeline, pytest.raises(MediaError, match=message):
         list(pipeline.run(frames))
 
 
@@ -92,14 +92,14 @@ def test_what_was_painted_before_an_error_comes_out(texture: Make, seconds: floa
         return 255 - pixels
 
     frames = [*[texture(64, 48)] * 6, texture(32, 48)]
-    seen: list[int] = []
+    indices: list[int] = []
     policy = KeyframePolicy(every=3)
     with (
         VideoPipeline(slow, threads=1, policy=policy) as pipeline,
         pytest.raises(MediaError, match="size changes"),
     ):
-        seen += (painted.index for painted in pipeline.run(video(frames)))
-    assert seen == [0, 1, 2, 3]
+        indices += (painted.index for painted in pipeline.run(video(frames)))
+    assert indices == [0, 1, 2, 3]
     assert workers() == 0
 
 

@@ -56,7 +56,7 @@ def test_unknown_styles_suggest_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "told"),
+    ("choice", "message"),
     [
         ({"style": 1, "blend": {"night": 1}}, "not both"),
         ({"style": 0, "weights": [1, 0, 0]}, "not both"),
@@ -70,12 +70,12 @@ def test_unknown_styles_suggest_the_nearest() -> None:
         ({"weights": [1, 2]}, "2 weights of 3 styles"),
         ({"weights": []}, "0 weights of 3 styles"),
         ({"weights": [1, -1, 1]}, "style 1 must not be negative"),
-        ({"weights": ["much", 0, 0]}, "are numbers"),
-        ({"weights": [[1, 2], [3]]}, "are numbers"),
+        ({"weights": ["much", 0, 0]}, "must be numbers"),
+        ({"weights": [[1, 2], [3]]}, "must be numbers"),
     ],
 )
-def test_choices_that_make_no_sense(choice: dict[str, Any], told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_choices_that_make_no_sense(choice: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         style_vector(3, **choice, names=NAMES)
 
 
@@ -131,7 +131,7 @@ def test_names_tell_which_of_several_vectors_it_is() -> None:
     assert find_style_input(inputs) is None
     found = [find_style_input(inputs, NAMES[:count]) for count in (1, 2, 3)]
     assert [one and one.name for one in found] == ["strength", "tone", "style"]
-    with pytest.raises(UsageError, match="no name of a style"):
+    with pytest.raises(UsageError, match="not a style name"):
         find_style_input(inputs, ["a:b"])
 
 
@@ -142,8 +142,8 @@ def test_the_user_is_told_what_was_made_of_a_choice() -> None:
     )
     assert named.remarks("day", None) == named.remarks(0, None) == ()
     unnamed = StyleInput("style", (1, 3), "float32")
-    told = "no style was chosen: painted in style 0 of 3 (0 to 2)"
-    assert unnamed.remarks(None, None) == (told,)
+    message = "no style was chosen: painted in style 0 of 3 (0 to 2)"
+    assert unnamed.remarks(None, None) == (message,)
     assert StyleInput("style", (1,), "float32", ("night",)).remarks(None, None) == ()
     many = StyleInput("style", (30,), "float32", tuple(f"s{i}" for i in range(30)))
     assert many.remarks(None, None)[0].endswith("s22, s23 and 6 more")

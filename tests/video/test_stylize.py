@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -21,10 +22,12 @@ from edgesdk.errors import (
     StorageError,
     UsageError,
 )
+from edgesdk.video import abi, library
 from edgesdk.video.key_frames import KeyframePolicy
 from edgesdk.video.media.ahead import ReadAhead
 from edgesdk.video.media.reading import VideoReader
 from edgesdk.video.stylize import StylizeProgress, comparison_paths, stylize
+from edgesdk.video.stylize_options import StylizeOptions, with_changes
 
 av = pytest.importorskip("av")
 
@@ -70,6 +73,14 @@ def negative(pixels: Picture) -> Picture:
     return 255 - pixels
 
 
+def without_packaged_library(folder: Path) -> Path:
+    """The sources alone, whatever the package itself brings."""
+    native = folder / "sources"
+    for part in ("include", "src"):
+        shutil.copytree(library.NATIVE / part, native / part)
+    return native
+
+
 class Counted:
     """The negative, and how often and of what size it was asked for."""
 
@@ -92,7 +103,7 @@ def left_in(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_video_is_painted(streaming: bool, make_clip: MakeClip, tmp_path: Path) -> None:
-    painter, told = Counted(), list[StylizeProgress]()
+    painter, reports = Counted(), list[StylizeProgress]()
     result = stylize(
         make_clip(),
         tmp_path / "out.mp4",
@@ -100,7 +111,7 @@ def test_a_video_is_painted(streaming: bool, make_clip: MakeClip, tmp_path: Path
         keyframes=6,
         streaming=streaming,
         crf=4,
-        on_progress=told.append,
+        on_progress=reports.append,
     )
     assert (result.frames, result.size, result.skipped) == (24, (96, 64), 0)
     assert result.keys == len(painter.shapes) == (4 if streaming else 5)
@@ -111,8 +122,8 @@ def test_a_video_is_painted(streaming: bool, make_clip: MakeClip, tmp_path: Path
         *("reading", "painter", "flow", "render", "waiting", "writing"),
     }
     assert all(spent >= 0 for spent in result.seconds.values())
-    assert [progress.done for progress in told] == list(range(1, 25))
-    assert told[-1].total == 24 and told[-1].seconds_left == 0
+    assert [progress.done for progress in reports] == list(range(1, 25))
+    assert reports[-1].total == 24 and reports[-1].seconds_left == 0
     assert left_in(tmp_path) == ["in.mp4", "out.mp4"]
     before, after = frames_of(tmp_path / "in.mp4"), frames_of(tmp_path / "out.mp4")
     assert [frame.time for frame in after] == [frame.time for frame in before]
@@ -161,15 +172,15 @@ def test_folders_in_and_out(make_clip: MakeClip, tmp_path: Path) -> None:
 
 
 def test_a_part_of_a_video(make_clip: MakeClip, tmp_path: Path) -> None:
-    told: list[StylizeProgress] = []
+    reports: list[StylizeProgress] = []
     result = stylize(
         make_clip(),
         tmp_path / "out.mp4",
         painter=negative,
         seconds=0.4,
-        on_progress=told.append,
+        on_progress=reports.append,
     )
-    assert (result.frames, told[-1].total) == (10, 10) and not result.stopped
+    assert (result.frames, reports[-1].total) == (10, 10) and not result.stopped
 
 
 def test_stopping_keeps_what_was_read(make_clip: MakeClip, tmp_path: Path) -> None:
@@ -216,7 +227,7 @@ def test_a_painter_that_always_fails_leaves_the_original(
 
 def test_the_comparison(make_clip: MakeClip, tmp_path: Path) -> None:
     pytest.importorskip("skimage")
-    told: list[StylizeProgress] = []
+    reports: list[StylizeProgress] = []
     random = np.random.default_rng(0)
 
     def unsteady(pixels: Picture) -> Picture:
@@ -225,7 +236,11 @@ def test_the_comparison(make_clip: MakeClip, tmp_path: Path) -> None:
         return np.clip(255 - pixels.astype(int) + shift, 0, 255).astype(np.uint8)
 
     result = stylize(
-        make_clip(), tmp_path / "out.mp4", painter=unsteady, compare=True, on_progress=told.append
+        make_clip(),
+        tmp_path / "out.mp4",
+        painter=unsteady,
+        compare=True,
+        on_progress=reports.append,
     )
     found = result.comparison
     assert found is not None and found.frames == 24
@@ -240,13 +255,121 @@ def test_the_comparison(make_clip: MakeClip, tmp_path: Path) -> None:
     # 24 paintings of 20 ms and more, however busy the machine is.
     assert found.every_frame_seconds > 24 * 0.02
     assert found.speed_up == found.every_frame_seconds / found.pipeline_seconds
-    assert {progress.doing for progress in told} == {"stylizing", "comparing"}
+    assert {progress.doing for progress in reports} == {"stylizing", "comparing"}
     assert (found.clip, found.sheet) == comparison_paths(tmp_path / "out.mp4")
     clip = frames_of(found.clip)
     assert len(clip) == 24 and clip[0].pixels.shape == (64 + 22, 3 * 96, 3)
     sheet = Image.open(found.sheet)
     assert sheet.width > 3 * 96 and sheet.height > 6 * 64
     assert found.to_dict()["clip"] == str(found.clip)
+
+
+def test_a_slow_build_is_not_counted(
+    make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("skimage")
+    built, clock, late = library.library_path(), time.perf_counter, [0.0]
+
+    def slow_build(target: Path) -> Path:
+        late[0] += 1000
+        target.parent.mkdir(parents=True)
+        shutil.copy(built, target)
+        return target
+
+    def slow_painter(pixels: Picture) -> Picture:
+        # Only its first call: the warm-up.
+        late[0] += 0 if pixels.std() else 100
+        return 255 - pixels
+
+    monkeypatch.setenv("EDGESDK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(library, "NATIVE", without_packaged_library(tmp_path))
+    monkeypatch.setattr(library, "build", slow_build)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + late[0])
+    for cached in (library.load, abi.native):
+        cached.cache_clear()
+    try:
+        result = stylize(make_clip(), tmp_path / "out.mp4", painter=slow_painter, compare=True)
+    finally:
+        for cached in (library.load, abi.native):
+            cached.cache_clear()
+    found, setup = result.comparison, result.setup
+    assert found is not None and found.setup == setup
+    assert late == [1100] and setup.build_seconds >= 1000 and 100 <= setup.warm_up_seconds < 1000
+    keyframes, every_frame = found.whole_video_seconds
+    assert result.total_seconds < 100 and keyframes < 100 and every_frame < 100
+    assert keyframes == found.pipeline_seconds + found.media_seconds
+    assert every_frame == found.every_frame_seconds + found.media_seconds
+    assert found.whole_video_speed_up == every_frame / keyframes
+    assert f"building the core {setup.build_seconds:.1f} s, loading" in str(found)
+    assert found.to_dict()["setup"]["build_seconds"] == setup.build_seconds
+    assert found.to_dict()["whole_video"]["speed_up"] == found.whole_video_speed_up
+
+
+def test_nothing_is_warmed_up_without_a_comparison(make_clip: MakeClip, tmp_path: Path) -> None:
+    painter = Counted()
+    result = stylize(make_clip(), tmp_path / "out.mp4", painter=painter, keyframes=12)
+    assert len(painter.shapes) == result.keys and result.setup.warm_up_seconds == 0
+
+
+def test_a_painter_that_fails_while_warming_up(make_clip: MakeClip, tmp_path: Path) -> None:
+    pytest.importorskip("skimage")
+
+    def painter(pixels: Picture) -> Picture:
+        if not pixels.std():
+            raise ValueError("nothing to paint")
+        return 255 - pixels
+
+    result = stylize(make_clip(), tmp_path / "out.mp4", painter=painter, compare=True)
+    assert not result.failures and result.comparison is not None
+
+
+def test_options_and_changes_do_the_same(make_clip: MakeClip, tmp_path: Path) -> None:
+    source = make_clip()
+    options = StylizeOptions(keyframes=6, max_size=48, crf=20)
+    one, other = tmp_path / "one.mp4", tmp_path / "other.mp4"
+    shown = Counted(), Counted()
+    stylize(source, one, painter=shown[0], options=options)
+    stylize(source, other, painter=shown[1], keyframes=6, max_size=48, crf=20)
+    assert shown[0].shapes == shown[1].shapes == [(32, 48, 3)] * 5
+    assert one.read_bytes() == other.read_bytes()
+    few = stylize(source, tmp_path / "few.mp4", painter=negative, options=options, keyframes=12)
+    assert few.keys == 3 and options.policy.every == 6
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crf": 52}, "crf must be 0 to 51"),
+        ({"threads": 65}, "threads must be 0 to 64"),
+        ({"compare": 1}, "option compare cannot be 1"),
+        ({"keyframes": True}, "option keyframes cannot be True"),
+        ({"blend": "night"}, "option blend cannot be 'night'"),
+        ({"upscale": "bicubic"}, "unknown way to upscale"),
+        ({"upscale_weights": "x.safetensors"}, "upscale_weights are the network's"),
+        ({"strenth": 0.5}, "unknown option 'strenth'"),
+        ({"options": {"crf": 20}}, "must be StylizeOptions"),
+    ],
+)
+def test_options_that_make_no_sense(
+    settings: dict[str, Any], message: str, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    source = make_clip()
+    with pytest.raises(UsageError, match=message):
+        stylize(source, tmp_path / "out.mp4", painter=negative, **settings)
+    assert left_in(tmp_path) == ["in.mp4"]
+
+
+def test_the_former_name_of_upscale(tmp_path: Path) -> None:
+    with pytest.warns(DeprecationWarning, match="upscale='network'"):
+        options = with_changes(None, {"smooth": True})
+    assert (options.upscale, options.upscale_weights) == ("network", None)
+    with pytest.warns(DeprecationWarning):
+        options = with_changes(None, {"smooth": tmp_path / "mine.safetensors"})
+    assert (options.upscale, options.upscale_weights) == (
+        *("network", tmp_path / "mine.safetensors"),
+    )
+    with pytest.warns(DeprecationWarning):
+        assert with_changes(None, {"smooth": False}) == StylizeOptions()
 
 
 def test_the_comparison_of_equal_videos(make_clip: MakeClip, tmp_path: Path) -> None:
@@ -261,7 +384,7 @@ def test_the_comparison_of_equal_videos(make_clip: MakeClip, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"painter": None}, "a painter or a bundle"),
         ({"bundle": "x.edge"}, "a painter or a bundle"),
@@ -277,10 +400,10 @@ def test_the_comparison_of_equal_videos(make_clip: MakeClip, tmp_path: Path) -> 
     ],
 )
 def test_arguments_that_make_no_sense(
-    settings: dict[str, Any], told: str, make_clip: MakeClip, tmp_path: Path
+    settings: dict[str, Any], message: str, make_clip: MakeClip, tmp_path: Path
 ) -> None:
     source = make_clip()
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         stylize(source, tmp_path / "out.mp4", **{"painter": negative, **settings})
     assert left_in(tmp_path) == ["in.mp4"]
 

@@ -1,4 +1,4 @@
-"""``manifest.json``: its records, its schema, and its form as bytes."""
+"""``manifest.json``: records, schema and JSON form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgesdk.bundle.manifest.cost import (
 )
 from edgesdk.bundle.manifest.coverage import (
     CoverageRecord,
-    LeftOperator,
+    UndelegatedOperator,
 )
 from edgesdk.bundle.manifest.json import (
     MANIFEST_NAME,
@@ -72,7 +72,6 @@ __all__ = [
     "IoScaleRecord",
     "LayerCostRecord",
     "LayerSensitivityRecord",
-    "LeftOperator",
     "Manifest",
     "OperatorErrorRecord",
     "OperatorTime",
@@ -89,6 +88,7 @@ __all__ = [
     "SensitivityRecord",
     "SourceRecord",
     "ThumbnailRecord",
+    "UndelegatedOperator",
     "file_record",
     "is_manifest",
     "manifest_bytes",

@@ -1,4 +1,4 @@
-"""The records of what a model costs."""
+"""Records of model cost."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["CostRecord", "LayerCostRecord"]
 
 
 class LayerCostRecord(Record):
-    """What one layer costs.
+    """Cost of one layer.
 
     Attributes:
         name: Path of the module; empty for the model's own operators.
         kind: The layer in words, such as ``Conv2d 3x3 /2``.
-        output_shape: Of its last output for one sample; empty where it did not run.
-        parameters: Number of its parameters; those that an earlier layer shares count there.
+        output_shape: Shape of its last output for one sample; empty if it did not run.
+        parameters: Number of parameters; shared parameters count in the earliest layer.
         macs: Multiply-accumulates for one sample.
-        weight_bits: Bits a weight.
-        activation_bits: Bits an activation.
-        memory_bytes: Its parameters at their precision.
+        weight_bits: Bits per weight.
+        activation_bits: Bits per activation.
+        memory_bytes: Bytes of its parameters at their precision.
     """
 
     name: Text
@@ -36,16 +36,16 @@ class LayerCostRecord(Record):
 
 
 class CostRecord(Record):
-    """What the model costs before any conversion.
+    """Cost of the model before any conversion.
 
     Attributes:
-        parameters: Number of parameters, shared ones once.
+        parameters: Number of parameters; shared ones count once.
         macs: Multiply-accumulates for one sample.
-        size_bytes: Parameters and buffers as torch stores them.
-        memory_bytes: Parameters, each at its own precision.
-        parameters_by_bits: Parameters by the bits each takes.
-        macs_by_bits: Multiply-accumulates by the bits of the wider operand.
-        layers: In the order in which they run; of very many, the dearest.
+        size_bytes: Bytes of parameters and buffers as torch stores them.
+        memory_bytes: Bytes of the parameters, each at its own precision.
+        parameters_by_bits: Number of parameters by bit width.
+        macs_by_bits: Multiply-accumulates by the bit width of the wider operand.
+        layers: Layers in execution order; only the most expensive if there are very many.
     """
 
     parameters: Count

@@ -1,4 +1,4 @@
-"""Records of delegate coverage: which operators the accelerator takes."""
+"""Records of delegate coverage: operators that the accelerator runs."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from typing import Literal
 
 from edgesdk.bundle.manifest.record import Items, Record, Text
 
-__all__ = ["CoverageRecord", "LeftOperator"]
+__all__ = ["CoverageRecord", "UndelegatedOperator"]
 
 
-class LeftOperator(Record):
-    """An operator that the delegate did not take.
+class UndelegatedOperator(Record):
+    """An operator that the delegate does not run.
 
     Attributes:
-        operator: Its name in the artefact.
-        count: How often, for the same reason at the same place.
+        operator: Name in the artefact.
+        count: Number of occurrences with the same reason and place.
         reason: ``not supported``, ``dynamic shape``, ``dtype``, ``partition too small``,
             ``constraint`` or ``unknown``.
-        detail: The delegate's own words or ours.
+        detail: Explanation by the delegate or the SDK.
         module: Path of the module in the user's model.
         where: File and line in the user's code.
-        rewrite: The known form that the delegate takes.
+        rewrite: Known equivalent that the delegate runs.
     """
 
     operator: str
@@ -35,23 +35,23 @@ class LeftOperator(Record):
 
 
 class CoverageRecord(Record):
-    """Delegate coverage: which operators the accelerator took and which it left.
+    """Delegate coverage: operators that the accelerator runs and operators it does not.
 
     Attributes:
         delegate: Name of the delegate or execution provider.
-        method: How this was found out: read from the artefact, asked of the runtime, or predicted.
-        delegated: Operators taken, by name with count.
-        left: Operators left, with reasons.
-        partitions: Number of delegated pieces.
-        complete: Whether everything that computes was taken.
-        planned_bytes: Memory the artefact plans for its activations, where it says so.
+        method: Origin of the figures: read from the artefact, asked of the runtime, or predicted.
+        delegated: Number of delegated operators by name.
+        left: Operators not delegated, with reasons.
+        partitions: Number of delegated partitions.
+        complete: True if every computing operator is delegated.
+        planned_bytes: Activation memory the artefact plans, if it states it.
         also: Coverage by further delegates of the same artefact (Core ML or NNAPI for ONNX).
     """
 
     delegate: str
     method: Text = ""
     delegated: dict[str, int] = {}
-    left: Items[LeftOperator] = []
+    left: Items[UndelegatedOperator] = []
     partitions: int = 0
     complete: bool = False
     planned_bytes: int | None = None

@@ -1,7 +1,7 @@
-"""``manifest.json`` as bytes: written the same way every time, read as somebody else's.
+"""``manifest.json`` as bytes: written deterministically, read as untrusted input.
 
-A reader takes JSON that every JSON library reads alike: no NaN, no doubled keys, no integer beyond
-64 bits, no nesting or length that would cost it its memory.
+A reader accepts JSON that every JSON library reads alike: no NaN, no duplicate keys, no integer
+beyond 64 bits, and bounded nesting and length.
 """
 
 from __future__ import annotations
@@ -29,35 +29,35 @@ __all__ = [
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 16 * 2**20
 
-# Room for some 150 profiles of 500 operators each, and what reading costs stays in seconds.
+# Room for about 150 profiles of 500 operators each; reading it still takes seconds.
 _MAX_VALUES = 500_000
 _MAX_ITEMS = 10_000
 _MAX_TEXT = 20_000
-# The longest list of numbers is a shape; the product of a long one alone takes seconds.
+# The longest list of numbers is a shape; multiplying a very long one takes seconds.
 _MAX_NUMBERS = 64
 _MAX_INTEGER = 2**63 - 1
 
-# The schema that brought a field; a manifest of an older one cannot have it.
+# Schema version that introduced each field; older manifests cannot have it.
 _SINCE = {"classes": 2, "cost": 2, "sensitivity": 3, "styles": 4, "paintings": 5}
 _SINCE_OF_ARTEFACTS = {"quantized": 3, "simulated": 3, "painted": 5}
 
 _NUMBER_LIKE = re.compile(r"[\s+\-_.\d]+")
 _PLAIN_NUMBER = re.compile(r"0|[1-9][0-9]*")
 _RELEASE = re.compile(r"\d{1,4}(\.\d{1,6}){0,3}((a|b|rc|\.post|\.dev)\d{1,6})?", re.ASCII)
-_REMEDY = "this is no manifest that edgesdk wrote; copy the bundle again, or export it anew"
+_REMEDY = "edgesdk did not write this manifest; copy the bundle again, or export it again"
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
-    """The manifest as UTF-8 JSON: fields in the schema's order, one space a level, final newline.
+    """Write the manifest as UTF-8 JSON: schema order, one space per level, final newline.
 
     Raises:
-        BundleSchemaError: It holds values that its schema does not allow (``model_copy`` and
-            ``model_construct`` check nothing).
+        BundleSchemaError: It violates its schema (``model_copy`` and ``model_construct`` check
+            nothing).
         BundleUnsafeError: It is larger than a reader accepts.
     """
     try:
         plain = manifest.model_dump(mode="json", warnings="error")
-        # Python's numbers, not pydantic's: their text is fixed by the language.
+        # Python's number format, not pydantic's: the language fixes it.
         text = json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False)
         content = f"{text}\n".encode()
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
@@ -70,24 +70,24 @@ def parse_manifest(content: bytes) -> Manifest:
     """Read the bytes of a ``manifest.json``.
 
     Returns:
-        The manifest in the form of the newest schema, whatever the one it was written in.
+        The manifest in the newest schema, whichever schema it was written in.
 
     Raises:
-        BundleSchemaError: No JSON, no manifest, or one of a newer schema.
-        BundleUnsafeError: Larger, longer or deeper than any honest manifest.
+        BundleSchemaError: The content is not JSON, not a manifest, or of a newer schema.
+        BundleUnsafeError: The content exceeds the limits of size, length or depth.
     """
     data = _load(content)
     if not isinstance(data, dict):
         _refuse(f"manifest.json holds {_json_type(data)} where an object is expected")
     _check_version(data)
     try:
-        # Strict: an app in Kotlin or Swift takes no "5" for 5 either.
+        # Strict: an app in Kotlin or Swift does not accept "5" as 5 either.
         manifest = Manifest.model_validate_json(content, strict=True)
         return manifest.model_copy(update={"schema_version": SCHEMA_VERSION})
     except ValidationError as error:
         raise BundleSchemaError(_explain(error), where=MANIFEST_NAME, remedy=_REMEDY) from error
     except EdgeSdkError as error:
-        # The specs check themselves with errors of their own, which pydantic lets through.
+        # The specs raise errors of their own, which pydantic lets through.
         raise BundleSchemaError(
             f"manifest.json: {_short(error.message)}", where=MANIFEST_NAME, remedy=_REMEDY
         ) from error
@@ -96,7 +96,7 @@ def parse_manifest(content: bytes) -> Manifest:
 
 
 def is_manifest(content: bytes) -> bool:
-    """Whether the bytes claim to be a manifest, of whatever schema version and however wrong."""
+    """Return True if the bytes claim to be a manifest, of any schema version and validity."""
     try:
         data = _load(content)
     except EdgeSdkError:
@@ -105,7 +105,7 @@ def is_manifest(content: bytes) -> bool:
 
 
 def manifest_schema() -> str:
-    """The JSON Schema of ``manifest.json`` as edgesdk writes it, as text ending in a newline."""
+    """Return the JSON Schema of ``manifest.json`` as text ending in a newline."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **Manifest.model_json_schema(mode="serialization"),
@@ -120,8 +120,7 @@ def _refuse(message: str) -> NoReturn:
 def _load(content: bytes) -> Any:
     if len(content) > MAX_MANIFEST_BYTES:
         raise BundleUnsafeError(f"manifest.json is larger than {MAX_MANIFEST_BYTES >> 20} MiB")
-    # Every value but the first of its parent follows a comma, every parent opens a bracket: this
-    # bounds the memory that reading will take before a single value is built.
+    # Commas and brackets bound the number of values, and so the memory, before parsing.
     if sum(content.count(mark) for mark in (b",", b"[", b"{")) > _MAX_VALUES:
         raise BundleUnsafeError(f"manifest.json holds more than {_MAX_VALUES} values")
     try:
@@ -151,9 +150,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) > _MAX_ITEMS:
         raise BundleUnsafeError(f"manifest.json has an object of {len(result)} keys")
     for key, value in result.items():
-        # Axes are keys too; "00" and "0" would be one axis to a reader.
+        # Axes are keys too; readers would take "00" and "0" for one axis.
         if _NUMBER_LIKE.fullmatch(key) and not _PLAIN_NUMBER.fullmatch(key):
-            _refuse(f"manifest.json has the key {_short(key)!r}, which is no plain number")
+            _refuse(f"manifest.json has the key {_short(key)!r}, which is not a plain number")
         if isinstance(value, list) and len(value) > _MAX_ITEMS:
             raise BundleUnsafeError(
                 f"manifest.json lists {len(value)} items in {_short(key)!r}, "
@@ -169,9 +168,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int:
-    # The length first: Python needs quadratic time for the digits of a huge integer.
+    # Check the length first: Python parses the digits of a huge integer in quadratic time.
     if len(text) > 20 or abs(int(text)) > _MAX_INTEGER:
-        _refuse(f"manifest.json has the integer {text[:20]}..., which no 64 bits hold")
+        _refuse(f"manifest.json has the integer {text[:20]}..., which does not fit 64 bits")
     return int(text)
 
 
@@ -183,7 +182,7 @@ def _number(text: str) -> float:
 
 
 def _constant(text: str) -> NoReturn:
-    _refuse(f"manifest.json holds {text}, which is no JSON")
+    _refuse(f"manifest.json holds {text}, which is not JSON")
 
 
 def _json_type(value: object) -> str:
@@ -206,7 +205,7 @@ def _check_version(data: dict[str, Any]) -> None:
     if version > SCHEMA_VERSION:
         versions = data.get("versions")
         maker = versions.get("edgesdk") if isinstance(versions, dict) else None
-        # The text ends up in a command that people paste: only what is a release number may.
+        # The text ends up in a command that people paste: allow release numbers only.
         known = isinstance(maker, str) and _RELEASE.fullmatch(maker) is not None
         needed = f"edgesdk >= {maker}" if known else f"an edgesdk newer than {__version__}"
         raise BundleSchemaError(
@@ -231,13 +230,13 @@ def _explain(error: ValidationError) -> str:
     for step in first["loc"]:
         field += f"[{step}]" if isinstance(step, int) else f".{step}"
     message = first["msg"].removeprefix("Input ")
-    told = _WORDS.get(first["type"]) or message[:1].lower() + message[1:]
+    reason = _WORDS.get(first["type"]) or message[:1].lower() + message[1:]
     more = error.error_count() - 1
     tail = f" (and {more} more like it)" if more else ""
-    return f"manifest.json: {_short(field.lstrip('.') or 'the whole')} {_short(told)}{tail}"
+    return f"manifest.json: {_short(field.lstrip('.') or 'the whole')} {_short(reason)}{tail}"
 
 
 def _short(text: str) -> str:
-    # Names come from the file; a terminal must not obey what is hidden in them.
+    # Names come from the file and may hide control characters for a terminal.
     plain = "".join(sign if sign.isprintable() else "?" for sign in text[:301])
     return plain if len(plain) <= 300 else f"{plain[:300]}..."

@@ -1,4 +1,4 @@
-"""The records of what a stylizer of several styles paints, and of what conversion did to it."""
+"""Records of a stylizer's paintings, and of their change by conversion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ThumbnailRecord(Record):
 
     Attributes:
         style: Name of the style.
-        file: The picture, a JPEG.
+        file: The JPEG file.
     """
 
     style: StyleName
@@ -25,14 +25,14 @@ class ThumbnailRecord(Record):
 
 
 class PaintingsRecord(Record):
-    """What the float model paints before any conversion.
+    """Paintings of the float model before any conversion.
 
     Attributes:
         photograph: Name of the photograph that the thumbnails show.
-        unpainted: The photograph itself, made small; null where nothing was painted.
-        thumbnails: One a style, in the order of the styles.
-        network: What the style change of artefacts was measured with; empty where it was not.
-        note: Why something is missing, in words.
+        unpainted: Thumbnail of the photograph itself; null if nothing was painted.
+        thumbnails: One per style, in the order of the styles.
+        network: Network that measured the style change; empty if it was not measured.
+        note: Reason why something is missing.
     """
 
     photograph: Text = ""
@@ -43,21 +43,21 @@ class PaintingsRecord(Record):
 
     @property
     def files(self) -> list[FileRecord]:
-        """Every file of these."""
+        """Return all files of the record."""
         unpainted = [] if self.unpainted is None else [self.unpainted]
         return [*unpainted, *(thumbnail.file for thumbnail in self.thumbnails)]
 
 
 class PaintedPictureRecord(Record):
-    """One picture that an artefact painted, against the float model's.
+    """One painting of an artefact, compared with the float model's.
 
     Attributes:
         style: Name of the style.
         photograph: Name of the photograph.
-        psnr_db: Peak signal to noise ratio of the 8-bit pictures; null where they are equal.
-        style_change: How far apart the Gram matrices of both are, squared, as a share of what the
-            unpainted photograph has from the float model's painting; mean over layers of a
-            perceptual network. 0 for the float model's own painting; null where not measured.
+        psnr_db: Peak signal to noise ratio of the 8-bit images; null if they are equal.
+        style_change: Squared distance of the Gram matrices from the float model's painting, divided
+            by that of the unpainted photograph; mean over layers of a perceptual network. 0 for the
+            float model's own painting; null if not measured.
     """
 
     style: StyleName
@@ -67,16 +67,16 @@ class PaintedPictureRecord(Record):
 
 
 class PaintedRecord(Record):
-    """What an artefact paints in its runtime, against what the float model paints.
+    """Paintings of an artefact in its runtime, compared with the float model's.
 
     Attributes:
-        runtime: Runtime with version that painted; empty where none did.
-        evaluator: True where an evaluator stood in for it.
-        pictures: One a picture.
-        psnr_db: Of the mean squared difference over all pictures; null where all are equal.
-        least_psnr_db: Of the picture that differs most; null where all are equal.
-        style_change: Mean over the pictures; null where it was not measured.
-        failure: Why nothing was painted, or null.
+        runtime: Runtime that painted, with version; empty if none did.
+        evaluator: True if an evaluator replaced the runtime.
+        pictures: One record per image.
+        psnr_db: PSNR of the mean squared difference over all images; null if all are equal.
+        least_psnr_db: PSNR of the image that differs most; null if all are equal.
+        style_change: Mean over the images; null if it was not measured.
+        failure: Reason why nothing was painted, or null.
     """
 
     runtime: Text = ""

@@ -1,4 +1,4 @@
-"""Records of parity: how far an artefact is from the model, and the gates it met."""
+"""Records of parity: differences between an artefact and the model, and the gates."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ __all__ = ["GateRecord", "OutputParity", "ParityRecord"]
 
 
 class GateRecord(Record):
-    """The bounds parity was held against.
+    """Bounds of the parity check.
 
     Attributes:
         cosine: Smallest cosine similarity, 0..1.
         relative_error: Largest ``max abs difference / range of the expected output``.
-        agreement: Smallest share of samples with the same top-1 class; null where the model does
-            not classify.
+        agreement: Smallest share of samples with the same top-1 class; null if the model does not
+            classify.
     """
 
     cosine: float
@@ -23,17 +23,17 @@ class GateRecord(Record):
 
 
 class OutputParity(Record):
-    """How far one output of the artefact is from the model's, worst over the samples.
+    """Difference between one output of the artefact and the model's, worst over the samples.
 
     Attributes:
         name: Output name.
         max_abs: Largest absolute difference.
         range: Largest minus smallest expected value over all samples.
-        relative_error: ``max_abs / range``; ``max_abs`` itself where the range is zero.
+        relative_error: ``max_abs / range``; ``max_abs`` itself if the range is zero.
         cosine: Smallest cosine similarity over the samples.
-        snr_db: Smallest signal to noise ratio in dB; null where the difference is exactly zero.
-        agreement: Share of samples (rows) with the same top-1 class; null if it is no classifier.
-        finite: Whether every value of the artefact is finite.
+        snr_db: Smallest signal to noise ratio in dB; null if the difference is exactly zero.
+        agreement: Share of samples (rows) with the same top-1 class; null if not a classifier.
+        finite: True if every value of the artefact is finite.
     """
 
     name: str
@@ -47,20 +47,20 @@ class OutputParity(Record):
 
 
 class ParityRecord(Record):
-    """Artefact against eager on the same inputs.
+    """Comparison of an artefact with the eager model on the same inputs.
 
     Attributes:
-        passed: Whether every output met the gate.
+        passed: True if every output met the gate.
         runtime: Runtime that executed the artefact, with version, such as ``onnxruntime 1.31.1``.
-        evaluator: True where no native runtime exists here and an evaluator stood in.
-        note: What the runtime or evaluator proves, in words.
-        samples: Number of samples compared, of which ``real`` came from files.
+        evaluator: True if an evaluator replaced a native runtime that does not exist here.
+        note: Significance of the result for this runtime or evaluator.
+        samples: Number of samples compared.
         real: Number of samples from real files.
         gate: The bounds.
-        outputs: One record an output.
+        outputs: One record per output.
         shapes: Further input shapes at which a dynamic artefact was run and compared.
-        classes: Top-1 class of eager and artefact a real sample, where the model classifies.
-        failure: Why nothing could be compared, where the runtime refused the artefact.
+        classes: Top-1 class of eager model and artefact per real sample, if the model classifies.
+        failure: Reason why the runtime refused the artefact, so that nothing was compared.
         samples_sha256: Digest of the inputs and expected outputs.
     """
 

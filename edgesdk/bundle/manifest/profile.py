@@ -1,4 +1,4 @@
-"""Records of a measurement of one artefact on one device."""
+"""Records of one artefact measured on one device."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class OperatorTime(Record):
     """Time of one operator of the artefact.
 
     Attributes:
-        name: Its name in the artefact.
-        operator: Its type.
+        name: Name in the artefact.
+        operator: Operator type.
         milliseconds: Median over the profiled runs.
-        share: Part of the sum over all operators, 0..1.
-        where: File and line in the user's code, where known.
+        share: Share of the sum over all operators, 0..1.
+        where: File and line in the user's code, if known.
     """
 
     name: str
@@ -44,18 +44,18 @@ class ProfileRecord(Record):
         device: Device identifier, such as ``local``.
         device_name: Processor or phone in words.
         runtime: Runtime with version.
-        evaluator: True where the figures are an evaluator's and say nothing of the device.
+        evaluator: True if an evaluator was timed; the figures then do not describe the device.
         protocol: The protocol in words: cold loads, warm-ups, runs, interleaving.
-        threads: Threads the runtime was given.
-        runs: Timed runs.
-        load_ms: Median of the cold loads, a fresh process each.
-        first_run_ms: The first inference after loading.
+        threads: Number of runtime threads.
+        runs: Number of timed runs.
+        load_ms: Median of the cold loads, each in a fresh process.
+        first_run_ms: Duration of the first inference after loading.
         latency: Percentiles of the timed runs.
-        peak_memory_bytes: Largest resident set of the process that ran it.
-        model_memory_bytes: The part of the peak that loading and running the artefact added.
-        operators: Time an operator, most expensive first; empty where the runtime gives none.
-        operators_note: Where the operator times come from, or why there are none.
-        temperature_c: Before and after, where the device tells.
+        peak_memory_bytes: Largest resident set of the process.
+        model_memory_bytes: Part of the peak added by loading and running the artefact.
+        operators: Time per operator, most expensive first; empty if the runtime gives none.
+        operators_note: Source of the operator times, or the reason why there are none.
+        temperature_c: Temperature before and after, if the device reports it.
         measured: ISO 8601 time of the measurement.
     """
 

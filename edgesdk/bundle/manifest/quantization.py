@@ -1,4 +1,4 @@
-"""The records of a quantized artefact: what became small, from which data, and what it cost."""
+"""Records of a quantized artefact: bit widths, calibration data and accuracy drop."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = [
 
 
 class QuantizedLayerRecord(Record):
-    """One operator with weights, as it came out.
+    """One operator with weights, as quantized.
 
     Attributes:
         path: Module path in the model; the node's name for a function without module.
         operator: Operator of the program, such as ``conv2d``.
-        weights: Number of its weights.
-        bits: Bits of a weight, 32 or 16 where it stayed float.
-        activation_bits: Bits its input is computed with; 32 or 16 for floats.
+        weights: Number of weights.
+        bits: Bits per weight; 32 or 16 if it stayed float.
+        activation_bits: Bits of its input; 32 or 16 for floats.
         where: File and line in the user's code.
-        reason: Why it stayed float, where it did.
+        reason: Reason why it stayed float, if it did.
     """
 
     path: Text
@@ -43,12 +43,12 @@ class QuantizedLayerRecord(Record):
 
 
 class IoScaleRecord(Record):
-    """An int8 tensor at the face: ``float = (int8 - zero_point) * scale``.
+    """An int8 input or output: ``float = (int8 - zero_point) * scale``.
 
     Attributes:
         name: Name of the input or output.
-        scale: Positive.
-        zero_point: -128..127.
+        scale: Positive scale.
+        zero_point: Zero point, -128..127.
     """
 
     name: Text
@@ -57,15 +57,15 @@ class IoScaleRecord(Record):
 
 
 class CalibrationRecord(Record):
-    """The data ranges were taken from.
+    """Data that calibrated the ranges.
 
     Attributes:
-        method: How a range is chosen from what was seen.
+        method: Method that chooses a range from the observed values.
         samples: Number of samples used.
-        available: Number of samples there were; fewer are used where the ranges stood still.
+        available: Number of samples available; fewer are used once the ranges are stable.
         sha256: Digest of the samples used.
-        source: Where they came from, in words.
-        notes: What the user should know of them.
+        source: Origin of the samples in words.
+        notes: Notes for the user.
     """
 
     method: str
@@ -77,14 +77,14 @@ class CalibrationRecord(Record):
 
 
 class LayerSensitivityRecord(Record):
-    """What quantizing one layer alone does to the outputs.
+    """Effect on the outputs of quantizing one layer alone.
 
     Attributes:
         path: Module path in the model.
         operator: Operator of the program.
-        weights: Number of its weights.
-        drop: What is lost when it alone is quantized, as a share: see :class:`DropRecord`.
-        snr_db: Signal to noise of the outputs, null where nothing changes.
+        weights: Number of weights.
+        drop: Accuracy drop when it alone is quantized, as a share: see :class:`DropRecord`.
+        snr_db: Signal to noise ratio of the outputs in dB; null if nothing changes.
         where: File and line in the user's code.
     """
 
@@ -97,25 +97,24 @@ class LayerSensitivityRecord(Record):
 
 
 class DropRecord(Record):
-    """What a quantized artefact lost against the float model, measured in its runtime.
+    """Accuracy drop of a quantized artefact against the float model, measured in its runtime.
 
     Attributes:
-        metric: ``top-1`` on labelled data (points lost), ``agreement`` with the float model's class
-            where there are no labels, ``cosine`` where nothing is classified.
-        drop: What is lost, as a share: float's top-1 less the artefact's, or one less the
-            agreement or the mean cosine. Negative where the artefact is better.
+        metric: ``top-1`` on labelled data, ``agreement`` with the float model's class without
+            labels, ``cosine`` if the model does not classify.
+        drop: Drop as a share: the float model's top-1 minus the artefact's, or one minus the
+            agreement or the mean cosine. Negative if the artefact is better.
         bound: Largest drop allowed; null for none.
-        passed: Whether the bound is met; true without one.
+        passed: True if the bound is met or there is none.
         samples: Number of samples.
-        source: Where they came from, in words.
-        top1: Share of right classes of the artefact; null without labels.
-        float_top1: The float model's.
-        agreement: Share of samples with the float model's class; null where it does not classify.
-        containment: Share of samples whose five likeliest classes hold the float model's class.
+        source: Origin of the samples in words.
+        top1: Top-1 accuracy of the artefact; null without labels.
+        float_top1: Top-1 accuracy of the float model; null without labels.
+        agreement: Share of samples with the float model's class; null if it does not classify.
+        containment: Share of samples whose top-5 classes contain the float model's class.
         cosine: Mean cosine similarity with the float model's outputs.
-        snr_db: Signal to noise over all samples; null where the difference is exactly zero.
-        culprits: The layers whose quantization harms most, the worst first; empty where it was not
-            asked for.
+        snr_db: Signal to noise ratio over all samples in dB; null if the difference is zero.
+        culprits: Layers whose quantization harms most, worst first; empty if not requested.
     """
 
     metric: Literal["top-1", "agreement", "cosine"]
@@ -134,19 +133,19 @@ class DropRecord(Record):
 
 
 class QuantizationRecord(Record):
-    """How an artefact was quantized.
+    """Quantization of an artefact.
 
     Attributes:
         recipe: Name of the recipe.
-        weights: Weights by the bits each takes in the artefact.
-        layers: One record an operator with weights, in the order of the program.
-        float_layers: Module paths that were kept float on request or to meet a bound.
-        float_norms: Module paths that stayed float because they normalise by moments of their own
-            input, which fixed ranges do not hold.
-        float_operators: Operators that stayed float for want of a kernel, by name with count.
-        calibration: Null where no ranges were needed.
+        weights: Number of weights by bit width.
+        layers: One record per operator with weights, in program order.
+        float_layers: Module paths kept float on request or to meet a bound.
+        float_norms: Module paths kept float because they normalize by moments of their own input,
+            which fixed ranges cannot represent.
+        float_operators: Number of operators that stayed float for lack of a kernel, by name.
+        calibration: Calibration data; null if no ranges were needed.
         faces: Scales of int8 inputs and outputs.
-        drop: Null until measured.
+        drop: Accuracy drop; null until measured.
     """
 
     recipe: str
@@ -161,16 +160,15 @@ class QuantizationRecord(Record):
 
 
 class OperatorErrorRecord(Record):
-    """How far one operator's result is from the float model's when all before it is quantized.
+    """Error of one operator's result when everything before it is quantized.
 
     Attributes:
-        name: The node's name in the program.
+        name: Name of the node in the program.
         operator: Operator of the program.
         path: Module path in the model.
         where: File and line in the user's code.
-        snr_db: Signal to noise of its result; null where nothing differs.
-        lost_db: What it loses against the worst of the results it is made from; null where that
-            cannot be told.
+        snr_db: Signal to noise ratio of its result in dB; null if nothing differs.
+        lost_db: Loss in dB against the worst of its inputs; null if unknown.
     """
 
     name: Text
@@ -182,13 +180,13 @@ class OperatorErrorRecord(Record):
 
 
 class SensitivityRecord(Record):
-    """What a recipe does to the outputs, layer by layer, simulated.
+    """Simulated effect of a recipe on the outputs, layer by layer.
 
     Attributes:
         recipe: Name of the recipe.
-        samples: Number of samples it was simulated on.
-        layers: Every layer, the most harmful first.
-        operators: Every operator with floating results, in the order of the program.
+        samples: Number of simulated samples.
+        layers: All layers, most harmful first.
+        operators: All operators with floating-point results, in program order.
     """
 
     recipe: str

@@ -1,4 +1,4 @@
-"""The base of every record of the manifest, its field types, and the record of a file."""
+"""Base class of the manifest's records, their field types, and the record of a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgesdk.style_names import MAX_STYLE_NAME
 __all__ = ["Count", "FileRecord", "Items", "Record", "Share", "StyleName", "Text", "file_record"]
 
 _Item = TypeVar("_Item")
-# The first wrong item of a list ends its reading: a million wrong ones cost no million errors.
+# Stop at the first wrong item of a list: a million wrong items must not make a million errors.
 Items = Annotated[list[_Item], FailFast()]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -25,9 +25,9 @@ Text = Annotated[str, Field(max_length=20_000)]
 
 
 class Record(BaseModel):
-    """An immutable object of the manifest: no field but its own, no number that is not finite."""
+    """An immutable object of the manifest: unknown fields and non-finite numbers are refused."""
 
-    # NaN and infinity are no JSON: a figure that does not exist is null.
+    # NaN and infinity are not JSON: a missing figure is null.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
@@ -36,8 +36,8 @@ class FileRecord(Record):
 
     Attributes:
         path: POSIX path relative to the bundle.
-        sha256: Of the file; of a folder, of the sorted lines ``sha256  path`` of its files.
-        size: Bytes, a folder's files together.
+        sha256: Digest of the file; for a folder, of the sorted lines ``sha256  path`` of its files.
+        size: Size in bytes; for a folder, the sum over its files.
     """
 
     path: Annotated[str, Field(min_length=1, max_length=500)]
@@ -46,14 +46,14 @@ class FileRecord(Record):
 
 
 def file_record(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> FileRecord:
-    """Describe a file or folder as the manifest does.
+    """Make the manifest's record of a file or folder.
 
     Args:
-        root: The bundle's folder, or the staging folder of one that is being written.
+        root: Folder of the bundle, or the staging folder of one being written.
         path: The file or folder in it: absolute, or relative to ``root``.
 
     Raises:
-        BundleDamagedError: Nothing is there.
+        BundleDamagedError: It does not exist.
         BundleUnsafeError: It lies outside ``root``, or holds a link, a pipe or a device.
         StorageError: It cannot be read.
     """

@@ -1,4 +1,4 @@
-"""The schema of ``manifest.json``, version 5: what a bundle says of itself.
+"""Schema of ``manifest.json``, version 5.
 
 The apps read the same file, so every field is plain JSON. A reader refuses a newer schema; fields
 are only added with a new version.
@@ -29,12 +29,12 @@ __all__ = [
     "SourceRecord",
 ]
 
-#: Raised whenever a reader of the version before would misread a manifest.
+#: Incremented whenever an older reader would misread a manifest.
 SCHEMA_VERSION = 5
 
 
 class SourceRecord(Record):
-    """Where the model came from.
+    """Origin of the model.
 
     Attributes:
         spec: SOURCE as the user wrote it, or the class name for a model given in Python.
@@ -58,19 +58,19 @@ class ArtefactRecord(Record):
         target: Target with variant, such as ``executorch:xnnpack``.
         file: The file.
         precision: ``fp32`` or ``fp16``.
-        quantization: Name of the quantization recipe, null for none.
-        quantized: How it was quantized, null where it was not.
-        simulated: The answers of the simulated quantized network, which parity is held against;
-            null where it is held against the model itself.
-        inputs: The artefact's own face (int64 may have become int32, an image uint8).
-        outputs: Likewise.
-        conversion_seconds: Time the converter's process took; null when served from the cache.
-        notes: What the converter did that the user should know.
-        parity: Null until verified.
-        painted: Its pictures against the float model's; null where the model names no styles, or
+        quantization: Name of the quantization recipe; null for none.
+        quantized: Details of the quantization; null for a float artefact.
+        simulated: Outputs of the simulated quantized network, which parity compares with; null if
+            parity compares with the model itself.
+        inputs: Inputs of the artefact (int64 may have become int32, an image uint8).
+        outputs: Outputs of the artefact.
+        conversion_seconds: Duration of the conversion; null if served from the cache.
+        notes: Notes of the converter for the user.
+        parity: Parity; null until verified.
+        painted: Paintings compared with the float model's; null if the model names no styles or
             nothing was run.
-        coverage: Null where nobody can tell.
-        profiles: Newest last; one a device and thread count.
+        coverage: Delegate coverage; null if unknown.
+        profiles: Profiles, newest last; one per device and thread count.
     """
 
     target: str
@@ -90,15 +90,15 @@ class ArtefactRecord(Record):
 
 
 class FailureRecord(Record):
-    """A target that gave no artefact.
+    """A target whose conversion failed.
 
     Attributes:
         target: Target with variant.
         error: Class name in :mod:`edgesdk.errors`.
-        message: What is wrong.
+        message: Description of the error.
         where: File and line in the user's model.
-        remedy: What to do next.
-        log: The last lines the converter printed.
+        remedy: Suggested next step.
+        log: Last lines the converter printed.
     """
 
     target: str
@@ -110,10 +110,10 @@ class FailureRecord(Record):
 
 
 class ReferenceRecord(Record):
-    """What proves the artefacts on any machine: the program and samples with expected outputs.
+    """Reference for verification on any machine: program and samples with expected outputs.
 
     Attributes:
-        program: The captured program (``.pt2``); null where the bundle was written without it.
+        program: The captured program (``.pt2``); null if the bundle was written without it.
         samples: Inputs and expected outputs (safetensors).
     """
 
@@ -122,26 +122,25 @@ class ReferenceRecord(Record):
 
 
 class Manifest(Record):
-    """The whole of ``manifest.json``.
+    """Content of ``manifest.json``.
 
     Attributes:
         schema_version: Version of this schema.
         name: Name of the bundle.
-        versions: Version of every package that had a part in it.
-        source: Where the model came from.
-        inputs: The model's own face.
-        outputs: Likewise.
+        versions: Version of every package involved.
+        source: Origin of the model.
+        inputs: Inputs of the model.
+        outputs: Outputs of the model.
         labels: Name of the label set of a classifier, or empty.
-        classes: Names of the classes in the order of the logits, where the model brought its own.
-        styles: Names of the styles in the order of their shares, where the model names them.
-        paintings: What the float model paints in its styles; null where it names none, or nothing
-            was run.
-        notes: What was done to the model that the user should know (switched to eval, ...).
-        cost: What the model costs; null where it cannot be counted.
-        sensitivity: What recipes do to the outputs layer by layer, where that was asked for.
-        reference: What proves the artefacts.
-        artefacts: One record an artefact, in the order asked for.
-        failures: Targets that gave none.
+        classes: Class names in the order of the logits, if the model brought its own.
+        styles: Style names in the order of their shares, if the model names them.
+        paintings: Paintings of the float model; null if it names no styles or nothing was run.
+        notes: Changes to the model that the user should know (switched to eval, ...).
+        cost: Cost of the model; null if it cannot be counted.
+        sensitivity: Effect of recipes on the outputs layer by layer, if requested.
+        reference: Program and samples for verification.
+        artefacts: One record per artefact, in the requested order.
+        failures: Targets whose conversion failed.
     """
 
     schema_version: Annotated[int, Field(ge=1)] = SCHEMA_VERSION

@@ -24,8 +24,8 @@ from edgesdk.host.own_code import code_digest
 from edgesdk.runtime.isolated import open_isolated
 from edgesdk.runtime.session import Session
 from edgesdk.verification.int8_io import FloatFaceSession
-from edgesdk.video.metrics import psnr
 from edgesdk.video.painters import session_painter
+from edgesdk.video.picture_quality import psnr
 
 __all__ = ["ArtefactPainting", "paint_again", "painted_record"]
 

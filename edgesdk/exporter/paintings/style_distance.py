@@ -12,17 +12,18 @@ from PIL import Image
 
 from edgesdk.errors import EdgeSdkError, UsageError
 from edgesdk.host.digest import digest
-from edgesdk.training.style.losses import gram_matrix
-from edgesdk.training.style.objective import unpainted_distances
+from edgesdk.training.style.gram import gram_matrix, unpainted_distances
 from edgesdk.training.style.perceptual import PerceptualNet, load_perceptual
 from edgesdk.training.style.perceptual_files import find_perceptual
-from edgesdk.training.style.recipe import StyleRecipe
 
-__all__ = ["StyleRuler", "StyleScale", "perceptual_state"]
+__all__ = ["STYLE_LAYERS", "StyleRuler", "StyleScale", "perceptual_state"]
 
 Picture = NDArray[np.uint8]
 
-#: A larger picture is looked at in this size: strokes are seen, and the network stays bearable.
+#: Layers that styles are compared in: those that stylizers are trained with by default, at the
+#: picture's own size. Halved pictures and palettes say more about training than about damage.
+STYLE_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_1")
+#: Larger pictures are scaled down to this side: strokes stay visible, and the network stays fast.
 _LONGEST_SIDE = 512
 
 
@@ -31,7 +32,7 @@ class StyleScale:
     """From a painting, which is 0, to the photograph it was painted from, which is 1.
 
     A layer that can hardly tell the two apart counts less: see
-    :func:`~edgesdk.training.style.objective.unpainted_distances`.
+    :func:`~edgesdk.training.style.gram.unpainted_distances`.
 
     Attributes:
         net: The perceptual network.
@@ -76,8 +77,7 @@ class StyleRuler:
 
     def __init__(self, net: PerceptualNet, source: str) -> None:
         self._net = net
-        # At whole size: halved pictures and palettes tell training more than they tell of damage.
-        self.layers = tuple(name for name in StyleRecipe().style_layers if name in net.layers)
+        self.layers = tuple(name for name in STYLE_LAYERS if name in net.layers)
         if not self.layers:
             raise UsageError(f"{source} has no layer that styles are compared in")
         self._source = source

@@ -92,7 +92,7 @@ class SensitivityAnalysis:
             DataError: There is no sample.
         """
         with self._lock:
-            whole = dataclasses.replace(spec, float_layers=(), face="float")
+            whole = dataclasses.replace(spec, float_layers=(), io_dtype="float")
             return operator_gaps(
                 self._simulation(whole),
                 self._samples()[:_GAPS_ON],
@@ -130,7 +130,7 @@ class SensitivityAnalysis:
                 ranked,
                 drop,
                 max_drop=bound,
-                progress=lambda trial: self._tell(
+                on_progress=lambda trial: self._tell(
                     f"{len(trial.float_layers)} layers float: {trial.drop:.2%} lost, simulated"
                 ),
             )
@@ -151,7 +151,7 @@ class SensitivityAnalysis:
 
     def _rank(self, spec: QuantSpec) -> list[LayerSensitivity]:
         # Which layers are float changes nothing of what the others do alone.
-        whole = dataclasses.replace(spec, float_layers=(), face="float")
+        whole = dataclasses.replace(spec, float_layers=(), io_dtype="float")
         if whole not in self._ranked:
             simulated = self._simulation(whole)
             samples = self._samples()
@@ -159,7 +159,9 @@ class SensitivityAnalysis:
                 simulated,
                 samples,
                 locate=where,
-                progress=lambda done, of: self._tell(f"ranking layers of {spec.name}: {done}/{of}"),
+                on_progress=lambda done, of: self._tell(
+                    f"ranking layers of {spec.name}: {done}/{of}"
+                ),
             )
         return self._ranked[whole]
 

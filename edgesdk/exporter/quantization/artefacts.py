@@ -165,7 +165,7 @@ class QuantizedExport:
                     best = latest
                 if latest.drop is not None and latest.drop.passed:
                     return latest
-            elif not found.met:
+            elif not found.within_limit:
                 break
             # A sample less than before at least, or the same layers would come again.
             gap = lost[layers] - found.drop

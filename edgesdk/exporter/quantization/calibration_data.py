@@ -177,7 +177,7 @@ class _Reader:
             backgrounds=self._prepared.backgrounds(),
             limit=limit,
             seed=self._options.seed,
-            apart_from=apart_from,
+            exclude=apart_from,
         )
 
     def _labelled(self, part: str, limit: int) -> tuple[InputSet, tuple[int, ...]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgesdk.errors import UnknownNameError, UsageError
 from edgesdk.quant.recipes import parse_recipes
-from edgesdk.quant.spec import FACES, RANGE_METHODS, QuantSpec
+from edgesdk.quant.spec import IO_DTYPES, RANGE_METHODS, QuantSpec
 
 __all__ = ["QuantizeOptions", "parse_drop"]
 
@@ -55,7 +55,7 @@ class QuantizeOptions:
         ranges: One of :data:`edgesdk.quant.spec.RANGE_METHODS`; empty for the recipe's default.
         float_layers: Module paths of layers to keep float.
         io_dtype: Type of the artefact's inputs and outputs, one of
-            :data:`edgesdk.quant.spec.FACES`. ``face`` is its deprecated name.
+            :data:`edgesdk.quant.spec.IO_DTYPES`. ``face`` is its deprecated name.
         max_drop: Largest accuracy drop allowed, as a share: 0.01 is one percentage point of top-1
             accuracy or of agreement.
         accuracy_control: True to keep layers float until ``max_drop`` holds. ``repair`` is its
@@ -100,8 +100,8 @@ class QuantizeOptions:
             raise UsageError("no recipe given", remedy="--quantize w8a8_static")
         if self.ranges and self.ranges not in RANGE_METHODS:
             raise UnknownNameError("range method", self.ranges, RANGE_METHODS)
-        if self.io_dtype not in FACES:
-            raise UnknownNameError("io dtype", self.io_dtype, FACES)
+        if self.io_dtype not in IO_DTYPES:
+            raise UnknownNameError("io dtype", self.io_dtype, IO_DTYPES)
         if self.max_drop is not None and not (
             math.isfinite(self.max_drop) and 0 <= self.max_drop <= 1
         ):
@@ -137,7 +137,7 @@ class QuantizeOptions:
             ranges=self.ranges or spec.ranges,
             float_layers=self.float_layers,
             # Recipes without fixed ranges always have float inputs and outputs.
-            face=self.io_dtype if spec.static else "float",
+            io_dtype=self.io_dtype if spec.static else "float",
         )
 
     @property

@@ -33,7 +33,7 @@ PARITY_PRECISION = "quantized"
 def face_scales(result: ConvertedArtefact) -> tuple[IoScaleRecord, ...]:
     """Scales of the int8 inputs and outputs of an artefact."""
     quantized = result.conversion.quantized
-    faces = quantized.faces if quantized else ()
+    faces = quantized.io_scales if quantized else ()
     return tuple(
         IoScaleRecord(name=face.name, scale=face.scale, zero_point=face.zero_point)
         for face in faces

@@ -1,4 +1,4 @@
-"""``model.json`` of an ``.edgemodel``: what it says, written and read as somebody else's."""
+"""``model.json`` of an ``.edgemodel``: fields, writing, and reading as untrusted input."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
     "read_description",
 ]
 
-#: Raised whenever a reader of the version before would misread a file.
+#: Incremented whenever an older reader would misread the file.
 MODEL_FILE_VERSION = 2
 
 WEIGHTS_NAME = "weights.safetensors"
@@ -42,15 +42,15 @@ _REMEDY = "save the model again"
 
 @dataclass(frozen=True)
 class ModelSignature:
-    """What the user of a model has to know to feed it and to read its answer.
+    """Inputs, image preprocessing and class names of a saved model.
 
     Attributes:
-        inputs: Its inputs, in the order of the call.
-        image: Preprocessing of its photographs; None where it takes none.
-        classes: Names of its classes in the order of the logits; empty where it does not classify.
+        inputs: Specs of the inputs, in call order.
+        image: Preprocessing of photographs; None if the model takes none.
+        classes: Class names in the order of the logits; empty if the model does not classify.
 
     Raises:
-        UsageError: Class names that nobody could print, or more than 10,000.
+        UsageError: Class names are not printable or more than 10,000, or two inputs share a name.
     """
 
     inputs: tuple[TensorSpec, ...] = ()
@@ -63,7 +63,7 @@ class ModelSignature:
         for name in self.classes:
             if not isinstance(name, str) or not name.isprintable() or len(name) > _MAX_CLASS_NAME:
                 raise UsageError(
-                    f"{str(name)[:40]!r} is no name of a class",
+                    f"{str(name)[:40]!r} is not a valid class name",
                     remedy=f"give printable names of at most {_MAX_CLASS_NAME} characters",
                 )
         names = [spec.name for spec in self.inputs]
@@ -72,7 +72,7 @@ class ModelSignature:
 
 
 class _SignatureRecord(BaseModel):
-    """A signature in JSON, where fields nobody knows are refused."""
+    """A signature in JSON; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -83,16 +83,16 @@ class _SignatureRecord(BaseModel):
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What ``model.json`` says.
+    """Content of ``model.json``.
 
     Attributes:
-        architecture: Zoo name; None where the model is a program.
-        config: Configuration of the architecture; None likewise.
-        signature: How it is fed, where that was saved.
-        pruning: What was removed from which layer, where that was saved.
-        sha256: Digest of the one file that holds weights, by name; empty in version 1.
-        version: Version of the file.
-        styles: Names of the styles of a program; an architecture keeps its own in ``config``.
+        architecture: Zoo name; None for a captured program.
+        config: Configuration of the architecture; None for a captured program.
+        signature: Inputs, preprocessing and classes, if saved.
+        pruning: Channels removed per layer, if saved.
+        sha256: Digest of the file that holds the weights, by file name; empty in version 1.
+        version: Version of the file format.
+        styles: Style names of a program; an architecture keeps them in ``config``.
     """
 
     architecture: str | None
@@ -104,10 +104,10 @@ class ModelDescription:
     styles: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """The description as JSON; the same description gives the same text.
+        """Return the description as JSON; equal descriptions give equal text.
 
         Raises:
-            UsageError: The configuration or the record of a pruning is no JSON, or is too large.
+            UsageError: The configuration or the pruning record is not JSON, or is too large.
         """
         described: dict[str, Any] = {"edgemodel": MODEL_FILE_VERSION, "sha256": self.sha256}
         if self.architecture is not None:
@@ -130,18 +130,18 @@ class ModelDescription:
             same = json.loads(text) == described
         except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(
-                f"the configuration or the record of the pruning is no JSON: {error}",
-                remedy="use text, finite numbers, truth values, lists and dictionaries",
+                f"the configuration or the pruning record is not JSON: {error}",
+                remedy="use strings, finite numbers, booleans, lists and dictionaries",
             ) from error
         if not same:
             raise UsageError(
-                "the configuration or the record of the pruning changes on its way through JSON",
-                remedy="use lists in place of tuples, and text for keys",
+                "the configuration or the pruning record changes on its way through JSON",
+                remedy="use lists instead of tuples, and strings as keys",
             )
         if len(text.encode()) > _MAX_JSON:
             raise UsageError(
                 f"the description is larger than {_MAX_JSON >> 20} MiB",
-                remedy="save a shorter record of the pruning",
+                remedy="save a shorter pruning record",
             )
         return text
 
@@ -153,14 +153,14 @@ def read_description(path: Path) -> ModelDescription:
         path: The file.
 
     Raises:
-        SourceNotFoundError: There is none.
-        SourceDamagedError: It is damaged or too large.
-        SourceError: It is of a newer version.
+        SourceNotFoundError: The file does not exist.
+        SourceDamagedError: The file is damaged or too large.
+        SourceError: The file is of a newer version.
     """
     if not path.is_file():
-        raise SourceNotFoundError(f"{path.parent} holds no {path.name}", remedy=_REMEDY)
+        raise SourceNotFoundError(f"{path.parent} has no {path.name}", remedy=_REMEDY)
     if path.stat().st_size > _MAX_JSON:
-        raise SourceDamagedError(f"{path} is too large for a description", remedy=_REMEDY)
+        raise SourceDamagedError(f"{path} is too large for a model description", remedy=_REMEDY)
     try:
         read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         version = read["edgemodel"]
@@ -169,14 +169,14 @@ def read_description(path: Path) -> ModelDescription:
         if version <= MODEL_FILE_VERSION:
             return _description(read, version)
     except EdgeSdkError as error:
-        # The specs check themselves with errors of their own.
+        # The specs raise errors of their own.
         raise SourceDamagedError(
-            f"{path} is no description of a model: {error.message}", remedy=_REMEDY
+            f"{path} is not a model description: {error.message}", remedy=_REMEDY
         ) from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise SourceDamagedError(f"{path} is no description of a model", remedy=_REMEDY) from error
+        raise SourceDamagedError(f"{path} is not a model description", remedy=_REMEDY) from error
     raise SourceError(
-        f"{path.parent.name} is of version {version}, this SDK reads up to {MODEL_FILE_VERSION}",
+        f"{path.parent.name} has version {version}, and this SDK reads up to {MODEL_FILE_VERSION}",
         remedy="pip install --upgrade edgesdk",
     )
 
@@ -191,7 +191,7 @@ def _description(read: dict[str, Any], version: int) -> ModelDescription:
         whole = isinstance(architecture, str) and isinstance(config, dict)
         file = WEIGHTS_NAME
     else:
-        # No other name is taken, so that no path leads out of the folder.
+        # Only this name is accepted, so that no path leads out of the folder.
         whole = read["program"] == PROGRAM_NAME and architecture is None and config is None
         file = PROGRAM_NAME
     if not (whole and isinstance(pruning, dict | None) and isinstance(sha256, dict)):

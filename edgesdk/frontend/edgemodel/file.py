@@ -1,9 +1,9 @@
 """``NAME.edgemodel``: a model as JSON and tensors, reloaded without pickle and without its code.
 
-A folder of two files. ``model.json`` says what the model is, how it is fed and what was removed
-from it. The other holds the weights: ``weights.safetensors`` of an architecture of the zoo, which
-our own code builds again, or ``program.pt2`` of any other model, which is checked operator by
-operator before it is loaded (see :mod:`edgesdk.frontend.pt2.reader`).
+A folder of two files. ``model.json`` names the architecture, the signature and the pruned channels.
+The other file holds the weights: ``weights.safetensors`` for an architecture of the zoo, which the
+SDK builds again, or ``program.pt2`` for any other model, which is checked operator by operator
+before it is loaded (see :mod:`edgesdk.frontend.pt2.reader`).
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ _DESCRIPTION_NAME = "model.json"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What an ``.edgemodel`` holds.
+    """Content of an ``.edgemodel``.
 
     Attributes:
-        model: In evaluation mode; that of a program has ``style_names`` where they were saved.
-        architecture: Its zoo name; None where it is a program.
-        config: Configuration of the architecture; None likewise.
-        signature: How it is fed, where that was saved.
-        pruning: What was removed from which layer, where that was saved.
-        example: Example arguments of a program, as it was captured with them; else None.
+        model: Model in evaluation mode; a program has ``style_names`` if they were saved.
+        architecture: Zoo name; None for a captured program.
+        config: Configuration of the architecture; None for a captured program.
+        signature: Inputs, preprocessing and classes, if saved.
+        pruning: Channels removed per layer, if saved.
+        example: Example arguments a program was captured with; else None.
     """
 
     model: nn.Module
@@ -93,29 +93,28 @@ def save_model(
     """Write a model.
 
     Args:
-        model: Of the zoo, built by :func:`edgesdk.models.create`: its ``config`` is saved with it.
-            Of any other class, it is captured in evaluation mode, and what its attribute
-            ``style_names`` calls its styles is saved with it.
-        architecture: Its zoo name; None for a model of any other class.
+        model: A zoo model built by :func:`edgesdk.models.create` is saved with its ``config``. Any
+            other model is captured in evaluation mode and saved with its ``style_names``, if any.
+        architecture: Zoo name; None for a model of any other class.
         path: Folder to write, ``NAME.edgemodel``.
         example: Example arguments to capture with: a tensor, a tuple of positional or a dictionary
-            of keyword arguments. Without one, random inputs of the signature stand in.
-        signature: How it is fed.
-        pruning: What was removed from which layer: any JSON object.
-        overwrite: Whether an existing one may be replaced.
+            of keyword arguments. Default: random inputs that fit the signature.
+        signature: Inputs, preprocessing and classes.
+        pruning: Channels removed per layer, as any JSON object.
+        overwrite: Replace an existing ``.edgemodel``.
 
     Returns:
         The folder.
 
     Raises:
-        UsageError: A model without a configuration or without an example, a record that is no
-            JSON, or ``style_names`` that are no names of its styles.
-        CaptureError: A model that ``torch.export`` cannot trace.
-        OutputExistsError: The folder is there, or what should be replaced is no saved model.
-        StorageError: It cannot be written.
+        UsageError: The configuration or the example is missing, a record is not JSON, or
+            ``style_names`` do not fit the model.
+        CaptureError: ``torch.export`` cannot trace the model.
+        OutputExistsError: The folder exists, or is not a saved model that could be replaced.
+        StorageError: The folder cannot be written.
     """
     config = _config(model, architecture) if architecture is not None else None
-    # Faults in what is said of the model show before the time it takes to save it.
+    # Check the description first: saving takes time.
     styles = model_style_names(model) if architecture is None else ()
     ModelDescription(architecture, config, signature, pruning, styles=styles).text()
     if path.exists():
@@ -125,7 +124,7 @@ def save_model(
             )
         if not (path / _DESCRIPTION_NAME).is_file():
             raise OutputExistsError(
-                f"{path} is no saved model, so it is not replaced", remedy="choose another name"
+                f"{path} is not a saved model, so it is not replaced", remedy="choose another name"
             )
     program = None
     if architecture is None:
@@ -179,7 +178,7 @@ def _example(example: Any, signature: ModelSignature | None) -> Any:
         return example
     if signature is None or not signature.inputs:
         raise UsageError(
-            "a model that is not of the zoo is saved as a program, and a program needs an example",
+            "a model from outside the zoo is saved as a program, which needs an example",
             remedy="pass example=inputs, or a signature with inputs",
         )
     arrays = random_inputs(signature.inputs, seed=0)
@@ -191,7 +190,7 @@ def _example(example: Any, signature: ModelSignature | None) -> Any:
 def _write_weights(model: nn.Module, path: Path) -> None:
     from safetensors.torch import save_file
 
-    # Copies, because safetensors refuses weights that layers share.
+    # safetensors refuses weights that layers share, so copy them.
     tensors = {
         key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()
     }
@@ -208,7 +207,7 @@ def load_model(path: Path) -> nn.Module:
 
 
 def read_model_file(path: Path) -> ModelFile:
-    """Read an ``.edgemodel`` of this version or an older one; nothing in it is believed.
+    """Read an ``.edgemodel`` of this version or an older one, as untrusted input.
 
     Args:
         path: The folder.
@@ -218,8 +217,8 @@ def read_model_file(path: Path) -> ModelFile:
         SourceDamagedError: The description or the program is damaged.
         SourceError: The configuration builds no model, the style names do not fit the program, or
             the file is of a newer version.
-        UnknownNameError: No architecture of this name.
-        UnsafeFileError: A program that would run code, or a file that lies elsewhere.
+        UnknownNameError: The zoo has no such architecture.
+        UnsafeFileError: The program would run code, or a file is a link out of the folder.
         WeightsDamagedError: The weights are damaged.
         WeightsError: The weights do not match the architecture.
     """
@@ -234,10 +233,10 @@ def read_model_file(path: Path) -> ModelFile:
         )
     config = dict(description.config)
     if "pretrained" in {**models.entry(description.architecture).config, **config}:
-        # Its weights are in the file; those of the zoo are not asked for.
+        # The weights are in the file, so do not load those of the zoo.
         config["pretrained"] = False
     weights = _whole(path, WEIGHTS_NAME, description)
-    # Sizes are only believed once the weights have them: without storage first.
+    # Check sizes without storage first: the configuration could claim any size.
     with torch.device("meta"):
         check_weights(_build(description.architecture, config, text), weights)
     model = _build(description.architecture, config, text)
@@ -252,22 +251,24 @@ def read_model_file(path: Path) -> ModelFile:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """A file of the folder, unless it is a link that leads out of it."""
+    """Return the path of a file of the folder; refuse a link that leads out of it."""
     file = folder / name
     try:
         outside = file.is_symlink() and file.resolve().parent != folder.resolve()
     except (OSError, RuntimeError) as error:
-        raise SourceNotFoundError(f"{file} leads nowhere", remedy="save the model again") from error
+        raise SourceNotFoundError(
+            f"{file} is a broken link", remedy="save the model again"
+        ) from error
     if outside and file.is_file():
         raise UnsafeFileError(
-            f"{file} is a link to a file outside of the saved model",
+            f"{file} is a link to a file outside the saved model",
             remedy="copy the files themselves into the folder",
         )
     return file
 
 
 def _whole(folder: Path, name: str, description: ModelDescription) -> Path:
-    """A file of the folder that is what the description says."""
+    """Return the path of a file whose digest is the one in the description."""
     file = _inside(folder, name)
     if not file.is_file():
         raise SourceNotFoundError(f"no file {file}", remedy="save the model again")
@@ -280,7 +281,7 @@ def _whole(folder: Path, name: str, description: ModelDescription) -> Path:
     if found != description.sha256[name]:
         kind = WeightsDamagedError if name == WEIGHTS_NAME else SourceDamagedError
         raise kind(
-            f"{file} is damaged or of another model: its digest is not the one in model.json",
+            f"{file} is damaged or of another model: its digest differs from model.json",
             remedy="copy the whole folder again, or save the model again",
         )
     return file
@@ -293,7 +294,7 @@ def _build(architecture: str, config: dict[str, Any], text: Path) -> nn.Module:
         raise
     except Exception as error:
         raise SourceError(
-            f"nothing can be built from the configuration of {architecture}: {error}",
+            f"cannot build {architecture} from its configuration: {error}",
             where=str(text),
             remedy="save the model again",
         ) from error

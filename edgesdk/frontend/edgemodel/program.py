@@ -1,4 +1,4 @@
-"""A model of any class as a captured program that keeps its own arguments and results."""
+"""Save a model of any class as a captured program that keeps its own signature."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from edgesdk.host.atomic_write import storage_errors
 
 __all__ = ["capture_model", "write_model_program"]
 
-# Nobody feeds more at once; the product of a shape must stay within what programs count with.
+# Large enough for any batch; the product of a shape must stay within 64-bit sizes.
 _LARGEST_BATCH = 65_536
 
 
 def capture_model(model: nn.Module, example: Any) -> torch.export.ExportedProgram:
-    """Capture a model in evaluation mode, its batch dimension free where the model allows that.
+    """Capture a model in evaluation mode, with a free batch dimension if the model allows it.
 
     Args:
-        model: Its modes are afterwards as they were.
-        example: A tensor, a tuple of positional or a dictionary of keyword arguments. Where all
-            tensors begin with the same size, that is the batch.
+        model: The model; its modes are restored afterwards.
+        example: A tensor, a tuple of positional or a dictionary of keyword arguments. If all
+            tensors have the same first size, that is the batch.
 
     Raises:
-        UsageError: An example that holds no tensor.
+        UsageError: The example holds no tensor.
         CaptureError: ``torch.export`` cannot trace the model.
     """
     args, kwargs = _arguments(example)
@@ -60,15 +60,15 @@ def capture_model(model: nn.Module, example: Any) -> torch.export.ExportedProgra
 
 
 def write_model_program(program: torch.export.ExportedProgram, path: Path) -> None:
-    """Save a program and read it back as a stranger would.
+    """Save a program and read it back as an untrusted file.
 
     Args:
         program: The program.
         path: The ``.pt2`` file.
 
     Raises:
-        StorageError: The disk is full, read-only or not ours.
-        SourceError: It could not be loaded again (operators of native code, say).
+        StorageError: The disk is full, read-only or without permission.
+        SourceError: The program cannot be loaded again, for instance for operators of native code.
     """
     content = io.BytesIO()
     with quiet_torch():
@@ -103,7 +103,7 @@ def _captured(
             return {0: batch} if isinstance(leaf, Tensor) else None
 
         def grown(leaf: Any) -> Any:
-            # torch.export takes a size of 1 for a constant.
+            # torch.export treats a size of 1 as a constant.
             alone = isinstance(leaf, Tensor) and leaf.shape[0] == 1
             return leaf.repeat_interleave(2, dim=0) if alone else leaf
 
@@ -117,6 +117,6 @@ def _captured(
         dynamic_shapes=shapes,
         strict=False,
     )
-    # What the user gave, not what the capture needed, tells later how the model is called.
+    # Keep the user's example: it records how the model is called.
     program.example_inputs = given
     return program

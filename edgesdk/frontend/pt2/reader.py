@@ -1,9 +1,9 @@
-"""Loading an exported program (``.pt2``) that nobody vouches for.
+"""Load an untrusted exported program (``.pt2``).
 
 ``torch.export.load`` unpickles tensor subclasses, constants and sample inputs without restriction,
-loads compiled libraries that lie in the archive, and evaluates texts of the program (see
-:mod:`edgesdk.frontend.pt2.text_checks`). Here every part is checked first, with the same reader and
-on the same bytes that are loaded afterwards.
+loads compiled libraries in the archive, and evaluates strings of the program (see
+:mod:`edgesdk.frontend.pt2.text_checks`). This module checks every part first, with the same reader
+and on the same bytes that are loaded afterwards.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STYLE_NAMES_FILE", "ProgramFile", "check_program_file", "load_program", "read_program"]
 
-#: The extra file of a ``.pt2`` that names styles: a JSON list of texts, in the order of the shares.
+#: Extra file of a ``.pt2`` with style names: a JSON list of strings in the order of the shares.
 STYLE_NAMES_FILE = "style_names.json"
 
 _MAX_BYTES = 16 * 2**30
@@ -60,12 +60,12 @@ _CODE_RECORDS = {
 
 @dataclass(frozen=True)
 class ProgramFile:
-    """What a ``.pt2`` file holds.
+    """Content of a ``.pt2`` file.
 
     Attributes:
         program: The program.
-        style_names: Names of its styles, where the file has :data:`STYLE_NAMES_FILE` among its
-            extra files; whether the program has as many styles is not known here.
+        style_names: Style names from the extra file :data:`STYLE_NAMES_FILE`, if any; their number
+            is not checked against the program.
     """
 
     program: ExportedProgram
@@ -79,33 +79,33 @@ def check_program_file(path: str | os.PathLike[str]) -> None:
         path: The file.
 
     Raises:
-        SourceNotFoundError: There is no such file.
+        SourceNotFoundError: The file does not exist.
         SourceDamagedError: The file is damaged or not an exported program.
-        UnsafeFileError: Loading it would run code, or its parts lie or expand beyond reason.
+        UnsafeFileError: Loading it would run code, or its records have unsafe paths or sizes.
     """
     _checked(Path(path))
 
 
 def load_program(path: str | os.PathLike[str]) -> ExportedProgram:
-    """The program of a ``.pt2`` file.
+    """Load the program of a ``.pt2`` file.
 
     Args:
         path: See :func:`read_program`.
 
     Raises:
-        EdgeSdkError: Likewise.
+        EdgeSdkError: See :func:`read_program`.
     """
     return read_program(path).program
 
 
 def read_program(path: str | os.PathLike[str]) -> ProgramFile:
-    """Load a ``.pt2`` file after :func:`check_program_file` has passed it.
+    """Load a ``.pt2`` file after the checks of :func:`check_program_file`.
 
     Args:
-        path: The file, as ``torch.export.save`` writes it, with one program.
+        path: File with one program, written by ``torch.export.save``.
 
     Raises:
-        SourceNotFoundError: There is no such file.
+        SourceNotFoundError: The file does not exist.
         SourceDamagedError: The file is damaged or of another version of torch.
         SourceError: Its style names are not valid.
         UnsafeFileError: Loading it would run code.
@@ -114,8 +114,8 @@ def read_program(path: str | os.PathLike[str]) -> ProgramFile:
     data, names = _checked(path)
     from torch.export.pt2_archive._package import load_pt2
 
-    # Straight to the reader of the checked form: torch.export.load falls back to the form of
-    # torch 2.7, which this check knows nothing of.
+    # Call the reader of the checked format directly: torch.export.load falls back to the format of
+    # torch 2.7, which is not checked.
     with _Quiet():
         try:
             contents = load_pt2(io.BytesIO(data))
@@ -127,10 +127,10 @@ def read_program(path: str | os.PathLike[str]) -> ProgramFile:
 
 
 def _drop_ranges_of_products(program: ExportedProgram) -> None:
-    """Leave ranges of symbols alone among those that torch knows of a program's sizes.
+    """Drop the ranges of expressions and keep those of symbols.
 
-    Of a size that is a multiple, such as ``8*s0``, torch 2.13 reads the range back as if it were a
-    symbol's, and its own decompositions then fail. The symbol's range says the same.
+    torch 2.13 reads the range of a product such as ``8*s0`` back as if it were a symbol's, and its
+    decompositions then fail. The range of the symbol is equivalent.
     """
     for node in program.graph.nodes:
         fake_mode = getattr(node.meta.get("val"), "fake_mode", None)
@@ -141,7 +141,7 @@ def _drop_ranges_of_products(program: ExportedProgram) -> None:
 
 
 class _Quiet:
-    """Torch's warnings and log lines about a file go nowhere: what matters is an exception."""
+    """Suppress torch's warnings and log lines about a file; only exceptions matter."""
 
     def __enter__(self) -> None:
         self._warnings = warnings.catch_warnings()
@@ -174,13 +174,13 @@ def _unsafe(path: Path, reason: str) -> UnsafeFileError:
 
 
 def _first_line(error: BaseException) -> str:
-    # Torch nests whole tracebacks in its messages; the last line is the cause.
+    # torch nests whole tracebacks in its messages; the last line is the cause.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:300]
 
 
 def _checked(path: Path) -> tuple[bytes, tuple[str, ...]]:
-    """The content of a file that is safe to load, and the names of its styles."""
+    """Check a file and return its content and style names."""
     data = _read(path)
     _check_archive(path, data)
     try:
@@ -214,12 +214,12 @@ def _read(path: Path) -> bytes:
 
 
 def _check_archive(path: Path, data: bytes) -> None:
-    """Sizes and names as the directory of the archive tells them."""
+    """Check sizes and names in the directory of the archive."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError) as error:
-        raise _damaged(path, "it is no complete zip archive") from error
+        raise _damaged(path, "it is not a complete zip archive") from error
     except UnicodeDecodeError as error:
         raise _damaged(path, "its directory is unreadable") from error
     if len(entries) > _MAX_RECORDS:
@@ -230,15 +230,15 @@ def _check_archive(path: Path, data: bytes) -> None:
     for entry in entries:
         if entry.filename.startswith("/") or ".." in entry.filename.split("/"):
             raise _unsafe(path, f"holds the entry {entry.filename!r}, which leaves the archive")
-        # torch writes its records as they are; a compressed one is only good for a bomb.
+        # torch does not compress records; a compressed one may be a decompression bomb.
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > len(data):
             raise _unsafe(path, f"holds the entry {entry.filename!r}, which would expand")
     if "version" in names and any(name.startswith("serialized_") for name in names):
-        raise _damaged(path, "it has the form of torch 2.7 and older")
+        raise _damaged(path, "it has the format of torch 2.7 and older")
 
 
 class _Records:
-    """The records of an archive as torch's own reader sees them."""
+    """Records of an archive, read with torch's own reader."""
 
     def __init__(self, data: bytes) -> None:
         import torch
@@ -248,18 +248,18 @@ class _Records:
         self._limit = len(data)
 
     def size(self, name: str) -> int:
-        """Bytes of a record."""
+        """Return the size of a record in bytes."""
         return int(self._reader.get_record_size(name))
 
     def read(self, name: str, limit: int | None = None) -> bytes:
-        """A record, unless it claims to be larger than the whole file."""
+        """Read a record; refuse one that claims to be larger than the whole file."""
         if self.size(name) > min(self._limit, limit or self._limit):
             raise ValueError(f"the record {name} is larger than it can be")
         content: bytes = self._reader.get_record(name)
         return content
 
     def json(self, name: str, limit: int = _MAX_TEXT_BYTES) -> Any:
-        """A record that holds JSON."""
+        """Read a JSON record."""
         return json.loads(self.read(name, limit))
 
 
@@ -269,17 +269,17 @@ def _check_names(path: Path, names: list[str]) -> None:
             if name.startswith(prefix):
                 raise _unsafe(path, f"holds {what} ({name}), which run when they are loaded")
         if not _PLAIN_RECORD.fullmatch(name):
-            raise _unsafe(path, f"holds {name!r}, which is no part of an exported program")
+            raise _unsafe(path, f"holds {name!r}, which is not a part of an exported program")
     for needed in ("archive_format", "models/model.json", "data/sample_inputs/model.pt"):
         if needed not in names:
             raise _damaged(path, f"its record {needed} is missing")
 
 
 def _check_config(path: Path, records: _Records, kind: str) -> None:
-    """Which records are tensors, and that no empty record claims to be a large one."""
+    """Check that the records of all tensors exist and match their shapes."""
     name = f"data/{kind}/model_{kind}_config.json"
     if name not in records.names:
-        # The older form keeps all of them in one pickle, which is checked as such.
+        # The older format keeps all tensors in one pickle, which is checked as a pickle.
         if f"data/{kind}/model.pt" in records.names:
             return
         raise _damaged(path, f"its record {name} is missing")
@@ -316,7 +316,7 @@ def _check_pickle(path: Path, name: str, content: bytes) -> None:
             path, f"holds a pickle ({name}) with more than tensors, which runs when it is read"
         ) from error
     except Exception as error:
-        # Whatever else stops the restricted reader would make torch try the unrestricted one.
+        # If anything else stops the restricted reader, torch would try the unrestricted one.
         raise _unsafe(path, f"holds a pickle ({name}) that cannot be read safely") from error
 
 
@@ -328,9 +328,9 @@ def _style_names(path: Path, records: _Records) -> tuple[str, ...]:
         return tuple(check_style_names(records.json(name, _MAX_NAMES_BYTES)))
     except UsageError as error:
         raise SourceError(
-            f"the names of styles in {path.name} are none: {error.message}",
+            f"the style names in {path.name} are not valid: {error.message}",
             where=str(path),
-            remedy=f"save it again with a JSON list of texts as extra file {STYLE_NAMES_FILE}",
+            remedy=f"save it again with a JSON list of strings as extra file {STYLE_NAMES_FILE}",
         ) from error
 
 

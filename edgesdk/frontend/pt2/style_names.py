@@ -1,4 +1,4 @@
-"""Names of styles that go with a program, which has no attributes of its own to keep them in."""
+"""Attach style names to a program, which cannot keep attributes of its own."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ _REMEDY = "give one name for each value of the network's style input"
 
 
 def check_program_styles(program: ExportedProgram, names: Sequence[str]) -> None:
-    """Require an input that takes the shares of as many styles as have names.
+    """Check that an input of the program takes one share per style name.
 
     Args:
-        program: Any.
-        names: None at all are the names of any program.
+        program: Any program.
+        names: Style names; an empty list fits any program.
 
     Raises:
-        UsageError: They are no names of styles, or no input is a float vector of that length.
+        UsageError: A name is not valid, or no input is a float vector of that length.
     """
     count = len(check_style_names(names))
     if count and not any(_takes(value, count) for value in _inputs(program)):
         raise UsageError(
-            f"{count} styles have names, and no input of the program takes {count} shares",
+            f"there are {count} style names, but no input of the program takes {count} shares",
             remedy=_REMEDY,
         )
 
 
 def program_module(program: ExportedProgram, names: Sequence[str], path: Path) -> nn.Module:
-    """A program from a file as a module whose ``style_names`` are those that the file says.
+    """Turn a program into a module with ``style_names``.
 
     Args:
-        program: As it was read.
-        names: As somebody wrote them; none leave the attribute away.
-        path: Of the file, for an error.
+        program: The program.
+        names: Style names, not yet checked; empty for no attribute.
+        path: Path of the file, for errors.
 
     Raises:
-        SourceError: They are no names of this program's styles.
+        SourceError: The names do not fit the program.
     """
     try:
         check_program_styles(program, names)
@@ -56,7 +56,7 @@ def program_module(program: ExportedProgram, names: Sequence[str], path: Path) -
         ) from error
     module = program.module()
     if names:
-        # A module's own way to set an attribute is typed for tensors and modules alone.
+        # setattr of a module is typed for tensors and modules only.
         object.__setattr__(module, "style_names", tuple(names))
     return module
 
@@ -75,7 +75,7 @@ def _takes(value: Tensor, count: int) -> bool:
     if not value.dtype.is_floating_point or not value.shape:
         return False
     batch, *rest = value.shape
-    # Of the free sizes only a batch may be one; with others it is a picture.
+    # Only the batch may be free; with other free sizes it is an image.
     if not all(isinstance(size, int) for size in rest):
         return False
     sizes = [batch if isinstance(batch, int) else 1, *rest]

@@ -1,9 +1,9 @@
-"""What a program file may say: every text in it that torch would evaluate, look up or compile.
+"""Check every string of a program file that torch would evaluate, look up or compile.
 
-Reading a ``.pt2`` hands symbolic sizes to ``eval`` (through sympy), guards to ``exec``, names to
+Reading a ``.pt2`` passes symbolic sizes to ``eval`` (through sympy), guards to ``exec``, names to
 generated Python code, tree contexts to ``importlib`` and operator names to ``getattr`` on the whole
-of ``torch``. Each of these texts is held against the little grammar that an exporter writes, and
-anything else is refused before torch reads it.
+of ``torch``. Each string must match the small grammar that exporters write; anything else is
+refused before torch reads it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_DEPTH = 200
 _MAX_TEXT = 20_000
 _MAX_EXPRESSION_NODES = 5_000
 _MAX_EXPONENT = 64
-#: Powers of powers: three of the largest exponent stay below a million digits.
+#: Largest nesting of powers: three with the largest exponent stay below a million digits.
 _MAX_POWERS = 3
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -57,7 +57,7 @@ _PATHS = frozenset(
         "user_input_name",
     }
 )
-#: Texts that torch only stores, compares or prints as a Python literal.
+#: Strings that torch only stores, compares or prints as Python literals.
 _DATA = frozenset(
     {
         ("Argument", "as_string"),
@@ -85,7 +85,7 @@ _CONTROL_FLOW = re.compile(
     r"associative_scan|auto_functionalized(?:_v2)?|cond|hints_wrapper|invoke_subgraph|map_impl|scan"
     r"|strict_mode|while_loop|wrap|wrap_with_autocast|wrap_with_set_grad_enabled"
 )
-#: Namespaces whose operators take texts, such as the mode of a padding, and touch no files.
+#: Namespaces whose operators take strings, such as a padding mode, and access no files.
 _TEXT_NAMESPACES = frozenset({"aten", "prims", "quantized_decomposed", "torchao"})
 _FILE_OPERATORS = frozenset({("aten", "from_file")})
 
@@ -97,7 +97,7 @@ _SYMBOLIC_CALL = re.compile(
     r"|StrictGreaterThan|StrictLessThan|Symbol|ToFloat|TruncToFloat|TruncToInt|Tuple|Unequality"
     r"|Where|ceiling|floor"
 )
-#: How Max, Min, Abs and ToFloat are written in guards, which are Python and no sympy.
+#: Forms of Max, Min, Abs and ToFloat in guards, which are Python instead of sympy.
 _GUARD_CALLS = frozenset({"abs", "float", "max", "min"})
 _POWERS = frozenset({"FloatPow", "LShift", "Pow", "PowByNatural"})
 _GUARD_METHODS = frozenset({"size", "storage_offset", "stride", "dim", "numel"})
@@ -127,14 +127,14 @@ def _refuse(what: str, text: str) -> UnsafeFileError:
 
 
 def check_program_text(program: Any) -> None:
-    """Refuse a program whose texts would run code.
+    """Refuse a program whose strings would run code.
 
     Args:
-        program: A deserialized ``torch._export.serde.schema.ExportedProgram``: plain data classes,
-            exactly what torch's loader is going to read.
+        program: A deserialized ``torch._export.serde.schema.ExportedProgram``: the plain data
+            classes that torch's loader reads.
 
     Raises:
-        UnsafeFileError: A text of a form that no exporter writes.
+        UnsafeFileError: A string has a form that no exporter writes.
     """
     _walk(program, 0)
 
@@ -148,7 +148,7 @@ def _walk(value: Any, depth: int) -> None:
     if kind == "Node":
         _check_strings_of(value)
     for field in dataclasses.fields(value):
-        # A union's accessors raise for the members that are not set.
+        # Accessors of a union raise for members that are not set.
         member = object.__getattribute__(value, field.name)
         if member is not None:
             _check_member(kind, field.name, member, depth + 1)
@@ -212,7 +212,7 @@ def _check_operator(text: str) -> None:
 
 
 def _check_strings_of(node: Any) -> None:
-    """An operator of a library nobody here knows gets no text: it could be a path or a command."""
+    """Refuse strings for operators of unknown libraries: they could be paths or commands."""
     overloaded = _OVERLOADED.fullmatch(node.target)
     if overloaded is None or overloaded[1] in _TEXT_NAMESPACES:
         return
@@ -282,7 +282,7 @@ def _check_quoted(name: str, node: ast.expr, text: str) -> None:
 
 
 def _plain_number(value: object) -> bool:
-    # Infinity is written as a name, so a finite number is all a constant can be.
+    # Exporters write infinity as a name, so constants are finite numbers.
     return isinstance(value, bool | int | float) and abs(value) < 10**40
 
 
@@ -293,7 +293,7 @@ def _is_power(node: ast.AST) -> bool:
 
 
 def _small(exponents: Iterable[ast.expr]) -> bool:
-    """Whether exponents are small numbers: raising to a huge power would never end."""
+    """Return True if exponents are small numbers: a huge power would never end."""
     parts = [node for exponent in exponents for node in ast.walk(exponent)]
     numbers = [node.value for node in parts if isinstance(node, ast.Constant)]
     if not numbers or any(_is_power(node) or isinstance(node, ast.BinOp) for node in parts):
@@ -354,7 +354,7 @@ def _check_tree_node(node: Any, text: str, depth: int) -> None:
     what = "a tree of arguments"
     if depth > _MAX_DEPTH or not isinstance(node, dict):
         raise _refuse(what, text)
-    # A defaultdict names a module to import and a function of it to call.
+    # A defaultdict names a module to import and a function to call.
     if node.get("type") == "collections.defaultdict":
         raise _refuse(what, text)
     _check_tree_context(node.get("context"), text, depth)
@@ -366,7 +366,7 @@ def _check_tree_node(node: Any, text: str, depth: int) -> None:
 
 
 def _check_tree_context(context: Any, text: str, depth: int) -> None:
-    """A context is a list of keys; keys end up in generated code, enumerations import modules."""
+    """Check a list of keys: keys end up in generated code, and enumerations import modules."""
     if depth > _MAX_DEPTH:
         raise _refuse("a tree of arguments", text)
     if isinstance(context, str):

@@ -1,7 +1,7 @@
-"""What this machine has for converting and running models, and what to do about the rest.
+"""Check which backends and tools this machine has, and suggest a fix for each problem.
 
-Everything here works when packages are missing or broken: versions come from metadata, and
-imports are tried in processes of their own.
+The check works when packages are missing or broken: versions come from metadata, and imports are
+tried in separate processes.
 
 >>> from edgesdk.host.environment import examine
 >>> examine(quick=True).exit_code  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""The backends, the versions they are tested with, and the modules that prove they work."""
+"""Backends, their tested versions, and the modules whose import shows that they work."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["BACKENDS", "BackendEntry", "note_for"]
 
 @dataclass(frozen=True)
 class BackendEntry:
-    """What a backend needs.
+    """Requirements of a backend.
 
     Attributes:
         name: ``core``, a target or a group.
-        extra: The extra of this distribution that installs it; empty for none.
-        tested: Tested version by distribution; the first one is the one that a user asks for, the
-            others may be there for other reasons.
-        modules: Modules to import in this order; the last ones reach into native code.
-        only_if_present: Not ours: looked at only where the user has it.
-        notes: What to know, by operating system; ``*`` for every other one.
+        extra: Extra of this distribution that installs it; empty for none.
+        tested: Tested version by distribution; the first is the one users install, the others may
+            be present for other reasons.
+        modules: Modules to import, in order; the last ones load native code.
+        only_if_present: Check it only if the user has installed it.
+        notes: Note by operating system; ``*`` for all others.
     """
 
     name: str
@@ -51,7 +51,7 @@ BACKENDS: tuple[BackendEntry, ...] = (
         ("coremltools", "coremltools.libmilstoragepython"),
         notes={
             "Darwin": "",
-            "*": "converts; runs only in our evaluator (the Core ML runtime is on Macs only)",
+            "*": "converts; runs only in our evaluator (the Core ML runtime needs a Mac)",
         },
     ),
     BackendEntry(
@@ -102,5 +102,5 @@ BACKENDS: tuple[BackendEntry, ...] = (
 
 
 def note_for(entry: BackendEntry, system: str | None = None) -> str:
-    """What to know of a backend on this operating system, or on ``system``."""
+    """Return the note on a backend for this operating system, or for ``system``."""
     return entry.notes.get(system or platform.system(), entry.notes.get("*", ""))

@@ -1,4 +1,4 @@
-"""Short-lived programs with a time limit, for questions that may crash or hang."""
+"""Run short programs with a time limit, for checks that may crash or hang."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _TAIL_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended.
+    """Result of a program.
 
     Attributes:
-        returncode: Exit status, the negative signal number, or None past the time limit.
-        stdout: The last 64 KiB of it.
-        stderr: The last 64 KiB of it.
-        seconds: How long it ran.
+        returncode: Exit status, the negative signal number, or None after the time limit.
+        stdout: The last 64 KiB of standard output.
+        stderr: The last 64 KiB of standard error.
+        seconds: Duration.
     """
 
     returncode: int | None
@@ -39,12 +39,12 @@ def run_limited(command: Sequence[str], seconds: float) -> Ended:
 
     Args:
         command: Program and arguments.
-        seconds: Time limit; past it the program and everything it started are killed.
+        seconds: Time limit, after which the program and everything it started are killed.
 
     Raises:
         OSError: The program cannot be started.
     """
-    # Files, not pipes: a grandchild that outlives the program would hold a pipe open for ever.
+    # Files, not pipes: a grandchild that outlives the program would keep a pipe open.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         begun = time.monotonic()
         process = subprocess.Popen(
@@ -55,7 +55,7 @@ def run_limited(command: Sequence[str], seconds: float) -> Ended:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 returncode = process.wait(seconds)
         finally:
-            # Its own session shields it from Ctrl-C, so an interrupt has to end it here.
+            # Its own session shields it from Ctrl-C, so end it here.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -1,6 +1,6 @@
-"""Combinations of versions that are known not to work, and what to do about each.
+"""Known conflicts between package versions, with a fix for each.
 
-The rules are data: a rule holds when all of its conditions do.
+Rules are data: a rule applies when all its conditions hold.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Is:
     """A condition on one distribution.
 
     Attributes:
-        distribution: Its normalised name.
+        distribution: Normalized name.
         relation: ``present``, ``<``, ``>=``, ``in`` or ``not in`` (a series such as 2.13). None
             of them holds for a distribution that is not installed.
-        version: What to compare with; unused for ``present``.
+        version: Version to compare with; unused for ``present``.
     """
 
     distribution: str
@@ -37,7 +37,7 @@ class Is:
     version: str = ""
 
     def holds(self, versions: Mapping[str, str]) -> bool:
-        """Whether it is so among ``versions``, by normalised name."""
+        """Return True if the condition holds for ``versions``, by normalized name."""
         installed = versions.get(self.distribution)
         if installed is None:
             return False
@@ -46,14 +46,14 @@ class Is:
 
 @dataclass(frozen=True)
 class Rule:
-    """What to say when all conditions hold.
+    """A finding that applies when all conditions hold.
 
     Attributes:
-        name: Its name.
+        name: Name of the rule.
         level: Level of the finding.
         when: The conditions.
-        text: The sentence; ``{distribution}`` stands for the installed version.
-        fix: What to do about it.
+        text: The sentence; ``{distribution}`` is replaced by the installed version.
+        fix: Suggested fix.
     """
 
     name: str
@@ -169,10 +169,10 @@ RULES: tuple[Rule, ...] = (
 
 
 def conflicts(versions: Mapping[str, str], rules: Sequence[Rule] = RULES) -> list[Finding]:
-    """Findings of every rule that holds.
+    """Return the findings of every rule that applies.
 
     Args:
-        versions: Installed version by normalised name.
+        versions: Installed version by normalized name.
         rules: The rules to apply.
     """
     return [

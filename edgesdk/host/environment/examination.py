@@ -1,9 +1,11 @@
-"""One pass over everything, from the metadata of packages to attached tools."""
+"""Examine the whole environment, from package metadata to attached tools."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+
+from packaging.utils import canonicalize_name
 
 from edgesdk.host.environment.catalogue import BACKENDS, BackendEntry, note_for
 from edgesdk.host.environment.conflicts import conflicts
@@ -17,7 +19,6 @@ from edgesdk.host.environment.versions import (
     closure,
     compare,
     find_installed,
-    normalise,
     torch_cuda,
 )
 from edgesdk.version import __version__
@@ -32,15 +33,15 @@ def examine(
     backends: Sequence[BackendEntry] = BACKENDS,
     on_step: Callable[[str], None] | None = None,
 ) -> Examination:
-    """Look at this machine and say what works, what does not and what to do about it.
+    """Examine this machine: working parts, problems and suggested fixes.
 
     Args:
-        quick: Start no other process: read metadata and the search path only. Takes well under a
-            second; otherwise every backend is imported in a process of its own, one after the
-            other, which takes about half a minute.
+        quick: Start no other process: read metadata and the search path only, in under a second.
+            Otherwise each backend is imported in a process of its own, which takes about half a
+            minute in total.
         import_seconds: Time limit for the imports of one backend.
-        backends: What to look at.
-        on_step: Called with a few words before each step.
+        backends: Backends to examine.
+        on_step: Called with a short description before each step.
     """
 
     def step(words: str) -> None:
@@ -65,7 +66,7 @@ def examine(
     findings += _more_than_once(installed)
     findings += _cuda()
     if not quick:
-        step("checking what packages require of each other")
+        step("checking requirements between packages")
         findings += _requirements()
     step("looking for compilers and attached tools")
     machine = describe_machine(quick)
@@ -86,12 +87,12 @@ def examine(
 def examine_backend(
     entry: BackendEntry, versions: Mapping[str, str], import_seconds: float | None
 ) -> tuple[Backend, list[Finding]]:
-    """One backend, and what there is to say about it.
+    """Examine one backend.
 
     Args:
-        entry: What it needs.
-        versions: Installed version by normalised name.
-        import_seconds: Time limit for importing it; None: do not.
+        entry: Its requirements.
+        versions: Installed version by normalized name.
+        import_seconds: Time limit for importing it; None skips the import.
     """
     packages = tuple(
         Package(name, tested, versions.get(name)) for name, tested in entry.tested.items()
@@ -100,7 +101,7 @@ def examine_backend(
     absent = [package.distribution for package in packages if package.installed is None]
     if absent:
         install = f'pip install "edgesdk[{entry.extra}]"' if entry.extra else "pip install edgesdk"
-        # A backend nobody asked for is no fault. Its lesser packages may be there all the same.
+        # A backend that is not installed is not an error; other packages may bring parts of it.
         whole = packages[0].installed is None
         level = "error" if not entry.extra else "info" if whole else "warning"
         text = "not installed" if whole else f"{', '.join(absent)} not installed"
@@ -130,7 +131,7 @@ def examine_backend(
         install = " ".join(f"{name}=={tested}" for name, tested in entry.tested.items())
         fix = attempt.fix or f"pip install --force-reinstall {install}"
         findings.append(
-            # torchvision is the user's: without it everything of ours still works.
+            # torchvision is the user's own: the SDK works without it.
             Finding("warning" if entry.only_if_present else "error", entry.name, attempt.cause, fix)
         )
     backend = Backend(
@@ -172,8 +173,8 @@ def _cuda() -> list[Finding]:
         Finding(
             "info",
             "torch",
-            f"torch is built for CUDA {cuda}; no converter uses it, and the CPU build is the one "
-            "that is tested",
+            f"torch is built for CUDA {cuda}; no converter uses it, and only the CPU build is "
+            "tested",
             "pip install --force-reinstall torch==2.13.0 "
             "--index-url https://download.pytorch.org/whl/cpu",
         )
@@ -183,10 +184,10 @@ def _cuda() -> list[Finding]:
 def _requirements() -> list[Finding]:
     complaints = broken_requirements()
     if complaints is None:
-        return [Finding("info", "pip", "pip cannot say whether packages fit together (no pip?)")]
+        return [Finding("info", "pip", "pip cannot check whether packages fit together (no pip?)")]
     ours = _ours()
     return [
         Finding("warning", complaint.split()[0], complaint, 'pip install "edgesdk[all]"')
         for complaint in complaints
-        if normalise(complaint.split()[0]) in ours
+        if canonicalize_name(complaint.split()[0]) in ours
     ]

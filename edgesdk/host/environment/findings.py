@@ -1,4 +1,4 @@
-"""What an examination of a machine consists of, as plain data."""
+"""Result of an examination, as plain data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 __all__ = ["LEVELS", "Backend", "Examination", "Finding", "Machine", "Package", "Tool"]
 
-#: From harmless to harmful. ``error``: something that was installed cannot work.
+#: Levels from harmless to harmful. ``error``: something installed cannot work.
 LEVELS = ("ok", "info", "warning", "error")
 
 
@@ -16,9 +16,9 @@ class Finding:
 
     Attributes:
         level: One of :data:`LEVELS`.
-        subject: What it is about, such as a backend or a distribution.
-        text: What was found, in one sentence.
-        fix: What to do about it; empty where nothing needs doing.
+        subject: Subject, such as a backend or a distribution.
+        text: The finding in one sentence.
+        fix: Suggested fix; empty if nothing needs doing.
     """
 
     level: str
@@ -32,9 +32,9 @@ class Package:
     """One distribution.
 
     Attributes:
-        distribution: Its name on the package index.
-        tested: The version the SDK is tested with.
-        installed: The version that is there, or None.
+        distribution: Name on the package index.
+        tested: Version the SDK is tested with.
+        installed: Installed version, or None.
     """
 
     distribution: str
@@ -44,16 +44,16 @@ class Package:
 
 @dataclass(frozen=True)
 class Backend:
-    """A group of distributions that are of use together only.
+    """A group of distributions that are useful together only.
 
     Attributes:
-        name: ``core`` for what every command needs, else the name of the target or group.
-        extra: The extra that installs it; empty where none does.
+        name: ``core`` for the needs of every command, else the name of the target or group.
+        extra: Extra that installs it; empty for none.
         packages: Its distributions.
-        imports: Whether its modules can be imported; None where that was not tried.
-        seconds: How long the attempt took; None where there was none.
-        cause: Why the import failed; empty where it did not.
-        note: What this backend can and cannot do on this system.
+        imports: True if its modules can be imported; None if not tried.
+        seconds: Duration of the import; None if not tried.
+        cause: Cause of a failed import; empty if it did not fail.
+        note: Abilities and limits of the backend on this system.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Backend:
 
     @property
     def installed(self) -> bool:
-        """Whether every distribution of it is there."""
+        """True if all its distributions are installed."""
         return all(package.installed is not None for package in self.packages)
 
 
@@ -75,12 +75,12 @@ class Tool:
     """A program outside Python.
 
     Attributes:
-        name: What it is.
+        name: Name of the tool.
         kind: ``compiler`` or ``attached``.
-        purpose: What it is used for.
-        path: Where it lies, or None.
-        version: The first line of what it says of itself; empty where it was not asked.
-        install: How to get it on this system; empty where it is there.
+        purpose: Use of the tool.
+        path: Path of the program, or None.
+        version: First line of its version output; empty if not asked.
+        install: Command that installs it on this system; empty if it is installed.
     """
 
     name: str
@@ -98,15 +98,15 @@ class Machine:
     Attributes:
         system: ``Linux 6.1.0``, ``macOS 15.2``.
         architecture: ``x86_64``, ``arm64``, ``aarch64``.
-        instruction_sets: Vector extensions that converters and runtimes ask for.
-        cores: Processors this process may use, a container's quota included.
-        memory_bytes: Memory this process may use, a container's limit included; None: unknown.
-        available_bytes: How much of it is free now; None: unknown.
+        instruction_sets: Vector extensions that converters and runtimes need.
+        cores: Number of processors available to this process, within a container's quota.
+        memory_bytes: Memory available to this process, within a container's limit; None: unknown.
+        available_bytes: Free part of this memory; None: unknown.
         python: Version of the interpreter.
         executable: Path of the interpreter.
-        virtual_environment: Whether it belongs to a virtual environment.
-        cache_folder: Where the SDK keeps what it can make again.
-        cache_writable: Whether it can.
+        virtual_environment: True if it belongs to a virtual environment.
+        cache_folder: Folder of the SDK's cache.
+        cache_writable: True if the SDK can write to it.
         cache_free_bytes: Free space there; None: unknown.
     """
 
@@ -126,15 +126,15 @@ class Machine:
 
 @dataclass(frozen=True)
 class Examination:
-    """Everything that was found.
+    """Result of an examination.
 
     Attributes:
         version: Version of the SDK.
-        quick: Whether no other process was started, so nothing was imported.
+        quick: True if no other process was started, so nothing was imported.
         machine: See :class:`Machine`.
-        backends: Every group of distributions.
-        tools: Every program that was looked for.
-        findings: What there is to say, the worst first.
+        backends: All groups of distributions.
+        tools: All tools looked for.
+        findings: Findings, worst first.
     """
 
     version: str
@@ -146,16 +146,16 @@ class Examination:
 
     @property
     def worst(self) -> str:
-        """The worst level among the findings; ``ok`` where there are none."""
+        """Worst level among the findings; ``ok`` without findings."""
         return max((finding.level for finding in self.findings), key=LEVELS.index, default="ok")
 
     @property
     def exit_code(self) -> int:
-        """3 where something that was installed cannot work, else 0."""
+        """3 if something installed cannot work, else 0."""
         return 3 if self.worst == "error" else 0
 
     def to_dict(self) -> dict[str, object]:
-        """All of it as plain JSON."""
+        """Return the result as plain JSON."""
         plain = asdict(self)
         for backend, mapping in zip(self.backends, plain["backends"], strict=True):
             mapping["installed"] = backend.installed

@@ -1,6 +1,6 @@
-"""Whether modules can be imported, tried in a process of its own.
+"""Try imports in a separate process.
 
-A native library that does not fit kills the process that loads it, so the examining one must not.
+An incompatible native library kills the process that loads it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edgesdk.host.environment.child import Ended, run_limited
 
 __all__ = ["CAUSES", "Cause", "ImportAttempt", "try_import"]
 
-# Packages print while they are imported; the answer goes where their prints do not.
+# Packages print while they are imported, so the answer uses a separate descriptor.
 _PROGRAM = """
 import importlib, json, os, sys
 answer = os.fdopen(os.dup(1), "w")
@@ -32,19 +32,19 @@ for name in sys.argv[1:]:
         break
 answer.write(json.dumps(failure))
 answer.flush()
-# Destructors of native libraries may crash; the question is answered already.
+# Destructors of native libraries may crash; the answer is already written.
 os._exit(0)
 """
 
 
 @dataclass(frozen=True)
 class Cause:
-    """A failure that has a known explanation.
+    """A known cause of a failed import.
 
     Attributes:
-        pattern: Regular expression searched in what the import said.
-        text: The explanation; ``{0}`` stands for what the first group matched.
-        fix: What to do about it.
+        pattern: Regular expression searched in the output of the import.
+        text: Explanation; ``{0}`` is replaced by the first group of the match.
+        fix: Suggested fix.
     """
 
     pattern: str
@@ -104,7 +104,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         r"No module named '([\w.]+)'",
         "the module {0} is missing",
-        "pip install --force-reinstall what it belongs to",
+        "pip install --force-reinstall the package it belongs to",
     ),
 )
 
@@ -122,13 +122,13 @@ _SIGNALS = {
 
 @dataclass(frozen=True)
 class ImportAttempt:
-    """How an import went.
+    """Result of an import.
 
     Attributes:
-        works: Whether every module was imported.
-        cause: Why not; empty where it was.
-        fix: What to do about it; empty where nothing is known.
-        seconds: How long it took.
+        works: True if every module was imported.
+        cause: Cause of the failure; empty on success.
+        fix: Suggested fix; empty if unknown.
+        seconds: Duration.
     """
 
     works: bool
@@ -144,7 +144,7 @@ def try_import(modules: Sequence[str], seconds: float = 180.0) -> ImportAttempt:
         modules: Names of modules.
         seconds: Time limit for all of them.
     """
-    # -P: a file of the working folder that is called onnx.py must not stand in for the package.
+    # -P: an onnx.py in the working folder must not replace the package.
     ended = run_limited([sys.executable, "-P", "-c", _PROGRAM, *modules], seconds)
     cause, fix = _explain(ended, seconds)
     return ImportAttempt(not cause, cause, fix, ended.seconds)
@@ -166,12 +166,12 @@ def _explain(ended: Ended, seconds: float) -> tuple[str, str]:
     if failure is None:
         return "", ""
     first_line = failure["message"].strip().split("\n")[0]
-    said = f"import {failure['module']}: {failure['error']}: {first_line}"
+    failed = f"import {failure['module']}: {failure['error']}: {first_line}"
     for cause in CAUSES:
         match = re.search(cause.pattern, f"{failure['message']}\n{ended.stderr}")
         if match:
-            return f"{said} ({cause.text.format(*match.groups())})", cause.fix
-    return said, ""
+            return f"{failed} ({cause.text.format(*match.groups())})", cause.fix
+    return failed, ""
 
 
 def _signal_in_words(number: int) -> tuple[str, str]:

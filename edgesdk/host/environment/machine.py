@@ -1,4 +1,4 @@
-"""The computer and the interpreter: processors, memory, disk, vector instructions."""
+"""Describe the computer and the interpreter: processors, memory, disk, vector instructions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["describe_machine", "machine_findings", "parse_instruction_sets"]
 
 _GIB = 2**30
 
-#: Names in /proc/cpuinfo, and what the field calls them.
+#: Usual name of each extension by its name in /proc/cpuinfo.
 _INSTRUCTION_SETS = {
     "sse4_2": "sse4.2",
     "avx": "avx",
@@ -38,10 +38,10 @@ _INSTRUCTION_SETS = {
 
 
 def parse_instruction_sets(cpuinfo: str) -> tuple[str, ...]:
-    """Vector extensions named in the text of ``/proc/cpuinfo``, x86 or Arm."""
+    """Find the vector extensions in the text of ``/proc/cpuinfo``, x86 or Arm."""
     match = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
     flags = set(match[1].split()) if match else set()
-    # A mapping keeps the order and drops the second name of one extension.
+    # A mapping keeps the order and drops second names of an extension.
     return tuple(dict.fromkeys(word for flag, word in _INSTRUCTION_SETS.items() if flag in flags))
 
 
@@ -53,8 +53,8 @@ def _instruction_sets(quick: bool) -> tuple[str, ...]:
             return ()
         with contextlib.suppress(OSError):
             names = ["machdep.cpu.features", "machdep.cpu.leaf7_features"]
-            said = run_limited(["/usr/sbin/sysctl", "-n", *names], 5.0).stdout.lower()
-            return parse_instruction_sets("flags: " + re.sub(r"avx1\.0", "avx", said))
+            features = run_limited(["/usr/sbin/sysctl", "-n", *names], 5.0).stdout.lower()
+            return parse_instruction_sets("flags: " + re.sub(r"avx1\.0", "avx", features))
         return ()
     try:
         return parse_instruction_sets(Path("/proc/cpuinfo").read_text("utf-8", "replace"))
@@ -85,7 +85,7 @@ def _memory() -> tuple[int | None, int | None]:
     try:
         import psutil
     except ImportError:
-        # A broken installation is exactly what an examination has to survive.
+        # The examination must survive a broken installation.
         return None, None
     memory = psutil.virtual_memory()
     total, available = int(memory.total), int(memory.available)
@@ -103,7 +103,7 @@ def _cache_folder() -> Path:
 
         return Path(platformdirs.user_cache_path("edgesdk"))
     except (ImportError, RuntimeError):
-        # RuntimeError: neither HOME nor the user's entry in the password file says where it is.
+        # RuntimeError: neither HOME nor the password file gives a home folder.
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.cwd() / ".cache") / "edgesdk"
 
 
@@ -116,13 +116,13 @@ def _nearest_existing(path: Path) -> Path:
 
 
 def describe_machine(quick: bool = False) -> Machine:
-    """Look at this computer and interpreter.
+    """Describe this computer and interpreter.
 
     Args:
         quick: Start no other process.
     """
     cache = _cache_folder()
-    # The folder is made when it is first used; until then its nearest ancestor decides.
+    # The folder is created on first use; until then check its nearest existing ancestor.
     existing = _nearest_existing(cache)
     free: int | None = None
     with contextlib.suppress(OSError):
@@ -146,7 +146,7 @@ def describe_machine(quick: bool = False) -> Machine:
 
 
 def machine_findings(machine: Machine) -> list[Finding]:
-    """What to say about ``machine``: unsupported Python or system, and scarce memory or disk."""
+    """Report an unsupported Python or system, and low memory or disk space."""
     found = []
     series = tuple(int(part) for part in machine.python.split(".")[:2])
     if not (3, 11) <= series < (3, 13):
@@ -193,7 +193,7 @@ def machine_findings(machine: Machine) -> list[Finding]:
                 "warning",
                 "cache",
                 f"the cache folder {machine.cache_folder} cannot be written to",
-                "set XDG_CACHE_HOME to a folder that is yours",
+                "set XDG_CACHE_HOME to a folder that you can write to",
             )
         )
     elif machine.cache_free_bytes is not None and machine.cache_free_bytes < _GIB:
@@ -201,7 +201,7 @@ def machine_findings(machine: Machine) -> list[Finding]:
             Finding(
                 "warning",
                 "cache",
-                f"{machine.cache_free_bytes / _GIB:.2f} GiB are free where the cache lies "
+                f"{machine.cache_free_bytes / _GIB:.2f} GiB are free on the disk of the cache "
                 f"({machine.cache_folder})",
                 "free some space, or set XDG_CACHE_HOME to another disk",
             )

@@ -1,4 +1,4 @@
-"""Programs outside Python: compilers, and what reaches or emulates devices."""
+"""Find programs outside Python: compilers, and tools that reach or emulate devices."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class ToolEntry:
     """A program to look for.
 
     Attributes:
-        name: What it is.
+        name: Name of the tool.
         kind: ``compiler`` or ``attached``.
-        purpose: What it is used for.
-        commands: Names it may have; the first one found counts.
-        ask: Arguments that make it tell its version.
-        install: How to get it, by operating system; ``*`` for every other one.
+        purpose: Use of the tool.
+        commands: Possible command names; the first one found is used.
+        ask: Arguments that print its version.
+        install: Command that installs it, by operating system; ``*`` for all others.
     """
 
     name: str
@@ -123,7 +123,7 @@ TOOLS: tuple[ToolEntry, ...] = (
     ),
 )
 
-#: Where the NDK may be named, in the order Android's own build tools look.
+#: Variables that may name the NDK, in the order of Android's own build tools.
 _NDK_VARIABLES = ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_NDK")
 
 
@@ -135,7 +135,7 @@ def _first_line(command: list[str]) -> str:
         return ""
     if ended.returncode != 0:
         return ""
-    # Java and ssh tell their version on stderr.
+    # Java and ssh print their version on stderr.
     for line in (*ended.stdout.splitlines(), *ended.stderr.splitlines()):
         if line.strip():
             return line.strip()
@@ -143,7 +143,7 @@ def _first_line(command: list[str]) -> str:
 
 
 def _apple_stub(path: str) -> bool:
-    # Without the command line tools these open a dialogue on the user's screen when run.
+    # Without the command line tools, running these opens a dialogue on the user's screen.
     return platform.system() == "Darwin" and path.startswith("/usr/bin/")
 
 
@@ -216,13 +216,13 @@ def find_tools(quick: bool = False, environment: Mapping[str, str] | None = None
 
 
 def tool_findings(environment: Mapping[str, str]) -> list[Finding]:
-    """What to say about variables that name a tool which is not there."""
+    """Report variables that name a missing tool."""
     return [
         Finding(
             "warning",
             name,
             f"{name} names {environment[name]}, which holds no Android NDK",
-            f"let {name} name the folder that holds source.properties, or unset it",
+            f"set {name} to the folder that holds source.properties, or unset it",
         )
         for name in _NDK_VARIABLES
         if environment.get(name) and _ndk_version(Path(environment[name])) is None

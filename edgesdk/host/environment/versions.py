@@ -1,4 +1,4 @@
-"""Installed distributions, read from their metadata: nothing is imported."""
+"""Read installed distributions from their metadata; nothing is imported."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
 from edgesdk.host.environment.child import run_limited
 
 __all__ = [
@@ -20,55 +23,47 @@ __all__ = [
     "compare",
     "find_installed",
     "in_series",
-    "normalise",
     "torch_cuda",
 ]
 
-_VERSION = re.compile(r"v?(?:\d+!)?(?P<release>\d+(?:\.\d+)*)(?P<rest>[^+]*)")
-_EARLIER = re.compile(r"[-_.]?(?:a|b|c|rc|alpha|beta|pre|preview|dev)", re.IGNORECASE)
 _REQUIREMENT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
-def normalise(name: str) -> str:
-    """A distribution's name the way package indexes compare it: ``Ml_Dtypes`` -> ``ml-dtypes``."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _release(version: str) -> tuple[list[int], bool]:
-    match = _VERSION.match(version.strip())
-    if match is None:
-        return [], False
-    numbers = [int(part) for part in match["release"].split(".")]
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return numbers, _EARLIER.match(match["rest"]) is None
-
-
 def compare(left: str, right: str) -> int:
-    """-1, 0 or 1 as ``left`` is older than, the same as or newer than ``right``.
+    """Return -1, 0 or 1 if ``left`` is older than, equal to or newer than ``right`` (PEP 440).
 
-    A pre-release counts as older than its release; local parts (``+cpu``) do not count.
+    Local parts (``+cpu``) are ignored. A text that is not a version is older than any version.
     """
-    a, b = _release(left), _release(right)
+    a, b = _public(left), _public(right)
+    if a is None or b is None:
+        return (a is not None) - (b is not None)
     return (a > b) - (a < b)
 
 
 def in_series(version: str, series: str) -> bool:
-    """Whether ``version`` belongs to ``series``: 2.13.1+cpu to 2.13, but not 2.130.0."""
-    wanted = series.split(".")
-    match = _VERSION.match(version.strip())
-    given = match["release"].split(".") if match else []
-    given += ["0"] * (len(wanted) - len(given))
-    return given[: len(wanted)] == wanted
+    """Return True if ``version`` belongs to ``series``: 2.13.1+cpu to 2.13, but not 2.130.0."""
+    wanted = Version(series).release
+    public = _public(version)
+    if public is None:
+        return False
+    release = (*public.release, *(0 for _ in wanted))
+    return release[: len(wanted)] == wanted
+
+
+def _public(text: str) -> Version | None:
+    try:
+        return Version(Version(text).public)
+    except InvalidVersion:
+        return None
 
 
 @dataclass(frozen=True)
 class Installed:
-    """What the import path holds.
+    """Distributions on the import path.
 
     Attributes:
-        versions: Version by normalised name; the one found first, as Python imports it.
-        folders: Folders that hold it, by normalised name, for names found more than once.
+        versions: Version by normalized name; the first one found, as Python imports it.
+        folders: Folders by normalized name, for names found more than once.
     """
 
     versions: dict[str, str]
@@ -80,15 +75,15 @@ def find_installed() -> Installed:
     versions: dict[str, str] = {}
     places: dict[str, list[str]] = {}
     for distribution in importlib.metadata.distributions():
-        # A half-removed package leaves metadata without a name, or a folder without metadata, which
-        # the finder of the importlib_metadata package tells by an exception.
+        # A half-removed package leaves metadata without a name, or a folder without metadata, for
+        # which the importlib_metadata package raises.
         try:
             name = distribution.metadata["Name"] if distribution.metadata else None
         except FileNotFoundError:
             continue
         if not name or not distribution.version:
             continue
-        key = normalise(name)
+        key = canonicalize_name(name)
         versions.setdefault(key, distribution.version)
         place = str(Path(str(distribution.locate_file(""))).resolve())
         label = f"{distribution.version} in {place}"
@@ -100,13 +95,13 @@ def find_installed() -> Installed:
 
 
 def closure(roots: Iterable[str]) -> set[str]:
-    """``roots`` and everything they may require, by normalised name.
+    """Return ``roots`` and everything they may require, by normalized name.
 
-    Requirements of extras and of other systems are included: the set only says whose troubles
-    are ours.
+    Requirements of extras and of other systems are included: the set only decides which problems
+    concern the SDK.
     """
     reached: set[str] = set()
-    waiting = [normalise(root) for root in roots]
+    waiting = [canonicalize_name(root) for root in roots]
     while waiting:
         name = waiting.pop()
         if name in reached:
@@ -117,15 +112,15 @@ def closure(roots: Iterable[str]) -> set[str]:
         except importlib.metadata.PackageNotFoundError:
             continue
         for requirement in requirements:
-            # A marker with "extra" belongs to somebody who asked for that extra.
+            # A marker with "extra" applies only to users of that extra.
             match = _REQUIREMENT_NAME.match(requirement)
             if match and not re.search(r"\bextra\s*==", requirement):
-                waiting.append(normalise(match[0]))
+                waiting.append(canonicalize_name(match[0]))
     return reached
 
 
 def broken_requirements(seconds: float = 60.0) -> list[str] | None:
-    """What ``pip check`` complains about, one sentence each; None where pip cannot say."""
+    """Return the complaints of ``pip check``, one sentence each; None if pip cannot run."""
     ended = run_limited([sys.executable, "-m", "pip", "check"], seconds)
     if ended.returncode == 0:
         return []
@@ -134,7 +129,7 @@ def broken_requirements(seconds: float = 60.0) -> list[str] | None:
 
 
 def torch_cuda(version_file: Path | None = None) -> str | None:
-    """The CUDA version torch was built for; None for the CPU build or where there is no torch.
+    """Return the CUDA version torch was built for; None for the CPU build or without torch.
 
     Args:
         version_file: torch's ``version.py``; that of the installed torch by default.

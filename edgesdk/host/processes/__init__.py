@@ -1,6 +1,6 @@
-"""Run a module of ours in a process of its own, so that native code can die there alone.
+"""Run a module of the SDK in a separate process, so that native code can crash only that process.
 
-Converters and runtimes are large native libraries: they crash, hang, print and eat memory. The
+Converters and runtimes are large native libraries: they crash, hang, print and use much memory. The
 parent starts ``python -m MODULE`` through :class:`ChildProcess` and sends it requests; the module
 answers them with :func:`serve`::
 
@@ -17,9 +17,9 @@ answers them with :func:`serve`::
         reply = child.request("double", {}, {"x": np.ones(3)}, timeout=10.0)
         reply.arrays["x"]
 
-Every way in which it goes wrong is an exception of :mod:`edgesdk.host.processes.failures`, which
-the caller turns into an error of its own field (``ConverterCrashError``, ``SessionCrashError``,
-...). An :class:`~edgesdk.errors.EdgeSdkError` that the handler raises arrives as the same class.
+Every failure is an exception of :mod:`edgesdk.host.processes.failures`, which the caller translates
+(``ConverterCrashError``, ``SessionCrashError``, ...). An :class:`~edgesdk.errors.EdgeSdkError` that
+the handler raises arrives as the same class.
 """
 
 from __future__ import annotations

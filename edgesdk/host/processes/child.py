@@ -1,4 +1,4 @@
-"""The child's side: answer requests until the parent hangs up."""
+"""Child side: answer requests until the parent closes the channel."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from edgesdk.host.processes.wire import Message, ProtocolError, encode, reading
 
 __all__ = ["Handler", "Progress", "serve"]
 
-#: Tells the parent how far the work has come, in plain JSON.
+#: Reports progress to the parent, as plain JSON.
 Progress: TypeAlias = Callable[[dict[str, Any]], None]
 
-#: Takes payload, arrays and a way to report progress; returns payload and arrays.
+#: Takes payload, arrays and a progress callback; returns payload and arrays.
 Handler: TypeAlias = Callable[
     [dict[str, Any], dict[str, np.ndarray], Progress],
     tuple[dict[str, Any], dict[str, np.ndarray]],
@@ -64,7 +64,7 @@ class _Channel:
 
 
 def _die_with_parent(lifeline: int) -> None:
-    # The parent never writes: the read returns when the last copy of its end is closed.
+    # The parent never writes; the read returns when the last copy of its end is closed.
     os.read(lifeline, 1)
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
@@ -93,15 +93,15 @@ def serve(handlers: Mapping[str, Handler]) -> NoReturn:
     """Answer the parent's requests one after the other, then end the process.
 
     Call it as the last line of a module that :class:`~edgesdk.host.processes.parent.ChildProcess`
-    starts. Keep the imports above it light: what a request needs is better imported by its
-    handler, where a failing import is reported like any other failure.
+    starts. Keep the module's imports light: import heavy packages in the handlers, where a failing
+    import is reported like any other failure.
 
-    The process ends without the interpreter's teardown, which crashes or hangs with several of
-    the vendors' libraries loaded. What a handler has to finish, it finishes before it returns.
+    The process ends without the interpreter's teardown, which crashes or hangs with several
+    vendors' libraries loaded. Handlers must finish their work before they return.
 
     Args:
-        handlers: By the kind of request. An :class:`~edgesdk.errors.EdgeSdkError` they raise
-            arrives in the parent as itself, anything else as a
+        handlers: Handler by kind of request. An :class:`~edgesdk.errors.EdgeSdkError` they raise
+            arrives in the parent as the same class, anything else as a
             :class:`~edgesdk.host.processes.failures.ChildFailure`.
     """
     lifeline, descriptor = int(sys.argv[1]), int(sys.argv[2])
@@ -116,7 +116,7 @@ def serve(handlers: Mapping[str, Handler]) -> NoReturn:
             _answer(channel, handlers, channel.receive())
     except _HungUp:
         pass
-    except BaseException:  # noqa: BLE001 - printed to the log, and told by the exit status
+    except BaseException:  # noqa: BLE001 - printed to the log and reported by the exit status
         traceback.print_exc()
         status = 1
     finally:

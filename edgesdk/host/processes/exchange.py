@@ -1,4 +1,4 @@
-"""One request and its answers over a channel that must never block for long."""
+"""Exchange one request and its answers over a channel that must never block for long."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _SEND_PIECE = 2**20
 
 
 class Exchange:
-    """Sends a request while reading what comes back, and keeps the child's log pipe empty.
+    """Send a request while reading the answers, and keep the child's log pipe empty.
 
     A child that prints more than a pipe holds would otherwise wait for the parent, which waits
     for the child.
 
     Args:
         channel: Non-blocking stream socket to the child.
-        log: What the child prints.
+        log: Output of the child.
         pieces: The encoded request.
     """
 
@@ -35,20 +35,20 @@ class Exchange:
         self._wanted = next(self._reader)
 
     def step(self, seconds: float) -> Message | None:
-        """Wait for something to happen, at most so long, and do what can be done.
+        """Wait up to ``seconds`` for an event, then send and receive without blocking.
 
         Returns:
-            The next message, or None where none is complete yet.
+            The next message, or None if none is complete yet.
 
         Raises:
             EOFError: The child closed its end.
-            ProtocolError: It sent something that is no message.
+            ProtocolError: It sent an invalid message.
         """
         poll = select.poll()
         poll.register(self._channel, select.POLLIN | (select.POLLOUT if self._unsent else 0))
         if self._log.descriptor is not None:
             poll.register(self._log.descriptor, select.POLLIN)
-        # Rounded up: a wait of 0.4 ms must not become a loop that polls without waiting.
+        # Round up: a wait of 0.4 ms must not become a busy loop.
         happened = dict(poll.poll(int(seconds * 1000) + 1))
         if self._log.descriptor in happened:
             self._log.drain()
@@ -60,7 +60,7 @@ class Exchange:
         return None
 
     def _send(self) -> None:
-        # A child that has died shows as the end of the stream, with all that it sent before.
+        # A dead child shows as the end of the stream, after everything it sent.
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
             while self._unsent:
                 count = self._channel.send(self._unsent[0][:_SEND_PIECE])

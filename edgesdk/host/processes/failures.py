@@ -1,7 +1,7 @@
-"""What can go wrong with a child process, for its caller to translate.
+"""Failures of a child process, for its caller to translate.
 
-They belong to the error tree so that an untranslated one still ends a command with a clear
-message, but callers are meant to raise an error of their own field from them.
+They belong to the error tree, so that an untranslated one still ends a command with a clear
+message. Callers should raise an error of their own field from them.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _IN_WORDS = {
 
 
 def describe_exit(returncode: int | None) -> str:
-    """How a process ended, in words: ``killed by SIGSEGV (bad memory access)``.
+    """Describe the end of a process: ``killed by SIGSEGV (bad memory access)``.
 
     Args:
-        returncode: As :class:`subprocess.Popen` has it: negative for a signal; None while it runs.
+        returncode: As in :class:`subprocess.Popen`: negative for a signal; None while it runs.
     """
     if returncode is None:
         return "still running"
@@ -52,19 +52,19 @@ class ChildError(EdgeSdkError):
     """A request to a child process got no result.
 
     Attributes:
-        log: The last lines that the child printed.
+        log: Last lines that the child printed.
     """
 
     log: str = ""
 
 
 class ChildFailure(ChildError):
-    """The handler in the child raised; the child lives on.
+    """The handler in the child raised; the child keeps running.
 
     Attributes:
-        kind: Qualified class name of what it raised, such as ``builtins.ValueError``.
-        detail: The exception's own message.
-        traceback: The child's traceback as text.
+        kind: Qualified class name of the exception, such as ``builtins.ValueError``.
+        detail: Message of the exception.
+        traceback: Traceback of the child as text.
     """
 
     kind: str = ""
@@ -76,14 +76,14 @@ class ChildDied(ChildError):
     """The child's process ended before it answered.
 
     Attributes:
-        returncode: Negative for a signal, None where it had been closed before.
+        returncode: Exit status, negative for a signal; None if it was already closed.
     """
 
     returncode: int | None = None
 
     @property
     def exit(self) -> str:
-        """How it ended, in words."""
+        """Description of the end of the process."""
         return describe_exit(self.returncode)
 
 
@@ -91,19 +91,19 @@ class ChildTimeout(ChildError):
     """The child did not answer in time and was killed.
 
     Attributes:
-        seconds: The time it was given.
+        seconds: The time limit.
     """
 
     seconds: float = 0.0
 
 
 class ChildMemoryLimit(ChildError):
-    """The child and its own children took more memory than allowed and were killed.
+    """The child and its descendants exceeded the memory limit and were killed.
 
     Attributes:
-        limit: Allowed bytes.
-        seen: Bytes when it was killed.
+        limit: Limit in bytes.
+        used: Bytes in use when it was killed.
     """
 
     limit: int = 0
-    seen: int = 0
+    used: int = 0

@@ -1,4 +1,4 @@
-"""The bounded memory of what a child printed."""
+"""Bounded log of a child's output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PIECE = 64 * 1024
 
 
 class LogTail:
-    """The end of everything that came out of a pipe, however much it was.
+    """Keep the end of everything read from a pipe.
 
     Args:
         descriptor: Read end of the pipe; this object owns it.
@@ -24,11 +24,11 @@ class LogTail:
 
     @property
     def descriptor(self) -> int | None:
-        """The pipe while it is open, to be polled."""
+        """Descriptor of the pipe for polling; None once closed."""
         return self._descriptor
 
     def drain(self, pieces: int = 16) -> None:
-        """Take what is there, without waiting and no more than ``pieces`` reads of 64 KiB."""
+        """Read available data without waiting, at most ``pieces`` reads of 64 KiB."""
         for _ in range(pieces):
             if self._descriptor is None:
                 return
@@ -44,14 +44,14 @@ class LogTail:
                 del self._kept[:-_KEPT_BYTES]
 
     def tail(self, lines: int) -> str:
-        """The last lines, without the states that a progress bar has overwritten."""
+        """Return the last lines, without overwritten states of progress bars."""
         self.drain()
         text = self._kept[-_KEPT_BYTES:].decode("utf-8", "replace").replace("\r\n", "\n")
         shown = [line.rstrip("\r").rpartition("\r")[2] for line in text.rstrip("\n").split("\n")]
         return "\n".join(shown[-lines:]) if lines > 0 else ""
 
     def close(self) -> None:
-        """Close the pipe and keep what was read."""
+        """Close the pipe; keep the data read so far."""
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The parent's side: ask a child, watch it, end it."""
+"""Parent side: send requests to a child, monitor it, end it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from edgesdk.errors import EdgeSdkError, by_name
+from edgesdk.host.closing import Closing
 from edgesdk.host.processes.exchange import Exchange
 from edgesdk.host.processes.failures import (
     ChildDied,
@@ -31,11 +31,11 @@ from edgesdk.host.processes.wire import Message, ProtocolError, encode
 
 __all__ = ["ChildProcess", "Reply"]
 
-#: Seconds between two looks at the child. A look at the memory of a tree takes a few milliseconds
-#: of a core, so that a child without a limit, which may be in a timed run, is looked at rarely.
+#: Seconds between two checks of the child. Measuring the memory of a tree takes a few milliseconds
+#: of a core, so a child without a limit, which may be in a timed run, is checked rarely.
 _LOOK_WITH_LIMIT = 0.05
 _LOOK_WITHOUT_LIMIT = 1.0
-#: Seconds in which a child that has closed its channel may end by itself and tell how.
+#: Seconds for a child that closed its channel to end by itself with its own exit status.
 _GRACE = 2.0
 
 
@@ -52,27 +52,27 @@ class Reply:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-class ChildProcess:
-    """A Python module running in a process of its own, killed with everything it started.
+class ChildProcess(Closing):
+    """A Python module running in a separate process, killed with everything it started.
 
-    The child leads its own session, so that Ctrl-C in a terminal reaches the parent alone, which
-    then ends the child. Should the parent die in any way, the operating system kills the child's
-    group. What it prints to stdout and stderr, native code included, goes to a bounded log. Its
-    temporary files lie in a folder of its own, which goes with it.
+    The child leads its own session, so that Ctrl-C in a terminal reaches only the parent, which
+    then ends the child. If the parent dies, the operating system kills the child's group. Output
+    to stdout and stderr, native code included, goes to a bounded log. Temporary files lie in a
+    folder of the child, which is deleted with it.
 
     One request runs at a time; a second thread waits for its turn. Close it, or use it as a
     context manager.
 
     Args:
         module: Importable module that ends in :func:`edgesdk.host.processes.child.serve`.
-        memory_limit: Bytes that the child and its descendants may hold resident together while a
-            request runs; None for no limit. Looked at every 50 ms.
-        environment: Variables set on top of the parent's own. A ``PYTHONPATH`` is searched after
-            this package.
-        name: What to call it in messages, such as ``the LiteRT converter``.
+        memory_limit: Resident bytes allowed for the child and its descendants together while a
+            request runs; None for no limit. Checked every 50 ms.
+        environment: Variables added to the parent's own. A ``PYTHONPATH`` is searched after this
+            package.
+        name: Name in messages, such as ``the LiteRT converter``.
 
     Raises:
-        MissingToolError: This Python does not know its own interpreter.
+        MissingToolError: Python does not know the path of its interpreter.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class ChildProcess:
         self._turn = threading.Lock()
         self._peak = 0
         self._spawned = spawn(module, environment or {})
-        # Runs once: when it is closed, forgotten, or when this process ends.
+        # Runs once: on close, on garbage collection, or when this process ends.
         self._end = weakref.finalize(self, self._spawned.end)
 
     @property
@@ -98,23 +98,22 @@ class ChildProcess:
 
     @property
     def closed(self) -> bool:
-        """Whether the child has been ended, by :meth:`close` or by a failed request."""
+        """True if the child was ended, by :meth:`close` or by a failed request."""
         return not self._end.alive
 
     @property
     def peak_memory_bytes(self) -> int:
-        """Largest resident set seen, in bytes.
+        """Largest resident set in bytes.
 
-        Of the child itself as the system kept it (Linux), or of the child with its descendants
-        where a look during a request found more. There is a look every second of a request,
-        every 50 ms where there is a limit.
+        This is the larger of the system's record for the child itself (Linux) and the sums over the
+        child and its descendants, measured every second of a request, or every 50 ms with a limit.
         """
         if not self.closed:
             self._peak = max(self._peak, high_water_mark(self.pid))
         return self._peak
 
     def log_tail(self, lines: int = 40) -> str:
-        """The last lines that the child printed to stdout or stderr, joined by newlines."""
+        """Return the last lines that the child printed to stdout or stderr."""
         return self._spawned.log.tail(lines)
 
     def request(
@@ -128,23 +127,23 @@ class ChildProcess:
     ) -> Reply:
         """Send one request and wait for its answer.
 
-        Any end but an answer kills the child: time or memory over the limit, Ctrl-C, an exception
-        in ``on_progress``. After a :class:`ChildFailure` or an error of ours it lives on.
+        Without an answer the child is killed: time or memory over the limit, Ctrl-C, an exception
+        in ``on_progress``. After a :class:`ChildFailure` or an error of the SDK it keeps running.
 
         Args:
-            kind: Which handler answers.
+            kind: Name of the handler.
             payload: Plain JSON.
             arrays: Numeric arrays by name.
             timeout: Seconds until the child is killed; the first request includes its start.
             on_progress: Called in this thread with every progress message.
 
         Raises:
-            ChildFailure: The handler raised an exception that is none of ours.
-            ChildDied: The process ended, or was closed before.
-            ChildTimeout: No answer in time.
-            ChildMemoryLimit: Too much memory.
-            EdgeSdkError: The very error that the handler raised.
-            TypeError: The payload is no plain JSON, or an array holds no numbers.
+            ChildFailure: The handler raised an exception other than an :class:`EdgeSdkError`.
+            ChildDied: The process ended, or was already closed.
+            ChildTimeout: The answer did not arrive in time.
+            ChildMemoryLimit: The child exceeded its memory limit.
+            EdgeSdkError: The error that the handler raised.
+            TypeError: The payload is not plain JSON, or an array is not numeric.
         """
         pieces = encode(kind, payload or {}, arrays or {})
         with self._turn:
@@ -179,7 +178,7 @@ class ChildProcess:
             if now >= deadline:
                 raise self._timed_out(timeout)
             if now >= next_look:
-                # A descendant that inherited the channel keeps it open after the child's death.
+                # A descendant may keep an inherited channel open after the child's death.
                 ended = has_ended(self.pid)
                 self._look_at_memory()
                 next_look = now + look_every
@@ -196,15 +195,15 @@ class ChildProcess:
                 on_progress(message.payload)
 
     def _look_at_memory(self) -> None:
-        seen = resident_bytes(self.pid)
-        self._peak = max(self._peak, seen)
-        if self._memory_limit is not None and seen > self._memory_limit:
+        used = resident_bytes(self.pid)
+        self._peak = max(self._peak, used)
+        if self._memory_limit is not None and used > self._memory_limit:
             error = ChildMemoryLimit(
-                f"{self.name} took {_megabytes(seen)}, more than its limit of "
+                f"{self.name} took {_megabytes(used)}, more than its limit of "
                 f"{_megabytes(self._memory_limit)}",
                 remedy="raise the memory limit, or use a smaller model or input",
             )
-            error.limit, error.seen = self._memory_limit, seen
+            error.limit, error.used = self._memory_limit, used
             raise error
 
     def _timed_out(self, timeout: float) -> ChildError:
@@ -217,7 +216,7 @@ class ChildProcess:
 
     def _died(self, cause: Exception) -> ChildError:
         if isinstance(cause, ProtocolError):
-            return ChildDied(f"{self.name} answered with something that is no message: {cause}")
+            return ChildDied(f"{self.name} sent an invalid message: {cause}")
         if not wait_for_end(self.pid, _GRACE):
             return ChildDied(f"{self.name} closed its channel without an answer")
         self.close()
@@ -226,30 +225,32 @@ class ChildProcess:
         return error
 
     def _raised(self, answer: Message) -> EdgeSdkError:
-        told = {key: None if value is None else str(value) for key, value in answer.payload.items()}
+        fields = {
+            key: None if value is None else str(value) for key, value in answer.payload.items()
+        }
         if answer.kind == "error":
             return by_name(
-                told.get("error") or "",
-                told.get("message") or "",
-                where=told.get("where"),
-                remedy=told.get("remedy"),
+                fields.get("error") or "",
+                fields.get("message") or "",
+                where=fields.get("where"),
+                remedy=fields.get("remedy"),
             )
-        kind, detail = told.get("kind") or "", told.get("message") or ""
+        kind, detail = fields.get("kind") or "", fields.get("message") or ""
         error = ChildFailure(f"{self.name} failed: {kind.removeprefix('builtins.')}: {detail}")
-        error.kind, error.detail, error.traceback = kind, detail, told.get("traceback") or ""
+        error.kind, error.detail, error.traceback = kind, detail, fields.get("traceback") or ""
         error.log = self.log_tail()
         return error
 
     def pause(self) -> None:
-        """Stop every thread of the child where it stands, until :meth:`resume`.
+        """Stop every thread of the child until :meth:`resume`.
 
-        Thread pools spin for milliseconds after their work and would disturb what is timed
-        elsewhere. A request to a paused child runs into its time limit.
+        Thread pools spin for milliseconds after their work and would disturb other measurements. A
+        request to a paused child runs into its time limit.
         """
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused child go on."""
+        """Resume a paused child."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -260,23 +261,11 @@ class ChildProcess:
     def close(self) -> None:
         """Kill the child and everything it started. Closing twice is allowed.
 
-        Between two requests nothing runs that could be cut short, and the vendors' libraries are
-        not to be trusted with an orderly end.
+        Nothing runs between two requests, and vendors' libraries may hang in an orderly shutdown.
         """
         if not self.closed:
             self._peak = self.peak_memory_bytes
             self._end()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _megabytes(count: int) -> str:

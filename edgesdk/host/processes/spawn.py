@@ -1,4 +1,4 @@
-"""Start a module in a process of its own that cannot outlive this one."""
+"""Start a module in a separate process that cannot outlive this one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from edgesdk.host.processes.tree import kill_tree
 __all__ = ["Spawned", "spawn"]
 
 _ROOT = str(Path(__file__).resolve().parents[3])
-#: Seconds for the system to take a killed process off its table.
+#: Seconds for the system to reap a killed process.
 _REAP = 10.0
 
 
@@ -35,9 +35,9 @@ class Spawned:
     Attributes:
         process: The child, leader of its own session and process group.
         channel: Non-blocking end of the message channel.
-        log: What it prints.
+        log: Its output.
         scratch: Folder of its temporary files.
-        lifeline: Write end of a pipe that nobody writes to; its closing kills the child's group.
+        lifeline: Write end of an unused pipe; closing it kills the child's group.
         owner: Id of the process that started it.
     """
 
@@ -49,11 +49,11 @@ class Spawned:
     owner: int
 
     def end(self) -> None:
-        """Kill what is left of the child's tree, free every descriptor, remove its scratch."""
+        """Kill the rest of the child's tree, close every descriptor and delete its folder."""
         if os.getpid() != self.owner:
             return
-        # Before the channel is closed: a child that sees its end goes, and what it started in
-        # sessions of their own could not be found by it any more.
+        # Kill before closing the channel: a child that sees its end exits, and descendants in
+        # sessions of their own could then no longer be found.
         if self.process.returncode is None:
             kill_tree(self.process.pid)
         self.channel.close()
@@ -65,7 +65,7 @@ class Spawned:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def forget(self) -> None:
-        """In a fork of the owner: close the copies that would keep the child alive after it."""
+        """Close this fork's copies of descriptors that would keep the child alive."""
         self.channel.close()
         self.log.close()
         os.close(self.lifeline)
@@ -86,9 +86,9 @@ os.register_at_fork(after_in_child=_forget_all)
 def _tie_to_this_process(lifeline: int, group: int) -> None:
     """Let the kernel kill ``group`` when the last write end of the pipe is closed.
 
-    The child has a thread that waits for the same, but a native library that hangs while it holds
-    the interpreter's lock would stop that thread. Linux can send a signal of our choice; where
-    that is not to be had, the thread alone has to do.
+    A thread of the child waits for the same, but a native library that hangs while holding the
+    interpreter's lock would stop it. Linux can send a signal of our choice; other systems rely on
+    the thread.
     """
     if not hasattr(fcntl, "F_SETSIG"):
         return
@@ -100,8 +100,8 @@ def _tie_to_this_process(lifeline: int, group: int) -> None:
 
 
 def _environment(given: Mapping[str, str], scratch: str) -> dict[str, str]:
-    # PYTHONPATH comes before the standard library: a folder of installed packages, where an old
-    # backport may lie, must not get there, and needs not.
+    # PYTHONPATH precedes the standard library, so leave out folders of installed packages: they
+    # may hold old backports.
     installed = _ROOT in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
     searched = ["" if installed else _ROOT, given.get("PYTHONPATH"), os.environ.get("PYTHONPATH")]
     path = os.pathsep.join(folder for folder in searched if folder)
@@ -113,14 +113,14 @@ def spawn(module: str, environment: Mapping[str, str]) -> Spawned:
 
     Args:
         module: Importable module that ends in :func:`edgesdk.host.processes.child.serve`.
-        environment: Variables set on top of this process's own.
+        environment: Variables added to this process's own.
 
     Raises:
-        MissingToolError: This Python does not know its own interpreter.
+        MissingToolError: Python does not know the path of its interpreter.
     """
     if not sys.executable:
         raise MissingToolError(
-            "the Python interpreter does not know its own path, so it can start no process",
+            "the Python interpreter does not know its own path, so it cannot start a process",
             remedy="run from an ordinary interpreter, not from one embedded in a program",
         )
     with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
@@ -136,7 +136,7 @@ def spawn(module: str, environment: Mapping[str, str]) -> Spawned:
         ours.callback(os.close, log_read)
         theirs.callback(os.close, log_write)
         handed_over = (life_read, child_channel.fileno())
-        # -P: a numpy.py in the current folder must not be imported in place of numpy.
+        # -P: a numpy.py in the current folder must not replace numpy.
         command = [sys.executable, "-P", "-u", "-X", "faulthandler", "-m", module]
         process = subprocess.Popen(
             [*command, *map(str, handed_over)],

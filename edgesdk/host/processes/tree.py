@@ -1,4 +1,4 @@
-"""A process with everything it started: its memory, and its end."""
+"""Measure and kill a process with all its descendants."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["has_ended", "high_water_mark", "kill_tree", "resident_bytes", "wait_
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident set of a process and its descendants, in bytes; 0 where it has ended.
+    """Return the resident set of a process and its descendants in bytes; 0 if it has ended.
 
-    Pages that several of them share count once each.
+    Shared pages count once per process.
     """
     total = 0
     try:
@@ -31,7 +31,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def high_water_mark(pid: int) -> int:
-    """Largest resident set that one process ever had, in bytes; 0 where the system keeps none."""
+    """Return the largest resident set one process ever had, in bytes; 0 if not recorded."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -45,10 +45,10 @@ def high_water_mark(pid: int) -> int:
 def kill_tree(pid: int) -> None:
     """Kill a process that leads its own group, with its group and its descendants.
 
-    Call it before the leader is waited for: until then its id cannot belong to anyone else.
+    Call it before waiting for the leader: until then its id cannot be reused.
     """
     stragglers: list[psutil.Process] = []
-    # A descendant that opened a session of its own is no longer in the group.
+    # A descendant with a session of its own is no longer in the group.
     with contextlib.suppress(psutil.NoSuchProcess):
         stragglers = psutil.Process(pid).children(recursive=True)
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -59,7 +59,7 @@ def kill_tree(pid: int) -> None:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether a child of ours has ended, without taking its exit status off the table."""
+    """Return True if a child of this process has ended, without reaping it."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -67,7 +67,7 @@ def has_ended(pid: int) -> bool:
 
 
 def wait_for_end(pid: int, seconds: float) -> bool:
-    """Wait for a child of ours to end, at most so long; whether it did. Its status stays."""
+    """Wait up to ``seconds`` for a child to end, without reaping it; return True if it ended."""
     deadline = time.monotonic() + seconds
     pause = 0.001
     while not has_ended(pid):

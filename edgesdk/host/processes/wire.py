@@ -4,8 +4,8 @@
 
     magic "EDG1" | uint32 length of the header | header (UTF-8 JSON) | array bytes, in header order
 
-No pickle: a child that runs an untrusted model must not be able to run code in its parent. What a
-header announces is checked before anything is allocated.
+No pickle: a child that runs an untrusted model must not run code in its parent. Headers are checked
+before anything is allocated.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAX_RANK = 32
 
 
 class ProtocolError(ValueError):
-    """The bytes are no message of this protocol."""
+    """The bytes are not a message of this protocol."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Message:
     """One message.
 
     Attributes:
-        kind: What it asks or tells, such as ``run`` or ``result``.
+        kind: Kind of the message, such as ``run`` or ``result``.
         payload: Plain JSON.
         arrays: Numeric arrays by name.
     """
@@ -54,17 +54,17 @@ def _bytes_of(array: np.ndarray) -> memoryview:
 def encode(
     kind: str, payload: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> list[memoryview]:
-    """The pieces to send, in order; contiguous arrays are not copied.
+    """Encode a message as pieces to send in order; contiguous arrays are not copied.
 
     Raises:
-        TypeError: The payload is no plain JSON, or an array holds something other than numbers.
+        TypeError: The payload is not plain JSON, or an array is not numeric.
         ValueError: The message is larger than a reader accepts.
     """
     described, pieces = [], []
     for name, given in arrays.items():
         array = np.asarray(given, order="C")
         if array.dtype.kind not in "biufc":
-            raise TypeError(f"array {name!r} of dtype {array.dtype} holds no plain numbers")
+            raise TypeError(f"array {name!r} of dtype {array.dtype} is not numeric")
         described.append([name, array.dtype.str, list(array.shape)])
         if array.nbytes:
             pieces.append(_bytes_of(array))
@@ -76,7 +76,7 @@ def encode(
 
 def _described_arrays(described: object) -> dict[str, np.ndarray]:
     if not isinstance(described, list):
-        raise ProtocolError("the list of arrays is no list")
+        raise ProtocolError("the list of arrays is not a list")
     total = 0
     layouts: list[tuple[str, np.dtype[Any], tuple[int, ...]]] = []
     for entry in described:
@@ -92,10 +92,10 @@ def _described_arrays(described: object) -> dict[str, np.ndarray]:
         except (TypeError, ValueError) as error:
             raise ProtocolError(f"the array {name!r} has an unknown dtype") from error
         if dtype.kind not in "biufc":
-            raise ProtocolError(f"the array {name!r} holds no plain numbers")
+            raise ProtocolError(f"the array {name!r} is not numeric")
         total += math.prod(shape) * dtype.itemsize
         if total > _MAX_ARRAY_BYTES:
-            raise ProtocolError("the arrays are larger than any message")
+            raise ProtocolError("the arrays exceed the size limit of a message")
         layouts.append((name, dtype, tuple(shape)))
     return {name: np.empty(shape, dtype) for name, dtype, shape in layouts}
 
@@ -103,29 +103,29 @@ def _described_arrays(described: object) -> dict[str, np.ndarray]:
 def reading() -> Generator[memoryview, None, Message]:
     """Read one message: fill each yielded buffer with the next bytes, then ask for the next one.
 
-    The reader does no input or output itself, so that the child can block where the parent must
-    watch a clock.
+    The reader does no input or output itself, so that the child can block while the parent must
+    watch a time limit.
 
     Returns:
         The message, as the generator's value.
 
     Raises:
-        ProtocolError: The bytes are no message.
+        ProtocolError: The bytes are not a message.
     """
     prefix = bytearray(_PREFIX.size)
     yield memoryview(prefix)
     magic, length = _PREFIX.unpack(prefix)
     if magic != _MAGIC or length > _MAX_HEADER:
-        raise ProtocolError("the bytes do not start as a message does")
+        raise ProtocolError("the bytes do not start with the magic of a message")
     raw = bytearray(length)
     if length:
         yield memoryview(raw)
     try:
         header = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError("the header is no JSON") from error
+        raise ProtocolError("the header is not JSON") from error
     if not isinstance(header, dict):
-        raise ProtocolError("the header is no object")
+        raise ProtocolError("the header is not an object")
     kind, payload = header.get("kind"), header.get("payload")
     if not (isinstance(kind, str) and isinstance(payload, dict)):
         raise ProtocolError("the header names no kind or no payload")

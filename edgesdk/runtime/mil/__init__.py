@@ -1,10 +1,10 @@
-"""Core ML off a Mac: a saved ``.mlpackage`` evaluated operator by operator with torch.
+"""Evaluate a saved ``.mlpackage`` without a Mac, operator by operator with torch.
 
 >>> from edgesdk.runtime.mil import MilEvaluator
 >>> evaluator = MilEvaluator("mobilenet.mlpackage", threads=2)  # doctest: +SKIP
 >>> evaluator.run({"x": image})["output"]  # doctest: +SKIP
 
-:data:`EVALUATOR_NOTE` says what a result proves and what not.
+:data:`EVALUATOR_NOTE` describes the significance of a result.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Evaluates an ML Program operator by operator with torch, where Apple's runtime is not at hand."""
+"""Evaluate an ML Program operator by operator with torch, where Apple's runtime is missing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ EVALUATOR_NOTE = (
     "The saved Core ML program was evaluated operator by operator with torch. This proves the "
     "conversion: operators, their options, the order of dimensions and the stored weights, "
     "decompressed. It does not prove Apple's arithmetic: 16-bit floats are evaluated in 32 bits, "
-    "and rounding, fusion and choice of compute unit are those of no Apple device. Times are "
+    "and rounding, fusion and choice of compute unit differ from Apple devices. Times are "
     "torch's on this machine."
 )
 
@@ -43,7 +43,7 @@ _MAX_LOOP_ITERATIONS = 1_000_000
 
 @dataclass(frozen=True)
 class IntermediateValue:
-    """What one operator computed.
+    """Result of one operator.
 
     Attributes:
         operator: Type of the operator.
@@ -58,7 +58,7 @@ class IntermediateValue:
 
 @contextlib.contextmanager
 def _arithmetic(threads: int | None) -> Iterator[None]:
-    """Inference mode, with ``threads`` threads for as long as it lasts."""
+    """Enable inference mode with ``threads`` threads inside the block."""
     before = torch.get_num_threads()
     if threads is not None and threads != before:
         torch.set_num_threads(threads)
@@ -75,14 +75,17 @@ def _to_array(value: Any) -> np.ndarray:
 
 
 class MilEvaluator:
-    """A saved ML Program, evaluated off a Mac.
+    """A saved ML Program, evaluated without a Mac.
 
-    Every run starts afresh: states of a stateful model begin at zero. Equal inputs give equal
-    outputs. Not meant for several threads at once where ``threads`` is set, as torch has one
-    number of threads for the whole process.
+    >>> evaluator = MilEvaluator("net.mlpackage")  # doctest: +SKIP
+    >>> evaluator.run({"x": image})["output"]  # doctest: +SKIP
+
+    Runs are independent: states of a stateful model start at zero. Equal inputs give equal outputs.
+    Do not use it from several threads if ``threads`` is set, because torch has one number of
+    threads for the whole process.
 
     Args:
-        program: What :func:`edgesdk.runtime.mil.load` read, or the path of a ``.mlpackage``.
+        program: Result of :func:`edgesdk.runtime.mil.load`, or the path of a ``.mlpackage``.
         threads: Number of torch threads while it runs; None leaves torch as it is.
 
     Attributes:
@@ -91,8 +94,8 @@ class MilEvaluator:
 
     Raises:
         MissingBackendError: coremltools is not installed.
-        SessionError: The package cannot be read or holds an operator without a rule.
-        UsageError: ``threads`` is no positive number.
+        SessionError: The package cannot be read or has an operator without a rule.
+        UsageError: ``threads`` is not positive.
     """
 
     def __init__(self, program: MilProgram | str | Path, *, threads: int | None = None) -> None:
@@ -107,7 +110,7 @@ class MilEvaluator:
 
     @property
     def value_names(self) -> tuple[str, ...]:
-        """Names of everything the program computes, sorted; each can be kept."""
+        """Sorted names of all computed values; each can be kept."""
         return tuple(sorted(self._plan.names))
 
     def run(
@@ -116,16 +119,15 @@ class MilEvaluator:
         """Evaluate once.
 
         Args:
-            inputs: One array an input, by name; an image as :class:`MilFeature` says.
+            inputs: Arrays by input name; images as described in :class:`MilFeature`.
             keep: Names of intermediate values to return as well.
 
         Returns:
             The outputs in the model's order and dtypes, then the kept values.
 
         Raises:
-            InputSpecError: A missing input, a shape the model does not take or a dtype that would
-                lose values.
-            UnknownNameError: An input or a value to keep that the model does not have.
+            InputSpecError: An input is missing or has an illegal shape or a lossy dtype.
+            UnknownNameError: The model does not have such an input or value.
             SessionError: An operator failed on these inputs.
         """
         for name in keep:
@@ -142,24 +144,21 @@ class MilEvaluator:
         return {**self._collect(values), **kept}
 
     def trace(self, inputs: Mapping[str, np.ndarray]) -> Iterator[IntermediateValue]:
-        """Evaluate once and show every value as it is computed.
+        """Evaluate once and yield every value as it is computed.
 
         Args:
-            inputs: As for :meth:`run`.
+            inputs: See :meth:`run`.
 
         Yields:
-            Every value in execution order, those inside control flow included. Constants are not
-            among them.
+            Every value except constants, in execution order, including those in control flow.
 
         Raises:
-            InputSpecError: As for :meth:`run`.
-            UnknownNameError: As for :meth:`run`.
-            SessionError: As for :meth:`run`.
+            EdgeSdkError: See :meth:`run`.
         """
         values = self._bind(inputs)
         steps = _walk(self._plan.body, values)
         while True:
-            # The caller's code runs between two steps and must not inherit inference mode.
+            # The caller's code between two steps must not inherit inference mode.
             with _arithmetic(self._threads):
                 step = next(steps, None)
                 if step is None:
@@ -174,24 +173,22 @@ class MilEvaluator:
     def operator_times(
         self, inputs: Mapping[str, np.ndarray], runs: int = 5
     ) -> list[MeasuredOperator]:
-        """Median time an operator, in execution order: torch's time on this machine.
+        """Measure torch's median time per operator on this machine, in execution order.
 
         Args:
-            inputs: As for :meth:`run`.
-            runs: Number of measured runs, after one that is not measured.
+            inputs: See :meth:`run`.
+            runs: Number of measured runs, after an unmeasured one.
 
         Raises:
-            InputSpecError: As for :meth:`run`.
-            UnknownNameError: As for :meth:`run`.
-            SessionError: As for :meth:`run`.
-            UsageError: ``runs`` is no positive number.
+            EdgeSdkError: See :meth:`run`.
+            UsageError: ``runs`` is not positive.
         """
         if runs < 1:
             raise UsageError(f"runs is {runs}", remedy="measure at least one run")
         totals: list[dict[tuple[str, str], float]] = []
         for _ in range(runs + 1):
             values = self._bind(inputs)
-            # A loop's operators run more than once: their times of one run add up.
+            # Operators in a loop run more than once: add up their times of one run.
             total: dict[tuple[str, str], float] = defaultdict(float)
             with _arithmetic(self._threads):
                 before = time.perf_counter()
@@ -211,7 +208,7 @@ class MilEvaluator:
         ]
 
     def _bind(self, inputs: Mapping[str, np.ndarray]) -> dict[int, Any]:
-        """Values before the first step: constants, states at zero, and the inputs."""
+        """Collect the values before the first step: constants, zeroed states and inputs."""
         known = [feature.name for feature in self.inputs]
         for name in inputs:
             if name not in known:
@@ -229,7 +226,7 @@ class MilEvaluator:
             else:
                 raise InputSpecError(f"input {feature.name!r} is missing", remedy=f"pass {feature}")
             tensor = to_value(array)
-            # Pixels arrive as bytes; the program computes with floats.
+            # Pixels are bytes; the program computes with floats.
             values[self._plan.inputs[feature.name]] = tensor.float() if feature.colour else tensor
         return values
 
@@ -248,7 +245,7 @@ def _free(step: Step, values: dict[int, Any]) -> None:
 
 
 def _walk(plan: BlockPlan, values: dict[int, Any]) -> Iterator[Step]:
-    """Run the steps of a block one by one, each yielded once its outputs stand in ``values``."""
+    """Run the steps of a block; yield each once its outputs are in ``values``."""
     for step in plan.steps:
         if step.op_type == "cond":
             yield from _branch(step, values)
@@ -291,7 +288,7 @@ def _store(step: Step, results: tuple[Any, ...], values: dict[int, Any]) -> None
     if len(results) != len(step.outputs):
         raise SessionError(
             f"operator {step.op_type} of {step.names[0]!r} has {len(step.outputs)} outputs, "
-            f"and {len(results)} were computed"
+            f"but {len(results)} were computed"
         )
     for key, dtype, result in zip(step.outputs, step.dtypes, results, strict=True):
         if isinstance(result, Tensor) and dtype is not None:

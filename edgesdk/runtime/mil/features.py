@@ -1,4 +1,4 @@
-"""What a Core ML model takes and gives: names, element types, sizes that may vary, images."""
+"""Inputs and outputs of a Core ML model: names, element types, size ranges, images."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _UNBOUNDED = 2**31 - 1
 
 @dataclass(frozen=True)
 class SizeRange:
-    """Sizes one dimension may have.
+    """Legal sizes of one dimension.
 
     Attributes:
         min: Smallest size.
-        max: Largest size; None where there is no bound.
+        max: Largest size; None without a bound.
     """
 
     min: int
@@ -38,7 +38,7 @@ class SizeRange:
 
     @property
     def fixed(self) -> bool:
-        """True where only one size is legal."""
+        """True if only one size is legal."""
         return self.max == self.min
 
     def __contains__(self, size: object) -> bool:
@@ -49,18 +49,17 @@ class SizeRange:
 class MilFeature:
     """One input or output.
 
-    An image input takes its pixels as ``uint8 [1, channels, height, width]``, 0 to 255, channels
-    in the order of ``colour``. The scale and bias that an image input was converted with are
-    operators of the program, so they are evaluated like every other.
+    An image input takes pixels as ``uint8 [1, channels, height, width]``, 0 to 255, with channels
+    in the order of ``colour``. Scale and bias of an image input are operators of the program.
 
     Attributes:
-        name: Its name.
-        shape: The default shape; of an output, 1 stands where the size follows the inputs.
+        name: Name of the feature.
+        shape: Default shape; an output has 1 where the size depends on the inputs.
         dtype: NumPy name of the element type.
-        ranges: Legal sizes, one range a dimension.
-        enumerated: The only legal shapes, where the model lists them; else empty.
+        ranges: Legal sizes, one range per dimension.
+        enumerated: Legal shapes if the model lists them; else empty.
         colour: ``RGB``, ``BGR``, ``GRAYSCALE`` or ``GRAYSCALE_FLOAT16`` of an image, else empty.
-        default: Value an input left out is filled with; None where it is required.
+        default: Fill value of an omitted input; None if it is required.
     """
 
     name: str
@@ -72,27 +71,29 @@ class MilFeature:
     default: float | None = None
 
     def check(self, shape: Sequence[int]) -> None:
-        """Refuse a shape the model does not take.
+        """Refuse an illegal shape.
 
         Raises:
-            InputSpecError: Wrong rank, a size out of range or a shape that is not listed.
+            InputSpecError: The rank is wrong, a size out of range, or the shape not listed.
         """
         given = tuple(int(size) for size in shape)
         if self.enumerated:
             if given not in self.enumerated:
                 listed = ", ".join("x".join(map(str, legal)) for legal in self.enumerated)
                 raise InputSpecError(
-                    f"input {self.name!r} has shape {given}, the model takes {listed}"
+                    f"input {self.name!r} has shape {given}, but the model takes {listed}"
                 )
             return
         fits = len(given) == len(self.ranges) and all(
             size in legal for size, legal in zip(given, self.ranges, strict=True)
         )
         if not fits:
-            raise InputSpecError(f"input {self.name!r} has shape {given}, the model takes {self}")
+            raise InputSpecError(
+                f"input {self.name!r} has shape {given}, but the model takes {self}"
+            )
 
     def spec(self) -> TensorSpec:
-        """The same in the words every target shares."""
+        """Convert to the spec shared by all targets."""
         dynamic = {
             axis: DynamicDim(
                 f"{self.name}_{axis}",
@@ -117,7 +118,7 @@ class MilFeature:
 
 
 def _range_of(bounds: Any) -> SizeRange:
-    # The format writes -1 for no upper bound.
+    # The format encodes a missing upper bound as -1.
     upper = int(bounds.upperBound)
     return SizeRange(int(bounds.lowerBound), None if upper < 0 else upper)
 
@@ -160,10 +161,10 @@ def _default_value(array: Any) -> float | None:
 
 
 def input_feature(description: Any) -> MilFeature:
-    """An input, from its ``FeatureDescription`` in the model file.
+    """Read an input from its ``FeatureDescription`` in the model file.
 
     Raises:
-        SessionError: A kind of input that ML Programs do not have.
+        SessionError: ML Programs do not have this kind of input.
     """
     name, kind = description.name, description.type
     which = kind.WhichOneof("Type")
@@ -194,28 +195,28 @@ def input_feature(description: Any) -> MilFeature:
 def _dtype(name: str, number: int) -> str:
     if number not in _ARRAY_DTYPES:
         raise SessionError(
-            f"{name!r} has element type {number}, which this version of the SDK does not know",
+            f"{name!r} has element type {number}, which this version of the SDK does not support",
             remedy="convert the model for an older deployment target",
         )
     return _ARRAY_DTYPES[number]
 
 
 def output_feature(description: Any, shape: Sequence[int | None]) -> MilFeature:
-    """An output, from its description and the shape the program infers for it.
+    """Read an output from its description and the shape the program infers for it.
 
     Args:
         description: The ``FeatureDescription`` in the model file.
-        shape: Size a dimension; None where it follows the inputs.
+        shape: Size per dimension; None if it depends on the inputs.
 
     Raises:
-        SessionError: An element type this SDK does not know.
+        SessionError: The SDK does not support the element type.
     """
     name, kind = description.name, description.type
     which = kind.WhichOneof("Type")
     if which == "multiArrayType":
         dtype = _dtype(name, kind.multiArrayType.dataType)
     else:
-        # Image outputs come as the numbers the program computes, class labels as themselves.
+        # Image outputs are the computed numbers; class labels stay text.
         dtype = "int64" if which == "int64Type" else "float32"
     ranges = tuple(SizeRange(1, None) if size is None else SizeRange(size, size) for size in shape)
     colour = _COLOURS.get(kind.imageType.colorSpace, "") if which == "imageType" else ""

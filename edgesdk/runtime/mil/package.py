@@ -1,7 +1,7 @@
-"""The folder ``NAME.mlpackage`` on disk: where the model and its weights lie.
+"""Find the model and its weights in a folder ``NAME.mlpackage``.
 
-A package comes from anywhere, so every path in its manifest is checked to stay inside it before a
-file is opened.
+Packages are untrusted: every path in the manifest must stay inside the package before a file is
+opened.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["ModelPackage", "open_package"]
 
 _MANIFEST = "Manifest.json"
 _MAX_MANIFEST_BYTES = 1 << 20
-# Protocol buffers end at 2 GiB; a larger model file cannot be one.
+# Protocol buffers are limited to 2 GiB.
 _MAX_MODEL_BYTES = (1 << 31) - 1
 _REMEDY = "convert the model again, or copy the whole .mlpackage folder again"
 
@@ -27,9 +27,9 @@ class ModelPackage:
     """The files of a package.
 
     Attributes:
-        path: The package's folder.
+        path: Folder of the package.
         model: The serialized model.
-        weights: The folder with the weight files, or None where the package has none.
+        weights: Folder of the weight files, or None without weight files.
     """
 
     path: Path
@@ -48,29 +48,29 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             raise _damaged(path, f"{_MANIFEST} is too large to be a manifest")
         content = json.loads(manifest.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise _damaged(path, f"this is no Core ML package: it has no {_MANIFEST}") from error
+        raise _damaged(path, f"this is not a Core ML package: it has no {_MANIFEST}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, f"{_MANIFEST} cannot be read: {error}") from error
     if not isinstance(content, dict):
-        raise _damaged(path, f"{_MANIFEST} is no JSON object")
+        raise _damaged(path, f"{_MANIFEST} is not a JSON object")
     return content
 
 
 def _inside(path: Path, entry: object) -> Path:
-    """The item ``entry`` of the manifest, refused where it points out of the package."""
+    """Return the path of an item of the manifest; refuse one outside the package."""
     name = entry.get("path") if isinstance(entry, dict) else None
     if not isinstance(name, str) or not name or "\x00" in name:
         raise _damaged(path, f"an item of {_MANIFEST} has no path")
     pure = PurePosixPath(name)
     data = path / "Data"
     target = data / name
-    # Resolving catches a link inside the package that points out of it.
+    # Resolving detects a link inside the package that points out of it.
     leaves = pure.is_absolute() or ".." in pure.parts or "\\" in name
     if leaves or not target.resolve().is_relative_to(data.resolve()):
         raise _damaged(
             path,
             f"{_MANIFEST} names {name!r}, which is outside the package",
-            "do not use this package: an honest converter writes no such path",
+            "do not use this package: no converter writes such a path",
         )
     return target
 
@@ -79,10 +79,10 @@ def open_package(path: Path) -> ModelPackage:
     """Find the files of a ``.mlpackage``.
 
     Args:
-        path: The package's folder.
+        path: Folder of the package.
 
     Raises:
-        SessionError: Not a package, a damaged one, or one whose paths leave it.
+        SessionError: The folder is not a package, is damaged, or has paths that leave it.
     """
     if not path.exists():
         raise SessionError(
@@ -92,13 +92,13 @@ def open_package(path: Path) -> ModelPackage:
         raise SessionError(
             "a Core ML package is a folder, and this is a file",
             where=str(path),
-            remedy="pass the .mlpackage folder; a single .mlmodel file holds no ML Program",
+            remedy="pass the .mlpackage folder; a single .mlmodel file has no ML Program",
         )
     manifest = _read_manifest(path)
     items = manifest.get("itemInfoEntries")
     root = manifest.get("rootModelIdentifier")
     if not isinstance(items, dict) or not isinstance(root, str) or root not in items:
-        raise _damaged(path, f"{_MANIFEST} does not say which item is the model")
+        raise _damaged(path, f"{_MANIFEST} does not name the model")
     model = _inside(path, items[root])
     weights = None
     for entry in items.values():

@@ -1,4 +1,4 @@
-"""A MIL program laid out for evaluation: steps in order, constants ready, last uses known."""
+"""Plan the evaluation of a MIL program: ordered steps, constants, last uses of values."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Step:
     """One operator, ready to run.
 
     Attributes:
-        op_type: Its type.
-        outputs: Its outputs, as keys of the values.
+        op_type: Operator type.
+        outputs: Keys of its outputs.
         names: Names of the outputs.
-        dtypes: torch type of each output; None where it is no tensor.
-        rule: What it computes; None for control flow and states, which the evaluator knows.
-        constants: Inputs that never change, read as the rule wants them.
-        variables: Keys of the inputs that are computed; a tuple for an input that is a list.
+        dtypes: torch type of each output; None if it is not a tensor.
+        rule: Rule of the operator; None for control flow and states, which the evaluator handles.
+        constants: Constant inputs, read as the rule expects them.
+        variables: Keys of computed inputs; a tuple for an input that is a list.
         blocks: Nested blocks of control flow.
-        frees: Keys nobody needs after this step.
+        frees: Keys not needed after this step.
     """
 
     op_type: str
@@ -51,7 +51,7 @@ class BlockPlan:
 
     Attributes:
         inputs: Keys of the block's own inputs.
-        steps: In execution order.
+        steps: Steps in execution order.
         outputs: Keys of its results.
     """
 
@@ -62,10 +62,10 @@ class BlockPlan:
 
 @dataclass(frozen=True)
 class ProgramPlan:
-    """A whole function.
+    """Plan of a function.
 
     Attributes:
-        body: Its block.
+        body: Block of the function.
         constants: Value of every constant, by key.
         inputs: Key of each input, by name.
         outputs: Key of each output, by name.
@@ -82,7 +82,7 @@ class ProgramPlan:
 
 
 def _torch_dtype(variable: Any) -> torch.dtype | None:
-    """torch type a value is held in: floats in single precision, integers in 32 bits."""
+    """Return the torch type of a value: floats in single precision, integers in 32 bits."""
     from coremltools.converters.mil.mil import types
 
     kind = variable.dtype if types.is_tensor(variable.sym_type) else variable.sym_type
@@ -100,7 +100,7 @@ def _is_half(variable: Any) -> bool:
 
 
 def _to_value(value: Any) -> Any:
-    """A constant of coremltools as a tensor; text stays text and lists become tuples."""
+    """Convert a constant of coremltools to a tensor; text stays text, lists become tuples."""
     if isinstance(value, str):
         return value
     if hasattr(value, "ls"):
@@ -126,12 +126,12 @@ class _Planner:
         self._missing: dict[str, str] = {}
 
     def constants(self, body: BlockPlan) -> Mapping[int, Any]:
-        """The constants that steps look up while they run; the others are inside the steps."""
+        """Return the constants that steps look up at run time; others are in the steps."""
         needed = set(body.outputs).union(*(_used_keys(step) for step in body.steps))
         return {key: value for key, value in self._constants.items() if key in needed}
 
     def key(self, variable: Any) -> int:
-        """The key of a variable; it stays good when coremltools' program is gone."""
+        """Return the key of a variable; it stays valid after coremltools' program is freed."""
         return self._keys.setdefault(id(variable), len(self._keys))
 
     @property
@@ -139,7 +139,7 @@ class _Planner:
         return frozenset(self._names)
 
     def refuse_missing(self) -> None:
-        """Name every operator without a rule, if there are any."""
+        """Raise an error that names every operator without a rule."""
         if self._missing:
             listed = ", ".join(f"{kind} (of {name!r})" for kind, name in self._missing.items())
             raise SessionError(
@@ -161,13 +161,13 @@ class _Planner:
             arguments, computed = self._arguments(operation, rule.readers)
             if computed:
                 raise SessionError(
-                    f"{operation.op_type} of {variables[0].name!r} depends on no constant",
+                    f"{operation.op_type} of {variables[0].name!r} does not depend on constants",
                     where=self._path,
                     remedy="convert the model again",
                 )
             results = guarded_call(operation.op_type, variables[0].name, rule.function, arguments)
             results = results if isinstance(results, tuple) else (results,)
-            # A decompressed weight has the precision that the program gives it.
+            # A decompressed weight has the precision declared in the program.
             results = [
                 result.half().float() if _is_half(variable) else result
                 for result, variable in zip(results, variables, strict=True)
@@ -235,7 +235,7 @@ def _unchanged(value: Any) -> Any:
 def guarded_call(
     op_type: str, name: str, function: Callable[..., Any], arguments: Mapping[str, Any]
 ) -> Any:
-    """Call a rule; what it cannot compute becomes an error that names the operator.
+    """Call a rule; a failure becomes an error that names the operator.
 
     Raises:
         SessionError: The rule failed.
@@ -266,7 +266,7 @@ def _used_keys(step: Step) -> set[int]:
 def _with_frees(
     drafts: Sequence[Step], inputs: tuple[int, ...], outputs: tuple[int, ...]
 ) -> tuple[Step, ...]:
-    """The steps, each with the values of this block that nobody needs after it."""
+    """Add to each step the values of this block that are not needed after it."""
     own = set(inputs).union(*(step.outputs for step in drafts))
     later = set(outputs)
     steps = []
@@ -278,11 +278,11 @@ def _with_frees(
 
 
 def plan_program(function: Any, path: str) -> ProgramPlan:
-    """Lay out ``function``, a function of coremltools, for evaluation.
+    """Plan the evaluation of a function of coremltools.
 
     Args:
-        function: As in :class:`edgesdk.runtime.mil.program.MilProgram`.
-        path: Where it came from, for messages.
+        function: See :class:`edgesdk.runtime.mil.program.MilProgram`.
+        path: Path of the package, for messages.
 
     Raises:
         SessionError: An operator has no rule, or a constant cannot be computed.
@@ -314,6 +314,6 @@ def _state_shape(variable: Any) -> Sequence[int]:
 
 
 def to_value(value: np.ndarray) -> Tensor:
-    """An input array as the evaluator holds it: floats in single precision, integers in 32 bits."""
+    """Convert an input array: floats to single precision, integers to 32 bits."""
     tensor: Tensor = _to_value(value)
     return tensor

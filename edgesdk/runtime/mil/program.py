@@ -1,4 +1,4 @@
-"""A saved ``.mlpackage`` read back as the program of MIL operators it holds."""
+"""Read a saved ``.mlpackage`` as a program of MIL operators."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class MilProgram:
     """One function of an ML Program.
 
     Attributes:
-        path: The package it was read from.
-        function: The function in coremltools' own classes: ``operations``, ``inputs``, ``outputs``.
+        path: Path of the package.
+        function: The function in coremltools' classes: ``operations``, ``inputs``, ``outputs``.
         inputs: Inputs in the model's order.
         outputs: Outputs in the model's order.
-        specification_version: Version of the model format the package was written in.
-        metadata: What the converter wrote about itself, such as its version.
+        specification_version: Version of the model format.
+        metadata: Metadata of the converter, such as its version.
     """
 
     path: Path
@@ -42,7 +42,7 @@ class MilProgram:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the warnings that coremltools prints about parts of it we do not use off the screen."""
+    """Suppress coremltools' warnings about parts that are not used here."""
     before = logging.root.manager.disable
     logging.disable(max(before, logging.WARNING))
     try:
@@ -63,7 +63,7 @@ def _read_model(package: ModelPackage) -> Any:
     try:
         model.ParseFromString(package.model.read_bytes())
     except Exception as error:
-        # The protobuf runtime raises its own DecodeError, of a class that differs by version.
+        # The class of protobuf's DecodeError differs by version.
         raise SessionError(
             "the model file of the package is damaged", where=str(package.path), remedy=_REMEDY
         ) from error
@@ -78,11 +78,11 @@ def _read_model(package: ModelPackage) -> Any:
 
 
 def _check_weights(package: ModelPackage, model: Any) -> None:
-    """Refuse a program whose weight files are missing, by the name of the first."""
+    """Refuse a program whose weight files are missing; name the first."""
     for function in model.mlProgram.functions.values():
         for block in function.block_specializations.values():
             for name in sorted(set(_weight_files(block))):
-                # coremltools too looks for the last part of the name in the weights folder.
+                # coremltools also uses only the last part of the name.
                 file = package.weights / name if package.weights else None
                 if file is None or not file.is_file():
                     raise SessionError(
@@ -115,7 +115,7 @@ def _transcribe(package: ModelPackage, model: Any) -> Any:
                 file_weights_dir=str(package.weights or package.path),
             )
     except Exception as error:
-        # A damaged program trips any assertion in coremltools; the cause stays attached.
+        # A damaged program may fail any assertion in coremltools; the cause stays attached.
         reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
         raise SessionError(
             f"the program in the package cannot be read: {reason[:300]}",
@@ -163,21 +163,24 @@ def _is_state(variable: Any) -> bool:
 
 def _inconsistent(package: ModelPackage, message: str) -> SessionError:
     return SessionError(
-        f"the package contradicts itself: {message}", where=str(package.path), remedy=_REMEDY
+        f"the package is inconsistent: {message}", where=str(package.path), remedy=_REMEDY
     )
 
 
 def load(path: str | Path, function: str | None = None) -> MilProgram:
-    """Read a saved ``.mlpackage``; nothing of Apple's is needed.
+    """Read a saved ``.mlpackage`` without Apple's runtime.
+
+    >>> program = load("net.mlpackage")  # doctest: +SKIP
+    >>> program.inputs  # doctest: +SKIP
 
     Args:
-        path: The package's folder.
-        function: Function of a multifunction model; by default the one the model names.
+        path: Folder of the package.
+        function: Function of a multifunction model; default: the one the model names.
 
     Raises:
         MissingBackendError: coremltools is not installed.
-        SessionError: Not a package, a damaged one, paths that leave it, weights that are missing,
-            no ML Program in it, or no such function.
+        SessionError: The package is damaged or unsafe, lacks weights, is not an ML Program, or has
+            no such function.
     """
     package = open_package(Path(path))
     model = _read_model(package)

@@ -1,4 +1,4 @@
-"""Labelled images from folders, IDX files and CIFAR's binary files."""
+"""Read labelled images from folders, IDX files and CIFAR's binary files."""
 
 from __future__ import annotations
 

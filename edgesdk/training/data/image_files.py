@@ -1,4 +1,4 @@
-"""Image files of one folder a class: found, measured by their headers, decoded to one size."""
+"""Image files in one folder per class: find them, read their sizes, decode them to one size."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _DECODERS = min(8, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """Image files with the class each lies in.
+    """Image files with their classes.
 
     Attributes:
         paths: Files, sorted within their class.
-        labels: Position of each file's class in ``classes``.
+        labels: Index of each file's class in ``classes``.
         classes: Names of the folders, sorted.
     """
 
@@ -39,24 +39,24 @@ class ClassFolders:
 
 
 def find_classes(folder: Path) -> ClassFolders:
-    """Every image below every sub-folder; hidden files and other files are left out.
+    """Find the images below each sub-folder; hidden files and other files are skipped.
 
     Raises:
-        DataError: No class folder, a single one, or one without images.
+        DataError: There are fewer than two class folders, or one has no images.
     """
     classes = sorted(
         child.name for child in folder.iterdir() if child.is_dir() and not is_hidden(child.name)
     )
     if not classes:
         raise DataError(
-            f"{folder} holds no folders of classes",
+            f"{folder} has no class folders",
             remedy="put the images of each class into a folder of its own: "
             f"{folder / 'CLASS' / 'image.jpg'}",
         )
     if len(classes) == 1:
         raise DataError(
-            f"{folder} holds a single class, {classes[0]!r}",
-            remedy="a classifier needs at least two folders of classes",
+            f"{folder} has a single class, {classes[0]!r}",
+            remedy="a classifier needs at least two class folders",
         )
     paths: list[Path] = []
     labels: list[int] = []
@@ -64,7 +64,7 @@ def find_classes(folder: Path) -> ClassFolders:
         found = pictures_below(folder / name)
         if not found:
             raise DataError(
-                f"{folder / name} holds no images",
+                f"{folder / name} has no images",
                 remedy=f"put images ({', '.join(IMAGE_SUFFIXES)}) there, or remove the folder",
             )
         paths += found
@@ -73,12 +73,13 @@ def find_classes(folder: Path) -> ClassFolders:
 
 
 def measure(paths: Sequence[Path]) -> tuple[set[tuple[int, int]], bool]:
-    """Sizes (height, width) as they are seen upright, and whether every image is grey.
+    """Read the sizes of images from their headers.
 
-    Only headers are read.
+    Returns:
+        Upright sizes (height, width), and True if every image is grey.
 
     Raises:
-        DataError: A file whose header is damaged.
+        DataError: The header of a file is damaged.
     """
     from PIL import Image
 
@@ -88,32 +89,32 @@ def measure(paths: Sequence[Path]) -> tuple[set[tuple[int, int]], bool]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 with Image.open(path) as image:
-                    # Orientations 5 to 8 stand on their side.
+                    # EXIF orientations 5 to 8 swap height and width.
                     turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
                     size = (image.width, image.height) if turned else (image.height, image.width)
                     sizes.add(size)
                     grey = grey and image.mode in _GREY_MODES
         except Exception as error:
-            # What a decoder raises on a damaged header depends on the format.
+            # Decoders of different formats raise different errors for a damaged header.
             raise _corrupted(path) from error
     return sizes, grey
 
 
-def _corrupted(path: Path, told: str = "") -> DataError:
+def _corrupted(path: Path, detail: str = "") -> DataError:
     return DataError(
-        f"{path} is no picture that can be read{told}",
+        f"{path} is not a readable image{detail}",
         where=str(path),
         remedy="the file is damaged: replace or remove it",
     )
 
 
 class FileImages:
-    """Images that are decoded when they are asked for, upright and at one size.
+    """Images that are decoded on demand, upright and at one size.
 
     Args:
         paths: Files.
-        shape: Channels (1 or 3), height and width; an image is scaled to cover that and cropped
-            in the middle.
+        shape: Channels (1 or 3), height and width; an image is scaled to cover that size and
+            centre-cropped.
     """
 
     def __init__(self, paths: Sequence[Path], shape: tuple[int, int, int]) -> None:
@@ -138,23 +139,23 @@ class FileImages:
             raise _corrupted(path, more) from error
 
     def batch(self, indices: Tensor) -> Tensor:
-        """``uint8 [N, C, H, W]`` of the images at ``indices``.
+        """Decode the images at ``indices`` to ``uint8 [N, C, H, W]``.
 
         Raises:
-            DataError: A file that cannot be decoded.
+            DataError: A file cannot be decoded.
         """
         return torch.stack([self._decode(index) for index in indices.tolist()])
 
     def select(self, indices: Tensor) -> FileImages:
-        """The files at ``indices`` alone."""
+        """Return the files at ``indices`` only."""
         return FileImages([self._paths[index] for index in indices.tolist()], self.shape)
 
 
 def decoded(images: FileImages) -> Tensor:
-    """All images in memory, ``uint8 [N, C, H, W]``, decoded by several threads.
+    """Decode all images to ``uint8 [N, C, H, W]`` by several threads.
 
     Raises:
-        DataError: A file that cannot be decoded.
+        DataError: A file cannot be decoded.
     """
     every = torch.empty((len(images), *images.shape), dtype=torch.uint8)
 

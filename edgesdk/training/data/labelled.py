@@ -1,4 +1,4 @@
-"""Images with labels, in memory or read from files when they are needed."""
+"""Labelled images, in memory or decoded from files on demand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Indices: TypeAlias = Sequence[int] | np.ndarray | Tensor
 
 
 class ImageSource(Protocol):
-    """Where images come from."""
+    """Interface of a source of images."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -26,10 +26,10 @@ class ImageSource(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, indices: Tensor) -> Tensor:
-        """``uint8 [N, C, H, W]`` of the images at ``indices``, ``int64 [N]``."""
+        """Return the images at ``indices``, ``int64 [N]``, as ``uint8 [N, C, H, W]``."""
 
     def select(self, indices: Tensor) -> ImageSource:
-        """The images at ``indices`` alone, in that order."""
+        """Return the images at ``indices`` only, in that order."""
 
 
 class TensorImages:
@@ -52,11 +52,11 @@ class TensorImages:
         return len(self._images)
 
     def batch(self, indices: Tensor) -> Tensor:
-        """``uint8 [N, C, H, W]`` of the images at ``indices``."""
+        """Return the images at ``indices`` as ``uint8 [N, C, H, W]``."""
         return self._images.index_select(0, indices)
 
     def select(self, indices: Tensor) -> TensorImages:
-        """The images at ``indices`` alone, copied."""
+        """Return a copy of the images at ``indices`` only."""
         return TensorImages(self.batch(indices))
 
 
@@ -67,10 +67,10 @@ class LabelledImages:
         images: ``uint8 [N, C, H, W]``, or a source of images.
         labels: ``int64 [N]``, each below the number of classes.
         classes: Name of every class, in the order of the labels; at least two.
-        name: What messages call it.
+        name: Name in error messages.
 
     Raises:
-        DataError: Images of another form, other lengths, or labels out of range.
+        DataError: Images of another shape or dtype, different lengths, or labels out of range.
     """
 
     def __init__(
@@ -91,10 +91,10 @@ class LabelledImages:
         if len(labels) != len(images) or labels.ndim != 1:
             raise DataError(
                 f"{name} has {len(images)} images and labels of shape {tuple(labels.shape)}",
-                remedy="give one label an image",
+                remedy="give one label per image",
             )
         if len(images) == 0:
-            raise DataError(f"{name} is empty", remedy="give it at least one image a class")
+            raise DataError(f"{name} is empty", remedy="give at least one image per class")
         if len(classes) < 2:
             raise DataError(
                 f"{name} has {len(classes)} class", remedy="a classifier needs at least two"
@@ -119,7 +119,7 @@ class LabelledImages:
 
     @property
     def in_memory(self) -> bool:
-        """Whether reading a batch costs no more than copying it."""
+        """True if the images are in memory, so that reading a batch only copies it."""
         return isinstance(self._images, TensorImages)
 
     def __len__(self) -> int:
@@ -133,21 +133,21 @@ class LabelledImages:
         return images[0], int(labels[0])
 
     def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, int]]:
-        """Several samples at once, as torch's loaders ask for them."""
+        """Return several samples at once, for torch's data loaders."""
         images, labels = self.batch(indices)
         return list(zip(images.unbind(), labels.tolist(), strict=True))
 
     def batch(self, indices: Indices) -> tuple[Tensor, Tensor]:
-        """Images ``uint8 [N, C, H, W]`` and labels ``int64 [N]`` at non-negative ``indices``.
+        """Return images ``uint8 [N, C, H, W]`` and labels ``int64 [N]`` at ``indices`` from 0.
 
         Raises:
-            DataError: An image file that cannot be read.
+            DataError: An image file cannot be read.
         """
         rows = torch.as_tensor(indices, dtype=torch.int64)
         return self._images.batch(rows), self.labels.index_select(0, rows)
 
     def select(self, indices: Indices) -> LabelledImages:
-        """The samples at ``indices`` alone, in that order, with all classes."""
+        """Return the samples at ``indices`` only, in that order, with all classes."""
         rows = torch.as_tensor(indices, dtype=torch.int64)
         return LabelledImages(
             self._images.select(rows), self.labels.index_select(0, rows), self.classes, self.name

@@ -1,4 +1,4 @@
-"""From a folder to training, validation and test set, whatever form the data has."""
+"""Read training, validation and test sets from a folder in any of the supported formats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from edgesdk.training.data.splits import DataSplits, class_names, hold_out, mean
 
 __all__ = ["open_data"]
 
-#: Folders of image files are decoded once and kept where they take at most so many bytes.
+#: Image folders up to this size in bytes are decoded once and kept in memory.
 _IN_MEMORY = 2**30
 _SIDES = range(1, 4097)
 _PARTS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
@@ -45,24 +45,28 @@ def open_data(
 ) -> DataSplits:
     """Read labelled images.
 
-    Forms: ``DIR/CLASS/*.jpg``; ``DIR/train/CLASS/*.jpg`` with ``val`` and ``test`` beside;
+    Formats: ``DIR/CLASS/*.jpg``; ``DIR/train/CLASS/*.jpg`` with ``val`` and ``test`` beside it;
     ``train-images-idx3-ubyte[.gz]`` and so on (MNIST, Fashion-MNIST); CIFAR-10 and CIFAR-100 in
-    their binary version. ``DIR/classes.txt`` may name the classes of the latter two, one a line.
+    their binary version. ``DIR/classes.txt`` may name the classes of the last two, one per line.
+
+    Example:
+        >>> data = open_data(Path("photos"), image_size=64)
+        >>> data.classes, len(data.train)
 
     Args:
         path: The folder.
-        image_size: Side to scale all images to; without it, they keep the one they all have.
-        channels: 1 for grey, 3 for colour; without it, what the images have.
-        validation: Share of the training set that is held out, every class in its share, where
-            the data bring no validation set; 0 for none.
-        seed: Of the choice of what is held out.
-        only: ``test``: train and validate on parts of the test files, for data of which there is
-            no more. Figures on that are no benchmark, and a note says so.
+        image_size: Side to scale all images to; default the size that all images share.
+        channels: 1 for grey, 3 for colour; default that of the images.
+        validation: Share of the training set to hold out, stratified by class, if the data have
+            no validation set; 0 for none.
+        seed: Seed of the held-out samples.
+        only: ``test`` trains and validates on parts of the test files, for data without a training
+            set. Such results are not benchmarks; a note in the result says so.
 
     Raises:
-        DataError: Missing, damaged or unfit data.
+        DataError: Missing, damaged or unsuitable data.
         UnsafeFileError: Pickled data.
-        UsageError: An option out of its range.
+        UsageError: An option is out of range.
     """
     if image_size is not None and image_size not in _SIDES:
         raise UsageError(f"image_size is {image_size}", remedy=f"give 1..{_SIDES[-1]}")
@@ -71,10 +75,10 @@ def open_data(
     if not 0 <= validation < 1:
         raise UsageError(f"validation is {validation:g}", remedy="give a share from 0 to below 1")
     if only not in (None, "test"):
-        raise UsageError(f"only is {only!r}", remedy="'test' is all it can be")
+        raise UsageError(f"only is {only!r}", remedy="give 'test' or leave it out")
     if not path.is_dir():
-        told = "is a file, not a folder" if path.exists() else "does not exist"
-        raise DataError(f"{path} {told}", remedy="name the folder that holds the data")
+        problem = "is a file, not a folder" if path.exists() else "does not exist"
+        raise DataError(f"{path} {problem}", remedy="give the folder that holds the data")
     try:
         parts = _read(path, image_size, channels, only)
     except OSError as error:
@@ -110,7 +114,7 @@ def _splits(parts: Parts, path: Path, validation: float, seed: int, only: str | 
     absent = len(train.classes) - len(torch.unique(train.labels))
     if absent:
         raise DataError(
-            f"{absent} of {len(train.classes)} classes have no training sample",
+            f"{absent} of {len(train.classes)} classes have no training samples",
             remedy="give every class several images",
         )
     mean, std = mean_and_std(train)
@@ -127,14 +131,14 @@ def _splits(parts: Parts, path: Path, validation: float, seed: int, only: str | 
 
 
 def _require(path: Path, found: Sequence[str], only: str | None, train: str, test: str) -> None:
-    """The file that is missing, by name."""
+    """Raise an error that names the missing file."""
     if only == "test":
         if "test" not in found:
             raise DataError(f"{path} has no {test}", remedy=f"put {test} there")
     elif "train" not in found:
         remedy = f"put {train} there"
         if "test" in found:
-            remedy += '; or train on parts of the test files alone with only="test" (--only test)'
+            remedy += '; or train on parts of the test files alone with only="test" (--split test)'
         raise DataError(f"{path} has no {train}", remedy=remedy)
 
 
@@ -167,10 +171,10 @@ def _read_idx(path: Path, files: dict[tuple[str, str], Path], only: str | None) 
             raise DataError(
                 f"{files[part, 'images'].name} has {len(images)} images, "
                 f"{files[part, 'labels'].name} has {len(labels)} labels",
-                remedy="get both files from the same place",
+                remedy="download both files from the same place",
             )
         if len(images) == 0:
-            raise DataError(f"{files[part, 'images']} is empty", remedy="get the file again")
+            raise DataError(f"{files[part, 'images']} is empty", remedy="download the file again")
         read[part] = images, labels
     first = wanted[0]
     classes = class_names(
@@ -183,13 +187,13 @@ def _read_idx(path: Path, files: dict[tuple[str, str], Path], only: str | None) 
 
 
 def _class_count(path: Path, labels: Tensor) -> int:
-    """Labels of a training set are 0..K-1, and each occurs: another one is damage."""
+    """Return the number of classes and check that each of the labels 0..K-1 occurs."""
     present = torch.unique(labels).tolist()
     gap = next((place for place, label in enumerate(present) if place != label), None)
     if gap is not None:
         raise DataError(
             f"{path}: the label {present[gap]} is out of range: no sample has the label {gap}",
-            remedy="labels are 0..K-1 and each has samples; get the file again",
+            remedy="labels are 0..K-1 and each has samples; download the file again",
         )
     return len(present)
 
@@ -211,7 +215,7 @@ def _read_cifar(path: Path, files: dict[str, list[Path]], count: int, only: str 
 def _as_asked(
     images: LabelledImages, image_size: int | None, channels: int | None
 ) -> LabelledImages:
-    """Images in memory with another side or number of channels."""
+    """Convert images in memory to another size or number of channels."""
     now, height, width = images.image_shape
     channels = channels or now
     sides = (image_size, image_size) if image_size else (height, width)
@@ -222,7 +226,7 @@ def _as_asked(
         rows = range(start, min(start + _RESIZE_BATCH, len(images)))
         batch = images.batch(list(rows))[0].float()
         if channels < now:
-            # The luminance of ITU-R BT.601, as Pillow has it.
+            # The luminance of ITU-R BT.601, as in Pillow.
             weights = torch.tensor([0.299, 0.587, 0.114])
             batch = torch.einsum("nchw,c->nhw", batch, weights)[:, None]
         if sides != (height, width):
@@ -251,7 +255,7 @@ def _read_folders(
             odd = sorted(set(other.classes) ^ set(first.classes))
             raise DataError(
                 f"{parts[part]} has other classes than the training set: {', '.join(odd[:5])}",
-                remedy="give every part the same folders of classes",
+                remedy="give every part the same class folders",
             )
     shape = _common_shape(path, list(found.values()), image_size, channels)
     size = sum(len(other.paths) for other in found.values()) * shape[0] * shape[1] * shape[2]
@@ -280,13 +284,13 @@ def _common_shape(
                 shown = ", ".join(f"{width}x{height}" for height, width in sorted(sizes)[:3])
                 raise DataError(
                     f"the images in {path} have {len(sizes)} different sizes ({shown} ...)",
-                    remedy="name one for all with image_size (--image-size 64)",
+                    remedy="scale them to one size with image_size (--image-size 64)",
                 )
             height, width = sizes.pop()
             if height not in _SIDES or width not in _SIDES:
                 raise DataError(
-                    f"the images in {path} are of {width}x{height} pixels",
-                    remedy="name a smaller size with image_size (--image-size 224)",
+                    f"the images in {path} are too large: {width}x{height} pixels",
+                    remedy="scale them down with image_size (--image-size 224)",
                 )
             return channels, height, width
     return channels, image_size, image_size

@@ -1,4 +1,4 @@
-"""Training, validation and test set of one source of data, with what a model must know of it."""
+"""Training, validation and test set of one data source, with its statistics."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from edgesdk.training.data.labelled import LabelledImages
 
 __all__ = ["DataSplits", "class_names", "hold_out", "mean_and_std", "stratified"]
 
-# Statistics of ten thousand images are exact to three digits, which is all that matters.
+# Ten thousand images give the statistics to three digits, which is enough.
 _STATISTICS_IMAGES = 10_000
 _STATISTICS_BATCH = 500
 
 
 @dataclass(frozen=True)
 class DataSplits:
-    """What :func:`edgesdk.training.open_data` found.
+    """Data sets of :func:`edgesdk.training.open_data`.
 
     Attributes:
-        train: To learn from.
-        validation: Held out to choose by; None where ``validation=0`` was asked for.
-        test: To measure on once, at the end; None where there is none.
+        train: Training set.
+        validation: Held-out set for model selection; None with ``validation=0``.
+        test: Test set, for one measurement at the end; None if the data have none.
         classes: Name of every class, in the order of the labels.
-        mean: One value a channel of the training images, of 0..1.
-        std: Likewise, none is zero.
+        mean: Mean of the training images per channel, 0..1.
+        std: Standard deviation likewise, never zero.
         image_shape: Channels, height and width.
-        notes: What the user should know of how the sets were made.
+        notes: Remarks for the user on how the sets were made.
     """
 
     train: LabelledImages
@@ -44,16 +44,16 @@ class DataSplits:
     notes: tuple[str, ...] = ()
 
     def subset(self, count: int, seed: int = 0) -> DataSplits:
-        """At most ``count`` samples of each set, every class in its share, for quick runs.
+        """Return at most ``count`` samples of each set, stratified by class, for quick runs.
 
         Mean and standard deviation stay those of the whole training set.
 
         Args:
-            count: Samples a set; at least one a class.
-            seed: Same seed, same samples.
+            count: Samples per set; at least one per class.
+            seed: The same seed selects the same samples.
 
         Raises:
-            UsageError: Fewer samples than classes.
+            UsageError: ``count`` is below the number of classes.
         """
         if count < len(self.classes):
             raise UsageError(
@@ -81,14 +81,14 @@ def stratified(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, n
     Args:
         labels: ``int64 [N]``.
         count: Samples to choose, at most ``N``.
-        seed: Same seed, same choice.
+        seed: The same seed gives the same choice.
 
     Returns:
-        Indices that were chosen and those that were not, each rising.
+        Indices of the chosen samples and of the others, both ascending.
     """
     order = permutation(seed, "split", 0, len(labels))
-    # The k-th of the n samples of a class stands at (k + 1/2) / n of it; the first `count` of all
-    # samples in the order of these places hold every class in proportion.
+    # Give the k-th of the n samples of a class the position (k + 1/2) / n; the first `count` of
+    # all samples in the order of positions then hold every class in proportion.
     place = np.empty(len(labels))
     for label in np.unique(labels):
         rows = order[labels[order] == label]
@@ -100,33 +100,33 @@ def stratified(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, n
 def hold_out(
     images: LabelledImages, share: float, seed: int
 ) -> tuple[LabelledImages, LabelledImages]:
-    """Split a set in two, every class in its share.
+    """Split a set in two, stratified by class.
 
     Args:
         images: The set.
-        share: Of the samples that the second part gets, above 0 and below 1.
-        seed: Same seed, same split.
+        share: Share of the samples to hold out, above 0 and below 1.
+        seed: The same seed gives the same split.
 
     Returns:
-        The larger rest, and what was held out.
+        The remaining and the held-out samples.
 
     Raises:
-        DataError: Too few samples for the split.
+        DataError: The set has too few samples for the split.
     """
     count = round(share * len(images))
     if not 0 < count < len(images):
         raise DataError(
             f"{images.name} has {len(images)} samples: a share of {share:g} cannot be held out",
-            remedy="give more images, or another share",
+            remedy="add images, or give another share",
         )
     out, rest = stratified(images.labels.numpy(), count, seed)
     return images.select(rest), images.select(out)
 
 
 def mean_and_std(images: LabelledImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation a channel, of 0..1.
+    """Compute mean and standard deviation per channel, for images of 0..1.
 
-    Of at most ten thousand images, evenly spread over the set: the same every time.
+    They come from at most ten thousand images, evenly spread over the set: the same every time.
     """
     step = max(1, -(-len(images) // _STATISTICS_IMAGES))
     rows = range(0, len(images), step)
@@ -135,7 +135,7 @@ def mean_and_std(images: LabelledImages) -> tuple[tuple[float, ...], tuple[float
     squares = torch.zeros(channels, dtype=torch.int64)
     for start in range(0, len(rows), _STATISTICS_BATCH):
         batch, _ = images.batch(list(rows[start : start + _STATISTICS_BATCH]))
-        # Integers: exact, whatever the order.
+        # Integer sums are exact in any order.
         values = batch.to(torch.int32)
         total += values.sum((0, 2, 3))
         squares += (values * values).sum((0, 2, 3), dtype=torch.int64)
@@ -144,22 +144,22 @@ def mean_and_std(images: LabelledImages) -> tuple[tuple[float, ...], tuple[float
     variances = [
         int(square) / pixels - mean**2 for square, mean in zip(squares, means, strict=True)
     ]
-    # A channel that is the same everywhere carries nothing; it is only centred.
+    # A constant channel is only centred.
     stds = [(variance**0.5 / 255) if variance > 1e-6 else 1.0 for variance in variances]
     return tuple(mean / 255 for mean in means), tuple(stds)
 
 
 def class_names(found: Sequence[str] | None, count: int, where: str) -> tuple[str, ...]:
-    """Names of ``count`` classes: as given, or their numbers.
+    """Return the names of ``count`` classes: ``found``, or their numbers.
 
     Raises:
-        DataError: Another number of names.
+        DataError: ``found`` has another number of names.
     """
     if found is None:
         return tuple(str(label) for label in range(count))
     if len(found) != count:
         raise DataError(
-            f"{where} names {len(found)} classes, the labels are of {count}",
-            remedy="write one name a line, in the order of the labels",
+            f"{where} names {len(found)} classes, but the labels have {count}",
+            remedy="write one name per line, in the order of the labels",
         )
     return tuple(found)

@@ -15,8 +15,8 @@ from edgesdk import models
 from edgesdk.errors import UsageError
 from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
 from edgesdk.training.counter_random import key
+from edgesdk.training.engine import RunOptions
 from edgesdk.training.style.fine_tuning import any_style_taken_over, weights_digest, widths_of
-from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.paintings import Painting, as_tensor, scaled
 from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.train import StylesToLearn, StyleTrainer, StyleTraining
@@ -101,10 +101,9 @@ def train_any_stylizer(
     config: dict[str, Any] | None = None,
     perceptual: Path | None = None,
     previews: Path | None = None,
-    watched: Watched | None = None,
-    resume: bool = True,
+    options: RunOptions | None = None,
     views_a_painting: int = _VIEWS,
-    say: Callable[[str], None] = lambda text: None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> TrainedAnyStylizer:
     """Train an encoder of paintings and a network that paints in what it encodes.
 
@@ -117,23 +116,22 @@ def train_any_stylizer(
             with (:func:`~edgesdk.training.style.fine_tuning.any_style_taken_over`).
         config: Options of :class:`~edgesdk.models.any_style.AnyStyleNet`; widths that are not told
             are those of ``start``.
-        perceptual: See :func:`~edgesdk.training.style.stylizer.train_stylizer`, like the next four.
+        perceptual: See :func:`~edgesdk.training.style.stylizer.train_stylizer`, like the next two.
         previews: Likewise.
-        watched: Likewise.
-        resume: Likewise.
+        options: Likewise.
         views_a_painting: See :func:`views`.
-        say: Called with a line of what is being done.
+        report: Called with a line of what is being done.
 
     Raises:
         EdgeSdkError: Likewise.
     """
-    studio = StyleTrainer(content, styles, recipe, perceptual=perceptual, say=say)
+    studio = StyleTrainer(content, styles, recipe, perceptual=perceptual, report=report)
     pupil = _pupil({**({} if start is None else widths_of(start)), **(config or {})})
     more_identity: dict[str, Any] = {"views": views_a_painting}
     if start is not None:
         any_style_taken_over(start, pupil.encoder, pupil.painter, recipe.seed)
         more_identity["start"] = weights_digest(pupil)
-    say(f"looking at {views_a_painting} views of each painting")
+    report(f"looking at {views_a_painting} views of each painting")
     squares = [
         views(one, views_a_painting, recipe.style_sizes, recipe.seed)
         for one in studio.paintings.paintings
@@ -150,8 +148,7 @@ def train_any_stylizer(
         evened=pupil.painter.painter,
         more_identity=more_identity,
         previews=previews,
-        watched=watched,
-        resume=resume,
+        options=options,
     )
     pupil.cpu().eval()
     return TrainedAnyStylizer(

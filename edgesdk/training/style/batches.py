@@ -12,7 +12,7 @@ from edgesdk.training.style.objective import StyleGoals
 from edgesdk.training.style.paintings import as_tensor
 from edgesdk.training.style.photographs import Photographs
 from edgesdk.training.style.recipe import StyleRecipe
-from edgesdk.training.style.synthetic_motion import flows, moved
+from edgesdk.training.style.synthetic_motion import flows, second_frames
 
 __all__ = [
     "Lessons",
@@ -114,7 +114,7 @@ class Lessons:
         flow, visible = (
             value.to(photographs.device) for value in flows(count, height, width, seed, step)
         )
-        return SecondFrames(moved(photographs, flow, seed, step), flow, visible)
+        return SecondFrames(second_frames(photographs, flow, seed, step), flow, visible)
 
 
 def first_crops(photographs: Photographs, recipe: StyleRecipe) -> torch.Tensor:

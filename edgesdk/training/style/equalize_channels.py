@@ -1,10 +1,10 @@
-"""Channels that share a range in eight bits get one reach; what is painted stays the same.
+"""Equalize the ranges of the channels of a stylizer for int8, without changing its output.
 
-An integer tensor has one scale, and the channel that reaches farthest sets it: one that reaches a
-tenth as far is left with a tenth of the steps. In front of an instance normalisation a channel's
-factor changes nothing, since its deviation is divided by; between two layers with nothing but
-linear operators, what one multiplies the next can divide by (Nagel et al., ICCV 2019, section 4.1,
-which takes reaches from weights; here pictures are painted and looked at).
+A per-tensor int8 scale follows the channel with the largest range: a channel with a tenth of the
+range gets a tenth of the steps. Scaling a channel before an instance normalisation changes nothing,
+since its deviation is divided out. Between two layers with only linear operators in between, the
+next layer can undo the factor of the first (cross-layer equalization, Nagel et al., ICCV 2019,
+section 4.1; they take ranges from weights, here they are measured on pictures).
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from torch import nn
 from edgesdk.frontend.random_inputs import spread
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 
-__all__ = ["even_out_channels"]
+__all__ = ["equalize_channels"]
 
-#: What every channel reaches afterwards: its deviation is then far above what normalisation adds to
-#: a variance, and far below what half precision holds.
+#: Range of every channel afterwards: far above the epsilon of the normalisation, and far below the
+#: limit of half precision.
 _REACH = 4.0
-#: A channel that hardly counts is not blown up without end.
+#: Largest factor, so that an almost unused channel is not amplified without limit.
 _LARGEST_FACTOR = 256.0
-#: Styles that are painted at most, and pictures at least.
+#: Largest number of painted styles, and smallest number of painted pictures.
 _MOST_STYLES, _LEAST_PICTURES = 64, 16
 
 Paint = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @torch.no_grad()
-def even_out_channels(
+def equalize_channels(
     network: MultiStyleNet, paint: Paint, pictures: torch.Tensor, conditions: torch.Tensor
 ) -> None:
-    """Scale weights in place, so that channels of one tensor reach as far as each other.
+    """Scale weights in place so that the channels of each tensor have the same range.
 
     Args:
-        network: Trained.
-        paint: Paints ``[1, 3, H, W]`` under ``[1, ...]`` with it: the network itself, or what it is
-            a part of.
-        pictures: ``[N, 3, H, W]``, 0..1, such as photographs it learnt from.
-        conditions: What tells ``paint`` each style, ``[S, ...]``; each is painted once, of more
-            than 64 as many.
+        network: The trained network.
+        paint: Function that paints a picture ``[1, 3, H, W]`` with a style input ``[1, ...]``: the
+            network, or a model that contains it.
+        pictures: ``[N, 3, H, W]``, 0..1, such as training photographs.
+        conditions: Style input of ``paint`` for each style, ``[S, ...]``; at most 64 of them are
+            painted.
     """
     chosen = spread(len(conditions), _MOST_STYLES)
     with _reaches(network) as reaches:
@@ -68,7 +68,7 @@ def even_out_channels(
 
 
 def _before_norms(network: MultiStyleNet) -> Iterator[tuple[StyleNorm, tuple[nn.Conv2d, ...]]]:
-    """Normalisations, each with the layers whose sum it takes."""
+    """Yield each normalisation with the layers whose sum it normalises."""
     for encode in network.encoder:
         yield encode.norm, (encode.pointwise,)
     for block in network.blocks:
@@ -80,7 +80,7 @@ def _before_norms(network: MultiStyleNet) -> Iterator[tuple[StyleNorm, tuple[nn.
 
 
 def _in_a_row(network: MultiStyleNet) -> Iterator[tuple[nn.Conv2d, nn.Conv2d]]:
-    """Two layers with only padding and resizing in between."""
+    """Yield pairs of layers with only padding and resizing in between."""
     for encode in network.encoder:
         if isinstance(encode.depthwise, nn.Conv2d):
             yield encode.depthwise, encode.pointwise
@@ -90,7 +90,7 @@ def _in_a_row(network: MultiStyleNet) -> Iterator[tuple[nn.Conv2d, nn.Conv2d]]:
 
 @contextmanager
 def _reaches(network: MultiStyleNet) -> Iterator[dict[nn.Module, torch.Tensor]]:
-    """The farthest value of every channel in front of a normalisation and between two layers."""
+    """Measure the largest absolute value of each channel before norms and between layers."""
     found: dict[nn.Module, torch.Tensor] = {}
 
     def see(module: nn.Module, value: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""How much of a painting repeats with the grid of the network that painted it."""
+"""Measure checkerboard artefacts: patterns that repeat with the grid of the painting network."""
 
 from __future__ import annotations
 
@@ -7,28 +7,26 @@ from torch.nn import functional
 
 from edgesdk.errors import UsageError
 
-__all__ = ["lattice_share"]
+__all__ = ["grid_artifact_share"]
 
-#: Side of the neighbourhood whose mean is taken off: what is left are strokes and dots.
+#: Side of the neighbourhood whose mean is subtracted, which leaves strokes and dots.
 _NEIGHBOURHOOD = 17
 
 
-def lattice_share(painted: torch.Tensor, period: int) -> torch.Tensor:
-    """The share of strokes and dots that lie at the same places of every cell of a grid.
+def grid_artifact_share(painted: torch.Tensor, period: int) -> torch.Tensor:
+    """Compute the share of fine detail that repeats with a period of ``period`` pixels.
 
-    Networks that scale pictures down and up know where they are on their own grid, and a loss of
-    Gram matrices rewards a pattern that repeats with it as it does strokes. A checkerboard is such
-    a pattern; people see it at once, content losses do not.
+    Networks with down- and upsampling can paint patterns that follow their own grid, such as a
+    checkerboard. A Gram loss rewards them like strokes, and content losses do not notice them.
 
-    Brightness is freed of its local mean and averaged over all cells of ``period`` x ``period``
-    pixels; the answer is the variance of that mean cell as a share of the whole. Patterns of half
-    the period count, and those of a third do not. Strokes that know no grid have about one part in
-    as many as there are cells.
+    The local mean of the luminance is subtracted, and the rest is averaged over all cells of
+    ``period`` x ``period`` pixels. The result is the variance of that mean cell as a share of the
+    total variance. Patterns of half the period count, those of a third do not. Strokes without a
+    grid give about 1 / (number of cells).
 
     Args:
         painted: ``[N, C, H, W]``, float, at least one cell and 17 pixels each way.
-        period: Of the grid, in pixels; most often how often the network halves the size, as a power
-            of two.
+        period: Period of the grid in pixels; usually the network's total downsampling factor.
 
     Returns:
         ``[N]``, 0..1; 0 for a picture of one colour.
@@ -40,8 +38,8 @@ def lattice_share(painted: torch.Tensor, period: int) -> torch.Tensor:
     least = max(period, _NEIGHBOURHOOD)
     if period < 2 or min(height, width) < least:
         raise UsageError(
-            f"a grid of {period} pixels needs a period from 2 and pictures from {least} x {least}, "
-            f"not {width} x {height}"
+            f"a grid of period {period} needs a period of at least 2 and pictures of at least "
+            f"{least} x {least} pixels, not {width} x {height}"
         )
     grey = painted.float().mean(dim=1, keepdim=True)
     around = functional.avg_pool2d(
@@ -51,5 +49,5 @@ def lattice_share(painted: torch.Tensor, period: int) -> torch.Tensor:
     cells = strokes.unflatten(2, (-1, period)).unflatten(1, (-1, period))
     whole = strokes.var(dim=(1, 2), correction=0)
     share = cells.mean(dim=(1, 3)).var(dim=(1, 2), correction=0) / whole.clamp_min(1e-12)
-    # Rounding must not turn a plain picture into a lattice.
+    # Rounding errors of a flat picture must not count as a pattern.
     return torch.where(whole > 1e-12, share, torch.zeros_like(share))

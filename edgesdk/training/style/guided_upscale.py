@@ -1,34 +1,32 @@
-"""Training of meta-smoothing: its loss and its loop, ended and resumed at any step."""
+"""Train guided upscaling of paintings."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from edgesdk.errors import DivergedError, UsageError
+from edgesdk.errors import UsageError
 from edgesdk.models.guided_upscale import GuidedUpscale
-from edgesdk.training.stopping import CheckpointTimer, StopRequest
-from edgesdk.training.style.checkpoints import StyleState, read_checkpoint, write_checkpoint
-from edgesdk.training.style.guided_upscale_pairs import GuidedUpscaleBatches, Photos
-from edgesdk.training.style.guided_upscale_recipe import GuidedUpscaleRecipe, guided_upscale_rate
+from edgesdk.training.accelerator import SingleProcess
+from edgesdk.training.checkpoints import Position
+from edgesdk.training.engine import RunOptions, fit_task
+from edgesdk.training.style.guided_upscale_pairs import GuidedUpscaleBatches, Photos, StyleBatch
+from edgesdk.training.style.guided_upscale_recipe import GuidedUpscaleRecipe
 from edgesdk.training.style.history import StyleHistory, StyleProgress, StyleRecord
+from edgesdk.training.style.loop import StepTask
 from edgesdk.training.style.losses import total_variation
 from edgesdk.video.frames import Painter
 
 __all__ = ["fit_guided_upscale", "guided_upscale_loss"]
 
-#: A usual mean difference between an interpolated painting and its reference, and one so small that
-#: it is of no matter.
+#: A usual mean difference between an interpolated painting and its reference, and a negligible one.
 _USUAL, _LEAST = 0.03, 1 / 255
-#: Steps between two records.
-_STEPS_A_RECORD = 50
 
 
 def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,20 +34,19 @@ def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def guided_upscale_loss(answer: Tensor, reference: Tensor, edges: Tensor) -> dict[str, Tensor]:
-    """The three parts of the loss, unweighted.
+    """Compute the three unweighted terms of the loss for every picture, ``[N]``.
 
     Args:
-        answer: The enlarged painting, ``[N, 3, H, W]``.
-        reference: What it should be.
-        edges: Whose gradients it should have: the picture that was painted, or the reference.
+        answer: Enlarged painting, ``[N, 3, H, W]``.
+        reference: Painting at full size.
+        edges: Picture whose gradients the answer should have: the original or the reference.
 
     Returns:
-        Of every picture, ``[N]``: ``difference`` of answer and reference, ``gradient`` of the
-        gradients of answer and edges (both mean absolute values), ``variation`` (the sum of
-        squares).
+        ``difference`` between answer and reference, ``gradient``: difference between the gradients
+        of answer and edges (both mean absolute values), and ``variation`` (the sum of squares).
 
     Raises:
-        UsageError: Tensors of other or different shapes.
+        UsageError: The tensors have other or different shapes.
     """
     if answer.dim() != 4 or not answer.shape == reference.shape == edges.shape:
         shapes = ", ".join(str(list(one.shape)) for one in (answer, reference, edges))
@@ -64,9 +61,9 @@ def guided_upscale_loss(answer: Tensor, reference: Tensor, edges: Tensor) -> dic
 
 
 def _shares(painted: Tensor, reference: Tensor) -> Tensor:
-    """How much each picture counts, ``[N]``: 1 where interpolation is a usual way off.
+    """Return the weight of each picture, ``[N]``: 1 where interpolation has a usual error.
 
-    A gain of one decibel is then worth as much in a smooth painting as in a noisy one.
+    A gain of one decibel then counts as much in a smooth painting as in a noisy one.
     """
     plain = functional.interpolate(painted, size=reference.shape[2:], mode="bicubic")
     return _USUAL / ((plain - reference).abs().mean(dim=(1, 2, 3)) + _LEAST)
@@ -82,147 +79,121 @@ def fit_guided_upscale(
     checkpoint_every_seconds: float = 300.0,
     identity: Mapping[str, Any] | None = None,
     resume: bool = True,
-    progress: Callable[[StyleProgress], None] | None = None,
+    on_progress: Callable[[StyleProgress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     stop_after_steps: int | None = None,
 ) -> StyleHistory:
-    """Train meta-smoothing in place, on the processor or where the model is.
+    """Train guided upscaling in place, on the device of the model.
 
-    What a step learns from is a function of the step. A run that was ended anywhere and is called
-    again with the same arguments goes on at the exact step; with as many threads, it ends with the
-    same bits as one that was never ended.
+    A run that was stopped and is called again with the same arguments resumes at the exact step;
+    with as many threads, it ends with the same bits as an uninterrupted run.
 
     Args:
-        model: To be trained.
-        photographs: To paint, such as
+        model: Network to train.
+        photographs: Photographs to paint, such as
             :class:`~edgesdk.training.style.photographs.Photographs`.
-        painters: Stylizers, of any kind; the network learns to enlarge the paintings of them all.
-        recipe: How to train.
-        checkpoint: Folder of the checkpoint, written in one step; None for none.
-        checkpoint_every_seconds: Time between two.
-        identity: What identifies the painters, as JSON values; a checkpoint of another run is
-            refused.
-        resume: Go on from the checkpoint where there is one.
-        progress: Called after every step.
-        stop: StopRequest after every step whether to end, with a checkpoint.
-        stop_after_steps: End this call after so many.
+        painters: Stylizers of any kind; the network learns to enlarge the paintings of them all.
+        recipe: Training settings.
+        checkpoint: Folder of the checkpoint; None for none.
+        checkpoint_every_seconds: Seconds between checkpoints.
+        identity: JSON values that identify the painters; the checkpoint of another run is refused.
+        resume: True to resume from the checkpoint, if there is one.
+        on_progress: Called after every step.
+        stop: Called after every step; True ends the call, with a checkpoint.
+        stop_after_steps: Number of steps after which this call ends, with a checkpoint.
 
     Returns:
         The history from the run's first step.
 
     Raises:
-        DataError: No photograph can be read.
-        DivergedError: The loss is not finite; the checkpoint is the last good one.
-        MissingEnvironmentError: The native core, which makes paintings small, cannot be built.
-        ModelOutputError: A painter returned something that is no picture.
+        CheckpointError: The checkpoint is damaged, or has an older format.
+        DataError: None of the photographs can be read.
+        DivergedError: The loss is not finite; the checkpoint is from before.
+        MissingEnvironmentError: The native core, which downscales paintings, cannot be built.
+        ModelOutputError: A painter did not return a picture.
         StorageError: The checkpoint cannot be written.
-        TrainingError: The checkpoint is damaged or belongs to another run.
-        UsageError: No photograph, no painter.
+        TrainingError: The checkpoint belongs to another run.
+        UsageError: Photographs or painters are missing, or ``stop_after_steps`` is below 1.
     """
-    if stop_after_steps is not None and stop_after_steps < 1:
-        raise UsageError("stop_after_steps is below 1", remedy="give a positive number")
-    lessons = GuidedUpscaleBatches(photographs, painters, recipe)
-    known = {
+    options = RunOptions(
+        checkpoint=checkpoint,
+        checkpoint_every_seconds=checkpoint_every_seconds,
+        resume=resume,
+        on_progress=on_progress,
+        stop=stop,
+        stop_after_steps=stop_after_steps,
+    )
+    data = {
         "photographs": photographs.identity(),
         "painters": len(painters),
         "network": dict(model.config),
         **dict(identity or {}),
     }
-    state = StyleState(model, _optimizer(model, recipe))
-    mode = model.training
-    model.train()
-    try:
-        if checkpoint is not None and resume:
-            read_checkpoint(checkpoint, state, recipe, known)
-        began, started = state.step, time.monotonic()
-        asked, due = (
-            StopRequest(stop, stop_after_steps),
-            CheckpointTimer(0, checkpoint_every_seconds),
+    batches = GuidedUpscaleBatches(photographs, painters, recipe)
+    history: StyleHistory = fit_task(_GuidedUpscaleTask(model, batches, recipe, data), options)
+    return history
+
+
+class _GuidedUpscaleTask(StepTask):
+    """Training of guided upscaling, in one process."""
+
+    recipe: GuidedUpscaleRecipe
+    measures = ("difference", "gradient", "variation")
+    timed = False
+
+    def __init__(
+        self,
+        model: GuidedUpscale,
+        lessons: GuidedUpscaleBatches,
+        recipe: GuidedUpscaleRecipe,
+        data: dict[str, Any],
+    ) -> None:
+        predictor = list(model.upscale.predictor.parameters())
+        theirs = {id(one) for one in predictor}
+        others = [one for one in model.parameters() if id(one) not in theirs]
+        # Each weight of a filter is a sum over the whole hidden layer: a step that is small for a
+        # convolution would change every filter completely.
+        groups = [
+            {"params": others, "share": 1.0},
+            {"params": predictor, "share": recipe.predictor_share},
+        ]
+        optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate)
+        process = SingleProcess(next(model.parameters()).device)
+        super().__init__(model, optimizer, recipe, process, StyleHistory(), recipe.steps, data)
+        self.lessons = lessons
+
+    def batches(self, step: int) -> Iterator[StyleBatch]:
+        """Yield the patches of each step."""
+        for number in range(step, self.steps):
+            yield self.lessons.at(number)
+
+    def losses(self, batch: StyleBatch, step: int) -> tuple[Tensor, Tensor]:
+        """Enlarge the paintings and compare them with their references."""
+        painted = batch.painted.to(self.device)
+        original, reference = batch.original.to(self.device), batch.reference.to(self.device)
+        answer = self.wrapped(painted, original)
+        edges = original if self.recipe.gradients_of == "original" else reference
+        parts = guided_upscale_loss(answer, reference, edges)
+        if self.recipe.balanced:
+            shares = _shares(painted, reference)
+            parts = {name: shares * value for name, value in parts.items()}
+        means = {name: value.mean() for name, value in parts.items()}
+        count = len(reference)
+        sums = [count * means[name].detach().double() for name in self.measures]
+        return self.total(means), torch.stack([*sums, sums[0].new_tensor(count)])
+
+    def total(self, losses: Mapping[str, Any]) -> Any:
+        """Return the weighted sum of loss terms."""
+        return (
+            losses["difference"]
+            + self.recipe.gradient_weight * losses["gradient"]
+            + self.recipe.variation_weight * losses["variation"]
         )
-        while state.step < recipe.steps:
-            _learn(state, lessons, recipe)
-            last = state.step == recipe.steps
-            enough = last or asked.last(state.step - began) or asked.now()
-            if progress is not None:
-                pace = (time.monotonic() - started) / (state.step - began)
-                left = pace * (recipe.steps - state.step)
-                record = _record(state, recipe, pace)
-                progress(StyleProgress(state.step, recipe.steps, record, left))
-            if state.step % _STEPS_A_RECORD == 0 or last:
-                # Without a speed, which would make two runs of the same steps differ.
-                record = _record(state, recipe, None)
-                state.history = replace(state.history, records=(*state.history.records, record))
-                state.begin_record()
-            if checkpoint is not None and (enough or due.now()):
-                write_checkpoint(checkpoint, state, recipe, known)
-                due.written()
-            if enough:
-                break
-    finally:
-        model.train(mode)
-    return replace(
-        state.history, steps=state.step, finished=state.step == recipe.steps, resumed_at=began
-    )
 
-
-def _optimizer(model: GuidedUpscale, recipe: GuidedUpscaleRecipe) -> torch.optim.Optimizer:
-    predictor = list(model.upscale.predictor.parameters())
-    theirs = {id(one) for one in predictor}
-    others = [one for one in model.parameters() if id(one) not in theirs]
-    # Each weight of a filter is a sum over the whole hidden layer: what is a small step for a
-    # convolution would turn all filters over.
-    groups = [
-        {"params": others, "share": 1.0},
-        {"params": predictor, "share": recipe.predictor_share},
-    ]
-    return torch.optim.Adam(groups, lr=recipe.learning_rate)
-
-
-def _learn(state: StyleState, lessons: GuidedUpscaleBatches, recipe: GuidedUpscaleRecipe) -> None:
-    lesson = lessons.at(state.step)
-    device = next(state.model.parameters()).device
-    original, reference = lesson.original.to(device), lesson.reference.to(device)
-    answer = state.model(lesson.painted.to(device), original)
-    edges = original if recipe.gradients_of == "original" else reference
-    parts = guided_upscale_loss(answer, reference, edges)
-    if recipe.balanced:
-        shares = _shares(lesson.painted.to(device), reference)
-        parts = {name: shares * value for name, value in parts.items()}
-    parts = {name: value.mean() for name, value in parts.items()}
-    loss = _weighted(recipe, parts)
-    if not torch.isfinite(loss):
-        raise DivergedError(
-            f"the loss is {loss.item()} at step {state.step}; nothing was learnt from it",
-            remedy="the checkpoint, where there is one, is from before: go on from it with a lower "
-            "learning_rate",
-        )
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    if recipe.clip_gradient:
-        nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip_gradient)
-    for group in state.optimizer.param_groups:
-        group["lr"] = group["share"] * guided_upscale_rate(recipe, state.step)
-    state.optimizer.step()
-    state.step += 1
-    pictures = len(reference)
-    # Without the time it took, which would make two runs of the same steps differ.
-    state.count({name: pictures * value.item() for name, value in parts.items()}, pictures, 0.0)
-
-
-def _weighted(recipe: GuidedUpscaleRecipe, parts: Mapping[str, Any]) -> Any:
-    return (
-        parts["difference"]
-        + recipe.gradient_weight * parts["gradient"]
-        + recipe.variation_weight * parts["variation"]
-    )
-
-
-def _record(state: StyleState, recipe: GuidedUpscaleRecipe, pace: float | None) -> StyleRecord:
-    losses = {name: value / state.pictures for name, value in state.losses.items()}
-    return StyleRecord(
-        step=state.step,
-        losses=losses,
-        total=_weighted(recipe, losses),
-        learning_rate=guided_upscale_rate(recipe, state.step - 1),
-        pictures_per_second=recipe.batch_size / pace if pace else 0.0,
-    )
+    def progress(
+        self, position: Position, pace: float, record: StyleRecord | None, preview: Path | None
+    ) -> StyleProgress:
+        """Return the progress, with the speed of this call."""
+        progress = super().progress(position, pace, record, preview)
+        speed = self.recipe.batch_size / pace
+        return replace(progress, record=replace(progress.record, pictures_per_second=speed))

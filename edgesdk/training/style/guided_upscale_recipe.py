@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from pydantic import Field
@@ -10,7 +9,7 @@ from pydantic import Field
 from edgesdk.errors import UsageError
 from edgesdk.training.settings import Settings
 
-__all__ = ["GuidedUpscaleRecipe", "guided_upscale_rate"]
+__all__ = ["GuidedUpscaleRecipe"]
 
 
 class GuidedUpscaleRecipe(Settings):
@@ -84,11 +83,3 @@ class GuidedUpscaleRecipe(Settings):
                 f"warmup_steps {self.warmup_steps} leave nothing of {self.steps} steps",
                 remedy="set warmup_steps below steps",
             )
-
-
-def guided_upscale_rate(recipe: GuidedUpscaleRecipe, step: int) -> float:
-    """The learning rate that a step, from 0, is taken with."""
-    if step < recipe.warmup_steps:
-        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
-    share = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * share))

@@ -1,24 +1,25 @@
-"""What the training of a stylizer tells: progress while it runs, rows afterwards."""
+"""Records of a stylizer's training: progress while it runs, one record every 50 steps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
+
+from edgesdk.training.history import RunHistory
 
 __all__ = ["StyleHistory", "StyleProgress", "StyleRecord"]
 
 
 @dataclass(frozen=True)
 class StyleRecord:
-    """The steps since the record before.
+    """The steps since the previous record.
 
     Attributes:
         step: Steps done since the run began.
-        losses: Mean of each part a picture, unweighted, by name.
+        losses: Mean of each unweighted loss term per picture, by name.
         total: Mean of the weighted sum.
-        learning_rate: Of the last of these steps.
-        pictures_per_second: Photographs of all processes together a second.
+        learning_rate: Learning rate of the last of these steps.
+        pictures_per_second: Photographs per second over all processes.
     """
 
     step: int
@@ -28,49 +29,32 @@ class StyleRecord:
     pictures_per_second: float
 
 
-@dataclass(frozen=True)
-class StyleHistory:
-    """A training run, from its first step even where it was resumed.
+@dataclass(frozen=True, kw_only=True)
+class StyleHistory(RunHistory):
+    """A stylizer's training; see :class:`RunHistory` for the other attributes.
 
     Attributes:
-        records: In their order.
-        steps: Of the optimizer since the beginning.
-        finished: Whether the recipe was followed to its end.
-        resumed_at: Step from which this call went on; 0 where it began.
-        skipped: Files of photographs and paintings that were left out.
+        records: Records in order.
+        skipped: Number of photographs and paintings that were left out.
     """
 
+    _field = "records"
+    _record = StyleRecord
+
     records: tuple[StyleRecord, ...] = ()
-    steps: int = 0
-    finished: bool = False
-    resumed_at: int = 0
     skipped: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The run as JSON values."""
-        return {**asdict(self), "records": [asdict(record) for record in self.records]}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read what :meth:`to_dict` gave.
-
-        Raises:
-            TypeError: Another form.
-        """
-        records = tuple(StyleRecord(**record) for record in values["records"])
-        return cls(**{**values, "records": records})
 
 
 @dataclass(frozen=True)
 class StyleProgress:
-    """Where a run is.
+    """State of a run in progress.
 
     Attributes:
-        step: Steps done since the beginning of the run.
-        steps: Of the whole run.
-        record: Of the last steps.
-        seconds_left: Estimate for the rest.
-        preview: The picture that was just written, or None.
+        step: Steps done since the run began.
+        steps: Steps of the whole run.
+        record: Means over the latest steps.
+        seconds_left: Estimated time for the remaining steps.
+        preview: Path of the preview that was just written, or None.
     """
 
     step: int

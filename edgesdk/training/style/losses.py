@@ -1,4 +1,4 @@
-"""What a stylized picture is judged by: Gram matrices, moments, content, smoothness, steadiness.
+"""Losses of style transfer: Gram matrices, moments, content, smoothness, temporal stability.
 
 Sources: Gatys, Ecker and Bethge, CVPR 2016 (Gram matrices); Johnson, Alahi and Fei-Fei, ECCV 2016
 (their normalisation by the number of values, total variation); Huang and Belongie, ICCV 2017
@@ -12,48 +12,28 @@ from collections.abc import Mapping
 import torch
 
 from edgesdk.errors import UsageError
-from edgesdk.training.style.synthetic_motion import carried
+from edgesdk.training.style.gram import checked_shape, gram_matrix
+from edgesdk.training.style.synthetic_motion import warp
 
 __all__ = [
     "adain",
     "content_loss",
     "gram_loss",
-    "gram_matrix",
     "moments",
     "moments_loss",
     "temporal_loss",
     "total_variation",
 ]
 
-#: Added to variances, so that plain areas have a finite deviation (AdaIN's own value).
+#: Added to variances, so that flat areas have a finite deviation (AdaIN's value).
 EPSILON = 1e-5
 
 
-def gram_matrix(features: torch.Tensor) -> torch.Tensor:
-    """Products of channels, averaged over places and divided by the channels.
-
-    ``G = F F^T / (C H W)``, Johnson et al. section 3.2, equation 3.
-
-    Args:
-        features: ``[N, C, H, W]``.
-
-    Returns:
-        ``[N, C, C]``, float32 at least.
-
-    Raises:
-        UsageError: Not four axes, or an empty one.
-    """
-    _, channels, height, width = _checked(features)
-    # Sums of thousands of squares leave what half precision can hold.
-    flat = features.flatten(2).to(torch.promote_types(features.dtype, torch.float32))
-    return torch.bmm(flat, flat.transpose(1, 2)) / (channels * height * width)
-
-
 def moments(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation of every channel of every picture.
+    """Compute mean and standard deviation of each channel of each picture.
 
-    The deviation is the biased one, with :data:`EPSILON` under the root, for content and style
-    alike; the first published code mixed both conventions.
+    The deviation is the biased one, with :data:`EPSILON` under the root, for content and style;
+    the first published code mixed both conventions.
 
     Args:
         features: ``[N, C, H, W]``.
@@ -64,26 +44,26 @@ def moments(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     Raises:
         UsageError: Not four axes, or an empty one.
     """
-    _checked(features)
+    checked_shape(features)
     variance, mean = torch.var_mean(features, dim=(2, 3), correction=0, keepdim=True)
     return mean, torch.sqrt(variance + EPSILON)
 
 
 def adain(content: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
-    """Give every channel another mean and deviation, Huang and Belongie equation 8.
+    """Give each channel the mean and deviation of a style (AdaIN, Huang and Belongie, eq. 8).
 
     Args:
         content: ``[N, C, H, W]``.
-        mean: Of the style, ``[N, C, 1, 1]`` or ``[1, C, 1, 1]``.
-        deviation: Of the style, likewise, at least 0.
+        mean: Mean of the style, ``[N, C, 1, 1]`` or ``[1, C, 1, 1]``.
+        deviation: Deviation of the style, likewise, at least 0.
 
     Returns:
         ``[N, C, H, W]``.
 
     Raises:
-        UsageError: Shapes that do not fit.
+        UsageError: Shapes do not match.
     """
-    _, channels, _, _ = _checked(content)
+    _, channels, _, _ = checked_shape(content)
     for name, value in (("mean", mean), ("deviation", deviation)):
         if value.dim() != 4 or value.shape[1:] != (channels, 1, 1):
             raise UsageError(
@@ -96,20 +76,20 @@ def adain(content: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) ->
 def gram_loss(
     painted: Mapping[str, torch.Tensor], style: Mapping[str, torch.Tensor]
 ) -> torch.Tensor:
-    """How far the Gram matrices of a painting are from a style's, averaged over layers.
+    """Compute the distance of the Gram matrices of a painting and a style, averaged over layers.
 
-    Each layer's squared difference is divided by the style's own squared norm, so that a layer of
-    large activations does not drown the others: 0 is equal, 1 what a black picture has.
+    Each layer's squared difference is divided by the squared norm of the style's matrix, so that
+    layers with large activations do not dominate: 0 is equal, 1 is the loss of a black picture.
 
     Args:
         painted: Features by layer, ``[N, C, H, W]``.
-        style: Gram matrices by layer, ``[N, C, C]`` or ``[1, C, C]``; every layer of these counts.
+        style: Gram matrices by layer, ``[N, C, C]`` or ``[1, C, C]``; all of these layers count.
 
     Returns:
-        ``[N]``: of every picture.
+        ``[N]``, one per picture.
 
     Raises:
-        UsageError: No layer, or one that ``painted`` lacks.
+        UsageError: ``style`` is empty, or ``painted`` lacks a layer.
     """
     _same_layers(painted, style)
     parts = []
@@ -123,9 +103,9 @@ def gram_loss(
 def moments_loss(
     painted: Mapping[str, torch.Tensor], style: Mapping[str, tuple[torch.Tensor, torch.Tensor]]
 ) -> torch.Tensor:
-    """How far the channels' means and deviations are from a style's, averaged over layers.
+    """Compute the distance of channel means and deviations from a style's, averaged over layers.
 
-    Huang and Belongie equation 13, each layer divided by the style's own squared norm.
+    Huang and Belongie, equation 13, each layer divided by the style's squared norm.
 
     Args:
         painted: Features by layer, ``[N, C, H, W]``.
@@ -135,7 +115,7 @@ def moments_loss(
         ``[N]``.
 
     Raises:
-        UsageError: No layer, or one that ``painted`` lacks.
+        UsageError: ``style`` is empty, or ``painted`` lacks a layer.
     """
     _same_layers(painted, style)
     parts = []
@@ -150,19 +130,19 @@ def moments_loss(
 def content_loss(
     painted: Mapping[str, torch.Tensor], content: Mapping[str, torch.Tensor]
 ) -> torch.Tensor:
-    """How far the features of a painting are from its photograph's, averaged over layers.
+    """Compute the distance of the features of a painting and its photograph, averaged over layers.
 
-    Each layer's mean squared difference is divided by the photograph's own mean square: 0 is equal.
+    Each layer's mean squared difference is divided by the photograph's mean square: 0 is equal.
 
     Args:
         painted: Features by layer, ``[N, C, H, W]``.
-        content: Likewise; every layer of these counts.
+        content: Features of the photograph, likewise; all of these layers count.
 
     Returns:
         ``[N]``.
 
     Raises:
-        UsageError: No layer, or one that ``painted`` lacks.
+        UsageError: ``content`` is empty, or ``painted`` lacks a layer.
     """
     _same_layers(painted, content)
     parts = []
@@ -173,7 +153,7 @@ def content_loss(
 
 
 def total_variation(pictures: torch.Tensor) -> torch.Tensor:
-    """Sum of the squared differences of neighbours, right and below.
+    """Sum the squared differences of horizontal and vertical neighbours.
 
     Args:
         pictures: ``[N, C, H, W]``.
@@ -184,7 +164,7 @@ def total_variation(pictures: torch.Tensor) -> torch.Tensor:
     Raises:
         UsageError: Not four axes, or an empty one.
     """
-    _checked(pictures)
+    checked_shape(pictures)
     across = (pictures[..., :, 1:] - pictures[..., :, :-1]).square().sum(dim=(1, 2, 3))
     down = (pictures[..., 1:, :] - pictures[..., :-1, :]).square().sum(dim=(1, 2, 3))
     return across + down
@@ -193,23 +173,24 @@ def total_variation(pictures: torch.Tensor) -> torch.Tensor:
 def temporal_loss(
     now: torch.Tensor, before: torch.Tensor, flow: torch.Tensor, visible: torch.Tensor
 ) -> torch.Tensor:
-    """How far a painted frame is from the one before, carried along the originals' flow.
+    """Compute the distance of a painted frame and the previous one, warped by optical flow.
 
-    Ruder et al. equation 7.
+    Ruder et al., equation 7.
 
     Args:
         now: The painted frame, ``[N, C, H, W]``.
-        before: The painted frame before, likewise.
-        flow: Where each pixel of ``now`` lies in ``before``, ``[N, 2, H, W]``, (x, y) in pixels.
-        visible: ``[N, 1, H, W]``, 1 where it does, else 0.
+        before: The previous painted frame, likewise.
+        flow: Offset of each pixel of ``now`` to its position in ``before``, ``[N, 2, H, W]``,
+            (x, y) in pixels.
+        visible: ``[N, 1, H, W]``, 1 for pixels visible in ``before``, else 0.
 
     Returns:
-        ``[N]``: the mean squared difference over visible pixels and channels; 0 where none is.
+        ``[N]``: the mean squared difference over visible pixels and channels; 0 if none is visible.
 
     Raises:
-        UsageError: Shapes that do not fit.
+        UsageError: Shapes do not match.
     """
-    count, channels, height, width = _checked(now)
+    count, channels, height, width = checked_shape(now)
     wanted = {
         "before": (before, (count, channels, height, width)),
         "flow": (flow, (count, 2, height, width)),
@@ -218,22 +199,16 @@ def temporal_loss(
     for name, (value, shape) in wanted.items():
         if tuple(value.shape) != shape:
             raise UsageError(f"{name} must be {list(shape)}, not {list(value.shape)}")
-    different = ((now - carried(before, flow)).square() * visible).sum(dim=(1, 2, 3))
+    different = ((now - warp(before, flow)).square() * visible).sum(dim=(1, 2, 3))
     return different / (visible.sum(dim=(1, 2, 3)) * channels).clamp_min(1)
 
 
-def _checked(features: torch.Tensor) -> tuple[int, int, int, int]:
-    if features.dim() != 4 or 0 in features.shape:
-        raise UsageError(f"features must be [N, C, H, W], none of them 0: {list(features.shape)}")
-    count, channels, height, width = features.shape
-    return count, channels, height, width
-
-
-def _same_layers(painted: Mapping[str, object], wanted: Mapping[str, object]) -> None:
-    if not wanted:
+def _same_layers(painted: Mapping[str, object], needed: Mapping[str, object]) -> None:
+    if not needed:
         raise UsageError("a loss needs at least one layer")
-    absent = [layer for layer in wanted if layer not in painted]
+    absent = [layer for layer in needed if layer not in painted]
     if absent:
         raise UsageError(
-            f"no features of {', '.join(absent)}", remedy=f"there are {', '.join(painted)}"
+            f"features of {', '.join(absent)} are missing",
+            remedy=f"use the available layers: {', '.join(painted)}",
         )

@@ -1,4 +1,4 @@
-"""A network of styles as a painter of pictures, as the trainings and the video engine take one."""
+"""Wrap a multi-style network as a painter for training and the video engine."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _STEP = 8
 
 
 def network_painter(network: MultiStyleNet, shares: torch.Tensor) -> Painter:
-    """A painter in one style or blend.
+    """Return a painter for one style or blend.
 
     Args:
-        network: In evaluation mode.
-        shares: Of each style, ``[styles]``; they sum to 1.
+        network: Network in evaluation mode.
+        shares: Weight of each style, ``[styles]``; they sum to 1.
 
     Returns:
-        A function from ``uint8 [H, W, 3]`` to the same; sides that are no multiples of 8 are
-        continued by their last pixels and cut again.
+        A function from ``uint8 [H, W, 3]`` to the same. It pads sides to multiples of 8 by
+        repeating edge pixels, and crops the result.
     """
     style = shares[None, :, None, None]
 

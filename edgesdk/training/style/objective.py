@@ -1,4 +1,4 @@
-"""What a stylizer is trained for: a painting's style on a photograph's content, steadily."""
+"""The training objective of a stylizer: style, content, tone and temporal stability."""
 
 from __future__ import annotations
 
@@ -9,81 +9,51 @@ import torch
 from torch.nn import functional
 
 from edgesdk.errors import UsageError
-from edgesdk.training.style.grid_artifacts import lattice_share
-from edgesdk.training.style.losses import content_loss, gram_matrix, temporal_loss, total_variation
+from edgesdk.training.style.gram import gram_matrix
+from edgesdk.training.style.grid_artifacts import grid_artifact_share
+from edgesdk.training.style.losses import content_loss, temporal_loss, total_variation
 from edgesdk.training.style.perceptual import PerceptualNet
 from edgesdk.training.style.recipe import StyleRecipe
 
-__all__ = ["PARTS", "StyleGoals", "StyleObjective", "tone_loss", "unpainted_distances"]
+__all__ = ["PARTS", "StyleGoals", "StyleObjective", "tone_loss"]
 
 #: Names of the parts of the loss.
 PARTS = ("content", "tone", "style", "variation", "lattice", "temporal")
 
-#: Period in pixels of the patterns that count as a lattice, with 8, 4 and 2: twice what networks of
-#: style halve the size by in all, because enlarging leaves traces at twice the period as well.
+#: Period in pixels of the grid artefacts, with 8, 4 and 2: twice the total downsampling factor of
+#: style networks, because upsampling also leaves traces at twice the period.
 _GRID = 16
-#: Places along each side at which light and dark are compared.
+#: Grid cells along each side for the comparison of light and dark.
 _TONES = 12
-#: A layer in which photographs are this close to a painting, as a share of the painting's own
-#: squared norm, has nothing to teach; a smaller divisor would drown the others in it.
-_CLOSEST = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class StyleGoals:
-    """Paintings as a loss sees them.
+    """Loss targets of a set of paintings.
 
     Attributes:
         grams: Gram matrices by layer, ``[S, C, C]``.
-        distances: By layer, how far unpainted photographs are from them, ``[S]``.
+        distances: Distances of unpainted photographs from the matrices, by layer, ``[S]``.
     """
 
     grams: Mapping[str, torch.Tensor]
     distances: Mapping[str, torch.Tensor]
 
     def of(self, styles: torch.Tensor) -> StyleGoals:
-        """The goals of a batch: one style a picture, ``int64 [N]``."""
+        """Select the targets of a batch: one style per picture, ``int64 [N]``."""
         return StyleGoals(
             {layer: grams[styles] for layer, grams in self.grams.items()},
             {layer: distances[styles] for layer, distances in self.distances.items()},
         )
 
 
-@torch.no_grad()
-def unpainted_distances(
-    net: PerceptualNet, photographs: torch.Tensor, grams: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """How far photographs are from paintings before anything is painted.
-
-    Args:
-        net: The perceptual network.
-        photographs: ``[N, 3, H, W]``, 0..1.
-        grams: Gram matrices of paintings by layer, ``[S, C, C]``.
-
-    Returns:
-        Mean squared distances by layer, ``[S]``.
-    """
-    sums = {
-        layer: torch.zeros(len(wanted), device=wanted.device) for layer, wanted in grams.items()
-    }
-    for photograph in photographs.split(1):
-        seen = net(photograph, grams)
-        for layer, wanted in grams.items():
-            apart = (gram_matrix(seen[layer]) - wanted).square().sum(dim=(1, 2))
-            sums[layer] += apart / len(photographs)
-    return {
-        layer: torch.maximum(found, _CLOSEST * grams[layer].square().sum(dim=(1, 2)))
-        for layer, found in sums.items()
-    }
-
-
 def tone_loss(painted: torch.Tensor, photographs: torch.Tensor) -> torch.Tensor:
-    """How far a painting's light and dark, at low resolution, are from its photograph's.
+    """Compute the distance of light and dark areas of a painting and its photograph.
 
-    Luminance is averaged over a coarse grid and freed of its mean and deviation, so that a style
-    may be darker or of less contrast but must keep what is light and what is dark: 0 for any
-    brighter or stronger version of the photograph, 2 for pictures that have nothing in common, 4
-    for its negative. Features that were trained to find edges do not see this.
+    Luminance is averaged over a coarse grid and normalised to zero mean and unit deviation, so
+    a style may change brightness and contrast but must keep light and dark areas: 0 for a brighter
+    or stronger version of the photograph, 2 for unrelated pictures, 4 for its negative. Features
+    trained to find edges miss this.
 
     Args:
         painted: ``[N, 3, H, W]``, RGB.
@@ -101,26 +71,26 @@ def _tones(pictures: torch.Tensor) -> torch.Tensor:
     grey = (pictures.float() * weights).sum(dim=1, keepdim=True)
     coarse = functional.adaptive_avg_pool2d(grey, _TONES).flatten(1)
     variance, mean = torch.var_mean(coarse, dim=1, correction=0, keepdim=True)
-    # A deviation of one level of 255 keeps plain pictures from being amplified into noise.
+    # Adding a deviation of 1/255 keeps the noise of flat pictures from being amplified.
     return (coarse - mean) / torch.sqrt(variance + (1 / 255) ** 2)
 
 
 class StyleObjective:
-    """Johnson, Alahi and Fei-Fei's loss, ECCV 2016, in ratios that need no tuning a style.
+    """The loss of Johnson, Alahi and Fei-Fei, ECCV 2016, as ratios that need no tuning per style.
 
-    The distance of Gram matrices is 0 for the painting's own and 1 for what photographs have before
-    they are painted, in every layer and for every style; that of features is a share of their
-    squared norm. Light and dark (:func:`tone_loss`), total variation a value, what repeats with the
-    network's grid (:func:`~edgesdk.training.style.grid_artifacts.lattice_share`) and unsteadiness
-    (mean squared differences, as shares of white) are added.
+    The Gram distance is 0 for the painting's own matrices and 1 for unpainted photographs, in every
+    layer and for every style; the content distance is relative to the squared norm of the features.
+    Further parts: light and dark (:func:`tone_loss`), total variation per value, grid artefacts
+    (:func:`~edgesdk.training.style.grid_artifacts.grid_artifact_share`), and flicker (mean squared
+    differences, as shares of white).
 
     Args:
         net: The perceptual network.
         recipe: Layers and weights.
 
     Raises:
-        UnknownNameError: The network has not all of the layers.
-        UsageError: Every weight is zero.
+        UnknownNameError: The network lacks one of the layers.
+        UsageError: All weights are zero.
     """
 
     def __init__(self, net: PerceptualNet, recipe: StyleRecipe) -> None:
@@ -133,27 +103,27 @@ class StyleObjective:
 
     @property
     def is_temporal(self) -> bool:
-        """Whether it asks for second frames."""
+        """True if the loss needs second frames."""
         return self.weights["temporal"] > 0
 
     def parts(
         self, photographs: torch.Tensor, painted: torch.Tensor, goals: StyleGoals
     ) -> dict[str, torch.Tensor]:
-        """Every part but the temporal one.
+        """Compute all parts of the loss but the temporal one.
 
         Args:
             photographs: ``[N, 3, H, W]``, 0..1.
             painted: Likewise.
-            goals: One style a picture.
+            goals: Targets, one style per picture.
 
         Returns:
             ``[N]`` by name of :data:`PARTS`, unweighted, float32.
         """
         recipe = self._recipe
-        seen = self._net(painted, {*recipe.content_layers, *recipe.style_layers})
+        features = self._net(painted, {*recipe.content_layers, *recipe.style_layers})
         with torch.no_grad():
             wanted = self._net(photographs, recipe.content_layers)
-        found = {layer: seen[layer].float() for layer in seen}
+        found = {layer: value.float() for layer, value in features.items()}
         distances = [
             (gram_matrix(found[layer]) - goals.grams[layer]).square().sum(dim=(1, 2))
             / goals.distances[layer]
@@ -165,7 +135,7 @@ class StyleObjective:
             "tone": tone_loss(picture, photographs),
             "style": torch.stack(distances).mean(dim=0),
             "variation": total_variation(picture) / picture[0].numel(),
-            "lattice": lattice_share(picture, _GRID),
+            "lattice": grid_artifact_share(picture, _GRID),
         }
 
     def temporal(
@@ -175,16 +145,16 @@ class StyleObjective:
         flow: torch.Tensor,
         visible: torch.Tensor,
     ) -> torch.Tensor:
-        """How far the second painted frame is from the first one carried along, ``[N]``.
+        """Compute the distance of the second painted frame and the warped first one, ``[N]``.
 
         Args:
-            painted: The first, ``[N, 3, H, W]``.
-            painted_after: The second.
-            flow: From the second to the first, see :func:`~.losses.temporal_loss`.
+            painted: First painted frame, ``[N, 3, H, W]``.
+            painted_after: Second painted frame.
+            flow: Flow from the second to the first, see :func:`~.losses.temporal_loss`.
             visible: Likewise.
         """
         return temporal_loss(painted_after.float(), painted.float(), flow, visible)
 
     def total(self, parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The weighted sum of parts, ``[N]``."""
+        """Return the weighted sum of the parts, ``[N]``."""
         return torch.stack([self.weights[name] * value for name, value in parts.items()]).sum(0)

@@ -1,4 +1,4 @@
-"""Paintings whose style is learnt: read from a folder, named, measured."""
+"""Paintings for training: read them from a folder and compute their Gram matrices."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from PIL import Image
 
 from edgesdk.errors import DataError, InputSpecError
 from edgesdk.host.image_files import IMAGE_SUFFIXES, pictures_below, read_picture
-from edgesdk.training.style.losses import gram_matrix
+from edgesdk.training.style.gram import gram_matrix
 from edgesdk.training.style.perceptual import PerceptualNet
 
 __all__ = ["Painting", "Paintings", "as_tensor", "gram_targets", "read_paintings", "scaled"]
 
-#: Longer side at which a painting is kept; strokes are far larger.
+#: Longer side of a painting in memory; strokes are far larger than its pixels.
 _LARGEST = 2048
 _SMALLEST = 64
 
@@ -30,7 +30,7 @@ class Painting:
     """One painting.
 
     Attributes:
-        name: Of its style.
+        name: Name of its style.
         pixels: ``uint8 [H, W, 3]``, RGB.
     """
 
@@ -43,8 +43,8 @@ class Paintings:
     """The paintings of a folder.
 
     Attributes:
-        paintings: In the order of their files' names.
-        skipped: Why a file was left out, by file.
+        paintings: Paintings in the order of their file names.
+        skipped: Reason for each skipped file.
     """
 
     paintings: tuple[Painting, ...]
@@ -56,20 +56,20 @@ class Paintings:
         return tuple(painting.name for painting in self.paintings)
 
     def identity(self) -> dict[str, str]:
-        """A digest of every painting by name: another painting has another."""
+        """Return a digest of each painting by name."""
         return {
             one.name: hashlib.sha256(one.pixels.tobytes()).hexdigest() for one in self.paintings
         }
 
 
 def read_paintings(folder: Path) -> Paintings:
-    """Read every picture of a folder and its sub-folders; its file's name becomes the style's.
+    """Read all pictures of a folder and its sub-folders; file names become style names.
 
     Raises:
-        DataError: No folder, no picture that can be read, or two of one name.
+        DataError: The folder is missing or has no readable picture, or two share a name.
     """
     if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}", remedy="check the path")
+        raise DataError(f"folder not found: {folder}", remedy="check the path")
     found: dict[str, Painting] = {}
     skipped: dict[Path, str] = {}
     paths = pictures_below(folder)
@@ -88,22 +88,22 @@ def read_paintings(folder: Path) -> Paintings:
         picture.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
         found[name] = Painting(name, np.asarray(picture))
     if not found:
-        told = "; ".join(f"{path.name}: {why}" for path, why in list(skipped.items())[:3])
+        reasons = "; ".join(f"{path.name}: {why}" for path, why in list(skipped.items())[:3])
         raise DataError(
-            f"{folder} holds no paintings" + (f" that can be used: {told}" if told else ""),
+            f"{folder} has no usable paintings" + (f": {reasons}" if reasons else ""),
             remedy=f"put pictures ({', '.join(IMAGE_SUFFIXES)}) there",
         )
     return Paintings(tuple(found.values()), skipped)
 
 
 def as_tensor(pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> torch.Tensor:
-    """``uint8 [H, W, 3]`` or ``[N, H, W, 3]`` as ``float32 [N, 3, H, W]``, 0..1."""
+    """Convert ``uint8 [H, W, 3]`` or ``[N, H, W, 3]`` to ``float32 [N, 3, H, W]``, 0..1."""
     batch = torch.from_numpy(np.array(pixels, copy=True, ndmin=4)).to(device)
     return batch.permute(0, 3, 1, 2).float().div_(255)
 
 
 def scaled(painting: Painting, shorter: int) -> NDArray[np.uint8]:
-    """A painting with its shorter side ``shorter`` pixels long."""
+    """Scale a painting so that its shorter side has ``shorter`` pixels."""
     height, width = painting.pixels.shape[:2]
     scale = shorter / min(height, width)
     size = (max(shorter, round(width * scale)), max(shorter, round(height * scale)))
@@ -118,12 +118,12 @@ def gram_targets(
     layers: Sequence[str],
     sizes: Sequence[int],
 ) -> dict[str, torch.Tensor]:
-    """Gram matrices of paintings, the mean over several sizes.
+    """Compute Gram matrices of paintings, averaged over several sizes.
 
     Args:
-        net: That looks at them.
-        paintings: At least one.
-        layers: Of the network.
+        net: The perceptual network.
+        paintings: At least one painting.
+        layers: Layers of the network.
         sizes: Shorter sides in pixels.
 
     Returns:
@@ -134,9 +134,9 @@ def gram_targets(
     for painting in paintings:
         sums: dict[str, torch.Tensor] = {}
         for size in sizes:
-            seen = net(as_tensor(scaled(painting, size), device), layers)
+            features = net(as_tensor(scaled(painting, size), device), layers)
             for layer in layers:
-                gram = gram_matrix(seen[layer])[0] / len(sizes)
+                gram = gram_matrix(features[layer])[0] / len(sizes)
                 sums[layer] = sums[layer] + gram if layer in sums else gram
         for layer, gram in sums.items():
             by_layer[layer].append(gram)

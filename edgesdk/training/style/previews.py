@@ -1,4 +1,4 @@
-"""What a stylizer in training paints, as a sheet of pictures."""
+"""Preview sheets of a stylizer in training."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from edgesdk.video.image_grid import PictureSheet
 __all__ = ["Previews"]
 
 _PHOTOGRAPHS = 3
-#: Columns of styles; more than that nobody can see.
+#: Largest number of style columns.
 _STYLES = 12
 _LONGEST = 384
 _SHOWN = 224
 
 
 class Previews:
-    """Paints the same few photographs in every style, again and again.
+    """Paint the same few photographs in every style during training.
 
     Args:
-        folder: Where the sheets go, ``step-000500.png`` and so on; created.
-        model: In training.
-        photographs: The first, the last and the middle one are painted.
-        paintings: Of the styles, in their order.
-        conditions: What tells the network each style, ``[S, ...]``.
+        folder: Folder of the sheets, ``step-000500.png`` and so on; created.
+        model: The network in training.
+        photographs: Source of the first, the middle and the last photograph.
+        paintings: Paintings in the order of the styles.
+        conditions: Style input of the network for each style, ``[S, ...]``.
     """
 
     def __init__(
@@ -54,16 +54,16 @@ class Previews:
         self._photographs = [photographs.whole(index, _LONGEST) for index in chosen]
 
     def write(self, step: int) -> Path:
-        """Paint and write a sheet.
+        """Paint a sheet and write it.
 
         Args:
-            step: Steps done.
+            step: Number of training steps done.
 
         Returns:
-            The file.
+            Path of the sheet.
 
         Raises:
-            StorageError: It cannot be written.
+            StorageError: The file cannot be written.
         """
         names = [painting.name for painting in self._paintings]
         sheet = PictureSheet(["photograph", *names], width=_SHOWN)

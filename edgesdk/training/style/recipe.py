@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -10,7 +9,7 @@ from pydantic import Field, field_validator
 from edgesdk.errors import UsageError
 from edgesdk.training.settings import Settings
 
-__all__ = ["StyleRecipe", "rate_at"]
+__all__ = ["StyleRecipe"]
 
 
 class StyleRecipe(Settings):
@@ -99,13 +98,3 @@ class StyleRecipe(Settings):
                 "steps",
                 remedy="set warmup_steps below steps",
             )
-
-
-def rate_at(recipe: StyleRecipe, step: int) -> float:
-    """The learning rate that a step, from 0, is taken with."""
-    if step < recipe.warmup_steps:
-        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
-    if recipe.schedule == "constant":
-        return recipe.learning_rate
-    share = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * share))

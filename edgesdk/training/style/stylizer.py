@@ -12,9 +12,9 @@ import torch
 from edgesdk import models
 from edgesdk.errors import UsageError
 from edgesdk.models.multi_style import MultiStyleNet
+from edgesdk.training.engine import RunOptions
 from edgesdk.training.style.add_styles import learn_styles_from, with_more_styles
 from edgesdk.training.style.fine_tuning import read_stylizer, started_from, weights_digest
-from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.train import StylesToLearn, StyleTrainer, StyleTraining
 
@@ -56,9 +56,8 @@ def train_stylizer(
     config: dict[str, Any] | None = None,
     perceptual: Path | None = None,
     previews: Path | None = None,
-    watched: Watched | None = None,
-    resume: bool = True,
-    say: Callable[[str], None] = lambda text: None,
+    options: RunOptions | None = None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> TrainedStylizer:
     """Train a network that paints photographs in the styles of paintings.
 
@@ -74,9 +73,8 @@ def train_stylizer(
         perceptual: File of the perceptual network, see
             :func:`~edgesdk.training.style.perceptual.load_perceptual`; None looks for one.
         previews: Folder of sheets of what is painted meanwhile, one at the end at least.
-        watched: See :func:`~edgesdk.training.style.loop.fit_style`; its ``preview`` is set here.
-        resume: Whether to go on from a checkpoint.
-        say: Called with a line of what is being done.
+        options: See :class:`~edgesdk.training.engine.RunOptions`; ``preview`` is set here.
+        report: Called with a line of what is being done.
 
     Raises:
         UsageError: ``base`` and ``start`` at once, or a ``start`` of other styles or widths.
@@ -86,13 +84,15 @@ def train_stylizer(
     if base is not None and start is not None:
         raise UsageError(
             "a training cannot both add styles to a network and start from one",
-            remedy="--from adds styles and learns their vectors alone, --start goes on with all "
+            remedy="--add-to adds styles and learns their vectors alone, --fine-tune goes on with all "
             "weights in the same styles: give one",
         )
-    studio = StyleTrainer(content, styles, recipe, perceptual=perceptual, called="styles", say=say)
+    studio = StyleTrainer(
+        content, styles, recipe, perceptual=perceptual, called="styles", report=report
+    )
     model, first = _network(studio.paintings.names, base, start, config or {})
     count = model.config["styles"]
-    say("looking at paintings and photographs")
+    report("looking at paintings and photographs")
     training = studio.train(
         model,
         StylesToLearn(
@@ -105,8 +105,7 @@ def train_stylizer(
         evened=None if base is not None else model,
         more_identity={} if start is None else {"start": weights_digest(model)},
         previews=previews,
-        watched=watched,
-        resume=resume,
+        options=options,
     )
     return TrainedStylizer(
         **vars(training),

@@ -1,4 +1,4 @@
-"""Trained stylizers as files."""
+"""Save trained stylizers."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["check_outputs", "save_any_stylizer", "save_stylizer"]
 
 
 def check_outputs(path: Path, *, any_style: bool, overwrite: bool) -> None:
-    """Refuse, before hours of training, what could not be written after them.
+    """Check, before hours of training, that the output can be written.
 
     Args:
-        path: To be written.
-        any_style: Whether an encoder will lie beside it.
-        overwrite: Whether what is there may be replaced.
+        path: Output path.
+        any_style: True if an encoder will be written beside it.
+        overwrite: True to replace existing output.
 
     Raises:
-        UsageError: A suffix that is not ``.edgemodel``.
-        OutputExistsError: It is there already and may not be replaced.
+        UsageError: The suffix is not ``.edgemodel``.
+        OutputExistsError: The output exists and ``overwrite`` is false.
     """
     if path.suffix != ".edgemodel":
         raise UsageError(
-            f"cannot write {path.name or str(path)!r}", remedy="name it NAME.edgemodel"
+            f"cannot write {path.name or str(path)!r}", remedy="give a name with .edgemodel"
         )
     for one in (path, encoder_path(path)) if any_style else (path,):
         if one.exists() and not (overwrite and one.is_dir()):
@@ -38,13 +38,13 @@ def check_outputs(path: Path, *, any_style: bool, overwrite: bool) -> None:
 def save_stylizer(
     trained: TrainedStylizer, path: Path, *, size: int = 512, overwrite: bool = False
 ) -> Path:
-    """Write a trained stylizer.
+    """Save a trained stylizer.
 
     Args:
-        trained: What was trained.
+        trained: The trained stylizer.
         path: ``NAME.edgemodel``.
-        size: Side in pixels of the pictures it is exported for, where nobody says another.
-        overwrite: Whether it may be replaced.
+        size: Default side in pixels of the pictures it is exported for.
+        overwrite: True to replace existing output.
 
     Raises:
         EdgeSdkError: See :func:`check_outputs` and
@@ -65,16 +65,16 @@ def save_stylizer(
 def save_any_stylizer(
     trained: TrainedAnyStylizer, path: Path, *, size: int = 512, overwrite: bool = False
 ) -> tuple[Path, Path]:
-    """Write a network that paints in any style, and its encoder beside it.
+    """Save an any-style network with its encoder beside it.
 
     Args:
-        trained: What was trained.
+        trained: The trained stylizer.
         path: ``NAME.edgemodel``.
-        size: Side in pixels of the pictures it is exported for, where nobody says another.
-        overwrite: Whether they may be replaced.
+        size: Default side in pixels of the pictures it is exported for.
+        overwrite: True to replace existing output.
 
     Returns:
-        The painter's folder and the encoder's.
+        Folders of the painting network and of the encoder.
 
     Raises:
         EdgeSdkError: See :func:`check_outputs` and

@@ -1,8 +1,8 @@
-"""Made motions: a photograph and the same photograph a moment later, with the flow between them.
+"""Synthetic motion: make a second frame from a photograph, with the exact flow between them.
 
-A network that answers a moved photograph with the moved painting does not flicker. After Ruder et
-al., GCPR 2016, whose pairs are frames of clips, and Eilertsen, Mantiuk and Unger, CVPR 2019, who
-make the second frame from the first: any folder of photographs will do, and the flow is exact.
+A network that paints a moved photograph as the moved painting does not flicker. Ruder et al., GCPR
+2016, take pairs of frames from clips; Eilertsen, Mantiuk and Unger, CVPR 2019, make the second
+frame from the first, so that any folder of photographs suffices and the flow is exact.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from torch.nn import functional
 
 from edgesdk.training.counter_random import key
 
-__all__ = ["carried", "flows", "moved"]
+__all__ = ["flows", "second_frames", "warp"]
 
-#: Largest motions between two frames: a share of the side, radians, and a share of the scale.
+#: Largest motions between two frames: shift as a share of the side, rotation in radians, and zoom.
 _SHIFT, _TURN, _ZOOM = 0.04, 0.05, 0.05
-#: Deviation of the second frame's noise, of 0..1.
+#: Standard deviation of the second frame's noise, for pictures of 0..1.
 _NOISE = 2 / 255
 
 
 def flows(count: int, height: int, width: int, seed: int, turn: int) -> tuple[torch.Tensor, ...]:
-    """Random motions of a camera: shifts, turns and zooms.
+    """Draw random camera motions: shifts, rotations and zooms.
 
     Args:
-        count: How many.
-        height: In pixels.
-        width: In pixels.
-        seed: Of the run.
-        turn: Another turn gives other motions; the same one the same.
+        count: Number of motions.
+        height: Height in pixels.
+        width: Width in pixels.
+        seed: Seed of the run.
+        turn: Number of the draw; the same number gives the same motions.
 
     Returns:
-        Where each pixel of the second frame lies in the first, ``[count, 2, height, width]``, (x,
-        y) in pixels relative to its own place; and whether that is within it, ``[count, 1, height,
-        width]``, 1 or 0.
+        The flow from the second frame to the first, ``[count, 2, height, width]``, (x, y) in
+        pixels; and a mask ``[count, 1, height, width]``, 1 for pixels that lie within the first
+        frame, else 0.
     """
     random = np.random.default_rng(key(seed, "motion", turn))
     rows, columns = torch.meshgrid(
@@ -60,38 +60,38 @@ def flows(count: int, height: int, width: int, seed: int, turn: int) -> tuple[to
     return flow, inside.float()
 
 
-def carried(pictures: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
-    """What a flow makes of pictures: each pixel is taken from where the flow says it lies.
+def warp(pictures: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+    """Warp pictures by a flow, with bilinear sampling.
 
     Args:
         pictures: ``[N, C, H, W]``.
-        flow: ``[N, 2, H, W]``, (x, y) in pixels relative to each pixel's own place.
+        flow: ``[N, 2, H, W]``, (x, y) offset in pixels of each pixel's source.
 
     Returns:
-        ``[N, C, H, W]``; beyond the border, the border's pixels.
+        ``[N, C, H, W]``; sources beyond the border take the border's pixels.
     """
     height, width = pictures.shape[2:]
     columns = torch.arange(width, device=flow.device, dtype=flow.dtype)
     rows = torch.arange(height, device=flow.device, dtype=flow.dtype)
-    # Pixel centres at -1 + 1/W .. 1 - 1/W, which is what align_corners=False reads.
+    # align_corners=False puts pixel centres at -1 + 1/W .. 1 - 1/W.
     x = (2 * (columns + flow[:, 0]) + 1) / width - 1
     y = (2 * (rows[:, None] + flow[:, 1]) + 1) / height - 1
     grid = torch.stack((x, y), dim=-1).to(pictures.dtype)
     return functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
 
 
-def moved(pictures: torch.Tensor, flow: torch.Tensor, seed: int, turn: int) -> torch.Tensor:
-    """Second frames: pictures carried along a flow, with a camera's noise of their own.
+def second_frames(pictures: torch.Tensor, flow: torch.Tensor, seed: int, turn: int) -> torch.Tensor:
+    """Make second frames: pictures warped by a flow, with fresh camera noise.
 
     Args:
         pictures: ``[N, C, H, W]``, 0..1.
-        flow: Of :func:`flows`.
-        seed: Of the run.
-        turn: Another turn has other noise.
+        flow: Flow of :func:`flows`.
+        seed: Seed of the run.
+        turn: Number of the draw; another number gives other noise.
 
     Returns:
         ``[N, C, H, W]``, 0..1.
     """
     random = torch.Generator().manual_seed(key(seed, "noise", turn))
     noise = torch.randn(pictures.shape, generator=random).to(pictures)
-    return (carried(pictures, flow) + _NOISE * noise).clamp(0, 1)
+    return (warp(pictures, flow) + _NOISE * noise).clamp(0, 1)

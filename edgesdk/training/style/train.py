@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from torch import nn
 
 from edgesdk.models.multi_style import MultiStyleNet
 from edgesdk.training.accelerator import new_accelerator
+from edgesdk.training.engine import RunOptions
 from edgesdk.training.style.batches import Lessons, first_crops
-from edgesdk.training.style.equalize_channels import even_out_channels
+from edgesdk.training.style.equalize_channels import equalize_channels
+from edgesdk.training.style.gram import unpainted_distances
 from edgesdk.training.style.history import StyleHistory
-from edgesdk.training.style.loop import Watched, fit_style
-from edgesdk.training.style.objective import StyleGoals, StyleObjective, unpainted_distances
+from edgesdk.training.style.loop import fit_style
+from edgesdk.training.style.objective import StyleGoals, StyleObjective
 from edgesdk.training.style.paintings import Painting, gram_targets, read_paintings
 from edgesdk.training.style.perceptual import load_perceptual
 from edgesdk.training.style.perceptual_files import find_perceptual
@@ -87,7 +89,7 @@ class StyleTrainer:
         recipe: How to train.
         perceptual: File of the perceptual network; None looks for one.
         called: What a painting is called when it is said how many there are.
-        say: Called with a line of what is being done.
+        report: Called with a line of what is being done.
 
     Attributes:
         paintings: That were read.
@@ -106,13 +108,13 @@ class StyleTrainer:
         *,
         perceptual: Path | None = None,
         called: str = "paintings",
-        say: Callable[[str], None] = lambda text: None,
+        report: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._recipe = recipe
         self.paintings = read_paintings(styles)
         self._photographs = Photographs(content, recipe.crop)
         self._file = perceptual or find_perceptual()
-        say(
+        report(
             f"{len(self._photographs)} photographs, {len(self.paintings.names)} {called}, "
             f"judged by {self._file.name}"
         )
@@ -128,8 +130,7 @@ class StyleTrainer:
         evened: MultiStyleNet | None = None,
         more_identity: Mapping[str, Any] | None = None,
         previews: Path | None = None,
-        watched: Watched | None = None,
-        resume: bool = True,
+        options: RunOptions | None = None,
     ) -> StyleTraining:
         """Train a network in place; it ends on the device of the training.
 
@@ -142,9 +143,7 @@ class StyleTrainer:
                 :mod:`~edgesdk.training.style.equalize_channels`; None for none.
             more_identity: What identifies the run besides network, pictures and judge.
             previews: Folder of sheets of what is painted meanwhile, one at the end at least.
-            watched: See :func:`~edgesdk.training.style.loop.fit_style`; its ``preview`` is set
-                here.
-            resume: Whether to go on from a checkpoint.
+            options: See :class:`~edgesdk.training.engine.RunOptions`; ``preview`` is set here.
 
         Raises:
             EdgeSdkError: See :func:`~edgesdk.training.style.loop.fit_style`.
@@ -157,27 +156,22 @@ class StyleTrainer:
         crops = first_crops(self._photographs, recipe).to(device)
         goals = StyleGoals(grams, unpainted_distances(self._judge, crops, grams))
         conditions = styles.conditions.to(device)
-        watched = watched or Watched()
+        options = options or RunOptions()
         if previews is not None and accelerator.is_main_process:
-            watched.preview = Previews(
-                previews,
-                model,
-                self._photographs,
-                self.paintings.paintings,
-                conditions[:: styles.a_painting],
-            ).write
+            shown = conditions[:: styles.a_painting]
+            sheets = Previews(previews, model, self._photographs, self.paintings.paintings, shown)
+            options = replace(options, preview=sheets.write)
         history = fit_style(
             model,
             Lessons(self._photographs, conditions, goals, recipe),
             self._objective,
             recipe,
-            watched,
+            options,
             identity=self._identity(network, more_identity or {}),
-            resume=resume,
             accelerator=accelerator,
         )
         if evened is not None:
-            even_out_channels(evened, model.eval(), crops, conditions)
+            equalize_channels(evened, model.eval(), crops, conditions)
         skipped = {**self.paintings.skipped, **self._photographs.skipped}
         return StyleTraining(
             history=history,

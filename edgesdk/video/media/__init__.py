@@ -1,4 +1,4 @@
-"""Video files, folders of pictures and cameras: read into frames, written from frames.
+"""Read frames from video files, folders of pictures and cameras; write them to files and folders.
 
 PyAV (the extra ``video``) does the work; it is imported when a file is opened.
 """

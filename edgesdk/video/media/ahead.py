@@ -1,4 +1,4 @@
-"""Frames decoded in a thread while those before them are painted."""
+"""A thread that decodes frames while earlier ones are painted."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
+from edgesdk.host.closing import Closing
 from edgesdk.video.frames import Frame
 from edgesdk.video.media.properties import Source
 
 __all__ = ["ReadAhead"]
 
 
-class ReadAhead:
-    """Iterates a source in a thread of its own, a few frames ahead of whoever takes them.
+class ReadAhead(Closing):
+    """Iterates a source in a thread of its own, a few frames ahead of the consumer.
 
-    Decoding and colour conversion let go of Python's lock, so they run beside the painting.
+    Decoding and colour conversion release Python's lock, so that they run beside the painting.
 
     Args:
-        source: Not closed here.
-        frames: Most frames that wait; memory is bounded by them.
+        source: The source; not closed here.
+        frames: Maximum number of waiting frames, which bounds the memory.
 
     Attributes:
-        seconds: Spent in the source so far, whoever waited for it or not.
+        seconds: Time in the source so far, including time that nobody waited for.
     """
 
     def __init__(self, source: Source, frames: int = 4) -> None:
@@ -45,7 +44,7 @@ class ReadAhead:
                 self.seconds += time.perf_counter() - started
                 if not self._put(frame) or frame is None:
                     return
-        # Whatever ends the reading belongs to whoever takes the frames.
+        # An error of the source is raised in the consumer.
         except BaseException as error:  # noqa: BLE001
             self._put(error)
 
@@ -68,21 +67,10 @@ class ReadAhead:
             yield entry
 
     def close(self) -> None:
-        """End the thread; the source may be closed then."""
+        """End the thread; then the source may be closed."""
         self._stopping.set()
         while self._thread.is_alive():
-            # The thread may wait for room.
+            # The thread may be waiting for room.
             while not self._queue.empty():
                 self._queue.get_nowait()
             self._thread.join(0.05)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -1,4 +1,4 @@
-"""The sound of a file, put beside new pictures: copied packet by packet where that can be."""
+"""Copy the sound of a file beside new pictures, packet by packet if possible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgesdk.video.media.reading import open_container
 
 __all__ = ["AudioTracks"]
 
-#: By suffix of the output: codecs that its players know. Others are encoded anew as AAC.
+#: Codecs that players know, by suffix of the output. Others are re-encoded as AAC.
 _COPIED = {
     ".mp4": {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"},
     ".m4v": {"aac", "mp3", "ac3", "eac3", "alac"},
@@ -22,12 +22,12 @@ _COPIED = {
 }
 
 
-#: By number of channels, those of AAC.
+#: Layouts of AAC by number of channels.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 
 
 class _Copied:
-    """A track whose packets are passed on as they are."""
+    """A track whose packets are copied."""
 
     def __init__(self, source: Any, output: Any, offset: Fraction) -> None:
         self.stream = output.add_stream_from_template(source)
@@ -44,16 +44,16 @@ class _Copied:
 
 
 class _Encoded:
-    """A track that is decoded and encoded as AAC."""
+    """A track that is decoded and re-encoded as AAC."""
 
     def __init__(self, source: Any, output: Any, offset: Fraction) -> None:
         av = pyav()
         rate = source.codec_context.sample_rate
-        # AAC has no other rates; the resampler takes the nearest.
+        # The rates of AAC; the resampler takes the nearest.
         known = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
         self._rate = min(known, key=lambda choice: abs(choice - rate))
         channels = source.codec_context.layout.nb_channels
-        # By number alone: PCM has no layout but this one, and AAC none for odder ones.
+        # By number alone: PCM does not name a layout, and AAC knows these only.
         self.stream = output.add_stream("aac", rate=self._rate)
         self.stream.layout = _LAYOUTS.get(channels, "stereo")
         self.stream.bit_rate = 96_000 * min(max(channels, 1), 6)
@@ -82,17 +82,17 @@ class _Encoded:
 
 
 class AudioTracks:
-    """Every audio stream of a file, on its way into another.
+    """All audio streams of a file, copied into another.
 
-    The file is opened a second time: its sound is read at the pace of the pictures that are
-    written, whatever the order of its packets, and nothing is kept.
+    The file is opened a second time: its sound is read at the pace of the written pictures, in
+    constant memory, for any order of its packets.
 
     Args:
         path: The file.
-        output: The ``av`` container that is written; its header is not out yet.
-        suffix: Of the output's name.
-        offset: Seconds of the file's clock that become the beginning.
-        trouble: Takes what is skipped and remarked.
+        output: The ``av`` container to write, before its header is written.
+        suffix: Suffix of the output's name.
+        offset: Time on the file's clock that becomes the beginning, seconds.
+        trouble: Receives skipped packets and remarks.
     """
 
     def __init__(
@@ -121,21 +121,21 @@ class AudioTracks:
         av = pyav()
         context = stream.codec_context
         name = context.name if context is not None else "an unknown codec"
-        told = f"audio stream {stream.index} ({name})"
+        label = f"audio stream {stream.index} ({name})"
         if context is None or not stream.time_base:
-            self._trouble.remark(f"{told} cannot be decoded and is left out")
+            self._trouble.remark(f"{label} cannot be decoded and is left out")
             return None
         if context.codec.canonical_name in _COPIED[suffix]:
             try:
                 return _Copied(stream, self._output, self._offset)
             except ValueError:
-                pass  # This container does not take it; encoded anew it will.
+                pass  # This container does not take the codec: re-encode it.
         try:
             track = _Encoded(stream, self._output, self._offset)
         except (ValueError, av.FFmpegError) as error:
-            self._trouble.remark(f"{told} cannot be encoded anew ({error}) and is left out")
+            self._trouble.remark(f"{label} cannot be re-encoded ({error}) and is left out")
             return None
-        self._trouble.remark(f"{told} is encoded anew as AAC: {suffix} files do not hold it")
+        self._trouble.remark(f"{label} is re-encoded as AAC: {suffix} files cannot hold it")
         return track
 
     def _discard_others(self) -> None:
@@ -146,7 +146,7 @@ class AudioTracks:
                 stream.discard = Discard.all
 
     def _read(self) -> Iterator[tuple[Fraction | None, Any]]:
-        """Packets with their times; those at the end, which empty the codecs, have none."""
+        """Yield packets with their times; the last ones, which flush the codecs, have none."""
         av = pyav()
         streams = [self._container.streams[index] for index in self._tracks]
         failures = 0
@@ -169,10 +169,10 @@ class AudioTracks:
         return bool(self._tracks)
 
     def write_until(self, time: Fraction | None) -> None:
-        """Write the sound up to a time on the output's clock; None: all that is left.
+        """Write the sound up to a time on the output's clock; None: to its end.
 
         Raises:
-            OSError: The disk refuses.
+            OSError: The disk cannot be written.
         """
         while self._next is not None:
             start, packet = self._next
@@ -198,11 +198,11 @@ class AudioTracks:
             except OSError:
                 raise
             except av.FFmpegError:
-                # Packets out of order or malformed, which the container refuses.
+                # The container rejects packets that are malformed or out of order.
                 self._skip()
 
     def end(self, time: Fraction | None) -> None:
-        """Write the rest, up to a time where the pictures end before their file does."""
+        """Write the rest, up to a time if the pictures end before their source."""
         self.write_until(time)
         if time is not None:
             av = pyav()
@@ -214,5 +214,5 @@ class AudioTracks:
             self._next = None
 
     def close(self) -> None:
-        """Close the file the sound comes from."""
+        """Close the source of the sound."""
         self._container.close()

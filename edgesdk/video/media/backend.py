@@ -1,4 +1,4 @@
-"""PyAV, imported when it is needed."""
+"""Import PyAV on first use."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ["pyav"]
 
 
 def pyav() -> ModuleType:
-    """The package ``av``, whose libraries keep what they have to say to themselves.
+    """Return the package ``av``, with the log of its libraries silenced.
 
     Raises:
-        MissingBackendError: It is not installed.
+        MissingBackendError: PyAV is not installed.
     """
     try:
         import av
         import av.logging
     except ImportError as error:
         raise MissingBackendError("av", "video") from error
-    # Every damaged packet would write lines of its own to stderr, into the progress bar.
+    # Otherwise every damaged packet writes lines to stderr, into the progress bar.
     av.logging.set_level(None)
     return av

@@ -1,7 +1,7 @@
-"""Cameras, through the capture devices of FFmpeg's libraries.
+"""Read cameras through the capture devices of FFmpeg's libraries.
 
-Written without a camera at hand: the choice of device and the errors are tested, frames from a real
-camera (v4l2 on Linux, AVFoundation on a Mac, DirectShow on Windows) have never been read here.
+Written without a camera: the choice of device and the errors are tested; frames of a real camera
+(v4l2 on Linux, AVFoundation on a Mac, DirectShow on Windows) have never been read here.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from edgesdk.errors import MediaError, MissingEnvironmentError, UsageError
+from edgesdk.host.closing import Closing
 from edgesdk.video.frames import Frame
 from edgesdk.video.media.backend import pyav
 from edgesdk.video.media.colour import ToRgb, colour_of
@@ -26,21 +26,21 @@ __all__ = ["CameraReader"]
 _BUSY_WAIT = 0.005
 
 
-class CameraReader:
+class CameraReader(Closing):
     """The frames of a camera, as they come, until the caller stops.
 
     Args:
-        index: Of the camera, from 0.
-        size: Width and height to ask for; the camera takes the nearest it has, or refuses.
+        index: Number of the camera, from 0.
+        size: Width and height to ask for; the camera takes the nearest it has, or fails.
         rate: Frames a second to ask for.
 
     Attributes:
-        properties: Of the frames; their number is unknown.
+        properties: Properties of the frames; their number is unknown.
         trouble: Frames that could not be decoded.
 
     Raises:
-        MissingEnvironmentError: The machine has no such camera, it is in use, or not ours to use;
-            or this system has no capture device that FFmpeg knows.
+        MissingEnvironmentError: The camera does not exist, is in use or not accessible, or FFmpeg
+            knows no capture device of this system.
         MissingBackendError: PyAV is not installed.
         UsageError: The index is negative.
     """
@@ -63,7 +63,7 @@ class CameraReader:
             self._decoded = self._decode()
             first = next(self._decoded, None)
             if first is None:
-                raise MediaError(f"camera {index} gives no picture")
+                raise MediaError(f"camera {index} delivers no picture")
         except BaseException:
             self.close()
             raise
@@ -87,11 +87,11 @@ class CameraReader:
                     try:
                         yield from packet.decode()
                     except av.error.InvalidDataError:
-                        # The first JPEG of many a camera is cut short.
+                        # The first JPEG of many cameras is cut short.
                         self.trouble.skip(None)
                 return
             except av.error.BlockingIOError:
-                # AVFoundation has no picture yet, and says so instead of waiting.
+                # AVFoundation has no picture yet and raises instead of waiting.
                 time.sleep(_BUSY_WAIT)
             except OSError as error:
                 raise MissingEnvironmentError(
@@ -120,17 +120,6 @@ class CameraReader:
         self._first = None
         self._container.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 def _opened(index: int, size: tuple[int, int] | None, rate: Fraction | None) -> Any:
     av = pyav()
@@ -152,7 +141,7 @@ def _opened(index: int, size: tuple[int, int] | None, rate: Fraction | None) -> 
 
 
 def _device(index: int) -> tuple[str, str]:
-    """Name and format by which FFmpeg knows a camera on this system."""
+    """Return name and format by which FFmpeg knows a camera on this system."""
     if sys.platform.startswith("linux"):
         path = Path(f"/dev/video{index}")
         if not path.exists():
@@ -172,7 +161,7 @@ def _device(index: int) -> tuple[str, str]:
 
 
 def _directshow_name(index: int) -> str:
-    """DirectShow knows cameras by name alone."""
+    """Return the name of a camera: DirectShow does not know numbers."""
     pyav()
     from av.device import enumerate_input_devices
 

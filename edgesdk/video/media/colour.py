@@ -1,4 +1,4 @@
-"""From a file's numbers to RGB and back: matrix and range as the file has them."""
+"""Convert frames to RGB and back with the matrix and range of the file."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _LIMITED, _FULL = 1, 2
 #: Transfer characteristics of high dynamic range: PQ and HLG.
 _HIGH_DYNAMIC_RANGE = (16, 18)
 
-#: By matrix (H.273), what swscale calls it; those that it can also convert to.
+#: swscale's number for each matrix (H.273) that it can convert to.
 _SCALER_NAMES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 
 
 def assumed_colour(width: int, height: int) -> ColourTags:
-    """What players take for granted of a file that does not say: BT.601 below 720p, else BT.709."""
+    """Return what players assume of an untagged file: BT.601 below 720p, else BT.709."""
     large = width >= 1280 or height > 576
     return ColourTags(matrix=_BT709 if large else _BT601, full_range=False)
 
 
 def colour_of(frame: Any) -> ColourTags:
-    """How a decoded frame holds its colours, assumptions filled in.
+    """Return the colour tags of a decoded frame, missing ones assumed.
 
     Args:
-        frame: An ``av.VideoFrame``. RGB and grey frames get what a file made of them should have.
+        frame: An ``av.VideoFrame``. RGB and grey frames get the tags of a file made of them.
     """
     assumed = assumed_colour(frame.width, frame.height)
     matrix = int(frame.colorspace)
@@ -44,19 +44,19 @@ def colour_of(frame: Any) -> ColourTags:
 
 
 def is_high_dynamic_range(colour: ColourTags) -> bool:
-    """Whether values stand for more light than a usual screen has (PQ, HLG)."""
+    """Return True for a high dynamic range (PQ, HLG)."""
     return colour.transfer in _HIGH_DYNAMIC_RANGE
 
 
 def _is_full_range(frame: Any) -> bool:
-    # The formats of old JPEG files have the range in their names, whatever the tag says.
+    # The formats of old JPEG files have the range in their names, which wins over the tag.
     return frame.format.name.startswith("yuvj") or int(frame.color_range) == _FULL
 
 
 class _Scaler:
-    """swscale with correct rounding and chroma that is interpolated between its samples.
+    """swscale with correct rounding and interpolated chroma.
 
-    Its faster ways are off by up to 3 of 255, and repeat each chroma sample twice.
+    Its faster modes are off by up to 3 of 255 and repeat each chroma sample.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class ToRgb(_Scaler):
     """Converts decoded frames of any pixel format to RGB."""
 
     def __call__(self, frame: Any) -> NDArray[np.uint8]:
-        """The pixels of an ``av.VideoFrame``: uint8, H x W x 3, C-contiguous, a buffer of its own.
+        """Convert an ``av.VideoFrame`` to uint8, H x W x 3, C-contiguous, in a buffer of its own.
 
         Raises:
             av.FFmpegError: The pixel format cannot be converted.
@@ -89,7 +89,7 @@ class ToRgb(_Scaler):
         width, height = converted.width, converted.height
         rows: NDArray[np.uint8] = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
         rows = rows[:height, : 3 * width]
-        # The decoder may still predict from a frame that needed no conversion.
+        # The decoder may still use the buffer of a frame that needed no conversion.
         if converted is frame or not rows.flags.c_contiguous:
             rows = rows.copy()
         return rows.reshape(height, width, 3)
@@ -99,8 +99,8 @@ class FromRgb(_Scaler):
     """Converts RGB to frames for an encoder.
 
     Args:
-        colour: How the file shall hold colours.
-        pixel_format: Of the encoder.
+        colour: Colour tags of the file.
+        pixel_format: Pixel format of the encoder.
     """
 
     def __init__(self, colour: ColourTags, pixel_format: str = "yuv420p") -> None:
@@ -109,7 +109,7 @@ class FromRgb(_Scaler):
         self._format = pixel_format
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Any:
-        """An ``av.VideoFrame`` of uint8, H x W x 3; the pixels are not kept."""
+        """Convert uint8, H x W x 3, to an ``av.VideoFrame``; the pixels are not kept."""
         frame = pyav().VideoFrame.from_numpy_buffer(np.ascontiguousarray(pixels), format="rgb24")
         converted = self._reformatter.reformat(
             frame,

@@ -1,4 +1,4 @@
-"""Sources and outputs by what the user calls them."""
+"""Open sources and outputs by the names that a user gives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["camera_index", "open_output", "open_source"]
 
 
 def camera_index(source: str | Path | int) -> int | None:
-    """The camera that is meant, or None for a file or folder: digits that name nothing on disk."""
+    """Return the number of a camera (digits that name nothing on disk); None for a path."""
     if isinstance(source, bool):
         raise UsageError(f"a source is a path or a camera's number, not {source}")
     if isinstance(source, int):
@@ -40,10 +40,10 @@ def open_source(
         source: A path, or a camera's number.
         rate: Frames a second of a folder (25 if None) or to ask a camera for.
         strict: As for :class:`~edgesdk.video.media.reading.VideoReader`.
-        threads: Of the decoder.
+        threads: Threads of the decoder.
 
     Raises:
-        UsageError: A rate for a video file, which has its own.
+        UsageError: A video file has its own rate.
         EdgeSdkError: As the three readers do.
     """
     camera = camera_index(source)
@@ -67,17 +67,17 @@ def open_output(
     crf: int = 18,
     threads: int = 0,
 ) -> Sink:
-    """Open a video file, or a folder of pictures where the name has no ending.
+    """Open a video file, or a folder of pictures if the name has no suffix.
 
     Args:
-        path: Where to write.
-        source: What is read: its properties, and a folder's file names, are kept.
-        overwrite: Replace what is there.
-        crf: Quality of a video file.
-        threads: Of its encoder.
+        path: File or folder to write.
+        source: The source; its properties, and a folder's file names, are kept.
+        overwrite: Replace an existing output.
+        crf: Constant rate factor of a video file.
+        threads: Threads of its encoder.
 
     Raises:
-        UsageError: An ending that names no video.
+        UsageError: The suffix is not that of a video.
         EdgeSdkError: As the two writers do.
     """
     target = Path(path)
@@ -87,7 +87,7 @@ def open_output(
     if target.suffix and not target.is_dir():
         raise UsageError(
             f"{str(target)!r} does not end like a video that can be written",
-            remedy=f"choose one of {', '.join(VIDEO_SUFFIXES)}, or a name without ending for a "
+            remedy=f"choose one of {', '.join(VIDEO_SUFFIXES)}, or a name without a suffix for a "
             "folder of pictures",
         )
     names = source.names if isinstance(source, PictureFolderReader) else None

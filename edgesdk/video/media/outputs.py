@@ -1,4 +1,4 @@
-"""Where an output may go: never over its own source, over other files only when asked."""
+"""Check output paths: never replace the source, other files only on request."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ __all__ = ["check_output"]
 
 
 def check_output(path: Path, source: Path | None, *, overwrite: bool) -> None:
-    """Check before any work is done that an output may be written.
+    """Check before the work begins that an output may be written.
 
     Args:
-        path: A file or folder that will be made.
-        source: What is read meanwhile.
-        overwrite: Whether something that is there may be replaced.
+        path: File or folder to write.
+        source: The source that is read meanwhile.
+        overwrite: True allows an existing output to be replaced.
 
     Raises:
-        UsageError: It is the source, lies in the source's folder of pictures, or is no plain file
-            or folder.
-        OutputExistsError: It is there.
-        StorageError: Its folder does not exist or cannot be looked into.
+        UsageError: The output is the source, lies in the source's folder of pictures, or is neither
+            a file nor a folder.
+        OutputExistsError: The output exists.
+        StorageError: Its folder does not exist or cannot be read.
     """
     with storage_errors("cannot write", path):
         if source is not None and source.exists():
@@ -41,7 +41,7 @@ def check_output(path: Path, source: Path | None, *, overwrite: bool) -> None:
                 raise UsageError(f"{str(path)!r} is neither a file nor a folder")
             if not overwrite:
                 raise OutputExistsError(
-                    f"{str(path)!r} is there already",
-                    remedy="--overwrite replaces it, or choose another name",
+                    f"{str(path)!r} exists already",
+                    remedy="replace it with --overwrite, or choose another name",
                 )
         path.absolute().parent.stat()

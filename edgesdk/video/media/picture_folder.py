@@ -1,4 +1,4 @@
-"""Folders of pictures, read as the frames of a video and written as such."""
+"""Read and write folders of pictures as the frames of a video."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgesdk.errors import MediaError, OutputExistsError, UsageError
 from edgesdk.host.atomic_write import partial_name, storage_errors, sync_tree
+from edgesdk.host.closing import Closing
 from edgesdk.video.frames import Frame
 from edgesdk.video.media.colour import assumed_colour
 from edgesdk.video.media.outputs import check_output
@@ -23,37 +24,37 @@ from edgesdk.video.media.properties import Trouble, VideoProperties
 
 __all__ = ["PICTURE_SUFFIXES", "PictureFolderReader", "PictureFolderWriter", "natural_order"]
 
-#: Endings of files in a folder that are taken for pictures.
+#: Suffixes of the files that count as pictures.
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B")
 
 
 def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
-    """A key that sorts ``frame9`` before ``frame10``."""
+    """Return a key that sorts ``frame9`` before ``frame10``."""
     parts = re.split(r"(\d+)", name.casefold())
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
 
 
-class PictureFolderReader:
+class PictureFolderReader(Closing):
     """The pictures of a folder as frames, in natural order of their names.
 
-    Hidden files, folders and files of other kinds are passed over. EXIF orientation is applied,
-    16-bit greys are scaled to 8, transparency is dropped.
+    Hidden files, folders and files of other types are ignored. EXIF orientation is applied, 16-bit
+    greys are scaled to 8, transparency is dropped.
 
     Args:
         path: The folder.
         rate: Frames a second.
-        strict: Raise at the first picture that cannot be decoded, instead of leaving it out.
+        strict: Raise at the first picture that cannot be decoded, instead of skipping it.
 
     Attributes:
-        properties: Of the frames.
-        trouble: Pictures left out so far, and remarks.
-        names: File names of the pictures that were decoded so far, by frame index.
+        properties: Properties of the frames.
+        trouble: Pictures skipped so far, and remarks.
+        names: File names of the pictures decoded so far, by frame index.
 
     Raises:
-        StorageError: The folder is not there or cannot be read.
-        MediaError: It holds no picture that can be decoded.
+        StorageError: The folder does not exist or cannot be read.
+        MediaError: None of its pictures can be decoded.
         UsageError: The rate is not above zero.
     """
 
@@ -72,7 +73,7 @@ class PictureFolderReader:
         if not self._files:
             raise MediaError(
                 f"the folder {str(self.path)!r} holds no picture",
-                remedy=f"it may hold {', '.join(PICTURE_SUFFIXES)}",
+                remedy=f"put {', '.join(PICTURE_SUFFIXES)} files into it",
             )
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
@@ -125,19 +126,8 @@ class PictureFolderReader:
             entry = next(self._decoded, None)
 
     def close(self) -> None:
-        """Nothing stays open; there so that every source can be closed."""
+        """Drop the first picture; nothing stays open."""
         self._first = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _is_picture(path: Path) -> bool:
@@ -150,7 +140,7 @@ def _pixels(file: Path) -> NDArray[np.uint8]:
         upright = ImageOps.exif_transpose(opened)
         if upright.mode in _SIXTEEN_BITS:
             grey = np.asarray(upright, np.uint16)
-            # 65535 = 255 * 257: both ends stay what they are.
+            # 65535 = 255 * 257: black and white stay exact.
             eight = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
             return np.repeat(eight[:, :, None], 3, axis=2)
         return np.array(upright.convert("RGB"), np.uint8)
@@ -159,26 +149,27 @@ def _pixels(file: Path) -> NDArray[np.uint8]:
 class PictureFolderWriter:
     """Writes frames as PNG files into a new folder.
 
-    The folder is filled beside its place and renamed when all frames are there. A folder that is
-    replaced must hold pictures alone.
+    The frames go into a temporary folder, which is renamed once complete. A folder is replaced only
+    if it holds nothing but pictures.
 
     Args:
         path: The folder.
-        properties: Of the source.
+        properties: Properties of the source.
         names: File names by frame index, such as those of a :class:`PictureFolderReader`, which may
             grow while frames are written; their stems are kept. Others are ``frame_000001.png``...
-        source: What is read meanwhile.
+        source: The source that is read meanwhile.
         overwrite: Replace an existing folder.
 
     Attributes:
-        frames: Written so far.
-        padded: Nothing: every size can be written.
+        frames: Number of frames written so far.
+        padded: Always (0, 0): any size can be written.
         trouble: Remarks.
 
     Raises:
-        UsageError: The output is the source, or a folder that holds other things than pictures.
-        OutputExistsError: The folder is there, is not empty and may not be replaced.
-        StorageError: The disk is full, read-only or not ours.
+        UsageError: The output is the source or lies in it.
+        OutputExistsError: The folder is not empty and may not be replaced, or holds other files
+            than pictures.
+        StorageError: The disk is full, read-only or not writeable.
     """
 
     def __init__(
@@ -214,24 +205,24 @@ class PictureFolderWriter:
                 f"{pixels.shape}"
             )
         with storage_errors("cannot write", self.path):
-            # Level 1 is three times as quick as the usual 6, for a tenth more bytes.
+            # Level 1 is three times as fast as the default 6, for a tenth more bytes.
             Image.fromarray(pixels).save(self._partial / self._name(), compress_level=1)
         self.frames += 1
 
     def _name(self) -> str:
         index = self.frames
         stem = Path(self._names[index]).stem if index < len(self._names) else ""
-        # Two pictures may differ by their endings alone.
+        # Two pictures may differ in their suffixes alone.
         if not stem or stem in self._used:
             stem = f"{stem}_{index + 1:06}" if stem else f"frame_{index + 1:06}"
         self._used.add(stem)
         return f"{stem}.png"
 
     def finish(self, *, all_sound: bool = True) -> None:
-        """Put the folder in its place.
+        """Move the finished folder to its place.
 
         Args:
-            all_sound: Without meaning here.
+            all_sound: Ignored.
 
         Raises:
             StorageError: The disk is full; nothing is left of the folder.
@@ -254,7 +245,7 @@ class PictureFolderWriter:
             self.discard()
 
     def discard(self) -> None:
-        """Remove what is not finished; nothing to do after :meth:`finish`."""
+        """Remove an unfinished output; after :meth:`finish` it does nothing."""
         shutil.rmtree(self._partial, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -272,12 +263,12 @@ class PictureFolderWriter:
 def _check_replaceable(path: Path) -> None:
     if not path.is_dir() or path.is_symlink():
         raise OutputExistsError(
-            f"{str(path)!r} is no folder, so no folder replaces it",
-            remedy=f"choose another name, or one that ends in {'.mp4'!r}",
+            f"{str(path)!r} is not a folder, so a folder cannot replace it",
+            remedy="choose another name, or one that ends in '.mp4'",
         )
     others = [entry.name for entry in path.iterdir() if not _is_picture(entry)]
     if others:
         raise OutputExistsError(
-            f"{str(path)!r} holds more than pictures ({others[0]!r}), so it is not replaced",
+            f"{str(path)!r} holds other files than pictures ({others[0]!r}), so it is not replaced",
             remedy="choose another name, or remove it yourself",
         )

@@ -1,4 +1,4 @@
-"""What a source of frames is like: what a writer must know to keep it so."""
+"""Properties of a source of frames, which a writer keeps; interfaces of sources and sinks."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from edgesdk.video.frames import Frame
 
 __all__ = ["ColourTags", "Sink", "Source", "Trouble", "VideoProperties"]
 
-#: Times of skipped packets that are kept for the report.
+#: Maximum number of times of skipped packets in the report.
 _TIMES_KEPT = 20
 
 
 @dataclass(frozen=True)
 class ColourTags:
-    """How numbers in a file stand for colours, as codes of ITU-T H.273.
+    """Colour encoding of a file, as codes of ITU-T H.273.
 
     Attributes:
-        matrix: From luma and chroma to RGB: 1 BT.709, 5 and 6 BT.601, 9 BT.2020.
-        full_range: 0..255 instead of 16..235 (luma) and 16..240 (chroma).
-        primaries: 2 where the file does not say.
-        transfer: 2 where the file does not say.
+        matrix: Conversion of luma and chroma to RGB: 1 BT.709, 5 and 6 BT.601, 9 BT.2020.
+        full_range: True for 0..255 instead of 16..235 (luma) and 16..240 (chroma).
+        primaries: Colour primaries; 2 if unspecified.
+        transfer: Transfer characteristics; 2 if unspecified.
     """
 
     matrix: int
@@ -39,21 +39,21 @@ class ColourTags:
 
 @dataclass(frozen=True)
 class VideoProperties:
-    """A source of frames, as its first frame and its container describe it.
+    """Properties of a source of frames, from its first frame and its container.
 
     Attributes:
-        size: Width and height of every frame as it is shown, that is, turned upright.
-        rate: Frames a second, on average or as the container says.
+        size: Width and height of every frame as shown, turned upright.
+        rate: Frames a second, on average or as the container states.
         time_base: Seconds of one tick of the source's clock; frame times are whole ticks.
-        start: When the first frame is shown, in seconds after the file's sound and picture begin.
-            What was recorded with a lead of the sound keeps it.
-        aspect: Width of a pixel by its height, as shown.
-        colour: How the file holds colours.
-        variable: Whether the times between frames differ, as far as the container tells.
-        frames: How many there will be; None where the container does not say. An estimate.
-        duration: Of the video in seconds; None where the container does not say.
-        audio_from: The file whose sound belongs to the frames.
-        audio_offset: Seconds of that file's clock that count as the beginning.
+        start: Time of the first frame, seconds after the file's sound and picture begin, so that a
+            lead of the sound is kept.
+        aspect: Width of a pixel over its height, as shown.
+        colour: Colour encoding of the file.
+        variable: True if the container states a variable frame rate.
+        frames: Estimated number of frames; None if the container does not state it.
+        duration: Duration of the video in seconds; None if the container does not state it.
+        audio_from: File with the sound of the frames.
+        audio_offset: Time on that file's clock that counts as its beginning, seconds.
     """
 
     size: tuple[int, int]
@@ -71,11 +71,11 @@ class VideoProperties:
 
 @dataclass
 class Trouble:
-    """What was wrong with a source and did not end the reading.
+    """Defects of a source that did not end the reading.
 
     Attributes:
-        skipped: Packets or pictures that could not be decoded and were left out.
-        times: When the first of them would have been shown, in seconds; where the container told.
+        skipped: Number of packets or pictures that could not be decoded and were skipped.
+        times: Presentation times of the first of them, seconds, if known.
         remarks: Sentences for the user.
     """
 
@@ -84,7 +84,7 @@ class Trouble:
     remarks: list[str] = field(default_factory=list)
 
     def skip(self, time: Fraction | float | None) -> None:
-        """Count one."""
+        """Count a skipped packet or picture."""
         self.skipped += 1
         if time is not None and len(self.times) < _TIMES_KEPT:
             self.times.append(round(float(time), 3))
@@ -96,20 +96,20 @@ class Trouble:
 
 
 class Source(Protocol):
-    """Where frames come from. Iterated once; closed by whoever opened it."""
+    """A source of frames. It is iterated once; whoever opened it closes it."""
 
     properties: VideoProperties
     trouble: Trouble
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames in order, with times that rise."""
+        """Yield frames in order, with rising times."""
 
     def close(self) -> None:
-        """Give files and devices back."""
+        """Close files and devices."""
 
 
 class Sink(Protocol):
-    """Where painted frames go. Used as a context manager; what is not finished leaves nothing."""
+    """An output of painted frames, and a context manager that removes an unfinished output."""
 
     frames: int
     padded: tuple[int, int]
@@ -125,7 +125,7 @@ class Sink(Protocol):
     ) -> None: ...
 
     def write(self, pixels: NDArray[np.uint8], time: Fraction) -> None:
-        """Take a frame: uint8, H x W x 3, RGB, and its time in seconds from the first."""
+        """Write a frame: uint8, H x W x 3, RGB, and its time in seconds from the first."""
 
     def finish(self, *, all_sound: bool = True) -> None:
-        """Put the output in its place; the sound ends with the pictures, if not all of it."""
+        """Complete the output; ``all_sound=False`` ends the sound with the pictures."""

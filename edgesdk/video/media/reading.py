@@ -1,15 +1,15 @@
-"""Reading video files: any container and codec that FFmpeg's libraries know."""
+"""Read video files in any container and codec of FFmpeg's libraries."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from edgesdk.errors import MediaError, StorageError
 from edgesdk.host.atomic_write import storage_errors
+from edgesdk.host.closing import Closing
 from edgesdk.video.frames import Frame
 from edgesdk.video.media.backend import pyav
 from edgesdk.video.media.colour import ToRgb, colour_of, is_high_dynamic_range
@@ -18,38 +18,38 @@ from edgesdk.video.media.properties import Trouble, VideoProperties
 
 __all__ = ["VideoReader", "first_timestamp", "open_container", "seconds_text"]
 
-#: Reads in a row that may fail before the rest of a file is given up.
+#: Maximum number of failed reads in a row before the rest of a file is dropped.
 _FAILURES_IN_A_ROW = 1000
-#: Frames a second of what does not say.
+#: Assumed frames a second of a file that does not state a rate.
 _USUAL_RATE = Fraction(25)
-#: A file that ends earlier than it says by more than this is called truncated.
+#: A file counts as truncated if it ends earlier than stated by more than this many seconds.
 _TRUNCATED_AFTER = Fraction(1, 2)
 
 
 def seconds_text(time: Fraction | float) -> str:
-    """A time in a sentence: ``12.040 s``."""
+    """Format a time: ``12.040 s``."""
     return f"{float(time):.3f} s"
 
 
-class VideoReader:
-    """The frames of a video file, decoded as they are asked for.
+class VideoReader(Closing):
+    """The frames of a video file, decoded on demand.
 
     Frames come upright (the display matrix is applied), as RGB converted with the matrix and range
-    that the file names, at the times that it gives. Packets that cannot be decoded are left out and
-    counted. Memory does not grow with the file.
+    of the file, at the file's times. Packets that cannot be decoded are skipped and counted. Memory
+    does not grow with the file.
 
     Args:
         path: The file.
-        strict: Raise at the first packet that cannot be decoded, and where the file is cut short.
-        threads: Of the decoder; 0: one a processor.
+        strict: Raise at the first packet that cannot be decoded, and if the file is truncated.
+        threads: Threads of the decoder; 0: one a processor.
 
     Attributes:
-        properties: Of the video, as it is shown.
-        trouble: What was left out so far, and remarks.
+        properties: Properties of the video as shown.
+        trouble: Packets skipped so far, and remarks.
 
     Raises:
-        StorageError: The file is not there or cannot be read.
-        MediaError: It is no video, holds no video stream, or not one frame that can be decoded.
+        StorageError: The file does not exist or cannot be read.
+        MediaError: It is not a video, has no video stream, or none of its frames can be decoded.
         MissingBackendError: PyAV is not installed.
     """
 
@@ -67,8 +67,8 @@ class VideoReader:
     def _begin(self, threads: int) -> None:
         self._stream = self._video_stream()
         self._stream.codec_context.thread_count = threads
-        # Frames decoded side by side tell of their errors some packets later, and at the end of a
-        # file not at all. Painting takes longer than decoding, which runs beside it anyway.
+        # Frame threads report errors some packets later, and at the end of a file not at all.
+        # Painting takes longer than decoding, which runs beside it.
         self._stream.thread_type = "SLICE"
         self._base = self._stream.time_base or Fraction(1, 90_000)
         rates = (self._stream.average_rate, self._stream.guessed_rate, self._stream.base_rate)
@@ -82,8 +82,8 @@ class VideoReader:
         first = next(self._decoded, None)
         if first is None:
             damaged = self.trouble.skipped
-            told = f": none of {damaged} packets can be decoded" if damaged else ""
-            raise MediaError(f"{str(self.path)!r} holds no frame{told}")
+            detail = f": none of {damaged} packets can be decoded" if damaged else ""
+            raise MediaError(f"{str(self.path)!r} holds no frame{detail}")
         self._first: Any = first
         self.properties = self._properties(first)
 
@@ -96,7 +96,7 @@ class VideoReader:
             raise MediaError(f"{str(self.path)!r} holds no video stream; it holds {held}")
         if not readable:
             raise MediaError(
-                f"{str(self.path)!r} is coded in a way for which there is no decoder",
+                f"the codec of {str(self.path)!r} has no decoder here",
                 remedy="convert it to H.264 or VP9",
             )
         best = self._container.streams.best("video")
@@ -111,8 +111,8 @@ class VideoReader:
         colour, stream = colour_of(first), self._stream
         if is_high_dynamic_range(colour):
             self.trouble.remark(
-                "the video has a high dynamic range (PQ or HLG); its values are painted as they "
-                "are, with 8 bits, and keep their tags"
+                "the video has a high dynamic range (PQ or HLG); its values are painted "
+                "unchanged, with 8 bits, and keep their tags"
             )
         if first.interlaced_frame:
             self.trouble.remark("the video is interlaced; both fields are painted as one picture")
@@ -170,8 +170,8 @@ class VideoReader:
             ) from error
 
     def _turn(self, frame: Any) -> Orientation:
-        # A frame whose side data were looked at refers to itself, and stays in memory until the
-        # next collection of garbage: looked at only where the turn has changed.
+        # Access to its side data makes a frame refer to itself and stay in memory until the next
+        # garbage collection: access them only if the rotation has changed.
         if self._turned_by != frame.rotation:
             from av.sidedata.sidedata import Type
 
@@ -180,8 +180,7 @@ class VideoReader:
             self._orientation = UPRIGHT if data is None else parse_display_matrix(bytes(data))
             if not self._orientation.exact:
                 self.trouble.remark(
-                    "the display matrix turns the picture by something else than quarters; "
-                    "it is painted as it is stored"
+                    "the display matrix does not turn by quarters; the picture is painted as stored"
                 )
                 self._orientation = UPRIGHT
         return self._orientation
@@ -190,26 +189,28 @@ class VideoReader:
         turn = self._turn(frame)
         if turn.size(frame.width, frame.height) != self.properties.size:
             raise MediaError(
-                "the picture is turned on its side in the middle of the video",
+                "the orientation of the picture changes in the middle of the video",
                 where=str(self.path),
             )
         return pixels if turn == UPRIGHT else turn.apply(pixels)
 
     def _time_of(self, frame: Any) -> Fraction:
-        """Seconds since the first frame, later than the frame before."""
+        """Return the seconds since the first frame, always later than the frame before."""
         stamp = frame.pts if frame.pts is not None else frame.dts
         if stamp is not None:
             time = stamp * self._base - (self._origin or 0)
         else:
             time = Fraction(0) if self._last is None else self._last + 1 / self._rate
         if self._last is not None and time <= self._last:
-            self.trouble.remark("some frames had the time of the frame before; they were put after")
+            self.trouble.remark(
+                "some frames had the time of the frame before; they were moved after it"
+            )
             time = self._last + self._base
         self._last = time
         return time
 
     def _decode(self) -> Iterator[Any]:
-        """Frames as the decoder gives them; ``_origin`` is set when the first is out."""
+        """Yield decoded frames; ``_origin`` is set at the first."""
         av = pyav()
         for packet in self._packets():
             try:
@@ -230,7 +231,7 @@ class VideoReader:
                 yield frame
 
     def _packets(self) -> Iterator[Any]:
-        """Packets of the stream, and None at last; what the container cannot give is skipped."""
+        """Yield packets of the stream, and None at the end; skip unreadable ones."""
         av = pyav()
         failures = 0
         while failures < _FAILURES_IN_A_ROW:
@@ -245,7 +246,7 @@ class VideoReader:
                     remedy="check the disk and try again",
                 ) from error
             except av.FFmpegError as error:
-                # Among them "no memory", for lengths that a damaged file claims.
+                # A damaged file may state huge lengths, which end as "no memory".
                 failures += 1
                 self._skip(None, error)
         yield None
@@ -271,35 +272,24 @@ class VideoReader:
             return
         short = promised - last - 1 / self._rate
         if short > max(_TRUNCATED_AFTER, promised / 50):
-            told = (
+            message = (
                 f"the video ends after {seconds_text(last)}; its file says {float(promised):.3f} s"
             )
             if self._strict:
-                raise MediaError(told, where=str(self.path), remedy="the file may be cut short")
-            self.trouble.remark(told)
+                raise MediaError(message, where=str(self.path), remedy="the file may be truncated")
+            self.trouble.remark(message)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
-        # A decoder that is left in the middle of a generator keeps its frames.
+        # A decoder suspended in a generator keeps its frames.
         self._first = None
         self._container.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 def first_timestamp(container: Any, video: Any, origin: Fraction | None) -> Fraction:
-    """Seconds of a file's clock that count as its beginning; never negative.
+    """Return the time on a file's clock that counts as its beginning, seconds; never negative.
 
-    A transport stream may begin at any time. A small negative one is the sound's priming, which
+    A transport stream may begin at any time. A small negative time is the sound's priming, which
     players cut off and containers keep.
     """
     starts = [
@@ -315,7 +305,7 @@ def first_timestamp(container: Any, video: Any, origin: Fraction | None) -> Frac
 
 
 def _differ(average: Fraction | None, base: Fraction | None) -> bool:
-    """Whether the average rate is not the rate that all frame times are multiples of."""
+    """Return True if the average rate differs from the rate of the clock of frame times."""
     return bool(average and base and abs(average / base - 1) > Fraction(1, 100))
 
 
@@ -329,19 +319,19 @@ def open_container(path: Path) -> Any:
     """Open a file as an ``av`` container.
 
     Raises:
-        StorageError: The file is not there or cannot be read.
-        MediaError: It is no file of pictures or sound.
+        StorageError: The file does not exist or cannot be read.
+        MediaError: It is not a video or sound file.
     """
     av = pyav()
     with storage_errors("cannot read", path):
-        # The system's own words for what is no file at all, before the library's.
+        # Missing files are reported in the system's words, before the library's.
         if path.is_dir():
             raise MediaError(f"{str(path)!r} is a folder, not a video")
         with path.open("rb") as file:
             if not file.read(1):
                 raise MediaError(f"{str(path)!r} is empty")
     try:
-        # A plain path: nothing in a name or in a playlist may open another protocol.
+        # Neither a name nor a playlist may open another protocol than files.
         return av.open(
             f"file:{path.absolute()}",
             container_options={"protocol_whitelist": "file"},
@@ -350,5 +340,5 @@ def open_container(path: Path) -> Any:
     except av.FFmpegError as error:
         raise MediaError(
             f"{str(path)!r} is not a video that can be read: {error.strerror}",
-            remedy="the file may be cut short, or of another kind",
+            remedy="the file may be truncated, or of another type",
         ) from error

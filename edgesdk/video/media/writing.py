@@ -1,4 +1,4 @@
-"""Writing video files: H.264 that phones play, with the clock, colours and sound of a source."""
+"""Write video files: H.264 that phones play, with the clock, colours and sound of the source."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["VIDEO_SUFFIXES", "VideoWriter"]
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
-#: Endings of files that :class:`VideoWriter` writes.
+#: Suffixes of the files that :class:`VideoWriter` writes.
 VIDEO_SUFFIXES = tuple(sorted(_FORMATS))
 
 #: The finest clock of an MP4 track that every player reads.
@@ -34,34 +34,33 @@ _FINEST_TIME_BASE = Fraction(1, 1_000_000)
 class VideoWriter:
     """Encodes frames of one size into a video file.
 
-    H.264, 8 bits, 4:2:0. Times are written as given, on the source's own clock; colours with the
-    matrix and range of the source, and tags that say so; no rotation is left to the player. H.264
-    holds even sizes only: an odd width or height is made even by repeating the last column or row,
-    so that no pixel is lost or interpolated. Sound is copied packet by packet where the container
-    takes it, else encoded as AAC.
+    H.264, 8 bits, 4:2:0. Times are kept on the source's clock; colours keep the matrix and range of
+    the source and are tagged with them; players need not rotate. H.264 needs even sizes: the last
+    column or row of an odd size is repeated, so that no pixel is lost or interpolated. Sound is
+    copied packet by packet if the container takes it, else re-encoded as AAC.
 
-    The file is written beside its place and renamed when it is whole: until then, and after a full
-    disk or an interruption, what was there before stands.
+    The frames go into a temporary file, which is renamed once complete. Until then, and after a
+    full disk or an interruption, an existing file stays.
 
     Args:
-        path: ``.mp4``, ``.m4v``, ``.mov`` (both play before they are loaded whole) or ``.mkv``
-            (whose clock has milliseconds).
-        properties: Of the source; ``audio_from`` is the file whose sound is taken.
+        path: ``.mp4``, ``.m4v``, ``.mov`` (they play before they are fully loaded) or ``.mkv``
+            (whose clock counts milliseconds).
+        properties: Properties of the source; the sound comes from ``audio_from``.
         overwrite: Replace an existing file.
-        crf: Quality, x264's constant rate factor: 0 (lossless) to 51; less is better and larger.
-        preset: x264's: ``ultrafast`` to ``veryslow``.
-        threads: Of the encoder; 0: as many as it thinks right.
+        crf: Constant rate factor of x264, 0 (lossless) to 51; less is better and larger.
+        preset: Preset of x264, ``ultrafast`` to ``veryslow``.
+        threads: Threads of the encoder; 0: it chooses.
 
     Attributes:
-        frames: Written so far.
-        padded: Columns and rows that were added to make the size even.
+        frames: Number of frames written so far.
+        padded: Number of columns and rows added to make the size even.
         trouble: Remarks.
 
     Raises:
-        UsageError: Another ending, or the output is the source itself.
-        OutputExistsError: The file is there and may not be replaced.
-        StorageError: The disk is full, read-only or not ours.
-        MediaError: The encoder refuses.
+        UsageError: The suffix is another one, or the output is the source.
+        OutputExistsError: The file exists and may not be replaced.
+        StorageError: The disk is full, read-only or not writeable.
+        MediaError: The encoder fails.
         MissingBackendError: PyAV is not installed.
     """
 
@@ -90,7 +89,7 @@ class VideoWriter:
         if any(self.padded):
             self.trouble.remark(
                 f"{width} x {height} is written as {width + self.padded[0]} x "
-                f"{height + self.padded[1]}: H.264 has even sizes, so the last column or row is "
+                f"{height + self.padded[1]}: H.264 needs even sizes, so the last column or row is "
                 "repeated"
             )
         self._partial = self.path.with_name(partial_name(self.path.name))
@@ -109,7 +108,7 @@ class VideoWriter:
         sound = self._properties.audio_from
         self._base = max(self._properties.time_base, _FINEST_TIME_BASE)
         self._from_rgb = FromRgb(self._properties.colour)
-        # Refused here, before anything is painted.
+        # Fail here, before anything is painted.
         with storage_errors("cannot write", self.path):
             self._partial.open("xb").close()
         try:
@@ -128,8 +127,7 @@ class VideoWriter:
         properties, suffix = self._properties, self.path.suffix.lower()
         options = {}
         if suffix != ".mkv":
-            # Delays between sound and picture are counted in ticks of the movie's own clock, by
-            # default milliseconds.
+            # Delays of the sound are ticks of the movie's clock, by default milliseconds.
             options = {"movflags": "faststart", "movie_timescale": str(_fine(self._base))}
         with storage_errors("cannot write", self.path):
             self._container = av.open(
@@ -141,8 +139,8 @@ class VideoWriter:
         rate = properties.rate.limit_denominator(1_000_000)
         encoder = {"crf": str(crf), "preset": preset}
         if properties.variable:
-            # Containers count a track's length in decoding times, which B-frames put off: a last
-            # frame that is shown for long would be cut off.
+            # Containers measure a track in decoding times, which B-frames delay: a long last frame
+            # would be cut off.
             encoder["bf"] = "0"
         stream = self._container.add_stream("libx264", rate=rate, options=encoder)
         stream.width = properties.size[0] + self.padded[0]
@@ -157,7 +155,7 @@ class VideoWriter:
         context.colorspace = colour.matrix
         context.color_primaries = colour.primaries
         context.color_trc = colour.transfer
-        # With variable frame times the length of the last frame tells where the video ends.
+        # With variable frame times the duration of the last frame sets the end of the video.
         context.flags |= int(Flags.frame_duration)
         self._stream = stream
         with self._errors():
@@ -179,7 +177,7 @@ class VideoWriter:
             time: Seconds from the first frame; later than the frame before.
 
         Raises:
-            UsageError: Another size or type.
+            UsageError: The size or type is another one.
             StorageError: The disk is full; nothing is left of the file.
         """
         width, height = self._properties.size
@@ -204,7 +202,7 @@ class VideoWriter:
         self._last_time = start
 
     def _encode_held(self, end: int) -> None:
-        """Encode the frame before, now that it is known how long it is shown."""
+        """Encode the frame before, whose duration is known now."""
         frame, self._held = self._held, None
         if frame is None:
             return
@@ -213,10 +211,10 @@ class VideoWriter:
             self._container.mux(self._stream.encode(frame))
 
     def finish(self, *, all_sound: bool = True) -> None:
-        """Write what is left, and put the file in its place.
+        """Write the rest and move the file to its place.
 
         Args:
-            all_sound: False where the pictures end before their source does: so does the sound.
+            all_sound: False ends the sound with the pictures, if they end before their source.
 
         Raises:
             StorageError: The disk is full; nothing is left of the file.
@@ -235,7 +233,7 @@ class VideoWriter:
                 self._container.close()
             self._container = None
             with storage_errors("cannot write", self.path):
-                # Full disks of some systems say so only here.
+                # Some systems report a full disk only here.
                 sync(self._partial)
                 self._partial.replace(self.path)
                 sync(self.path.absolute().parent)
@@ -247,7 +245,7 @@ class VideoWriter:
         return _WritingErrors(self.path, place)
 
     def discard(self) -> None:
-        """Remove what is not finished; nothing to do after :meth:`finish`."""
+        """Remove an unfinished output; after :meth:`finish` it does nothing."""
         self._abandon()
         self._partial.unlink(missing_ok=True)
 
@@ -257,7 +255,7 @@ class VideoWriter:
             self._audio = None
         container, self._container = self._container, None
         if container is not None:
-            # Closing writes the end of a file that nobody will read; the disk may be full.
+            # Closing writes the end of a file that is discarded; the disk may be full.
             try:
                 container.close()
             except (OSError, pyav().FFmpegError):
@@ -276,7 +274,7 @@ class VideoWriter:
 
 
 def _fine(base: Fraction) -> int:
-    """Ticks a second: those of a clock, or twice, four times as many until they are fine."""
+    """Return ticks a second: those of a clock, doubled until they are fine enough."""
     ticks = base.denominator
     while ticks < 10_000:
         ticks *= 2
@@ -284,7 +282,7 @@ def _fine(base: Fraction) -> int:
 
 
 class _WritingErrors:
-    """What PyAV raises while it writes, in our words."""
+    """Translate errors that PyAV raises while writing."""
 
     def __init__(self, path: Path, place: str) -> None:
         self._path = path

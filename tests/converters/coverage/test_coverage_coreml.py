@@ -12,7 +12,7 @@ ct = pytest.importorskip("coremltools")
 
 from torch import nn  # noqa: E402
 
-from edgesdk.converters.coverage.coreml import _judge_usage, cover_coreml  # noqa: E402
+from edgesdk.converters.coverage.coreml import _planner_reason, cover_coreml  # noqa: E402
 from edgesdk.errors import SessionError  # noqa: E402
 from edgesdk.frontend.provenance import where  # noqa: E402
 
@@ -125,7 +125,7 @@ def test_answers_of_the_planner(
     preferred: Any, supported: list[Any], prediction: Any, expected: Any
 ) -> None:
     usage = SimpleNamespace(preferred_compute_device=preferred, supported_compute_devices=supported)
-    verdict = _judge_usage(usage, prediction)
+    verdict = _planner_reason(usage, prediction)
     if expected is None:
         assert verdict is None
     else:
@@ -135,7 +135,7 @@ def test_answers_of_the_planner(
 
 
 def test_a_planner_without_an_answer_is_unknown() -> None:
-    verdict = _judge_usage(None, None)
+    verdict = _planner_reason(None, None)
     assert verdict is not None and verdict[0] == "unknown"
 
 

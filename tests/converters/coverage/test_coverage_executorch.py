@@ -11,7 +11,7 @@ pytest.importorskip("executorch")
 
 from torch import nn  # noqa: E402
 
-from edgesdk.bundle.manifest import CoverageRecord, LeftOperator  # noqa: E402
+from edgesdk.bundle.manifest import CoverageRecord, UndelegatedOperator  # noqa: E402
 from edgesdk.converters.coverage.executorch import cover_executorch  # noqa: E402
 from edgesdk.errors import UnknownNameError, UsageError  # noqa: E402
 
@@ -80,7 +80,7 @@ class Awkward(nn.Module):
         return double, stepped, dynamic, softened, ordered, torch.sigmoid(x)
 
 
-def _only(record: CoverageRecord, operator: str, **facts: Any) -> LeftOperator:
+def _only(record: CoverageRecord, operator: str, **facts: Any) -> UndelegatedOperator:
     found = [
         item
         for item in record.left

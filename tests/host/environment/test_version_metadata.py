@@ -13,7 +13,6 @@ from edgesdk.host.environment.versions import (
     compare,
     find_installed,
     in_series,
-    normalise,
     torch_cuda,
 )
 
@@ -56,8 +55,16 @@ def test_series(version: str, series: str, inside: bool) -> None:
     assert in_series(version, series) is inside
 
 
-def test_names_are_compared_as_indexes_do() -> None:
-    assert normalise("Ruamel.YAML_clib") == "ruamel-yaml-clib"
+def test_a_text_that_is_no_version_is_older_than_any() -> None:
+    assert compare("unknown", "0.1") == -1
+    assert compare("0.1", "unknown") == 1
+    assert compare("unknown", "none") == 0
+
+
+def test_names_are_compared_as_indexes_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distribution(tmp_path, "Ruamel.YAML_clib", "1.0")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_installed().versions["ruamel-yaml-clib"] == "1.0"
 
 
 def test_metadata_of_what_is_installed_is_found() -> None:

@@ -14,9 +14,9 @@ from edgesdk import models
 from edgesdk.errors import DataError, UsageError
 from edgesdk.frontend.edgemodel.file import read_model_file, save_model
 from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
+from edgesdk.training.engine import RunOptions
 from edgesdk.training.style.any_stylizer import TrainedAnyStylizer, train_any_stylizer, views
 from edgesdk.training.style.fine_tuning import widths_of
-from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.paintings import read_paintings
 from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.stylizer_file import check_outputs, save_any_stylizer
@@ -79,8 +79,8 @@ def test_it_learns_saves_both_networks_and_resumes(
 ) -> None:
     recipe = short.changed(steps=6)
     whole = train(recipe)
-    train(recipe, watched=Watched(checkpoint=tmp_path / "run", stop_after_steps=4))
-    resumed = train(recipe, watched=Watched(checkpoint=tmp_path / "run"))
+    train(recipe, options=RunOptions(checkpoint=tmp_path / "run", stop_after_steps=4))
+    resumed = train(recipe, options=RunOptions(checkpoint=tmp_path / "run"))
     assert resumed.history.resumed_at == 4
     path, beside = save_any_stylizer(resumed, tmp_path / "any.edgemodel", size=64)
     assert beside.name == "any-encoder.edgemodel"

@@ -1,4 +1,4 @@
-"""Channels that share a range are evened out, and the same is painted."""
+"""Channels that share a range are equalized without changing the paintings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgesdk import models
 from edgesdk.models.any_style import AnyStyleNet
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
 from edgesdk.training.style.batches import first_crops
-from edgesdk.training.style.equalize_channels import even_out_channels
+from edgesdk.training.style.equalize_channels import equalize_channels
 from edgesdk.training.style.photographs import Photographs
 from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.stylizer import train_stylizer
@@ -73,7 +73,7 @@ def test_the_same_is_painted_and_channels_reach_as_far() -> None:
         float(r.max() / r.min()) for r in (reach(network, x, picture, style) for x in layers)
     ]
     assert max(spreads) > 5
-    even_out_channels(network, network, picture, style)
+    equalize_channels(network, network, picture, style)
     with torch.no_grad():
         after = network(picture, style)
     torch.testing.assert_close(after, before, rtol=0, atol=1e-4)
@@ -88,9 +88,9 @@ def test_the_same_is_painted_and_channels_reach_as_far() -> None:
 def test_twice_is_once() -> None:
     network = many()
     picture, style = torch.rand(2, 3, 32, 32), torch.eye(3)[:, :, None, None]
-    even_out_channels(network, network, picture, style)
+    equalize_channels(network, network, picture, style)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    even_out_channels(network, network, picture, style)
+    equalize_channels(network, network, picture, style)
     for name, value in network.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=1e-3, atol=1e-6)
 
@@ -103,7 +103,7 @@ def test_a_channel_without_values_stays() -> None:
         # All but nothing: it is scaled, but not without end.
         network.blocks[0].project.weight[3] *= 1e-9
     tiny = network.blocks[0].project.weight[3].detach().clone()
-    even_out_channels(network, network, torch.rand(1, 3, 32, 32), torch.eye(3)[:, :, None, None])
+    equalize_channels(network, network, torch.rand(1, 3, 32, 32), torch.eye(3)[:, :, None, None])
     assert not network.blocks[0].project.weight[2].any()
     assert not network.decoder[0].pointwise.weight[1].any()
     torch.testing.assert_close(network.blocks[0].project.weight[3].detach(), 256 * tiny)
@@ -118,7 +118,7 @@ def test_a_network_of_any_style_keeps_its_paintings() -> None:
     picture, styles = torch.rand(2, 3, 32, 32), torch.randn(70, 10, 1, 1)
     with torch.no_grad():
         before = painter(picture, styles[:1])
-        even_out_channels(painter.painter, painter, picture, styles)
+        equalize_channels(painter.painter, painter, picture, styles)
         after = painter(picture, styles[:1])
     torch.testing.assert_close(after, before, rtol=0, atol=1e-4)
 

@@ -15,9 +15,9 @@ from edgesdk.errors import DataError, SourceNotFoundError, TrainingError, UsageE
 from edgesdk.frontend.edgemodel.file import load_model, save_model
 from edgesdk.models.any_style import AnyStyleNet, StyleEncoder
 from edgesdk.models.multi_style import MultiStyleNet, StyleNorm
-from edgesdk.training.checkpoint_file import read_run
+from edgesdk.training.checkpoints import read_file
+from edgesdk.training.engine import RunOptions
 from edgesdk.training.style import train as studio
-from edgesdk.training.style.checkpoints import CHECKPOINT_VERSION
 from edgesdk.training.style.fine_tuning import (
     any_style_taken_over,
     body_taken_over,
@@ -25,7 +25,6 @@ from edgesdk.training.style.fine_tuning import (
     started_from,
     weights_digest,
 )
-from edgesdk.training.style.loop import Watched
 from edgesdk.training.style.paintings import read_paintings
 from edgesdk.training.style.perceptual import load_perceptual
 from edgesdk.training.style.photographs import Photographs
@@ -65,7 +64,7 @@ class Trainer:
 
     def identity(self, checkpoint: Path) -> dict[str, Any]:
         """What a checkpoint says the run is."""
-        found = read_run(checkpoint, CHECKPOINT_VERSION, ())
+        found = read_file(checkpoint)
         assert found is not None
         identity = found[1]["data"]
         assert isinstance(identity, dict)
@@ -100,7 +99,7 @@ def test_all_weights_learn_further(
             value.add_(torch.randn_like(value), alpha=0.1)
     path = save_model(far, "multi_style", tmp_path / "far.edgemodel")
     # What learning moves, without what is scaled after it.
-    monkeypatch.setattr(studio, "even_out_channels", lambda *args: None)
+    monkeypatch.setattr(studio, "equalize_channels", lambda *args: None)
     after = train(short.changed(steps=3), start=path)
     assert after.styles == ("warm-stripes", "cold-dots") and after.added == 2
     old, new = far.state_dict(), after.model.state_dict()
@@ -147,24 +146,24 @@ def test_it_goes_on_to_the_same_bits_and_knows_its_start(
     before, path = trained
     recipe, run = short.changed(steps=4), tmp_path / "run"
     whole = train(recipe, start=path)
-    part = train(recipe, start=path, watched=Watched(checkpoint=run, stop_after_steps=2))
+    part = train(recipe, start=path, options=RunOptions(checkpoint=run, stop_after_steps=2))
     assert not part.history.finished
     identity = train.identity(run)
     assert identity["start"] == weights_digest(before.model)
     with pytest.raises(TrainingError, match=r"data: start is '[0-9a-f]{64}' there and None"):
-        train(recipe, watched=Watched(checkpoint=run))
+        train(recipe, options=RunOptions(checkpoint=run))
     other = save_model(small(), "multi_style", tmp_path / "other.edgemodel")
     with pytest.raises(TrainingError, match="another data: start is"):
-        train(recipe, start=other, watched=Watched(checkpoint=run))
+        train(recipe, start=other, options=RunOptions(checkpoint=run))
     assert train.identity(run) == identity
-    resumed = train(recipe, start=path, watched=Watched(checkpoint=run))
+    resumed = train(recipe, start=path, options=RunOptions(checkpoint=run))
     assert resumed.history.resumed_at == 2 and bits(resumed.model) == bits(whole.model)
 
 
 def test_without_a_start_the_run_is_what_it_was(
     train: Trainer, short: StyleRecipe, tmp_path: Path
 ) -> None:
-    trained = train(short, watched=Watched(checkpoint=tmp_path, stop_after_steps=1))
+    trained = train(short, options=RunOptions(checkpoint=tmp_path, stop_after_steps=1))
     identity = train.identity(tmp_path)
     assert list(identity) == ["network", "photographs", "paintings", "perceptual"]
     assert identity == {
@@ -202,9 +201,9 @@ def test_other_styles_and_widths_are_refused(
     options: dict[str, Any], told: str, train: Trainer, short: StyleRecipe, tmp_path: Path
 ) -> None:
     path = save_model(small(**options), "multi_style", tmp_path / "other.edgemodel")
-    watched = Watched(checkpoint=tmp_path / "run")
+    run_options = RunOptions(checkpoint=tmp_path / "run")
     with pytest.raises(UsageError, match=f"cannot start from other.edgemodel: .*{told}") as caught:
-        train(short, start=path, watched=watched)
+        train(short, start=path, options=run_options)
     assert caught.value.remedy and not (tmp_path / "run").exists()
 
 

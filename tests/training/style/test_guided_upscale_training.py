@@ -15,13 +15,14 @@ from safetensors.torch import save
 
 from edgesdk.errors import DivergedError, ModelOutputError, TrainingError, UsageError
 from edgesdk.models.guided_upscale import GuidedUpscale
+from edgesdk.training.schedules import rate_at
 from edgesdk.training.style.guided_upscale import fit_guided_upscale, guided_upscale_loss
 from edgesdk.training.style.guided_upscale_pairs import (
     GuidedUpscaleBatches,
     matting_smoothed,
     painted_pair,
 )
-from edgesdk.training.style.guided_upscale_recipe import GuidedUpscaleRecipe, guided_upscale_rate
+from edgesdk.training.style.guided_upscale_recipe import GuidedUpscaleRecipe
 from edgesdk.training.style.photographs import Photographs
 from edgesdk.video.downscale import shrunk_picture
 
@@ -187,7 +188,7 @@ def test_checkpoints_of_other_runs_are_refused(photographs: Photographs, tmp_pat
     path.write_bytes(whole[:-40])
     with pytest.raises(TrainingError, match="damaged"):
         run(photographs, checkpoint=tmp_path)
-    path.write_bytes(save({"x": torch.zeros(1)}, metadata={"run": json.dumps({"version": 1})}))
+    path.write_bytes(save({"x": torch.zeros(1)}, metadata={"run": json.dumps({"version": 2})}))
     with pytest.raises(TrainingError, match="damaged"):
         run(photographs, checkpoint=tmp_path)
     assert run(photographs, checkpoint=tmp_path, resume=False)
@@ -227,7 +228,11 @@ def test_it_learns_that_colours_change_places(folder: Path) -> None:
     before = error()
     told: list[int] = []
     history = fit_guided_upscale(
-        model, photographs, [painter], recipe, progress=lambda progress: told.append(progress.step)
+        model,
+        photographs,
+        [painter],
+        recipe,
+        on_progress=lambda progress: told.append(progress.step),
     )
     assert error() < 0.7 * before
     assert told == list(range(1, 41)) and history.finished and history.steps == 40
@@ -256,6 +261,4 @@ def test_settings_that_make_no_sense_are_refused(photographs: Photographs) -> No
 
 def test_the_rate_rises_and_falls() -> None:
     recipe = RECIPE.changed(steps=12, warmup_steps=2, learning_rate=1.0)
-    assert [guided_upscale_rate(recipe, step) for step in (0, 1, 2, 7)] == pytest.approx(
-        [0.5, 1, 1, 0.5]
-    )
+    assert [rate_at(recipe, step) for step in (0, 1, 2, 7)] == pytest.approx([0.5, 1, 1, 0.5])

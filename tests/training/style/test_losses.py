@@ -1,4 +1,4 @@
-"""Losses of stylization, by hand-made numbers and properties."""
+"""Losses of style transfer: values by hand and properties."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from edgesdk.errors import UsageError
+from edgesdk.training.style.gram import gram_matrix
 from edgesdk.training.style.losses import (
     adain,
     content_loss,
     gram_loss,
-    gram_matrix,
     moments,
     moments_loss,
     temporal_loss,

@@ -1,4 +1,4 @@
-"""A network of styles as a painter: any size, and the style it was given."""
+"""A multi-style network as a painter: any size, and the chosen style."""
 
 from __future__ import annotations
 

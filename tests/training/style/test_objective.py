@@ -1,4 +1,4 @@
-"""What a stylizer is trained for, on pictures whose answer is known."""
+"""The objective of a stylizer, on pictures with known values."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import pytest
 import torch
 
 from edgesdk.errors import UnknownNameError, UsageError
-from edgesdk.training.style.grid_artifacts import lattice_share
+from edgesdk.training.schedules import rate_at
+from edgesdk.training.style.gram import unpainted_distances
+from edgesdk.training.style.grid_artifacts import grid_artifact_share
 from edgesdk.training.style.objective import (
     PARTS,
     StyleGoals,
     StyleObjective,
     tone_loss,
-    unpainted_distances,
 )
 from edgesdk.training.style.paintings import as_tensor, gram_targets, read_paintings, scaled
 from edgesdk.training.style.perceptual import PerceptualNet, load_perceptual
-from edgesdk.training.style.recipe import StyleRecipe, rate_at
-from edgesdk.training.style.synthetic_motion import carried, flows, moved
+from edgesdk.training.style.recipe import StyleRecipe
+from edgesdk.training.style.synthetic_motion import flows, second_frames, warp
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_a_layer_without_distance_does_not_divide_by_nothing(net: PerceptualNet)
 
 
 def gram_targets_of(net: PerceptualNet, picture: torch.Tensor) -> dict[str, torch.Tensor]:
-    from edgesdk.training.style.losses import gram_matrix
+    from edgesdk.training.style.gram import gram_matrix
 
     return {"conv1_1": gram_matrix(net(picture, ["conv1_1"])["conv1_1"])}
 
@@ -127,7 +128,7 @@ def test_a_lattice_is_taken_out_and_strokes_stay(net: PerceptualNet, short: Styl
     assert lattice(picture).item() < 0.1 * before
     # What changed repeats with the grid; the strokes are left (correlated by 0.89 before).
     change = (picture - painted).detach()
-    assert lattice_share(change, 16).item() > 0.75
+    assert grid_artifact_share(change, 16).item() > 0.75
     kept = torch.corrcoef(torch.stack([picture.detach().mean(1).flatten(), strokes.flatten()]))
     assert kept[0, 1].item() > 0.99
 
@@ -154,7 +155,7 @@ def test_carrying_by_whole_pixels_is_exact() -> None:
     picture = pictures(5, 1)
     flow = torch.zeros(1, 2, 48, 64)
     flow[:, 0], flow[:, 1] = 3, -2
-    found = carried(picture, flow)
+    found = warp(picture, flow)
     torch.testing.assert_close(found[..., 2:, :61], picture[..., :-2, 3:])
 
 
@@ -174,15 +175,15 @@ def test_motions_are_functions_of_seed_and_turn_and_visible_where_they_stay_insi
 def test_second_frames_are_carried_with_noise() -> None:
     picture = 0.5 * pictures(6, 1) + 0.25
     still = torch.zeros(1, 2, 48, 64)
-    apart = moved(picture, still, seed=0, turn=0) - picture
+    apart = second_frames(picture, still, seed=0, turn=0) - picture
     assert apart.std().item() == pytest.approx(2 / 255, rel=0.1)
-    assert torch.equal(moved(picture, still, 0, 0), moved(picture, still, 0, 0))
+    assert torch.equal(second_frames(picture, still, 0, 0), second_frames(picture, still, 0, 0))
 
 
 def test_a_network_that_does_nothing_is_steady(net: PerceptualNet, short: StyleRecipe) -> None:
     picture = pictures(7, 1)
     flow, visible = flows(1, 48, 64, seed=0, turn=0)
-    second = carried(picture, flow)
+    second = warp(picture, flow)
     found = StyleObjective(net, short).temporal(picture, second, flow, visible)
     assert found.item() == pytest.approx(0, abs=1e-12)
     other = StyleObjective(net, short).temporal(picture, second + 0.1, flow, visible)

@@ -1,4 +1,4 @@
-"""The perceptual network: files it is read from, features, bad files."""
+"""The perceptual network: file formats, features, damaged files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from edgesdk.errors import UnknownNameError, UsageError, WeightsError
-from edgesdk.training.style.losses import gram_matrix
+from edgesdk.training.style.gram import gram_matrix
 from edgesdk.training.style.perceptual import LAYERS, load_perceptual
 
 Weights = dict[str, torch.Tensor]
@@ -156,7 +156,7 @@ class Hostile:
 def test_bad_files_are_refused(
     weights: Weights, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(WeightsError, match="there is no file"):
+    with pytest.raises(WeightsError, match="file not found"):
         load_perceptual(tmp_path / "absent.npz")
     with pytest.raises(UsageError, match="npz"):
         load_perceptual(tmp_path / "trunk.txt")

@@ -1,4 +1,4 @@
-"""Photographs and paintings in folders: what is read, what is left out, what crops show."""
+"""Photographs and paintings in folders: read and skipped files, crops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from edgesdk.errors import DataError
-from edgesdk.training.style.losses import gram_matrix
+from edgesdk.training.style.gram import gram_matrix
 from edgesdk.training.style.paintings import as_tensor, gram_targets, read_paintings, scaled
 from edgesdk.training.style.perceptual import load_perceptual
 from edgesdk.training.style.photographs import Photographs
@@ -80,9 +80,9 @@ def test_grey_alpha_and_sixteen_bits(tmp_path: Path) -> None:
 
 
 def test_folders_without_photographs(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no folder"):
+    with pytest.raises(DataError, match="folder not found"):
         Photographs(tmp_path / "absent", 64)
-    with pytest.raises(DataError, match="holds no pictures"):
+    with pytest.raises(DataError, match="has no pictures"):
         Photographs(tmp_path, 64)
     (tmp_path / "a.png").write_bytes(b"broken")
     with pytest.raises(DataError, match=r"none of the 1 pictures .* can be used: a\.png"):
@@ -109,13 +109,13 @@ def test_paintings_are_named_after_their_files(paintings_folder: Path) -> None:
 
 
 def test_paintings_that_cannot_be_used(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no folder"):
+    with pytest.raises(DataError, match="folder not found"):
         read_paintings(tmp_path / "absent")
-    with pytest.raises(DataError, match="holds no paintings"):
+    with pytest.raises(DataError, match="has no usable paintings"):
         read_paintings(tmp_path)
     (tmp_path / "bad.png").write_bytes(b"broken")
     plain(tmp_path / "tiny.png", 0, size=(20, 90))
-    with pytest.raises(DataError, match=r"bad\.png: bad\.png is no picture"):
+    with pytest.raises(DataError, match=r"bad\.png: bad\.png is not a readable picture"):
         read_paintings(tmp_path)
     plain(tmp_path / "One.png", (1, 1, 1))
     found = read_paintings(tmp_path)

@@ -16,7 +16,7 @@ SCRIPT = """
 import json, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
-from edgesdk.training.style.loop import Watched
+from edgesdk.training.engine import RunOptions
 from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.stylizer import train_stylizer
 content, styles, trunk, recipe, folder = sys.argv[1:]
@@ -24,7 +24,7 @@ folder = Path(folder)
 trained = train_stylizer(
     Path(content), Path(styles), StyleRecipe(**json.loads(recipe)), perceptual=Path(trunk),
     config={"encoder_widths": [4, 4, 8], "expanded_widths": [16], "decoder_widths": [8, 4]},
-    watched=Watched(checkpoint=folder / "run"),
+    options=RunOptions(checkpoint=folder / "run"),
 )
 losses = trained.history.records[-1].losses
 state = [value.double().sum().item() for value in trained.model.state_dict().values()]

@@ -18,11 +18,10 @@ from edgesdk import models
 from edgesdk.errors import DivergedError, TrainingError, UsageError, WeightsError
 from edgesdk.frontend.edgemodel.file import load_model, read_model_file
 from edgesdk.models.multi_style import MultiStyleNet
-from edgesdk.training.checkpoint_file import read_run, run_file
+from edgesdk.training.checkpoints import checkpoint_path, read_file
+from edgesdk.training.engine import RunOptions
 from edgesdk.training.style.add_styles import learn_styles_from, with_more_styles
-from edgesdk.training.style.checkpoints import CHECKPOINT_VERSION
-from edgesdk.training.style.loop import Watched
-from edgesdk.training.style.memory import bytes_needed, what_fits
+from edgesdk.training.style.memory import bytes_needed, largest_step
 from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.stylizer import TrainedStylizer, train_stylizer
 from edgesdk.training.style.stylizer_file import save_stylizer
@@ -72,44 +71,44 @@ def test_ended_anywhere_it_goes_on_to_the_same_bits(
 ) -> None:
     whole = studio.train(short)
     for stop_after in (5, 4, None):
-        watched = Watched(checkpoint=tmp_path, stop_after_steps=stop_after)
-        part = studio.train(short, watched=watched)
+        run_options = RunOptions(checkpoint=tmp_path, stop_after_steps=stop_after)
+        part = studio.train(short, options=run_options)
     assert part.history.resumed_at == 9 and part.history.finished
     assert bits(part.model) == bits(whole.model)
     assert part.history.records[-1].losses == pytest.approx(whole.history.records[-1].losses)
     # Once more: there is nothing left to do.
-    again = studio.train(short, watched=Watched(checkpoint=tmp_path))
+    again = studio.train(short, options=RunOptions(checkpoint=tmp_path))
     assert again.history.resumed_at == 12 and bits(again.model) == bits(whole.model)
 
 
 def test_it_ends_at_the_step_it_is_told_wherever_it_began(
     studio: Studio, short: StyleRecipe, tmp_path: Path
 ) -> None:
-    studio.train(short, watched=Watched(checkpoint=tmp_path, stop_after_steps=3))
-    part = studio.train(short, watched=Watched(checkpoint=tmp_path, stop_at_step=7))
+    studio.train(short, options=RunOptions(checkpoint=tmp_path, stop_after_steps=3))
+    part = studio.train(short, options=RunOptions(checkpoint=tmp_path, stop_at_step=7))
     assert (part.history.resumed_at, part.history.steps) == (3, 7) and not part.history.finished
-    there = studio.train(short, watched=Watched(checkpoint=tmp_path, stop_at_step=7))
+    there = studio.train(short, options=RunOptions(checkpoint=tmp_path, stop_at_step=7))
     assert there.history.resumed_at == there.history.steps == 7
     assert bits(there.model) == bits(part.model)
-    beyond = studio.train(short, watched=Watched(checkpoint=tmp_path, stop_at_step=99))
+    beyond = studio.train(short, options=RunOptions(checkpoint=tmp_path, stop_at_step=99))
     assert beyond.history.finished and beyond.history.steps == 12
 
 
 def test_a_checkpoint_of_another_run_is_refused(
     studio: Studio, short: StyleRecipe, tmp_path: Path
 ) -> None:
-    studio.train(short, watched=Watched(checkpoint=tmp_path, stop_after_steps=2))
-    before = run_file(tmp_path).read_bytes()
+    studio.train(short, options=RunOptions(checkpoint=tmp_path, stop_after_steps=2))
+    before = checkpoint_path(tmp_path).read_bytes()
     with pytest.raises(TrainingError, match=r"another recipe: style_weight is 4\.0 there and 5"):
-        studio.train(short.changed(style_weight=5), watched=Watched(checkpoint=tmp_path))
+        studio.train(short.changed(style_weight=5), options=RunOptions(checkpoint=tmp_path))
     other = Studio(studio.styles, studio.styles, studio.trunk)
     with pytest.raises(TrainingError, match="another data: photographs"):
-        other.train(short, watched=Watched(checkpoint=tmp_path))
-    assert run_file(tmp_path).read_bytes() == before
-    run_file(tmp_path).write_bytes(before[:1000])
+        other.train(short, options=RunOptions(checkpoint=tmp_path))
+    assert checkpoint_path(tmp_path).read_bytes() == before
+    checkpoint_path(tmp_path).write_bytes(before[:1000])
     with pytest.raises(TrainingError, match="damaged"):
-        studio.train(short, watched=Watched(checkpoint=tmp_path))
-    fresh = studio.train(short, watched=Watched(checkpoint=tmp_path), resume=False)
+        studio.train(short, options=RunOptions(checkpoint=tmp_path))
+    fresh = studio.train(short, options=RunOptions(checkpoint=tmp_path, resume=False))
     assert fresh.history.finished and fresh.history.resumed_at == 0
 
 
@@ -118,11 +117,11 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(
 ) -> None:
     # The first step is sound and leaves weights that overflow.
     wild = short.changed(learning_rate=1e30, warmup_steps=0, schedule="constant")
-    watched = Watched(checkpoint=tmp_path, checkpoint_every_seconds=0.0)
+    run_options = RunOptions(checkpoint=tmp_path, checkpoint_every_seconds=0.0)
     with pytest.raises(DivergedError, match=r"at step \d+; nothing was learnt") as caught:
-        studio.train(wild, watched=watched)
-    assert "go on from it" in str(caught.value.remedy)
-    kept = read_run(tmp_path, CHECKPOINT_VERSION, ())
+        studio.train(wild, options=run_options)
+    assert "is from before" in str(caught.value.remedy)
+    kept = read_file(tmp_path)
     assert kept is not None
     tensors, description = kept
     told = re.search(r"at step (\d+)", caught.value.message)
@@ -136,8 +135,8 @@ def test_previews_are_written_when_due_and_at_the_end(
     studio: Studio, short: StyleRecipe, tmp_path: Path
 ) -> None:
     told = []
-    watched = Watched(preview_every_steps=8, progress=told.append)
-    studio.train(short, previews=tmp_path / "sheets", watched=watched)
+    run_options = RunOptions(preview_every_steps=8, on_progress=told.append)
+    studio.train(short, previews=tmp_path / "sheets", options=run_options)
     assert [path.name for path in sorted((tmp_path / "sheets").iterdir())] == [
         "step-000008.png",
         "step-000012.png",
@@ -228,27 +227,27 @@ def test_a_step_that_does_not_fit_is_refused_with_one_that_does(
 def test_what_fits_prefers_fewer_pictures_to_smaller_ones() -> None:
     recipe = StyleRecipe(batch_size=8, crop=256)
     need = bytes_needed(recipe, 8, 256)
-    assert what_fits(recipe, 1, need) == "batch_size=8 and crop=256"
-    assert what_fits(recipe, 1, need - 1) == "batch_size=4 and crop=256"
-    assert what_fits(recipe, 2, need // 8) == "batch_size=2 and crop=256"
-    assert what_fits(recipe, 1, need // 32) == "batch_size=1 and crop=128"
-    assert what_fits(recipe, 1, 1000) == ""
+    assert largest_step(recipe, 1, need) == "batch_size=8 and crop=256"
+    assert largest_step(recipe, 1, need - 1) == "batch_size=4 and crop=256"
+    assert largest_step(recipe, 2, need // 8) == "batch_size=2 and crop=256"
+    assert largest_step(recipe, 1, need // 32) == "batch_size=1 and crop=128"
+    assert largest_step(recipe, 1, 1000) == ""
 
 
 LIMITED = """
 import sys
 import torch
 from edgesdk.errors import TrainingError
-from edgesdk.training.style.memory import memory_named
+from edgesdk.training.style.memory import explain_out_of_memory
 from edgesdk.training.style.recipe import StyleRecipe
 recipe = StyleRecipe(batch_size=8, crop=256)
 try:
-    with memory_named(recipe, torch.device("cpu"), 1):
+    with explain_out_of_memory(recipe, torch.device("cpu"), 1):
         torch.ones(2**40)
 except TrainingError as error:
     print(error.message, error.remedy)
 try:
-    with memory_named(recipe, torch.device("cpu"), 1):
+    with explain_out_of_memory(recipe, torch.device("cpu"), 1):
         raise RuntimeError("something else")
 except RuntimeError as error:
     print(error)
@@ -274,7 +273,7 @@ def test_an_allocation_that_fails_is_named() -> None:
 
 
 def test_a_missing_perceptual_network_is_told(studio: Studio, short: StyleRecipe) -> None:
-    with pytest.raises(WeightsError, match="there is no file"):
+    with pytest.raises(WeightsError, match="file not found"):
         train_stylizer(
             studio.content, studio.styles, short, config=SMALL, perceptual=Path("none.npz")
         )

@@ -104,7 +104,7 @@ def test_a_matrix_of_no_quarter_is_told(degrees: int, make_video: MakeVideo) -> 
     matrix = [cos, sin, 0, -sin, cos, 0, 0, 0, 1 << 30]
     with VideoReader(make_video("tilted.mp4", matrix=matrix)) as reader:
         assert reader.properties.size == (64, 48)
-        assert "something else than quarters" in reader.trouble.remarks[0]
+        assert "does not turn by quarters" in reader.trouble.remarks[0]
 
 
 def test_matrices_of_odd_content() -> None:
@@ -201,11 +201,11 @@ def test_a_size_that_changes_ends_with_the_time(tmp_path: Path, make_video: Make
     path = tmp_path / "both.h264"
     path.write_bytes(first.read_bytes() + second.read_bytes())
     with VideoReader(path) as reader:
-        seen = []
+        indices = []
         with pytest.raises(MediaError, match=r"from 64 x 48 to 80 x 48 at 0\.200 s") as caught:
             for frame in reader:
-                seen.append(frame.index)
-    assert seen == [0, 1, 2, 3, 4]
+                indices.append(frame.index)
+    assert indices == [0, 1, 2, 3, 4]
     assert caught.value.exit_code == 5 and "cut the file" in str(caught.value)
 
 
@@ -297,7 +297,7 @@ def _no_frame(path: Path, make_video: MakeVideo) -> None:
 
 
 @pytest.mark.parametrize(
-    ("write", "told"),
+    ("write", "message"),
     [
         (lambda path, _: path.write_text("these are words\n" * 50), "is not a video"),
         (lambda path, _: path.write_bytes(bytes(range(256)) * 40), "is not a video"),
@@ -310,11 +310,11 @@ def _no_frame(path: Path, make_video: MakeVideo) -> None:
     ],
 )
 def test_what_is_no_video(
-    write: Callable[..., object], told: str, tmp_path: Path, make_video: MakeVideo
+    write: Callable[..., object], message: str, tmp_path: Path, make_video: MakeVideo
 ) -> None:
     path = tmp_path / "clip.mp4"
     write(path, make_video)
-    with pytest.raises(MediaError, match=told):
+    with pytest.raises(MediaError, match=message):
         VideoReader(path)
 
 

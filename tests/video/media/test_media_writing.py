@@ -200,12 +200,12 @@ def test_sound_is_copied_packet_by_packet(
 
 
 @pytest.mark.parametrize(("codec", "target"), [("pcm_s16le", "out.mp4"), ("mp2", "out.mov")])
-def test_sound_that_does_not_fit_is_encoded_anew(
+def test_sound_that_does_not_fit_is_re_encoded(
     codec: str, target: str, make_video: MakeVideo, tmp_path: Path
 ) -> None:
     path = make_video("in.mkv", frames=30, audio=codec)
     writer = copy(path, tmp_path / target)
-    assert "encoded anew as AAC" in writer.trouble.remarks[0]
+    assert "re-encoded as AAC" in writer.trouble.remarks[0]
     with av.open(str(tmp_path / target)) as container:
         stream = container.streams.audio[0]
         assert stream.codec_context.name == "aac"

@@ -133,17 +133,19 @@ def test_nothing_is_left_of_what_was_not_finished(tmp_path: Path) -> None:
 def test_which_folders_are_replaced(tmp_path: Path) -> None:
     source = write(tmp_path / "in", ["1.png", "2.png"])
     target = write(tmp_path / "out", ["old.png"])
-    with pytest.raises(OutputExistsError, match="is there already"):
+    with pytest.raises(OutputExistsError, match="exists already"):
         copy(source, target)
     copy(source, target, overwrite=True)
     assert sorted(path.name for path in target.iterdir()) == ["1.png", "2.png"]
     (target / "thesis.txt").write_text("years of work")
-    with pytest.raises(OutputExistsError, match=r"holds more than pictures \('thesis.txt'\)"):
+    with pytest.raises(
+        OutputExistsError, match=r"holds other files than pictures \('thesis.txt'\)"
+    ):
         copy(source, target, overwrite=True)
     (tmp_path / "empty").mkdir()
     copy(source, tmp_path / "empty")
     (tmp_path / "file").write_text("a file")
-    with pytest.raises(OutputExistsError, match="is no folder"):
+    with pytest.raises(OutputExistsError, match="is not a folder"):
         copy(source, tmp_path / "file", overwrite=True)
     assert (tmp_path / "file").read_text() == "a file"
 

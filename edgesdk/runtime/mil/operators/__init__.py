@@ -1,4 +1,4 @@
-"""What every operator of MIL computes, grouped by idea; importing this registers all rules."""
+"""Rules of all MIL operators, grouped by topic; importing this package registers them."""
 
 from __future__ import annotations
 

@@ -74,8 +74,7 @@ def _conv_transpose(
             target = x.shape[axis + 2] * strides[axis]
         if pad_type == "same":
             before = max(0, size - target) // 2
-        # Negative padding crops; where the output is larger than the sum of the windows, no
-        # window reaches and the rest is the bias alone.
+        # Negative padding crops; output beyond the reach of the windows is the bias alone.
         edges.append((-before, target - (size - before)))
     cropped = pad_space(full, edges)
     return cropped if bias is None else cropped + bias.reshape(-1, *([1] * space))

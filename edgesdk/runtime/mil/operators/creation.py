@@ -1,4 +1,4 @@
-"""Tensors made from sizes and values, and places found in tensors."""
+"""Create tensors from sizes and values, and find indices in tensors."""
 
 from __future__ import annotations
 

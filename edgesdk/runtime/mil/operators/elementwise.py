@@ -1,4 +1,4 @@
-"""Element by element: arithmetic, comparison, logic, rounding, casts."""
+"""Elementwise operators: arithmetic, comparison, logic, rounding, casts."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _cast(x: Tensor, dtype: str) -> Tensor:
 
 
 def wrap_integer(x: Tensor, dtype: str) -> Tensor:
-    """``x`` truncated towards zero and wrapped to the range of the integer type ``dtype``."""
+    """Truncate ``x`` towards zero and wrap it to the range of the integer type ``dtype``."""
     bits = _INTEGER_BITS[dtype]
     whole = x.trunc() if x.is_floating_point() else x
     wrapped = torch.remainder(whole.to(torch.int64), 1 << bits)

@@ -1,4 +1,4 @@
-"""Gathering from places that a tensor names, and scattering to them."""
+"""Gather from indices in a tensor, and scatter to them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SCATTER_REDUCTIONS = {"mul": "prod", "div": "prod", "max": "amax", "min": "amin
 
 
 def _places(indices: Tensor, size: int, validate: bool = False) -> Tensor:
-    """``indices`` with negative ones counted from the end; refused where they leave ``size``.
+    """Count negative indices from the end; refuse indices outside ``size``.
 
-    Operators that validate their indices take negative ones to be outside.
+    Operators that validate their indices treat negative ones as outside.
     """
     wrapped = indices.to(torch.int64)
     if not validate:
@@ -57,7 +57,7 @@ def _gather_along_axis(
 
 
 def _flat_places(indices: Tensor, sizes: tuple[int, ...], validate: bool) -> Tensor:
-    """Places along flattened dimensions of ``sizes``; the last axis of ``indices`` goes away."""
+    """Compute indices into flattened ``sizes``; drops the last axis of ``indices``."""
     flat = torch.zeros(indices.shape[:-1], dtype=torch.int64)
     for column, size in enumerate(sizes):
         flat = flat * size + _places(indices[..., column], size, validate)
@@ -79,7 +79,7 @@ def _gather_nd(
 
 
 def _scatter(data: Tensor, axis: int, places: Tensor, updates: Tensor, mode: str) -> Tensor:
-    """``data`` with ``updates`` worked into ``places`` along ``axis``."""
+    """Scatter ``updates`` into ``places`` of ``data`` along ``axis``."""
     if mode == "update":
         return data.scatter(axis, places, updates)
     if mode in ("add", "sub"):

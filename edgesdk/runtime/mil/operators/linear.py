@@ -12,7 +12,7 @@ __all__: list[str] = []
 
 
 def _alike(*tensors: Tensor) -> list[Tensor]:
-    """Tensors of one type: MIL multiplies integers with floats, torch does not."""
+    """Convert tensors to one type: MIL multiplies integers with floats, torch does not."""
     kind = torch.float32 if any(t.is_floating_point() for t in tensors) else torch.int32
     return [tensor.to(kind) for tensor in tensors]
 

@@ -1,4 +1,4 @@
-"""Normalisation over batches, instances, layers and neighbouring channels."""
+"""Normalization over batches, instances, layers and neighbouring channels."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _layer_norm(
 
 @operator("l2_norm")
 def _l2_norm(x: Tensor, epsilon: float) -> Tensor:
-    # Always the last three dimensions; those before them are a batch.
+    # Always the last three dimensions; earlier ones are batch dimensions.
     squares = torch.sum(torch.square(x), dim=(-3, -2, -1), keepdim=True)
     return x / torch.sqrt(squares + epsilon)
 

@@ -1,4 +1,4 @@
-"""Sorting, the largest and smallest, running sums. Ties keep their order, so runs repeat."""
+"""Sorting, top-k and cumulative sums. Ties keep their order, so runs are reproducible."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _topk(
     output_indices_dtype: str = "int32",
 ) -> Tensor | tuple[Tensor, Tensor]:
     if k > x.shape[axis]:
-        raise ValueError(f"k is {k}, and the axis holds {x.shape[axis]} elements")
+        raise ValueError(f"k is {k}, but the axis has {x.shape[axis]} elements")
     ordered = torch.sort(x, dim=axis, descending=not ascending, stable=True)
     values, places = ordered.values.narrow(axis, 0, k), ordered.indices.narrow(axis, 0, k)
     return (values, places) if return_indices else values

@@ -1,4 +1,4 @@
-"""Pools over one, two or three spatial dimensions."""
+"""Pooling over one, two or three spatial dimensions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _layout(
     pad: tuple[int, ...] | None,
     ceil_mode: bool,
 ) -> tuple[Padding, Padding]:
-    """The declared padding, and what the last windows of ceil mode reach beyond it."""
+    """Return the declared padding, and the overhang of the last windows in ceil mode."""
     sizes = x.shape[2:]
     declared = window_padding(pad_type, pad, sizes, kernel_sizes, strides)
     beyond = []
@@ -60,8 +60,7 @@ def _avg_pool(
     average = _AVERAGE[x.dim() - 2]
     if padded is x and not any(after for _, after in beyond):
         return average(x, kernel_sizes, strides)
-    # Elements that count in the divisor are one, the others zero: what ceil mode reaches beyond
-    # the declared padding never counts.
+    # Elements counted in the divisor are one, others zero: the overhang of ceil mode never counts.
     if exclude_padding_from_average:
         counted = pad_space(torch.ones_like(x[:1, :1]), declared)
     else:

@@ -1,4 +1,4 @@
-"""Activations and constants held in few bits."""
+"""Quantized activations and compressed constants."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _constexpr_cast(source_val: Tensor, output_dtype: str) -> Tensor:
 
 
 def _unpack(packed: Tensor, bits: int, count: int) -> Tensor:
-    """``count`` unsigned numbers of ``bits`` bits each, packed from the lowest bit of each byte."""
+    """Unpack ``count`` unsigned numbers of ``bits`` bits, lowest bits of each byte first."""
     octets = packed.reshape(-1, 1).to(torch.uint8)
     stream = ((octets >> torch.arange(8, dtype=torch.uint8)) & 1).reshape(-1)
     if stream.numel() < count * bits:
@@ -70,7 +70,7 @@ def _unpack(packed: Tensor, bits: int, count: int) -> Tensor:
 
 
 def _spread(values: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Values a block, repeated so that every element of ``shape`` has its own."""
+    """Repeat values per block so that every element of ``shape`` has its own."""
     for axis, size in enumerate(shape):
         if values.shape[axis] not in (1, size):
             values = values.repeat_interleave(size // values.shape[axis], dim=axis)
@@ -98,7 +98,7 @@ def _lut_to_dense(
         return lut.reshape(-1)[_unpack(indices, bits, math.prod(shape))].reshape(shape)
     rank = indices.dim()
     palettes, vector = lut.shape[-2:]
-    # One row a table; every element gets the number of the table of its block.
+    # One row per table; every element gets the number of its block's table.
     tables = torch.arange(math.prod(lut.shape[:rank])).reshape(lut.shape[:rank])
     rows = _spread(tables, tuple(indices.shape)).expand(indices.shape) * palettes
     entries = lut.reshape(-1, vector)[rows + indices.to(torch.int64)]

@@ -1,4 +1,4 @@
-"""Elements that move between channels, batch and space."""
+"""Move elements between channels, batch and space."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
 
 @operator("depth_to_space")
 def _depth_to_space(x: Tensor, block_size: int) -> Tensor:
-    # The block's position is the slow part of the channel index, where pixel_shuffle has it fast.
+    # The block's position is the slow part of the channel index; in pixel_shuffle it is the fast.
     n, c, h, w = x.shape
     block = block_size
     blocks = x.reshape(n, block, block, c // block**2, h, w).permute(0, 3, 4, 1, 5, 2)

@@ -23,7 +23,7 @@ _ACTIVATIONS: dict[str, _Activation] = {
     "hard_sigmoid": _hard_sigmoid,
     "linear": lambda x: x,
     "relu": torch.relu,
-    # With its own default parameters the scaled form is the plain one.
+    # The scaled form with default parameters is the plain one.
     "scaled_tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "sigmoid_hard": _hard_sigmoid,
@@ -33,12 +33,12 @@ _ACTIVATIONS: dict[str, _Activation] = {
 
 def _activation(name: str) -> _Activation:
     if name not in _ACTIVATIONS:
-        raise ValueError(f"there is no rule for the recurrent activation {name!r}")
+        raise ValueError(f"the evaluator has no rule for the recurrent activation {name!r}")
     return _ACTIVATIONS[name]
 
 
 def _sequence(hidden: list[Tensor], output_sequence: bool) -> Tensor:
-    """Hidden states in the order they were computed: a reversed layer starts at the last step."""
+    """Stack hidden states in computed order: a reversed layer starts at the last step."""
     return torch.stack(hidden) if output_sequence else hidden[-1].unsqueeze(0)
 
 
@@ -78,7 +78,7 @@ def _gru(
     gate, squash = _activation(recurrent_activation), _activation(activation)
     size = weight_hh.shape[1]
     hidden_bias = torch.zeros(3 * size) if bias is None else bias
-    # Rows lie in the order reset, output, update.
+    # Row order: reset, output, update.
     hidden_reset, hidden_out, hidden_update = weight_hh.split(size)
     bias_reset, bias_out, bias_update = hidden_bias.split(size)
     state, hidden = initial_h, []
@@ -136,7 +136,7 @@ def _lstm(
         )
     ]
     outputs = [
-        # Two directions side by side are aligned in time.
+        # Align both directions in time.
         _sequence(hidden[::-1] if reverse and output_sequence else hidden, output_sequence)
         for (hidden, _, _), reverse in zip(passes, (False, True), strict=True)
     ]
@@ -164,7 +164,7 @@ def _lstm_pass(
     )
     hidden = []
     for step in x.flip(0) if reverse else x:
-        # Rows lie in the order input, forget, output, cell.
+        # Row order: input, forget, output, cell.
         raw = F.linear(step, weight_ih, bias) + F.linear(state, weight_hh)
         raw_in, raw_forget, raw_out, raw_cell = raw.split(size, dim=-1)
         taken = gate(raw_in + look_in * cell)

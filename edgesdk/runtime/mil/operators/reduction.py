@@ -40,7 +40,7 @@ def _register(op_type: str, reduction: _Reduction) -> None:
     @operator(op_type)
     def _reduce(x: Tensor, keep_dims: bool, axes: tuple[int, ...] | None = None) -> Tensor:
         chosen = tuple(range(x.dim())) if axes is None else axes
-        # torch takes no axes to mean all of them; MIL takes them literally.
+        # torch interprets no axes as all axes; MIL reduces nothing.
         return reduction(x, chosen, keep_dims) if chosen else x
 
 

@@ -1,8 +1,8 @@
-"""The registry of operator rules: one small torch function an operator of MIL.
+"""Registry of operator rules: one small torch function per MIL operator.
 
-A rule takes the operator's inputs by their MIL names. What it receives follows its annotations: a
-``Tensor`` stays a tensor; ``int``, ``float``, ``bool``, ``str`` and tuples of them are read out of
-the tensor first, so rules speak plain Python about strides and axes.
+A rule takes the operator's inputs by their MIL names. Its annotations determine the arguments: a
+``Tensor`` stays a tensor; ``int``, ``float``, ``bool``, ``str`` and tuples of them are read from
+the tensor first, so that rules use plain Python for strides and axes.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _Reader = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class OperatorRule:
-    """How one operator type is evaluated.
+    """Rule of one operator type.
 
     Attributes:
         function: Takes the inputs by keyword, returns a tensor or a tuple of tensors.
-        readers: How each input is read before the call, by name.
+        readers: Functions that read each input before the call, by name.
     """
 
     function: Callable[..., Any]
@@ -75,7 +75,7 @@ def operator(*op_types: str) -> Callable[[_Function], _Function]:
     """Register the decorated function as the rule of ``op_types``.
 
     Raises:
-        ValueError: An operator type has a rule already.
+        ValueError: An operator type already has a rule.
     """
 
     def register(function: _Function) -> _Function:
@@ -84,7 +84,7 @@ def operator(*op_types: str) -> Callable[[_Function], _Function]:
         rule = OperatorRule(function, {name: _reader(hint) for name, hint in hints.items()})
         for op_type in op_types:
             if op_type in _RULES:
-                raise ValueError(f"operator {op_type!r} has a rule already")
+                raise ValueError(f"operator {op_type!r} already has a rule")
             _RULES[op_type] = rule
         return function
 
@@ -92,7 +92,7 @@ def operator(*op_types: str) -> Callable[[_Function], _Function]:
 
 
 def operators_from(table: Mapping[str, Callable[..., Tensor]], inputs: Iterable[str]) -> None:
-    """Register torch functions that take their tensors in order, such as ``add`` or ``sin``.
+    """Register torch functions with positional tensors, such as ``add`` or ``sin``.
 
     Args:
         table: torch function by operator type.
@@ -105,20 +105,20 @@ def operators_from(table: Mapping[str, Callable[..., Tensor]], inputs: Iterable[
             return function(*(values[name] for name in names))
 
         if op_type in _RULES:
-            raise ValueError(f"operator {op_type!r} has a rule already")
+            raise ValueError(f"operator {op_type!r} already has a rule")
         _RULES[op_type] = OperatorRule(rule, dict.fromkeys(names, _same))
 
 
 def rule_of(op_type: str) -> OperatorRule | None:
-    """The rule of ``op_type``, or None where there is none."""
+    """Return the rule of ``op_type``, or None."""
     return _RULES.get(op_type)
 
 
 def known_operators() -> tuple[str, ...]:
-    """Every operator type that has a rule, sorted."""
+    """Return all operator types with a rule, sorted."""
     return tuple(sorted(_RULES))
 
 
 def as_float(value: Tensor) -> Tensor:
-    """``value`` as ``float32``, where an integer operator is defined through real arithmetic."""
+    """Convert to ``float32``, for integer operators defined through real arithmetic."""
     return value if value.is_floating_point() else value.to(torch.float32)

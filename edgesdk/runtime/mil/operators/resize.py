@@ -1,6 +1,6 @@
-"""Resizing the last two dimensions, and cutting resized boxes out of them.
+"""Resize the last two dimensions, and crop resized boxes from them.
 
-MIL knows five ways to lay the output's grid over the input's pixels, its *sampling modes*.
+MIL has five *sampling modes* that place the output's grid over the input's pixels.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ __all__: list[str] = []
 
 
 def _grid(mode: str, extent: Tensor | float, count: int) -> Tensor:
-    """Positions of ``count`` samples over ``extent`` pixels, before clamping.
+    """Compute the positions of ``count`` samples over ``extent`` pixels, before clamping.
 
     Args:
         mode: Sampling mode.
-        extent: Number of pixels, fractional for a box; a column of them gives a row each.
+        extent: Number of pixels, fractional for a box; a column of them gives one row each.
         count: Number of samples.
     """
     steps = torch.arange(count, dtype=torch.float64)
@@ -54,13 +54,13 @@ def _linear(x: Tensor, axis: int, mode: str, count: int) -> Tensor:
 
 def _nearest(x: Tensor, axis: int, mode: str, count: int) -> Tensor:
     size = x.shape[axis]
-    # A sample half way between two pixels takes the first.
+    # A sample halfway between two pixels takes the first.
     source = torch.ceil(_grid(mode, size, count) - 0.5)
     return x.index_select(axis, source.to(torch.int64).clamp(0, size - 1))
 
 
 def _covering(x: Tensor, axis: int, count: int) -> Tensor:
-    """Every sample takes the pixel that it lies in, counted in whole numbers."""
+    """Take for every sample the pixel it lies in, with integer arithmetic."""
     size = x.shape[axis]
     return x.index_select(axis, torch.arange(count) * size // count)
 
@@ -93,7 +93,7 @@ def _upsample_bilinear(
 
 
 def _scaled(size: int, factor: float) -> int:
-    # A factor such as 7/5 is stored in single precision and may fall just short.
+    # A factor such as 7/5 is stored in single precision and may be slightly too small.
     return math.floor(size * factor + 1e-4)
 
 
@@ -101,7 +101,7 @@ def _scaled(size: int, factor: float) -> int:
 def _upsample_nearest_neighbor(
     x: Tensor, scale_factor_height: float, scale_factor_width: float
 ) -> Tensor:
-    # The factor gives the output's size, and the sizes give the source of a pixel.
+    # The factor determines the output's size; the sizes determine each pixel's source.
     rows = _covering(x, -2, _scaled(x.shape[-2], scale_factor_height))
     return _covering(rows, -1, _scaled(x.shape[-1], scale_factor_width))
 
@@ -138,7 +138,7 @@ def _resize(
 
 
 def _corners(boxes: Tensor, mode: str) -> Tensor:
-    """Boxes as top, left, bottom, right."""
+    """Convert boxes to top, left, bottom, right."""
     if mode.endswith("WIDTH_FIRST"):
         boxes = boxes[:, [1, 0, 3, 2]]
     if mode.startswith("CENTER_SIZE"):
@@ -150,7 +150,7 @@ def _corners(boxes: Tensor, mode: str) -> Tensor:
 def _cut_boxes(
     x: Tensor, images: Tensor, corners: Tensor, height: int, width: int, mode: str, outside: float
 ) -> Tensor:
-    """Resized boxes ``[n, channels, height, width]``; ``outside`` stands beyond the image."""
+    """Crop resized boxes ``[n, channels, height, width]``; ``outside`` fills beyond the image."""
     top, left, bottom, right = corners.to(torch.float64).T.unsqueeze(-1)
     rows = top + _grid(mode, bottom - top + 1, height)
     columns = left + _grid(mode, right - left + 1, width)
@@ -186,7 +186,7 @@ def _crop_resize(
     box_indices: Tensor | None = None,
 ) -> Tensor:
     batch, size = x.shape[0], (target_height, target_width)
-    # The older form packs the image's index in front of the four coordinates.
+    # The older form packs the image's index before the four coordinates.
     packed = None if roi is None else roi.reshape(roi.shape[0], -1)
     coordinates = boxes if packed is None else packed[:, -4:]
     if coordinates is None:

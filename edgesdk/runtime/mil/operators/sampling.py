@@ -1,4 +1,4 @@
-"""Images read at computed coordinates: resampling and affine maps."""
+"""Sample images at computed coordinates: resampling and affine transforms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TORCH_PADDING = {
     ("constant", False): "zeros",
     ("border", True): "border",
     ("border", False): "border",
-    # torch reflects about pixel centres or pixel edges, whichever align_corners says.
+    # torch reflects about pixel centres or pixel edges, depending on align_corners.
     ("reflection", True): "reflection",
     ("symmetric", False): "reflection",
 }
@@ -29,7 +29,7 @@ def _to_pixels(coordinates: Tensor, sizes: Tensor, mode: str, align_corners: boo
 
 
 def _fold(pixels: Tensor, sizes: Tensor, padding_mode: str) -> Tensor:
-    """Pixel positions brought back into the image as ``padding_mode`` has it."""
+    """Map pixel positions into the image according to ``padding_mode``."""
     last = sizes - 1
     if padding_mode == "symmetric":
         period = 2 * sizes
@@ -64,8 +64,8 @@ def _resample(
         pixels = _to_pixels(grid, sizes, coordinates_mode, align_corners)
         if padding_mode != "constant":
             pixels = _fold(pixels, sizes, padding_mode)
-        # Back to torch's unit square with pixel edges at its ends: this form has no division by
-        # the size less one and so also serves an image of one pixel.
+        # Convert to torch's unit square with pixel edges at its ends: this form does not divide by
+        # size - 1 and so also works for an image of one pixel.
         grid, align_corners = (2 * pixels + 1) / sizes - 1, False
         direct = "zeros" if padding_mode == "constant" else "border"
     sampled = F.grid_sample(

@@ -1,4 +1,4 @@
-"""The same elements in another shape or order of dimensions; joining and splitting."""
+"""Reshape, transpose, join and split tensors."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def _shape(x: Tensor) -> Tensor:
 
 @operator("reshape")
 def _reshape(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    # A zero inherits the size of the dimension as far from the end; with equal ranks, which the
-    # older operator sets demand, that is the dimension of the same index.
+    # A zero inherits the size of the dimension equally far from the end; with equal ranks, which
+    # older operator sets require, that is the dimension of the same index.
     missing = len(shape) - x.dim()
     wanted = [
         size or (x.shape[axis - missing] if axis >= missing else 1)
@@ -58,7 +58,7 @@ def _expand_dims(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 @operator("squeeze")
 def _squeeze(x: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
-    # Dimensions larger than one stay, as torch has it too.
+    # Dimensions larger than one stay, as in torch.
     return x.squeeze() if axes is None else x.squeeze(axes)
 
 

@@ -1,4 +1,4 @@
-"""Parts of a tensor, and tensors with a part replaced; padding and cropping."""
+"""Slice tensors, replace parts, pad and crop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _positions(
     end_mask: tuple[bool, ...] | None,
     squeeze_mask: tuple[bool, ...] | None,
 ) -> tuple[list[range], list[int]]:
-    """The positions a slice takes along every axis, and the axes it drops."""
+    """Return the positions a slice takes along every axis, and the axes it drops."""
     rank = x.dim()
     strides = stride or (1,) * rank
     begin_open = begin_mask or (False,) * rank
@@ -79,7 +79,7 @@ def _slice_by_size(x: Tensor, begin: tuple[int, ...], size: tuple[int, ...]) -> 
         start = first + length if first < 0 else first
         stop = length if count == -1 else start + count
         if not 0 <= start <= stop <= length:
-            raise IndexError(f"{count} elements from {first} leave axis {axis} of size {length}")
+            raise IndexError(f"{count} elements from {first} exceed axis {axis} of size {length}")
         positions.append(range(start, stop))
     return _take(x, positions)
 

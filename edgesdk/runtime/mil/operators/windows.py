@@ -1,6 +1,6 @@
-"""Windows that slide over space: how much padding they need and how many of them fit.
+"""Padding and number of sliding windows, for convolutions and pooling.
 
-MIL names the padding four ways. Everything that slides, convolutions and pools alike, asks here.
+MIL has four padding types.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ def window_padding(
     extents: Sequence[int],
     strides: Sequence[int],
 ) -> Padding:
-    """Elements to add before and after each spatial dimension.
+    """Compute the padding before and after each spatial dimension.
 
     Args:
         pad_type: ``valid``, ``same``, ``same_lower`` or ``custom``.
-        pad: Before and after, dimension by dimension, for ``custom``.
+        pad: Padding before and after each dimension, for ``custom``.
         sizes: Spatial sizes of the input.
         extents: Size of the window, dilation included.
-        strides: Steps of the window.
+        strides: Strides of the window.
 
     Raises:
-        ValueError: An unknown ``pad_type``.
+        ValueError: ``pad_type`` is unknown.
     """
     kind = pad_type.lower()
     if kind == "valid":
@@ -54,18 +54,18 @@ def window_padding(
 def window_count(
     size: int, extent: int, stride: int, padding: tuple[int, int], ceil_mode: bool
 ) -> int:
-    """How many windows fit along one dimension."""
+    """Count the windows that fit along one dimension."""
     before, after = padding
     room = size + before + after - extent
     count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
-    # A last window that would start in the padding behind the input is left out.
+    # A last window that would start in the padding after the input is omitted.
     if ceil_mode and (before or after) and (count - 1) * stride >= size + before:
         count -= 1
     return count
 
 
 def pad_space(x: Tensor, padding: Padding, value: float = 0.0) -> Tensor:
-    """``x`` with its last ``len(padding)`` dimensions padded with ``value``."""
+    """Pad the last ``len(padding)`` dimensions of ``x`` with ``value``."""
     if not any(before or after for before, after in padding):
         return x
     # torch counts dimensions from the last one.

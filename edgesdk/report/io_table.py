@@ -1,4 +1,4 @@
-"""Inputs and outputs in words: sizes with their free dimensions, and what happens to an image."""
+"""Tables of inputs and outputs: shapes with dynamic dimensions, and image preprocessing."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from edgesdk.bundle.manifest import Manifest
 from edgesdk.report.labels import artefact_labels
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
 
-__all__ = ["Face", "faces", "image_text", "shape_text"]
+__all__ = ["IOTable", "image_text", "io_tables", "shape_text"]
 
 _COLORS = {"rgb": "RGB", "bgr": "BGR", "grey": "grey"}
 
 
 @dataclass(frozen=True)
-class Face:
-    """Inputs and outputs that some artefacts share.
+class IOTable:
+    """Inputs and outputs that several artefacts share.
 
     Attributes:
-        owners: Who has this face: ``The model``, or artefacts by label.
-        inputs: In order.
-        outputs: In order.
+        owners: ``The model``, or labels of artefacts.
+        inputs: Inputs, in order.
+        outputs: Outputs, in order.
     """
 
     owners: tuple[str, ...]
@@ -29,15 +29,15 @@ class Face:
     outputs: Sequence[TensorSpec]
 
 
-def _free(size: DynamicDim) -> str:
+def _dynamic(size: DynamicDim) -> str:
     multiple = f", multiples of {size.multiple}" if size.multiple > 1 else ""
     return f"{size.name} ({size.min}–{size.max}{multiple})"
 
 
 def shape_text(spec: TensorSpec) -> str:
-    """The shape with its free dimensions: ``batch (1–8) × 3 × 224 × 224``."""
+    """Return the shape with its dynamic dimensions: ``batch (1–8) × 3 × 224 × 224``."""
     sizes = [
-        _free(spec.dynamic[axis]) if axis in spec.dynamic else str(size)
+        _dynamic(spec.dynamic[axis]) if axis in spec.dynamic else str(size)
         for axis, size in enumerate(spec.shape)
     ]
     return " × ".join(sizes) or "scalar"
@@ -48,7 +48,7 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 def image_text(image: ImageSpec) -> str:
-    """The preprocessing that an artefact does itself, in one sentence."""
+    """Describe the preprocessing that an artefact does itself, in two sentences."""
     channels = "one byte" if image.channels == 1 else f"three bytes in {_COLORS[image.color]} order"
     steps = [f"scales 0..255 to {image.low:g}..{image.high:g}"]
     if image.color != image.model_color:
@@ -58,8 +58,8 @@ def image_text(image: ImageSpec) -> str:
     if any(value != 1 for value in image.std):
         steps.append(f"divides by the standard deviation ({_numbers(image.std)})")
     return (
-        f"Takes camera bytes, {channels} a pixel. The artefact itself {_sequence(steps)}: "
-        "pass the picture as it is."
+        f"Takes camera bytes, {channels} per pixel. The artefact itself {_sequence(steps)}: "
+        "pass the image unchanged."
     )
 
 
@@ -69,8 +69,8 @@ def _sequence(steps: Sequence[str]) -> str:
     return f"{', '.join(steps[:-1])} and {steps[-1]}"
 
 
-def faces(manifest: Manifest) -> list[Face]:
-    """The model's face first, then those of artefacts that differ from it, equal ones together."""
+def io_tables(manifest: Manifest) -> list[IOTable]:
+    """Return the model's table, then those of artefacts that differ; equal ones share a table."""
     found = [(manifest.inputs, manifest.outputs, ["The model"])]
     labels = artefact_labels(manifest.artefacts)
     for artefact, label in zip(manifest.artefacts, labels, strict=True):
@@ -80,4 +80,4 @@ def faces(manifest: Manifest) -> list[Face]:
                 break
         else:
             found.append((artefact.inputs, artefact.outputs, [label]))
-    return [Face(tuple(owners), inputs, outputs) for inputs, outputs, owners in found]
+    return [IOTable(tuple(owners), inputs, outputs) for inputs, outputs, owners in found]

@@ -8,29 +8,29 @@ from typing import Any
 import numpy as np
 
 from edgesdk.quant.onnx.graph import OnnxGraph
-from edgesdk.quant.plan import FaceScale
+from edgesdk.quant.plan import IoScale
 from edgesdk.quant.ranges import scale_and_zero_point
 
-__all__ = ["face_floats", "face_integers", "make_int8_faces"]
+__all__ = ["dequantize_output", "make_int8_io", "quantize_input"]
 
 #: ``TensorProto.FLOAT`` and ``TensorProto.INT8``.
 _FLOAT, _INT8 = 1, 3
 
 
-def face_integers(array: np.ndarray, face: FaceScale) -> np.ndarray:
+def quantize_input(array: np.ndarray, scale: IoScale) -> np.ndarray:
     """Floats as the int8 numbers that an input takes."""
-    numbers = np.rint(array / np.float32(face.scale)) + face.zero_point
+    numbers = np.rint(array / np.float32(scale.scale)) + scale.zero_point
     return np.clip(numbers, -128, 127).astype(np.int8)
 
 
-def face_floats(array: np.ndarray, face: FaceScale) -> np.ndarray:
+def dequantize_output(array: np.ndarray, scale: IoScale) -> np.ndarray:
     """What the int8 numbers of an output stand for."""
-    return (array.astype(np.float32) - face.zero_point) * np.float32(face.scale)
+    return (array.astype(np.float32) - scale.zero_point) * np.float32(scale.scale)
 
 
-def make_int8_faces(
+def make_int8_io(
     graph: OnnxGraph, ranges: Mapping[str, tuple[float, float]]
-) -> tuple[FaceScale, ...]:
+) -> tuple[IoScale, ...]:
     """Have a model take and give int8 numbers in place of floats.
 
     Inside, the bytes have no sign, and where a float operator comes first or last there are none:
@@ -44,25 +44,27 @@ def make_int8_faces(
     Returns:
         The scales, inputs first; tensors that are no floats stay as they are.
     """
-    faces = []
+    scales = []
     for value in graph.inputs:
         if value.type.tensor_type.elem_type == _FLOAT:
-            faces.append(_input(graph, value, ranges[value.name]))
+            scales.append(_input(graph, value, ranges[value.name]))
     for value in graph.graph.output:
         if value.type.tensor_type.elem_type == _FLOAT:
-            faces.append(_output(graph, value, ranges[value.name]))
-    return tuple(faces)
+            scales.append(_output(graph, value, ranges[value.name]))
+    return tuple(scales)
 
 
-def _constants(graph: OnnxGraph, face: FaceScale) -> list[str]:
-    name = face.name
+def _constants(graph: OnnxGraph, scale: IoScale) -> list[str]:
+    name = scale.name
     return [
-        graph.constant(f"{name}_face_scale", np.asarray(face.scale, np.float32)),
-        graph.constant(f"{name}_face_zero_point", np.asarray(face.zero_point, np.int8)),
+        graph.constant(f"{name}_face_scale", np.asarray(scale.scale, np.float32)),
+        graph.constant(f"{name}_face_zero_point", np.asarray(scale.zero_point, np.int8)),
     ]
 
 
-def _face(graph: OnnxGraph, name: str, nodes: list[Any], limits: tuple[float, float]) -> FaceScale:
+def _io_scale(
+    graph: OnnxGraph, name: str, nodes: list[Any], limits: tuple[float, float]
+) -> IoScale:
     """The scale of the bytes that the model has at a face inside, else that of its range."""
     for node in nodes:
         if node is None or node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
@@ -71,40 +73,40 @@ def _face(graph: OnnxGraph, name: str, nodes: list[Any], limits: tuple[float, fl
         # Bytes without sign are the same numbers, moved by half their range.
         moved = {np.dtype(np.int8): 0, np.dtype(np.uint8): 128}.get(array.dtype)
         if moved is not None and array.size == 1:
-            return FaceScale(name, float(graph.array(node.input[1])), int(array) - moved)
+            return IoScale(name, float(graph.array(node.input[1])), int(array) - moved)
     scale, zero_point = scale_and_zero_point(*limits)
-    return FaceScale(name, float(np.float32(scale)), zero_point)
+    return IoScale(name, float(np.float32(scale)), zero_point)
 
 
-def _input(graph: OnnxGraph, value: Any, limits: tuple[float, float]) -> FaceScale:
+def _input(graph: OnnxGraph, value: Any, limits: tuple[float, float]) -> IoScale:
     name = value.name
     users = graph.consumers().get(name, [])
-    face = _face(graph, name, users, limits)
+    io_scale = _io_scale(graph, name, users, limits)
     value.type.tensor_type.elem_type = _INT8
     floats = graph.fresh(f"{name}_floats")
     if users:
-        inputs = [name, *_constants(graph, face)]
+        inputs = [name, *_constants(graph, io_scale)]
         decode = graph.node("DequantizeLinear", inputs, floats, name=f"{name}_face")
         graph.put_before(users[0], [decode])
         _rewire(name, floats, users)
         graph.replace({})
-    return face
+    return io_scale
 
 
-def _output(graph: OnnxGraph, value: Any, limits: tuple[float, float]) -> FaceScale:
+def _output(graph: OnnxGraph, value: Any, limits: tuple[float, float]) -> IoScale:
     name = value.name
     source = graph.producers().get(name)
     users = graph.consumers().get(name, [])
-    face = _face(graph, name, [source], limits)
+    io_scale = _io_scale(graph, name, [source], limits)
     value.type.tensor_type.elem_type = _INT8
     floats = graph.fresh(f"{name}_floats")
     _rewire(name, floats, users)
     if source is not None:
         source.output[list(source.output).index(name)] = floats
-    inputs = [floats, *_constants(graph, face)]
+    inputs = [floats, *_constants(graph, io_scale)]
     graph.graph.node.append(graph.node("QuantizeLinear", inputs, name, name=f"{name}_face"))
     graph.drop_unused()
-    return face
+    return io_scale
 
 
 def _rewire(old: str, new: str, nodes: list[Any]) -> None:
