@@ -17,6 +17,7 @@ __all__ = [
     "ConversionRequest",
     "QuantizationRequest",
     "QuantizedConversion",
+    "Rewrite",
     "check_free_dimensions",
     "narrowed",
 ]
@@ -84,6 +85,23 @@ class ConversionRequest:
 
 
 @dataclass(frozen=True)
+class Rewrite:
+    """One operator that was rewritten.
+
+    Attributes:
+        operator: Its name, such as ``aten.pad``.
+        module: Path of its module in the user's model.
+        where: File and line in the user's code.
+        reason: Why.
+    """
+
+    operator: str
+    module: str
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Conversion:
     """Result of a converter.
 
@@ -95,6 +113,7 @@ class Conversion:
         coverage: Delegate coverage; None if not requested.
         steps: Seconds per step, by name.
         quantized: Result of the quantizer; None for a float artefact.
+        rewrites: Operators that were rewritten, because the target cannot take them.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -104,6 +123,7 @@ class Conversion:
     coverage: CoverageRecord | None = None
     steps: dict[str, float] = field(default_factory=dict)
     quantized: QuantizedConversion | None = None
+    rewrites: tuple[Rewrite, ...] = ()
 
 
 def narrowed(spec: TensorSpec, dtypes: dict[str, str]) -> TensorSpec:

@@ -18,6 +18,7 @@ from edgesdk.converters.conversion import (
 )
 from edgesdk.converters.error_locations import conversion_error
 from edgesdk.converters.quantization_plan import plan_for, save_simulated
+from edgesdk.converters.rewriting.library import rewrite_for
 from edgesdk.errors import ConversionError, DynamicShapeError, EdgeSdkError
 from edgesdk.frontend.provenance import where
 from edgesdk.frontend.pt2.reader import load_program
@@ -47,7 +48,7 @@ def convert(request: ConversionRequest) -> Conversion:
     _check_images(request.app_inputs)
     import coremltools as ct
 
-    program = load_program(request.program)
+    program, rewrites = rewrite_for("coreml", load_program(request.program))
     given, plan, prepared = program, None, None
     halved = request.variant == "fp16"
     if request.quantization is not None:
@@ -111,6 +112,7 @@ def convert(request: ConversionRequest) -> Conversion:
         notes=tuple(notes),
         coverage=coverage,
         quantized=quantized,
+        rewrites=rewrites,
     )
 
 

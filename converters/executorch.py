@@ -7,6 +7,7 @@ from typing import Any
 from edgesdk.converters.conversion import Conversion, ConversionRequest
 from edgesdk.converters.error_locations import conversion_error, unsupported_operator
 from edgesdk.converters.quantization_plan import plan_for, save_simulated, with_int8_io
+from edgesdk.converters.rewriting.library import rewrite_for
 from edgesdk.errors import EdgeSdkError
 from edgesdk.frontend.pt2.reader import load_program
 
@@ -39,7 +40,7 @@ def convert(request: ConversionRequest) -> Conversion:
     """
     from executorch.exir import to_edge_transform_and_lower
 
-    program = load_program(request.program)
+    program, rewrites = rewrite_for("executorch", load_program(request.program))
     given, found = program, None
     if request.quantization is not None:
         from edgesdk.quant.executorch.program import quantize_program
@@ -73,7 +74,9 @@ def convert(request: ConversionRequest) -> Conversion:
         quantized = save_simulated(request, given, found)
         signature = with_int8_io(*signature, found.io_scales)
         notes += found.notes
-    return Conversion(*signature, notes=tuple(notes), coverage=coverage, quantized=quantized)
+    return Conversion(
+        *signature, notes=tuple(notes), coverage=coverage, quantized=quantized, rewrites=rewrites
+    )
 
 
 def _planned_bytes(manager: Any) -> int:

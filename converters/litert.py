@@ -20,6 +20,7 @@ from edgesdk.converters.quantization_plan import (
     temporary_float_artefact,
     with_int8_io,
 )
+from edgesdk.converters.rewriting.library import rewrite_for
 from edgesdk.errors import DynamicShapeError, UnsupportedOperatorError
 from edgesdk.frontend.named_forward import named_forward
 from edgesdk.frontend.pt2.reader import load_program
@@ -41,7 +42,7 @@ def convert(request: ConversionRequest) -> Conversion:
     """
     import litert_torch
 
-    program = load_program(request.program)
+    program, rewrites = rewrite_for("litert", load_program(request.program))
     free = any(spec.dynamic for spec in request.inputs)
     names = [spec.name for spec in request.inputs]
     floats = request.output
@@ -96,6 +97,7 @@ def convert(request: ConversionRequest) -> Conversion:
         notes=(*notes, *remarks),
         coverage=coverage,
         quantized=quantized,
+        rewrites=rewrites,
     )
 
 

@@ -18,6 +18,7 @@ from edgesdk.converters.quantization_plan import (
     temporary_float_artefact,
     with_int8_io,
 )
+from edgesdk.converters.rewriting.library import rewrite_for
 from edgesdk.frontend.pt2.reader import load_program
 
 __all__ = ["convert"]
@@ -37,7 +38,7 @@ def convert(request: ConversionRequest) -> Conversion:
     import onnx
     import torch
 
-    program = load_program(request.program)
+    program, rewrites = rewrite_for("onnx", load_program(request.program))
     try:
         exported = torch.onnx.export(
             program,
@@ -81,7 +82,9 @@ def convert(request: ConversionRequest) -> Conversion:
         for value in model.graph.input
     }
     check_free_dimensions("onnx", request.inputs, sizes)
-    return Conversion(*signature, notes=remarks, coverage=coverage, quantized=quantized)
+    return Conversion(
+        *signature, notes=remarks, coverage=coverage, quantized=quantized, rewrites=rewrites
+    )
 
 
 def _name_free_dimensions(model: Any, request: ConversionRequest) -> None:

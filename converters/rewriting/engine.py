@@ -8,7 +8,8 @@ from torch import fx
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.export import ExportedProgram
 
-from edgesdk.converters.rewriting.rule import Rewrite, Rule
+from edgesdk.converters.conversion import Rewrite
+from edgesdk.converters.rewriting.rule import Rule
 from edgesdk.converters.rewriting.surgery import Surgery, values_of
 from edgesdk.frontend.provenance import module_path, where
 

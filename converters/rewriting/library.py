@@ -7,6 +7,7 @@ from functools import partial
 
 from torch.export import ExportedProgram
 
+from edgesdk.converters.conversion import Rewrite
 from edgesdk.converters.rewriting import (
     convolution,
     folding,
@@ -22,7 +23,7 @@ from edgesdk.converters.rewriting.engine import apply_rules
 from edgesdk.converters.rewriting.memory_layout import plain_layout
 from edgesdk.converters.rewriting.outputs import separate_outputs
 from edgesdk.converters.rewriting.parameters import fold_parameters
-from edgesdk.converters.rewriting.rule import Rewrite, Rule
+from edgesdk.converters.rewriting.rule import Rule
 
 __all__ = ["RULES", "rewrite_for", "rules_of"]
 

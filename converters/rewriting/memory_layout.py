@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from edgesdk.converters.rewriting.rule import Rewrite
+from edgesdk.converters.conversion import Rewrite
 from edgesdk.converters.rewriting.surgery import Surgery
 
 __all__ = ["plain_layout"]

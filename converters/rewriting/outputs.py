@@ -7,7 +7,7 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from edgesdk.converters.rewriting.rule import Rewrite
+from edgesdk.converters.conversion import Rewrite
 from edgesdk.converters.rewriting.surgery import Surgery
 
 __all__ = ["separate_outputs"]

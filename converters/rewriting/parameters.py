@@ -13,7 +13,7 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from edgesdk.converters.rewriting.rule import Rewrite
+from edgesdk.converters.conversion import Rewrite
 from edgesdk.converters.rewriting.surgery import Surgery
 from edgesdk.frontend.provenance import module_path, where
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["Rewrite", "Rule"]
+__all__ = ["Rule"]
 
 
 def _always(*_: Any, **__: Any) -> bool:
@@ -39,20 +39,3 @@ class Rule:
     replacement: Callable[..., Any]
     applies: Callable[..., bool] = _always
     constants: Callable[..., tuple[Tensor, ...]] = _none
-
-
-@dataclass(frozen=True)
-class Rewrite:
-    """One operator that was rewritten.
-
-    Attributes:
-        operator: Its name, such as ``aten.pad``.
-        module: Path of its module in the user's model.
-        where: File and line in the user's code.
-        reason: Why.
-    """
-
-    operator: str
-    module: str
-    where: str
-    reason: str

@@ -41,7 +41,7 @@ from edgesdk.cli.verb import verb
 from edgesdk.errors import EdgeSdkError
 
 if TYPE_CHECKING:
-    from edgesdk.bundle.manifest import Manifest
+    from edgesdk.bundle.manifest import Manifest, RewriteRecord
 
 __all__ = ["export"]
 
@@ -265,4 +265,13 @@ def _problem(manifest: Manifest, verified: bool) -> EdgeSdkError | None:
 
 
 def _notes_of_artefacts(manifest: Manifest) -> list[str]:
-    return [f"{record.target}: {note}" for record in manifest.artefacts for note in record.notes]
+    return [
+        f"{record.target}: {note}"
+        for record in manifest.artefacts
+        for note in (*record.notes, *map(_rewrite_note, record.rewrites))
+    ]
+
+
+def _rewrite_note(rewrite: RewriteRecord) -> str:
+    place = f" at {rewrite.where}" if rewrite.where else ""
+    return f"rewrote {rewrite.operator}{place}: {rewrite.reason}"

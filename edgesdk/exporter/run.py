@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import shutil
@@ -19,6 +20,7 @@ from edgesdk.bundle.manifest import (
     PaintingsRecord,
     QuantizationRecord,
     ReferenceRecord,
+    RewriteRecord,
     SourceRecord,
 )
 from edgesdk.bundle.samples import Samples
@@ -340,6 +342,7 @@ class ExportRun:
             outputs=list(conversion.outputs),
             conversion_seconds=result.seconds,
             notes=list(conversion.notes),
+            rewrites=[RewriteRecord(**dataclasses.asdict(one)) for one in conversion.rewrites],
             parity=result.parity,
             painted=result.painted,
             coverage=conversion.coverage,

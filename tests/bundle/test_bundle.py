@@ -124,7 +124,7 @@ def test_same_manifest_same_bytes(bundle_path: Path) -> None:
     content = (bundle_path / "manifest.json").read_bytes()
     assert manifest_bytes(parse_manifest(content)) == content
     assert content.endswith(b"}\n")
-    assert content.startswith(b'{\n "schema_version": 5,\n')
+    assert content.startswith(b'{\n "schema_version": 6,\n')
     assert json.loads(content)["inputs"][0]["dynamic"] == {
         "0": {"name": "batch", "min": 1, "max": 4, "multiple": 1}
     }

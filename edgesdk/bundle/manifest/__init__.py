@@ -54,6 +54,7 @@ from edgesdk.bundle.manifest.schema import (
     FailureRecord,
     Manifest,
     ReferenceRecord,
+    RewriteRecord,
     SourceRecord,
 )
 
@@ -85,6 +86,7 @@ __all__ = [
     "QuantizationRecord",
     "QuantizedLayerRecord",
     "ReferenceRecord",
+    "RewriteRecord",
     "SensitivityRecord",
     "SourceRecord",
     "ThumbnailRecord",

@@ -26,11 +26,12 @@ __all__ = [
     "FailureRecord",
     "Manifest",
     "ReferenceRecord",
+    "RewriteRecord",
     "SourceRecord",
 ]
 
 #: Incremented whenever an older reader would misread a manifest.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 class SourceRecord(Record):
@@ -51,6 +52,22 @@ class SourceRecord(Record):
     operators: Annotated[int, Field(ge=0)]
 
 
+class RewriteRecord(Record):
+    """One operator that was rewritten for a target.
+
+    Attributes:
+        operator: Name of the operator, such as ``aten.pad``.
+        module: Path of its module in the user's model.
+        where: File and line in the user's code.
+        reason: Why the target cannot take it as it is.
+    """
+
+    operator: Text
+    module: Text = ""
+    where: Text = ""
+    reason: Text
+
+
 class ArtefactRecord(Record):
     """One converted file.
 
@@ -66,6 +83,7 @@ class ArtefactRecord(Record):
         outputs: Outputs of the artefact.
         conversion_seconds: Duration of the conversion; null if served from the cache.
         notes: Notes of the converter for the user.
+        rewrites: Operators that were rewritten because the target cannot take them.
         parity: Parity; null until verified.
         painted: Paintings compared with the float model's; null if the model names no styles or
             nothing was run.
@@ -83,6 +101,7 @@ class ArtefactRecord(Record):
     outputs: Items[TensorSpec]
     conversion_seconds: float | None = None
     notes: Items[Text] = []
+    rewrites: Items[RewriteRecord] = []
     parity: ParityRecord | None = None
     painted: PaintedRecord | None = None
     coverage: CoverageRecord | None = None

@@ -1,0 +1,173 @@
+"""Networks with one operator each that some target cannot take as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import parametrizations
+
+__all__ = ["INPUT", "NETWORKS", "build"]
+
+#: Shape of the input of every network.
+INPUT = (1, 3, 16, 24)
+
+
+class Applied(nn.Module):
+    """A convolution, so that the output depends on the input, and a function of its result."""
+
+    def __init__(self, function: Callable[..., Any], *layers: nn.Module, channels: int = 6) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, channels, 3, padding=1)
+        self.layers = nn.ModuleList(layers)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self.first(x), *self.layers)
+
+
+class StandardizedWeights(nn.Module):
+    """A convolution whose weights are standardized at every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = self.conv.weight.reshape(1, 6, -1)
+        normal = functional.batch_norm(flat, None, None, training=True, momentum=0.0, eps=1e-6)
+        return functional.conv2d(x, normal.reshape_as(self.conv.weight), self.conv.bias)
+
+
+class Returned(nn.Module):
+    """Returns its input, or its result twice, beside the result."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, self.conv = kind, nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y = self.conv(x).sigmoid()
+        return {"mask": y, "image": x if self.kind == "input" else y}
+
+
+def upsampling(kernel: int, stride: int, **options: Any) -> Applied:
+    inner, outer = options.pop("inner", 12), options.pop("outer", 12)
+    layer = nn.ConvTranspose2d(inner, outer, kernel, stride, **options)
+    return Applied(lambda y, up: up(y), layer, channels=inner)
+
+
+def volume(y: Tensor) -> Tensor:
+    return y.view(1, 2, 3, 16, 24)
+
+
+def windows(y: Tensor) -> Tensor:
+    return y.unfold(2, 3, 2).amax(-1)
+
+
+def resize(**options: Any) -> Applied:
+    return Applied(lambda y: functional.interpolate(y, **options))
+
+
+def pad(sides: tuple[int, ...], mode: str) -> Applied:
+    return Applied(lambda y: functional.pad(y, sides, mode))
+
+
+def pad_volume(mode: str) -> Applied:
+    return Applied(lambda y: functional.pad(volume(y), (1, 1, 2, 1, 1, 1), mode))
+
+
+def instance_norm() -> Applied:
+    norm = nn.InstanceNorm2d(6, affine=True, track_running_stats=True)
+    nn.init.normal_(norm.running_mean)
+    nn.init.uniform_(norm.running_var, 0.4, 2.0)
+    return Applied(lambda y, layer: layer(y), norm)
+
+
+def fold(y: Tensor) -> Tensor:
+    patches = functional.unfold(y, 4, stride=2, padding=1) * 0.5
+    return functional.fold(patches, y.shape[-2:], 4, stride=2, padding=1)
+
+
+def last_layer(layer: nn.Module) -> Applied:
+    return Applied(lambda y, module: module(y), layer)
+
+
+def mean_2d(**options: Any) -> Applied:
+    return Applied(lambda y: functional.avg_pool2d(y, 3, 2, 1, **options))
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "circular padding": lambda: pad((2, 1, 1, 2), "circular"),
+    "circular padding of volumes": lambda: pad_volume("circular"),
+    "reflection of volumes": lambda: pad_volume("reflect"),
+    "replication of volumes": lambda: pad_volume("replicate"),
+    "grouped upsampling": lambda: upsampling(3, 2, padding=1, groups=4),
+    "dilated upsampling": lambda: upsampling(3, 2, padding=1, dilation=2),
+    "output padding": lambda: upsampling(3, 2, padding=1, output_padding=1),
+    "output padding beyond padding": lambda: upsampling(3, 3, output_padding=2),
+    "upsampling to one channel": lambda: upsampling(
+        3, 2, padding=1, output_padding=(1, 0), bias=False, outer=1
+    ),
+    "upsampling of sequences": lambda: Applied(
+        lambda y, up: up(y.flatten(2)),
+        nn.ConvTranspose1d(6, 4, 5, 3, padding=1, output_padding=1),
+    ),
+    "fold": lambda: Applied(fold),
+    "mean with partial windows": lambda: mean_2d(ceil_mode=True),
+    "mean without padding": lambda: mean_2d(ceil_mode=True, count_include_pad=False),
+    "mean with a divisor": lambda: Applied(
+        lambda y: functional.avg_pool2d(y, (2, 3), (2, 2), divisor_override=4)
+    ),
+    "maximum of wide steps": lambda: Applied(
+        lambda y: functional.max_pool2d(y, 1, 3, ceil_mode=True)
+    ),
+    "dilated maximum": lambda: Applied(lambda y: functional.max_pool2d(y, 3, 2, 1, dilation=2)),
+    "mean of volumes": lambda: Applied(lambda y: functional.avg_pool3d(volume(y), 3, 2, 1)),
+    "maximum of volumes": lambda: Applied(lambda y: functional.max_pool3d(volume(y), 3, 2, 1)),
+    "adaptive maximum": lambda: Applied(lambda y: functional.adaptive_max_pool2d(y, (5, 7))),
+    "bilinear by 1.3": lambda: resize(scale_factor=1.3, mode="bilinear"),
+    "nearest by 0.6 and 1.7": lambda: resize(scale_factor=(0.6, 1.7), mode="nearest"),
+    "nearest to a size": lambda: resize(size=(7, 31), mode="nearest"),
+    "exact nearest": lambda: resize(size=(7, 31), mode="nearest-exact"),
+    "bicubic": lambda: resize(size=(7, 31), mode="bicubic"),
+    "bicubic with aligned corners": lambda: resize(
+        size=(7, 31), mode="bicubic", align_corners=True
+    ),
+    "antialiased bilinear": lambda: resize(size=(7, 9), mode="bilinear", antialias=True),
+    "antialiased bicubic": lambda: resize(size=(7, 9), mode="bicubic", antialias=True),
+    "RMS norm": lambda: Applied(lambda y, norm: norm(y.permute(0, 2, 3, 1)), nn.RMSNorm(6)),
+    "local response norm": lambda: Applied(
+        lambda y: functional.local_response_norm(y, 5, alpha=0.02)
+    ),
+    "instance norm of running statistics": instance_norm,
+    "standardized weights": StandardizedWeights,
+    "spectral norm": lambda: last_layer(parametrizations.spectral_norm(nn.Conv2d(6, 8, 3))),
+    "weight norm": lambda: last_layer(parametrizations.weight_norm(nn.Conv2d(6, 8, 3))),
+    "even kernel with same padding": lambda: last_layer(nn.Conv2d(6, 4, (4, 2), padding="same")),
+    "grouped sequence with same padding": lambda: Applied(
+        lambda y, conv: conv(y.flatten(2)),
+        nn.Conv1d(6, 4, 6, padding="same", dilation=2, groups=2),
+    ),
+    "channel shuffle": lambda: Applied(lambda y: functional.channel_shuffle(y, 3)),
+    "windows of one axis": lambda: Applied(windows),
+    "chunk": lambda: Applied(lambda y: torch.mul(*y.chunk(2, 1))),
+    "split": lambda: Applied(lambda y: y.split([1, 2, 3], 1)[1] * 2),
+    "alias": lambda: Applied(lambda y: torch.ops.aten.alias.default(y) + 1),
+    "maximum that drops axes": lambda: Applied(lambda y: y.amax((2, 3))),
+    "weights in channels_last": lambda: last_layer(nn.Conv2d(6, 8, 3)).to(
+        memory_format=torch.channels_last
+    ),
+    "an input returned": lambda: Returned("input"),
+    "a result returned twice": lambda: Returned("twice"),
+}
+
+
+def build(name: str) -> nn.Module:
+    """The network, with the same weights every time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return NETWORKS[name]().eval()
