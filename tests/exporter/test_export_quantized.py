@@ -281,7 +281,7 @@ def test_inputs_in_both_sets_are_refused(net: Net, inputs: list[np.ndarray]) -> 
 
     prepared = prepare(net, torch.from_numpy(inputs[0]))
     options = QuantizeOptions("w8a8_static", calibration=inputs[:8], evaluation=inputs[7:])
-    with pytest.raises(DataError, match="in both sets"):
+    with pytest.raises(DataError, match="in both the calibration and the evaluation set"):
         QuantizationInputs.read(options, prepared, [RECIPES["w8a8_static"]])
 
 
@@ -332,7 +332,7 @@ def test_drops_nobody_means(text: str) -> None:
         (["--quantize", "w8a8_statc"], "w8a8_static"),
         (["--quantize", "w8_only", "--max-drop", "1%"], "nothing to measure"),
         (["--quantize", "w8_only", "--evaluate", "no/such/folder"], "there is no"),
-        (["--quantize", "w8_only", "--repair"], "max-drop"),
+        (["--quantize", "w8_only", "--accuracy-control"], "max-drop"),
     ],
 )
 def test_the_command_refuses_before_it_loads_anything(
