@@ -34,10 +34,10 @@ class ExportOptions:
 
     Attributes:
         name: Name of the bundle, at most 200 characters; by default the output's without suffix.
-        inputs: Input specs if there is no example; strings as for
+        inputs: Input specs in place of an example; strings are parsed by
             :func:`edgesdk.spec.parse_input`.
-        image: Preprocessing to bake in, so that an app passes camera bytes; a string as for
-            :func:`edgesdk.spec.parse_image`, or ``auto`` for the source's own.
+        image: Preprocessing to bake in, so that an app passes camera bytes; a string is parsed by
+            :func:`edgesdk.spec.parse_image`, and ``auto`` means the source's own.
         dynamic: Entries ``[TARGET:]batch[=1..8]`` or ``[TARGET:]hw[=64..1024/32]``.
         weights: Weights to load.
         samples: Photographs or files of arrays that parity is measured on.
@@ -134,7 +134,7 @@ def with_changes(options: ExportOptions | None, changes: Mapping[str, Any]) -> E
         changes: New values by field name.
 
     Raises:
-        UnknownNameError: There is no such field.
+        UnknownNameError: A field does not exist.
         UsageError: See :class:`ExportOptions`.
     """
     known = ExportOptions.__dataclass_fields__

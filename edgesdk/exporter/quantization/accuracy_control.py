@@ -64,7 +64,7 @@ class SensitivityAnalysis:
             spec: The recipe; layers it keeps float are left out.
 
         Raises:
-            DataError: There is no sample.
+            DataError: No samples are available.
             QuantizationError: The recipe finds nothing to quantize.
         """
         with self._lock:
@@ -89,7 +89,7 @@ class SensitivityAnalysis:
             spec: The recipe.
 
         Raises:
-            DataError: There is no sample.
+            DataError: No samples are available.
         """
         with self._lock:
             whole = dataclasses.replace(spec, float_layers=(), io_dtype="float")
@@ -109,7 +109,7 @@ class SensitivityAnalysis:
             bound: Largest drop allowed, as a share.
 
         Raises:
-            DataError: There is no evaluation set.
+            DataError: The evaluation set is missing.
         """
         if self._inputs.evaluation is None:
             raise DataError(

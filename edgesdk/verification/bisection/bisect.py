@@ -264,7 +264,7 @@ class _Search:
         with tempfile.TemporaryDirectory(prefix="edgesdk-bisect-") as folder:
             path = Path(folder) / "tapped.pt2"
             torch.export.save(program, path)
-            faces = {spec.name: spec for spec in self._artefact.inputs}
+            given = {spec.name: spec for spec in self._artefact.inputs}
             specs = tuple(
                 TensorSpec(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
                 for name, tensor in zip(placeholders, tensors, strict=True)
@@ -286,7 +286,7 @@ class _Search:
                     for name in names
                 ),
                 app_inputs=tuple(
-                    faces[spec.name] if faces[spec.name].image is not None else spec
+                    given[spec.name] if given[spec.name].image is not None else spec
                     for spec in specs
                 ),
                 coverage=False,
@@ -294,9 +294,9 @@ class _Search:
             conversion = self._convert(request)
             fed = {
                 spec.name: inputs[spec.name]
-                if face.image is not None
+                if app_input.image is not None
                 else tensor.numpy().astype(spec.dtype)
-                for spec, face, tensor in zip(specs, request.app_inputs, tensors, strict=True)
+                for spec, app_input, tensor in zip(specs, request.app_inputs, tensors, strict=True)
             }
             used = {spec.name for spec in conversion.inputs}
             with open_isolated(
