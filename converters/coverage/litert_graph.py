@@ -1,4 +1,4 @@
-"""The graph inside a ``.tflite`` file: operators and tensors, read without running anything."""
+"""Operators and tensors of a ``.tflite`` file, read without running it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgesdk.errors import MissingBackendError, SessionError
 
 __all__ = ["LitertGraph", "Operator", "Tensor", "read_graph"]
 
-# Bytes up to which a constant may be a shape, axes or steps.
+# Largest size, in bytes, of a constant that may be a shape, axes or steps.
 _SHORT = 256
 
 
@@ -21,10 +21,10 @@ class Tensor:
 
     Attributes:
         name: Its name.
-        dtype: Its type as the schema names it, such as ``FLOAT32``.
-        shape: Its shape; ``-1`` where a size is free.
-        constant: Whether the file holds its values.
-        integers: The values of a short constant of 32-bit integers, empty for every other tensor.
+        dtype: Type in the schema, such as ``FLOAT32``.
+        shape: Sizes; ``-1`` for a free one.
+        constant: True if the file holds its values.
+        integers: Values of a short constant of 32-bit integers; empty for other tensors.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Operator:
     """One operator of the main graph.
 
     Attributes:
-        index: Its place in the order of execution.
-        name: Its name as the schema has it, such as ``CONV_2D``.
-        inputs: Indices of tensors; absent optional ones are left out.
+        index: Position in the order of execution.
+        name: Name in the schema, such as ``CONV_2D``.
+        inputs: Indices of tensors, without absent optional ones.
         outputs: Indices of tensors.
-        options: The schema's table of its parameters, None where it has none.
+        options: The schema's table of its parameters; None if it has none.
     """
 
     index: int
@@ -66,13 +66,13 @@ class LitertGraph:
     tensors: tuple[Tensor, ...]
 
     def producers(self) -> dict[int, int]:
-        """From a tensor to the operator that computes it."""
+        """Return the operator that computes each tensor."""
         return {
             tensor: operator.index for operator in self.operators for tensor in operator.outputs
         }
 
     def dependencies(self) -> list[set[int]]:
-        """For each operator the operators whose results it needs."""
+        """Return, for each operator, the operators whose results it needs."""
         producers = self.producers()
         return [
             {producers[tensor] for tensor in operator.inputs if tensor in producers}
@@ -84,7 +84,7 @@ def read_graph(path: Path) -> LitertGraph:
     """Read the main graph of a model.
 
     Raises:
-        SessionError: It is no LiteRT model.
+        SessionError: The file is not a LiteRT model.
         MissingBackendError: ``ai_edge_litert`` is not installed.
     """
     try:
@@ -97,7 +97,7 @@ def read_graph(path: Path) -> LitertGraph:
         raise SessionError(f"cannot read {path}: {error.strerror}") from error
     try:
         if content[4:8] != b"TFL3":
-            raise ValueError("its identifier is not that of a model")
+            raise ValueError("its file identifier is not TFL3")
         model = schema.ModelT.InitFromPackedBuf(content, 0)
         graph = model.subgraphs[0]
         operator_names = _names(schema.BuiltinOperator)
@@ -109,8 +109,8 @@ def read_graph(path: Path) -> LitertGraph:
         )
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error) as error:
         raise SessionError(
-            f"{path.name} is no LiteRT model: {error}",
-            remedy="give a .tflite file that was written completely",
+            f"{path.name} is not a LiteRT model: {error}",
+            remedy="give a complete .tflite file",
         ) from error
     return LitertGraph(operators, tensors)
 
@@ -128,7 +128,7 @@ def _text(value: Any) -> str:
 
 
 def _tensor(tensor: Any, model: Any, names: dict[int, str]) -> Tensor:
-    # A shape with free sizes stands in the signature; the shape itself holds 1 for them.
+    # The signature holds free sizes as -1; the shape holds 1 for them.
     free = _listed(tensor.shapeSignature)
     buffer = model.buffers[tensor.buffer]
     data = buffer.data
@@ -140,7 +140,7 @@ def _tensor(tensor: Any, model: Any, names: dict[int, str]) -> Tensor:
         _text(tensor.name),
         dtype,
         tuple(int(size) for size in (free or _listed(tensor.shape))),
-        # Large constants of a quantized model lie behind the flatbuffer, found by their offset.
+        # Large constants of a quantized model lie behind the flatbuffer, at an offset.
         data is not None or buffer.offset > 1,
         integers,
     )

@@ -1,4 +1,4 @@
-"""A ``.tflite`` file with its numbers: operators, tensors, and what the integers stand for."""
+"""Content of a ``.tflite`` file: operators, tensors, constants and quantization parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgesdk.errors import MissingBackendError, QuantizationError
 
 __all__ = ["LitertModel", "LitertOperator", "LitertTensor", "read_model"]
 
-#: NumPy's types by the schema's names; types of less than a byte are unpacked to int8.
+#: NumPy types by the schema's names; types smaller than a byte are unpacked to int8.
 _DTYPES = {
     "BOOL": np.bool_,
     "FLOAT16": np.float16,
@@ -31,7 +31,7 @@ _DTYPES = {
 }
 _PACKED_BITS = {"INT2": 2, "INT4": 4}
 
-#: An operator input that was left out.
+#: Index of an absent operator input.
 ABSENT = -1
 
 
@@ -40,16 +40,16 @@ class LitertTensor:
     """One tensor.
 
     Attributes:
-        index: Its place among the tensors.
-        name: Its name; unique in the graph.
-        dtype: Its type as the schema names it, such as ``FLOAT32`` or ``INT4``.
-        shape: Its shape; 1 where a size is free.
-        stored: The values of a constant as they are stored, unpacked; None for what is computed.
-        scales: Scales of a quantized tensor: one, one a slice along ``axis``, or for blocks one
-            by slice and block, ``(slices, blocks)``; empty for floats.
-        zero_points: Integers that stand for 0, one a scale; empty where there is no scale.
-        axis: Axis along which slices have their own scales.
-        block: Values along the last axis that share a scale; 0 where slices do.
+        index: Index among the tensors.
+        name: Name, unique in the graph.
+        dtype: Type in the schema, such as ``FLOAT32`` or ``INT4``.
+        shape: Sizes; 1 for a free one.
+        stored: Stored values of a constant, unpacked; None for computed tensors.
+        scales: Scales of a quantized tensor: one, one per slice along ``axis``, or one per slice
+            and block, ``(slices, blocks)``; empty for floats.
+        zero_points: Integers that represent 0, one per scale; empty without scales.
+        axis: Axis whose slices have their own scales.
+        block: Number of values per scale along the last axis; 0 without blocks.
     """
 
     index: int
@@ -64,12 +64,12 @@ class LitertTensor:
 
     @property
     def constant(self) -> bool:
-        """Whether the file holds its values."""
+        """True if the file holds its values."""
         return self.stored is not None
 
     @property
     def quantized(self) -> bool:
-        """Whether its integers stand for floats."""
+        """True if its integers represent floats."""
         return self.scales.size > 0
 
     @property
@@ -79,19 +79,19 @@ class LitertTensor:
 
     @property
     def levels(self) -> tuple[int, int]:
-        """The smallest and the largest integer of its type."""
+        """Smallest and largest integer of its type."""
         if self.dtype == "UINT8":
             return 0, 255
         return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
 
     def values(self) -> np.ndarray:
-        """What a constant stands for: floats decoded to float32, other types as they are.
+        """Return a constant's values: quantized ones decoded to float32, others unchanged.
 
         Raises:
-            QuantizationError: It is computed, or its scales do not fit its shape.
+            QuantizationError: The tensor is computed, or its scales do not fit its shape.
         """
         if self.stored is None:
-            raise QuantizationError(f"tensor {self.name!r} has no values: it is computed")
+            raise QuantizationError(f"tensor {self.name!r} is computed and has no stored values")
         if not self.quantized:
             floats = self.dtype in ("FLOAT16", "FLOAT64")
             return self.stored.astype(np.float32) if floats else self.stored
@@ -99,7 +99,7 @@ class LitertTensor:
         return ((self.stored.astype(np.float32) - zero) * scale).astype(np.float32)
 
     def _spread(self) -> tuple[np.ndarray, np.ndarray]:
-        """Scales and zero points in a shape that goes with the values."""
+        """Return scales and zero points that broadcast over the values."""
         try:
             if self.block:
                 grid = self.scales.reshape(self.shape[0], -1)
@@ -123,11 +123,11 @@ class LitertOperator:
     """One operator.
 
     Attributes:
-        index: Its place in the order of execution.
-        name: Its name as the schema has it, such as ``CONV_2D``.
-        inputs: Indices of tensors; -1 for one that was left out.
+        index: Position in the order of execution.
+        name: Name in the schema, such as ``CONV_2D``.
+        inputs: Indices of tensors; -1 for absent ones.
         outputs: Indices of tensors.
-        options: The schema's table of its parameters, None where it has none.
+        options: The schema's table of its parameters; None if it has none.
     """
 
     index: int
@@ -138,7 +138,7 @@ class LitertOperator:
 
     @property
     def present(self) -> tuple[int, ...]:
-        """The inputs that were not left out."""
+        """Indices of the inputs that are present."""
         return tuple(index for index in self.inputs if index != ABSENT)
 
 
@@ -149,9 +149,9 @@ class LitertModel:
     Attributes:
         operators: In the order of execution.
         tensors: By index.
-        inputs: Index of each input's tensor by its name in the signature.
-        outputs: Likewise.
-        free: Sizes of the tensors with free ones, -1 for each of those, by index.
+        inputs: Tensor index of each input, by its name in the signature.
+        outputs: Tensor index of each output, by its name in the signature.
+        free: Sizes of tensors with free ones, -1 for each of those, by tensor index.
     """
 
     operators: tuple[LitertOperator, ...]
@@ -161,11 +161,11 @@ class LitertModel:
     free: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     def producers(self) -> dict[int, LitertOperator]:
-        """From a tensor to the operator that computes it."""
+        """Return the operator that computes each tensor."""
         return {tensor: operator for operator in self.operators for tensor in operator.outputs}
 
     def consumers(self) -> dict[int, list[LitertOperator]]:
-        """From a tensor to the operators that read it."""
+        """Return the operators that read each tensor."""
         found: dict[int, list[LitertOperator]] = {}
         for operator in self.operators:
             for tensor in operator.present:
@@ -177,7 +177,7 @@ def read_model(path: Path) -> LitertModel:
     """Read the main graph of a model with all its constants.
 
     Raises:
-        QuantizationError: It is no LiteRT model, or a damaged one.
+        QuantizationError: The file is not a LiteRT model, or is damaged.
         MissingBackendError: ``ai_edge_litert`` is not installed.
     """
     try:
@@ -190,7 +190,7 @@ def read_model(path: Path) -> LitertModel:
         raise QuantizationError(f"cannot read {path}: {error.strerror}") from error
     try:
         if content[4:8] != b"TFL3":
-            raise ValueError("its identifier is not that of a model")
+            raise ValueError("its file identifier is not TFL3")
         model = schema.ModelT.InitFromPackedBuf(content, 0)
         return _Reader(model, content, schema).model()
     except (
@@ -198,8 +198,8 @@ def read_model(path: Path) -> LitertModel:
         NotImplementedError,
     ) as error:
         raise QuantizationError(
-            f"{path.name} is no LiteRT model: {error}",
-            remedy="give a .tflite file that was written completely",
+            f"{path.name} is not a LiteRT model: {error}",
+            remedy="give a complete .tflite file",
         ) from error
 
 
@@ -290,17 +290,17 @@ class _Reader:
     def _bytes(self, buffer: Any) -> bytes | None:
         if buffer.data is not None:
             return bytes(buffer.data)
-        # Large weights may lie behind the flatbuffer; an offset of 0 or 1 means that there is none.
+        # Large weights may lie behind the flatbuffer; offsets 0 and 1 mean that none do.
         if buffer.offset > 1 and buffer.size:
             data = self._content[buffer.offset : buffer.offset + buffer.size]
             if len(data) != buffer.size:
-                raise ValueError("weights end behind the end of the file")
+                raise ValueError("its weights extend beyond the end of the file")
             return data
         return None
 
 
 def _unpacked(data: bytes, bits: int, count: int) -> np.ndarray:
-    """Signed integers of less than a byte; the lowest bits of a byte come first."""
+    """Unpack signed integers smaller than a byte, lowest bits first."""
     packed = np.frombuffer(data, np.uint8)
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     fields = (packed[:, None] >> shifts) & (2**bits - 1)
