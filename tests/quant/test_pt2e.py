@@ -92,7 +92,7 @@ def test_a_quantized_program_is_refused(plan_of: PlanOf, every_layer: nn.Module)
         ({}, "no input 'x'"),
         (
             {"x": np.zeros((1, 3, 8, 8), np.float32)},
-            r"has shape \[1, 3, 8, 8\], not \[1, 3, 16, 16\]",
+            r"shape \[1, 3, 8, 8\], not \[1, 3, 16",
         ),
         ({"x": np.zeros((3, 16, 16), np.float32)}, "not"),
         ({"x": np.full((1, 3, 16, 16), np.nan, np.float32)}, "NaN"),
