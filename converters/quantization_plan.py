@@ -25,7 +25,12 @@ from edgesdk.spec import TensorSpec
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-__all__ = ["with_int8_io", "save_simulated", "temporary_float_artefact", "plan_for"]
+__all__ = [
+    "plan_for",
+    "save_simulated",
+    "temporary_float_artefact",
+    "with_int8_io",
+]
 
 #: Prefixes of the names of operators with weights, without namespace and overload.
 _WEIGHTED = ("conv", "linear", "addmm", "mm", "matmul", "bmm")

@@ -33,8 +33,8 @@ __all__ = [
     "TrainedClassifier",
     "build_classifier",
     "check_output",
-    "signature_of",
     "save_classifier",
+    "signature_of",
     "train_classifier",
 ]
 

@@ -15,9 +15,9 @@ from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.synthetic_motion import flows, second_frames
 
 __all__ = [
-    "StyleBatches",
     "SecondFrames",
     "StyleBatch",
+    "StyleBatches",
     "first_crops",
 ]
 
