@@ -496,3 +496,13 @@ def test_docstrings_and_help_texts_are_plain() -> None:
         if (fault := prose_fault(text))
     ]
     assert not faults, "see How we write in CONTRIBUTING.md"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))],
+    ids=lambda path: path.name,
+)
+def test_headings_are_plain(page: Path) -> None:
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    assert not [heading for heading in headings if prose_fault(heading)]
