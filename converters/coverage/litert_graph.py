@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgesdk.errors import MissingBackendError, SessionError
+from edgesdk.errors import SessionError
+from edgesdk.quant.litert.flatbuffer import (
+    listed,
+    names_of,
+    open_flatbuffer,
+    operator_name,
+    text_of,
+)
 
 __all__ = ["LitertGraph", "Operator", "Tensor", "read_graph"]
 
@@ -87,49 +94,21 @@ def read_graph(path: Path) -> LitertGraph:
         SessionError: The file is not a LiteRT model.
         MissingBackendError: ``ai_edge_litert`` is not installed.
     """
-    try:
-        from ai_edge_litert import schema_py_generated as schema
-    except ImportError as error:
-        raise MissingBackendError("ai_edge_litert", "litert") from error
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise SessionError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        if content[4:8] != b"TFL3":
-            raise ValueError("its file identifier is not TFL3")
-        model = schema.ModelT.InitFromPackedBuf(content, 0)
+    with open_flatbuffer(path, SessionError) as (_, model, schema):
         graph = model.subgraphs[0]
-        operator_names = _names(schema.BuiltinOperator)
-        type_names = _names(schema.TensorType)
+        operator_names = names_of(schema.BuiltinOperator)
+        type_names = names_of(schema.TensorType)
         tensors = tuple(_tensor(tensor, model, type_names) for tensor in graph.tensors)
         operators = tuple(
             _operator(place, entry, model, operator_names)
-            for place, entry in enumerate(_listed(graph.operators))
+            for place, entry in enumerate(listed(graph.operators))
         )
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error) as error:
-        raise SessionError(
-            f"{path.name} is not a LiteRT model: {error}",
-            remedy="give a complete .tflite file",
-        ) from error
     return LitertGraph(operators, tensors)
-
-
-def _names(enumeration: type) -> dict[int, str]:
-    return {value: name for name, value in vars(enumeration).items() if not name.startswith("_")}
-
-
-def _listed(values: Any) -> list[Any]:
-    return [] if values is None else list(values)
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
 
 
 def _tensor(tensor: Any, model: Any, names: dict[int, str]) -> Tensor:
     # The signature holds free sizes as -1; the shape holds 1 for them.
-    free = _listed(tensor.shapeSignature)
+    free = listed(tensor.shapeSignature)
     buffer = model.buffers[tensor.buffer]
     data = buffer.data
     dtype = names[tensor.type]
@@ -137,9 +116,9 @@ def _tensor(tensor: Any, model: Any, names: dict[int, str]) -> Tensor:
     if data is not None and dtype == "INT32" and len(data) <= _SHORT:
         integers = struct.unpack(f"<{len(data) // 4}i", bytes(data)[: len(data) // 4 * 4])
     return Tensor(
-        _text(tensor.name),
+        text_of(tensor.name),
         dtype,
-        tuple(int(size) for size in (free or _listed(tensor.shape))),
+        tuple(int(size) for size in (free or listed(tensor.shape))),
         # Large constants of a quantized model lie behind the flatbuffer, at an offset.
         data is not None or buffer.offset > 1,
         integers,
@@ -148,14 +127,10 @@ def _tensor(tensor: Any, model: Any, names: dict[int, str]) -> Tensor:
 
 def _operator(place: int, entry: Any, model: Any, names: dict[int, str]) -> Operator:
     code = model.operatorCodes[entry.opcodeIndex]
-    # Files of an older schema hold the code in the field of one byte.
-    name = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
-    if name == "CUSTOM":
-        name = f"CUSTOM {_text(code.customCode)}"
     return Operator(
         place,
-        name,
-        tuple(int(tensor) for tensor in _listed(entry.inputs) if tensor >= 0),
-        tuple(int(tensor) for tensor in _listed(entry.outputs)),
+        operator_name(code, names),
+        tuple(int(tensor) for tensor in listed(entry.inputs) if tensor >= 0),
+        tuple(int(tensor) for tensor in listed(entry.outputs)),
         entry.builtinOptions,
     )

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgesdk.errors import MissingBackendError, QuantizationError
+from edgesdk.errors import QuantizationError
+from edgesdk.quant.litert.flatbuffer import (
+    listed,
+    names_of,
+    open_flatbuffer,
+    operator_name,
+    text_of,
+)
 
 __all__ = ["LitertModel", "LitertOperator", "LitertTensor", "read_model"]
 
@@ -180,35 +185,16 @@ def read_model(path: Path) -> LitertModel:
         QuantizationError: The file is not a LiteRT model, or is damaged.
         MissingBackendError: ``ai_edge_litert`` is not installed.
     """
-    try:
-        from ai_edge_litert import schema_py_generated as schema
-    except ImportError as error:
-        raise MissingBackendError("ai_edge_litert", "litert") from error
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise QuantizationError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        if content[4:8] != b"TFL3":
-            raise ValueError("its file identifier is not TFL3")
-        model = schema.ModelT.InitFromPackedBuf(content, 0)
+    with open_flatbuffer(path, QuantizationError) as (content, model, schema):
         return _Reader(model, content, schema).model()
-    except (
-        *(AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error),
-        NotImplementedError,
-    ) as error:
-        raise QuantizationError(
-            f"{path.name} is not a LiteRT model: {error}",
-            remedy="give a complete .tflite file",
-        ) from error
 
 
 class _Reader:
     def __init__(self, model: Any, content: bytes, schema: Any) -> None:
         self._model = model
         self._content = content
-        self._types = _names(schema.TensorType)
-        self._codes = _names(schema.BuiltinOperator)
+        self._types = names_of(schema.TensorType)
+        self._codes = names_of(schema.BuiltinOperator)
         self._blockwise = schema.QuantizationDetails.BlockwiseQuantization
         self._graph = model.subgraphs[0]
 
@@ -218,16 +204,16 @@ class _Reader:
         )
         operators = tuple(
             self._operator(place, entry)
-            for place, entry in enumerate(_listed(self._graph.operators))
+            for place, entry in enumerate(listed(self._graph.operators))
         )
         signature = next(
-            (entry for entry in _listed(self._model.signatureDefs) if entry.subgraphIndex == 0),
+            (entry for entry in listed(self._model.signatureDefs) if entry.subgraphIndex == 0),
             None,
         )
         faces = [
-            {_text(item.name): int(item.tensorIndex) for item in _listed(entries)}
+            {text_of(item.name): int(item.tensorIndex) for item in listed(entries)}
             if signature is not None
-            else {tensors[index].name: int(index) for index in _listed(indices)}
+            else {tensors[index].name: int(index) for index in listed(indices)}
             for entries, indices in (
                 (getattr(signature, "inputs", None), self._graph.inputs),
                 (getattr(signature, "outputs", None), self._graph.outputs),
@@ -242,21 +228,17 @@ class _Reader:
 
     def _operator(self, place: int, entry: Any) -> LitertOperator:
         code = self._model.operatorCodes[entry.opcodeIndex]
-        # Files of an older schema hold the code in the field of one byte.
-        name = self._codes[max(code.builtinCode, code.deprecatedBuiltinCode)]
-        if name == "CUSTOM":
-            name = f"CUSTOM {_text(code.customCode)}"
         return LitertOperator(
             place,
-            name,
-            tuple(int(index) for index in _listed(entry.inputs)),
-            tuple(int(index) for index in _listed(entry.outputs)),
+            operator_name(code, self._codes),
+            tuple(int(index) for index in listed(entry.inputs)),
+            tuple(int(index) for index in listed(entry.outputs)),
             entry.builtinOptions if entry.builtinOptions is not None else entry.builtinOptions2,
         )
 
     def _tensor(self, place: int, entry: Any) -> LitertTensor:
         dtype = self._types[entry.type]
-        shape = tuple(int(size) for size in _listed(entry.shape))
+        shape = tuple(int(size) for size in listed(entry.shape))
         scales, zeros = np.zeros(0, np.float32), np.zeros(0, np.int64)
         axis = block = 0
         details = entry.quantization
@@ -267,12 +249,12 @@ class _Reader:
             zeros = np.zeros(scales.size, np.int64)
         elif details is not None and details.scale is not None:
             scales = np.asarray(details.scale, np.float32)
-            zeros = np.asarray(_listed(details.zeroPoint), np.int64)
+            zeros = np.asarray(listed(details.zeroPoint), np.int64)
             if zeros.size != scales.size:
                 zeros = np.full(scales.size, zeros[0] if zeros.size else 0, np.int64)
             axis = int(details.quantizedDimension)
         return LitertTensor(
-            *(place, _text(entry.name), dtype, shape, self._stored(entry)),
+            *(place, text_of(entry.name), dtype, shape, self._stored(entry)),
             *(scales, zeros, axis, block),
         )
 
@@ -281,7 +263,7 @@ class _Reader:
         dtype = self._types[entry.type]
         if data is None or dtype not in _DTYPES:
             return None
-        shape = tuple(int(size) for size in _listed(entry.shape))
+        shape = tuple(int(size) for size in listed(entry.shape))
         bits = _PACKED_BITS.get(dtype)
         if bits:
             return _unpacked(data, bits, math.prod(shape)).reshape(shape)
@@ -306,19 +288,3 @@ def _unpacked(data: bytes, bits: int, count: int) -> np.ndarray:
     fields = (packed[:, None] >> shifts) & (2**bits - 1)
     signed = fields.astype(np.int8).ravel()[:count]
     return np.where(signed >= 2 ** (bits - 1), signed - 2**bits, signed).astype(np.int8)
-
-
-def _names(enumeration: type) -> dict[int, str]:
-    return {value: name for name, value in _constants(enumeration)}
-
-
-def _constants(enumeration: type) -> Iterator[tuple[str, int]]:
-    return ((name, value) for name, value in vars(enumeration).items() if not name.startswith("_"))
-
-
-def _listed(values: Any) -> list[Any]:
-    return [] if values is None else list(values)
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
