@@ -116,7 +116,7 @@ def refused(here, project, capsys):
         ((*GOOD, *INPUT, "-o", "no/such/net.edge"), "StorageError", "no such file", "create"),
         ((*GOOD, *INPUT, "--outptu", "x"), "UsageError", "--outptu", "--output"),
         (("exprot", "x"), "UsageError", "'exprot'", "'export'"),
-        (("export",), "UsageError", "source", "--help"),
+        (("export",), "UsageError", "SOURCE", "--help"),
     ],
     ids=lambda value: " ".join(value)[-40:] if isinstance(value, tuple) else "",
 )

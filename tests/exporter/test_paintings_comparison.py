@@ -326,7 +326,7 @@ def test_a_file_of_weights_that_is_not_there_is_told_without_its_folder(
     monkeypatch.setenv("EDGESDK_PERCEPTUAL", str(tmp_path / "gone.npz"))
     made, _ = again()
     assert made.manifest.paintings is not None
-    assert "there is no file gone.npz" in made.manifest.paintings.note
+    assert "file not found: gone.npz" in made.manifest.paintings.note
     assert str(tmp_path) not in made.manifest.paintings.note
 
 

@@ -355,9 +355,9 @@ def test_an_answer_that_is_not_finite_names_sample_and_operator(tmp_path: Path) 
     with pytest.raises(ModelOutputError) as caught:
         make_samples(prepared, CaptureSpec())
     assert caught.value.message == (
-        "the model answers NaN or infinity; aten.log.default makes the first one (on random 1)"
+        "the model returns NaN or infinity; aten.log.default makes the first one (on random 1)"
     )
-    assert "test_preparing.py:" in (caught.value.where or "")
+    assert "test_prepared.py:" in (caught.value.where or "")
     np.save(tmp_path / "bad.npy", np.zeros((2, 50), np.float32))
     with pytest.raises(ModelOutputError, match=r"\(on bad\.npy\)"):
         make_samples(prepared, CaptureSpec(), [tmp_path / "bad.npy"])
