@@ -339,7 +339,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if not given.table and not Path(given.data).is_dir():
         print(
-            f"no Fashion-MNIST in {given.data}: give its folder with --data; the latest results are:"
+            f"no Fashion-MNIST in {given.data}: give its folder with --data; latest results:"
         )
     elif not given.table:
         run(given)

@@ -43,12 +43,12 @@ def cover_coreml(path: Path, locations: Mapping[str, str] | None = None) -> Cove
     graph = read_package(path)
     places = dict(locations or {})
     if sys.platform == "darwin":
-        return _record(graph, _query_planner(path, graph), places, "asked of Core ML's planner")
+        return _record(graph, _query_planner(path, graph), places, "reported by Core ML's planner")
     return _record(
         graph,
         {operator.outputs[0]: _predict(graph, operator) for operator in graph.operators},
         places,
-        "predicted from the package; Apple's planner was not asked",
+        "predicted from the package, without Core ML's planner",
     )
 
 
