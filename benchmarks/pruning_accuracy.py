@@ -128,24 +128,24 @@ def cut(job: dict[str, Any]) -> dict[str, Any]:
     )
     shape = torch.zeros(1, *data.image_shape)
     result = prune(model, shape, options, data=data)
-    lean = result.model
+    pruned = result.model
     from edgesdk.pruning.ucp import reinitialise as anew
     from edgesdk.training import evaluate, fit
 
-    before = evaluate(lean, everything.test, mean=everything.mean, std=everything.std).top1
+    before = evaluate(pruned, everything.test, mean=everything.mean, std=everything.std).top1
     if method == "ucp":
-        anew(lean, seed + 1)
-    lean = lean.to(memory_format=torch.channels_last)
+        anew(pruned, seed + 1)
+    pruned = pruned.to(memory_format=torch.channels_last)
     parts = (method.replace(" ", "-"), job["net"], seed, epochs, job["after"], job["cut"])
     fit(
-        lean,
+        pruned,
         everything.train,
         recipe(job["after"], seed + 100),
         mean=everything.mean,
         std=everything.std,
         checkpoint=work / "-".join(map(str, parts)),
     )
-    top1 = evaluate(lean, everything.test, mean=everything.mean, std=everything.std).top1
+    top1 = evaluate(pruned, everything.test, mean=everything.mean, std=everything.std).top1
     return {
         **row_of(job),
         "top1": top1,

@@ -1,22 +1,21 @@
-"""Claim: 8-bit networks are as accurate as float ones, those trained for it more so than those that
-were only rounded.
+"""Claim: 8-bit networks are as accurate as float ones, more so after quantization-aware training.
 
-Fashion-MNIST, all 60,000 training images; top-1 on its 10,000 test images, of the artefact itself
-in its runtime (of Core ML, in the evaluator). Every network trains E epochs in float and F more: in
-float (``float``, and ``ptq``, which is that network quantized with ranges of 256 training images)
-or under quantization (``qat``, quantized in the same way). So all have had E + F epochs; but for
-``qat tuned``, which goes on from the finished float network for one epoch under quantization at a
-quarter of the last rate, as people do who have a trained network.
+Measures top-1 on the 10,000 test images of Fashion-MNIST, of the artefact itself in its runtime
+(Core ML: in the evaluator), after training on all 60,000 training images. Every network trains E
+epochs in float and F more: in float (``float``, and ``ptq``, the same network quantized with ranges
+of 256 training images) or under quantization (``qat``). ``qat tuned`` has one more epoch: it
+continues from the finished float network under quantization at a quarter of the last rate, as with
+a trained network.
 
-The networks are narrow ones for 28x28 grey images, on which an epoch takes about one to two minutes
-on one core (under quantization up to three times that): ResNet-20 of half the width; MobileNetV2
+The networks are narrow ones for 28x28 gray images. An epoch takes about one to two minutes on one
+core (under quantization up to three times that): ResNet-20 of half the width; MobileNetV2
 of 0.35 times the width and MobileNetV3 small of half the width, which halve the image at the stem
 and twice more.
 
-Results are kept row by row, so the script can be ended and called again.
+Results are stored row by row, so the script can be stopped and resumed.
 
     python benchmarks/quantization_accuracy.py --data DIR --net resnet20 --epochs 8 --after 4
-    python benchmarks/quantization_accuracy.py --table      # print what is there
+    python benchmarks/quantization_accuracy.py --table      # print the results
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def scaled(widths: list[int], factor: float) -> list[int]:
 
 
 def network(name: str) -> Any:
-    """A narrow network of the zoo for 28x28 grey images, with fresh weights."""
+    """Return a narrow network of the zoo for 28x28 gray images, with new weights."""
     from edgesdk import models
 
     shape = {"num_classes": 10, "in_channels": 1}
@@ -58,12 +57,12 @@ def network(name: str) -> Any:
     stem = scaled([full["stem_width"]], factor)[0]
     before = [stem, *widths[:-1]]
     old_before = [full["stem_width"], *full["widths"][:-1]]
-    # Each block expands its own input as much as the published one does.
+    # Each block has the expansion ratio of the published network.
     expanded = [
         round(width / old * new) if width else 0
         for width, old, new in zip(full["expanded_widths"], old_before, before, strict=True)
     ]
-    # The stem halves already; of the later halvings two are left.
+    # The stem halves already; two of the later halvings remain.
     halvings = [index for index, stride in enumerate(full["strides"]) if stride == 2]
     kept = halvings[1:3]
     strides = [2 if index in kept else 1 for index in range(len(widths))]
@@ -96,12 +95,12 @@ def recipe(epochs: int, seed: int, rate: float) -> Any:
     )
 
 
-#: Learning rates of the E epochs, of the F that follow, and of the one that tunes.
+#: Learning rates of the E epochs, of the next F, and of the tuning epoch.
 FIRST_RATE, SECOND_RATE, TUNING_RATE = 0.1, 0.02, 0.005
 
 
 def artefact(model: Any, target: str, spec_name: str | None, inputs: list[Any], work: Path) -> Path:
-    """THE place that makes an artefact: of the float model, or quantized with a recipe."""
+    """Export one artefact: float, or quantized with a recipe."""
     import torch
 
     import edgesdk
@@ -128,12 +127,12 @@ def artefact(model: Any, target: str, spec_name: str | None, inputs: list[Any], 
         raise ConversionError(f"{target}: {failure.error}: {failure.message}")
     record = bundle.manifest.artefacts[0]
     if record.quantization != spec_name:
-        raise ConversionError(f"{target} gave {record.quantization} in place of {spec_name}")
+        raise ConversionError(f"{target} made {record.quantization} instead of {spec_name}")
     return bundle.path_of(record)
 
 
 def accuracy(path: Path, data: Any) -> float:
-    """Top-1 of an artefact in its runtime, image by image."""
+    """Return the top-1 accuracy of an artefact in its runtime, image by image."""
     import edgesdk.runtime
 
     right = 0
@@ -147,7 +146,7 @@ def accuracy(path: Path, data: Any) -> float:
 
 
 def normalised(data: Any, part: Any, index: int) -> tuple[Any, int]:
-    """One image ``float32 [1, 1, 28, 28]`` as the network takes it, and its class."""
+    """Return one image, ``float32 [1, 1, 28, 28]``, and its class."""
     import numpy as np
 
     image, label = part[index]
@@ -156,7 +155,7 @@ def normalised(data: Any, part: Any, index: int) -> tuple[Any, int]:
 
 
 def measure(job: dict[str, Any]) -> list[dict[str, Any]]:
-    """Train one network in both ways and measure every artefact that has no row yet."""
+    """Train one network both ways and measure every artefact without a row."""
     import torch
 
     from edgesdk.errors import EdgeSdkError
@@ -191,8 +190,8 @@ def measure(job: dict[str, Any]) -> list[dict[str, Any]]:
     simulated: dict[str, float] = {}
 
     def trained_for(model: Any, how: Any, place: str) -> Any:
-        """A network that goes on learning under quantization."""
-        # As `edgesdk train classify --qat` does: the end of the schedule, where steps are small.
+        """Continue training under quantization."""
+        # As in `edgesdk train classify --qat`: at the end of the schedule, where steps are small.
         frozen = round(0.9 * how.epochs * steps)
         prepared = prepare_qat(model, spec, torch.zeros(2, 1, 28, 28), freeze_after=frozen)
         fit(prepared, data.train, how, checkpoint=work / place, **norm)
@@ -223,7 +222,7 @@ def measure(job: dict[str, Any]) -> list[dict[str, Any]]:
                 path = artefact(model, target, spec.name, inputs, work / method.replace(" ", "-"))
                 found = accuracy(path, data)
             except EdgeSdkError as error:
-                # The others are worth having; this one is tried again by the next call.
+                # Keep the other rows; the next call tries this one again.
                 print(f"{job['net']} {method} {target}: {error}", file=sys.stderr, flush=True)
                 continue
             files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
@@ -246,7 +245,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def keep(row: dict[str, Any], path: Path, turn: Path) -> None:
-    """Write a row, in place of one with the same key; several processes take turns."""
+    """Write a row, replacing one with the same key; several processes take turns."""
     import fcntl
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -326,21 +325,21 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", default="/usr/share/datasets/fashion-mnist")
-    parser.add_argument("--net", default="", help=f"of {', '.join(NETS)}; without it all")
+    parser.add_argument("--net", default="", help=f"one of {', '.join(NETS)}; default: all")
     parser.add_argument("--recipe", default="w8a8_static")
     parser.add_argument("--epochs", type=int, default=8, help="E")
     parser.add_argument("--after", type=int, default=4, help="F")
     parser.add_argument("--seeds", default="0,1")
-    parser.add_argument("--targets", default="", help=f"of {', '.join(TARGETS)}; without it all")
-    parser.add_argument("--images", type=int, default=0, help="at most so many a set; 0 for all")
-    parser.add_argument("--jobs", type=int, default=2, help="networks trained at a time")
+    parser.add_argument("--targets", default="", help=f"one of {', '.join(TARGETS)}; default: all")
+    parser.add_argument("--images", type=int, default=0, help="largest number per set; 0 for all")
+    parser.add_argument("--jobs", type=int, default=2, help="networks trained in parallel")
     parser.add_argument("--work", default=".cache/quantization-accuracy")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="print the table, train nothing")
+    parser.add_argument("--table", action="store_true", help="print the table without training")
     given = parser.parse_args()
     if not given.table and not Path(given.data).is_dir():
         print(
-            f"no Fashion-MNIST in {given.data}: name its folder with --data; what was measured is:"
+            f"no Fashion-MNIST in {given.data}: give its folder with --data; latest results:"
         )
     elif not given.table:
         run(given)

@@ -1,12 +1,12 @@
 """Claim: quantized EfficientNet-Lite0 keeps its classes on photographs it was not calibrated on.
 
-Its ImageNet weights, every recipe on every target that has it, measured in its runtime on the
-photographs that no range was taken from: size against fp32, top-1 agreement with the float model,
-how often the float model's class is among the five likeliest, and the median latency of all
-artefacts in one interleaved run. Then mixed precision: the layers kept float until 92 % agree.
+Measures every supported recipe on every target, with ImageNet weights, in its runtime, on
+photographs not used for calibration: size against fp32, top-1 agreement with the float model, share
+of photographs with the float model's class in the top 5, and median latency in one interleaved run.
+Then measures mixed precision: layers stay float until 92 % agree.
 
     python benchmarks/quantization_photos.py --photos DIR
-    python benchmarks/quantization_photos.py --table      # print what was measured last
+    python benchmarks/quantization_photos.py --table      # print the latest results
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RECIPES = (
     "palette4",
 )
 TARGETS = ("executorch", "coreml", "litert", "onnx")
-#: Least agreement and largest size against fp32 of a recipe, and the agreement aimed at.
+#: Smallest agreement and largest size against fp32 of a recipe, and the target agreement.
 BOUNDS = {
     "w8a8_static": (0.85, 0.30, 0.90),
     "w8a32_dynamic": (0.93, None, 0.96),
@@ -91,7 +91,7 @@ def measure(photos: Path, targets: list[str], recipes: list[str], ranges: str) -
             targets=targets,
             output=Path(folder) / "report.edge",
             cache=Cache(),
-            on_progress=_told,
+            on_progress=_print_step,
         )
         rows = rows_of(made.bundle.manifest)
         mixed = export(
@@ -108,7 +108,7 @@ def measure(photos: Path, targets: list[str], recipes: list[str], ranges: str) -
                 max_drop=MIXED_DROP,
                 accuracy_control=True,
             ),
-            on_progress=_told,
+            on_progress=_print_step,
         )
         return {
             "rows": rows,
@@ -121,9 +121,9 @@ def measure(photos: Path, targets: list[str], recipes: list[str], ranges: str) -
 
 
 def merged(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """What was measured before, with the accuracy rows that were measured again.
+    """Replace the accuracy rows of earlier results by new ones.
 
-    Latencies, and the suggestions that rest on them, compare what ran together: they stay.
+    Latencies and the suggestions based on them stay: they compare artefacts of one run.
     """
     again = {(row["target"], row["recipe"]): row for row in now["rows"]}
     latencies = ("p50_ms", "of_fp32_ms")
@@ -136,12 +136,12 @@ def merged(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     return before | {"rows": rows}
 
 
-def _told(target: str, step: str) -> None:
+def _print_step(target: str, step: str) -> None:
     print(f"  {target}: {step}", file=sys.stderr)
 
 
 def table(found: dict[str, Any]) -> bool:
-    """Print what was measured; whether every bound is met."""
+    """Print the results; return True if every bound is met."""
     _print_rows("EfficientNet-Lite0, its ImageNet weights", found["rows"])
     _print_rows(f"mixed precision, at most {MIXED_DROP:.0%} of agreement lost", found["mixed"])
     met = True
@@ -203,10 +203,10 @@ if __name__ == "__main__":
     parser.add_argument("--targets", default=",".join(TARGETS))
     parser.add_argument("--recipes", default=",".join(RECIPES))
     parser.add_argument("--ranges", default="")
-    parser.add_argument("--table", action="store_true", help="print the table, measure nothing")
+    parser.add_argument("--table", action="store_true", help="print the table without measuring")
     given = parser.parse_args()
     if not given.table and given.photos is None:
-        print("no photographs: name a folder with --photos; what was measured last is:")
+        print("no photographs: give a folder with --photos; the latest results are:")
     elif not given.table:
         results = measure(
             given.photos, given.targets.split(","), given.recipes.split(","), given.ranges

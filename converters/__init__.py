@@ -1,4 +1,4 @@
-"""From a captured program to an artefact, one module a target, behind a registry."""
+"""Converters from captured programs to artefacts, one module per target, behind a registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Core ML: an ML Program package from the program, its outputs named, its bytes reproducible."""
+"""Core ML converter: an ML Program package with named outputs and reproducible bytes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from edgesdk.spec import ImageSpec, TensorSpec
 
 __all__ = ["convert"]
 
-# ML Programs pass float32, float16 and int32 at their face.
+# ML Programs take and return float32, float16 and int32.
 _NARROW = {
     "int64": "int32",
     "int16": "int32",
@@ -42,7 +42,7 @@ def convert(request: ConversionRequest) -> Conversion:
 
     Raises:
         UnsupportedOperatorError: coremltools has no translation for an operator.
-        DynamicShapeError: A free dimension was frozen.
+        DynamicShapeError: A free dimension became fixed.
         ConversionError: The converter failed.
     """
     _check_images(request.app_inputs)
@@ -67,7 +67,7 @@ def convert(request: ConversionRequest) -> Conversion:
             compute_precision=precision,
             minimum_deployment_target=getattr(ct.target, prepared.system if prepared else "iOS16"),
             skip_model_load=True,
-            # Weights and arithmetic are halved, the face stays what the app of fp32 knows.
+            # Only weights and arithmetic are fp16; inputs and outputs are those of coreml:fp32.
             outputs=[ct.TensorType(dtype=_io_dtype(spec)) for spec in request.outputs],
         )
         if plan is not None and prepared is not None:
@@ -117,20 +117,20 @@ def convert(request: ConversionRequest) -> Conversion:
 
 
 def _check_images(inputs: Sequence[TensorSpec]) -> None:
-    """Core ML hands one picture to a model, never several at once."""
+    """Refuse image inputs with a free or larger batch: Core ML passes one image at a time."""
     for spec in inputs:
         if spec.image is None:
             continue
         if 0 in spec.dynamic:
             raise DynamicShapeError(
-                f"coreml cannot keep {spec.dynamic[0].name!r} free where the input {spec.name!r} "
-                "is an image",
-                remedy="name the targets that can, as in --dynamic onnx:batch, or export coreml "
-                "without --image",
+                f"coreml cannot keep {spec.dynamic[0].name!r} free: "
+                f"input {spec.name!r} is an image",
+                remedy="make it free on other targets only, as in --dynamic onnx:batch, or "
+                "export coreml without --image",
             )
         if spec.shape[0] != 1:
             raise ConversionError(
-                f"coreml takes one image at a time, the input {spec.name!r} has {spec.shape[0]}",
+                f"coreml takes one image at a time, but input {spec.name!r} has {spec.shape[0]}",
                 remedy="export coreml with a batch of 1, or without --image",
             )
 
@@ -142,7 +142,7 @@ def _io_dtype(spec: TensorSpec) -> Any:
 
 
 def _name_signature(specification: Any, request: ConversionRequest) -> tuple[TensorSpec, ...]:
-    """Name the outputs as the model does, type the image, and check what stayed free."""
+    """Give inputs and outputs the model's names, set image types, and check free dimensions."""
     import coremltools as ct
 
     description = specification.description
@@ -176,7 +176,7 @@ def _name_signature(specification: Any, request: ConversionRequest) -> tuple[Ten
 
 
 def _type_as_image(feature: Any, spec: ImageSpec) -> None:
-    """Let Core ML hand a camera buffer to an input that takes planes of 0..255."""
+    """Make an input of 0..255 planes an image input, which takes camera buffers."""
     from coremltools.proto import FeatureTypes_pb2
 
     spaces = FeatureTypes_pb2.ImageFeatureType.ColorSpace
@@ -197,7 +197,7 @@ def _type_as_image(feature: Any, spec: ImageSpec) -> None:
 
 
 def _remove_date(specification: Any) -> None:
-    # The date would make every package differ from the one before it.
+    # With the date inside, no two packages would be equal.
     user = specification.description.metadata.userDefined
     for key in list(user):
         if key.endswith("conversion_date"):
@@ -205,7 +205,7 @@ def _remove_date(specification: Any) -> None:
 
 
 def _set_file_modes(package: Path) -> None:
-    """Give the files the modes that this user's other files get; coremltools locks them up."""
+    """Apply the user's umask to the files; coremltools writes them unreadable for others."""
     umask = os.umask(0)
     os.umask(umask)
     for path in package.rglob("*"):
@@ -213,8 +213,8 @@ def _set_file_modes(package: Path) -> None:
 
 
 def _make_reproducible(package: Path, specification: Any) -> None:
-    """Replace the random identifiers of a package by ones made from its content's names."""
-    # The maps of a message are written in an order of their own otherwise.
+    """Replace the package's random identifiers by ones derived from its file names."""
+    # By default protobuf writes the maps of a message in an arbitrary order.
     saved = type(specification)()
     model = next(package.glob("Data/*/model.mlmodel"))
     saved.ParseFromString(model.read_bytes())

@@ -1,4 +1,4 @@
-"""From an operator name in a converter's complaint back to the user's line."""
+"""Trace a converter's error back to the line in the user's model."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["conversion_error", "locate", "unsupported_operator"]
 
-# How the four converters name an operator they do not know. The first group is its name. The
-# order matters: torch's ONNX exporter says after the name that there is no decomposition either.
+# Messages of the four converters for an unknown operator; the first group is its name. The order
+# matters: torch's ONNX exporter adds after the name that no decomposition exists either.
 _UNKNOWN_OPERATOR = (
     re.compile(r"PyTorch convert function for op '([\w.]+)' not implemented"),
     re.compile(r"Unsupported fx node \w+, kind ([\w.]+)"),
@@ -30,16 +30,16 @@ _UNKNOWN_OPERATOR = (
 )
 
 
-# How they name the node of the program that they were at.
+# Messages that name the node being converted.
 _NODES = re.compile(
     r"While executing %(\w+)|rror when translating node %(\w+)|\bnode (\w+) \(\w+\) got"
 )
-# What colours a terminal's text.
+# Color codes of terminals.
 _ANSI_COLORS = re.compile(r"\x1b\[[\d;]*m")
 
 
 def _base(name: str) -> str:
-    """``torch._ops.aten.sort.default``, ``aten::sort.values`` and ``sort`` are all ``sort``."""
+    """Return the base name: ``sort`` for ``torch._ops.aten.sort.default``, ``aten::sort``."""
     plain = name.replace("::", ".").removeprefix("torch.ops.").removeprefix("torch._ops.")
     for namespace in ("aten.", "edge.aten.", "prims.", "torchvision.", "executorch_prim."):
         plain = plain.removeprefix(namespace)
@@ -47,14 +47,14 @@ def _base(name: str) -> str:
 
 
 def locate(program: ExportedProgram, operator: str) -> tuple[str, str]:
-    """Where the first use of an operator is.
+    """Find the first use of an operator.
 
     Args:
         program: The captured program.
         operator: Its name in any of the converters' spellings.
 
     Returns:
-        Line in the user's model and module path; empty where it is not found.
+        File and line in the user's model, and module path; both empty if not found.
     """
     wanted = _base(operator)
     for node in program.graph.nodes:
@@ -64,7 +64,7 @@ def locate(program: ExportedProgram, operator: str) -> tuple[str, str]:
 
 
 def _locate_part(program: ExportedProgram, operator: str) -> tuple[str, str]:
-    """As :func:`locate`, also of what the converters take a program's operators apart into."""
+    """Like :func:`locate`, but also search the operators that decompositions produce."""
     found = locate(program, operator)
     if found != ("", ""):
         return found
@@ -77,19 +77,20 @@ def _locate_part(program: ExportedProgram, operator: str) -> tuple[str, str]:
 def unsupported_operator(
     program: ExportedProgram, operator: str, target: str, why: str = ""
 ) -> UnsupportedOperatorError:
-    """The error for an operator a target lacks, with the line and the known rewrite."""
+    """Return the error for an unsupported operator, with the user's line and a known rewrite."""
     place, path = _locate_part(program, operator)
     rewrite = rewrite_for(operator, target)
     inside = f" in module {path!r}" if path else ""
     return UnsupportedOperatorError(
-        f"{target} has no operator {operator}{inside}" + (f": {why}" if why else ""),
+        f"{target} does not support the operator {operator}{inside}" + (f": {why}" if why else ""),
         where=place or None,
-        remedy=rewrite or f"rewrite that line with operators {target} has, or leave {target} out",
+        remedy=rewrite
+        or f"rewrite that line with operators that {target} supports, or leave {target} out",
     )
 
 
 def conversion_error(program: ExportedProgram, target: str, error: Exception) -> ConversionError:
-    """Turn whatever a vendor's converter raised into our error."""
+    """Translate an exception of a vendor's converter."""
     text = _whole_message(error)
     for complaint in _UNKNOWN_OPERATOR:
         match = complaint.search(text)
@@ -101,12 +102,12 @@ def conversion_error(program: ExportedProgram, target: str, error: Exception) ->
     return ConversionError(
         f"{target}'s converter failed with {type(error).__name__}: {_first_line(error)}{because}",
         where=place or None,
-        remedy="--debug shows the converter's own words; the other targets are not affected",
+        remedy="see the converter's own message with --debug; other targets are not affected",
     )
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """An exception and what it came from, the first cause last."""
+    """Return an exception and its causes, the first cause last."""
     found = [error]
     while len(found) < 8 and (cause := found[-1].__cause__ or found[-1].__context__) is not None:
         found.append(cause)

@@ -1,4 +1,4 @@
-"""ExecuTorch: lower a program, delegate what the variant's backend takes, write a ``.pte``."""
+"""ExecuTorch converter: lower a program, delegate it to the variant's backend, write a .pte."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def convert(request: ConversionRequest) -> Conversion:
     """Convert one program.
 
     Raises:
-        UnsupportedOperatorError: The runtime has no kernel for an operator that stayed outside the
-            delegate; the loader on the phone would only say ``0x14``.
+        UnsupportedOperatorError: The runtime has no kernel for an undelegated operator; without
+            this check the loader on the phone would fail with ``0x14``.
         ConversionError: The lowering failed.
     """
     from executorch.exir import to_edge_transform_and_lower
@@ -65,7 +65,7 @@ def convert(request: ConversionRequest) -> Conversion:
         coverage = coverage.model_copy(update={"planned_bytes": _planned_bytes(manager)})
     notes = []
     if request.variant in ("coreml", "vulkan"):
-        notes.append(f"the {request.variant} backend runs on the phone only")
+        notes.append(f"the {request.variant} backend runs on phones only")
     quantized, signature = None, (request.inputs, request.outputs)
     if found is not None:
         from edgesdk.quant.executorch.artefact import read_back
@@ -81,7 +81,7 @@ def convert(request: ConversionRequest) -> Conversion:
 
 def _planned_bytes(manager: Any) -> int:
     plans = manager.executorch_program.execution_plan
-    # The first entry is a placeholder of the format, always 0.
+    # The first entry is always 0, a placeholder of the format.
     return max(sum(plan.non_const_buffer_sizes) for plan in plans)
 
 

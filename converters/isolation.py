@@ -1,4 +1,4 @@
-"""Convert in a process of its own, and say in our words how it ended."""
+"""Run a converter in a child process and translate its failures."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ WORKER = "edgesdk.converters.worker"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a converter may use.
+    """Resource limits of a conversion.
 
     Attributes:
-        seconds: Wall-clock time for one conversion.
-        memory_bytes: Resident memory of its process and descendants; None for no limit.
+        seconds: Largest wall-clock time of one conversion.
+        memory_bytes: Largest resident memory of its process and descendants; None for no limit.
     """
 
     seconds: float = 900.0
@@ -43,11 +43,11 @@ class Limits:
 
 
 class ConversionFailed(Exception):
-    """One conversion failed: the error to record, with the converter's last words.
+    """One conversion failed.
 
     Args:
-        error: What went wrong.
-        log: The last lines the converter printed.
+        error: The error to record.
+        log: Last lines that the converter printed.
     """
 
     def __init__(self, error: EdgeSdkError, log: str) -> None:
@@ -57,11 +57,11 @@ class ConversionFailed(Exception):
 
 
 class Converter:
-    """A converter's process, not yet asked. Closing it ends a conversion under way.
+    """A converter's process. Closing it ends a running conversion.
 
     Args:
-        request: What it will be asked.
-        limits: What it may use.
+        request: Conversion to run.
+        limits: Its resource limits.
     """
 
     def __init__(self, request: ConversionRequest, limits: Limits) -> None:
@@ -70,8 +70,8 @@ class Converter:
         self._child = ChildProcess(
             WORKER,
             memory_limit=limits.memory_bytes,
-            # The converters walk through sets: a seed of each run's own would show in the artefact.
-            # Quantizers solve many small systems, which more threads only make wait.
+            # Converters iterate over sets: a random hash seed would change the artefact.
+            # Quantizers solve many small systems, which more threads only slow down.
             environment={"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"},
             name=f"the {request.target} converter",
         )
@@ -82,13 +82,13 @@ class Converter:
         """Convert.
 
         Args:
-            on_progress: Called with ``{"step": words}``.
+            on_progress: Called with ``{"step": text}``.
 
         Returns:
-            The conversion, and the seconds it took.
+            The conversion and its duration in seconds.
 
         Raises:
-            ConversionFailed: However it went wrong.
+            ConversionFailed: The conversion failed for any reason.
         """
         payload = TypeAdapter(ConversionRequest).dump_python(self.request, mode="json")
         name = self.request.target
@@ -100,7 +100,7 @@ class Converter:
             raise ConversionFailed(
                 ConverterLimitError(
                     f"{name}'s converter did not end within {self._limits.seconds:g} s",
-                    remedy="give it more time with --timeout, or a smaller input",
+                    remedy="raise the limit with --timeout, or use a smaller input",
                 ),
                 error.log,
             ) from error
@@ -108,15 +108,15 @@ class Converter:
             raise ConversionFailed(
                 ConverterLimitError(
                     f"{name}'s converter needed more memory than allowed: {error.message}",
-                    remedy="allow more with --memory-limit, or convert on a larger machine",
+                    remedy="raise the limit with --memory-limit, or convert on a larger machine",
                 ),
                 error.log,
             ) from error
         except ChildDied as error:
             raise ConversionFailed(
                 ConverterCrashError(
-                    f"{name}'s converter died: {error.message}",
-                    remedy="a crash of the vendor's code; the log says how far it came",
+                    f"{name}'s converter crashed: {error.message}",
+                    remedy="this is a crash in the vendor's code; see the log for the last step",
                 ),
                 error.log,
             ) from error
@@ -124,7 +124,7 @@ class Converter:
             raise ConversionFailed(
                 ConversionError(
                     f"{name}'s converter failed with {error.kind}: {error.detail}",
-                    remedy="--debug shows its own traceback",
+                    remedy="see its traceback with --debug",
                 ),
                 error.traceback or error.log,
             ) from error
@@ -136,5 +136,5 @@ class Converter:
         return conversion, float(reply.payload["seconds"])
 
     def close(self) -> None:
-        """End the process."""
+        """Stop the process."""
         self._child.close()

@@ -1,4 +1,4 @@
-"""LiteRT: Google's litert-torch converter, with the inputs and outputs named."""
+"""LiteRT converter: Google's litert-torch, with named inputs and outputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from edgesdk.frontend.pt2.reader import load_program
 
 __all__ = ["convert"]
 
-# The converter works with 32 bits throughout.
+# The converter uses 32-bit types throughout.
 _NARROW = {"int64": "int32", "float64": "float32"}
 _PREFIX = "STABLEHLO_"
 
@@ -36,7 +36,7 @@ def convert(request: ConversionRequest) -> Conversion:
     """Convert one program.
 
     Raises:
-        UnsupportedOperatorError: No lowering, or one that only a StableHLO interpreter could run.
+        UnsupportedOperatorError: An operator has no lowering, or only one to StableHLO.
         DynamicShapeError: A free dimension cannot be kept.
         ConversionError: The converter failed.
     """
@@ -52,7 +52,7 @@ def convert(request: ConversionRequest) -> Conversion:
     tensors = dict(zip(names, (*args, *kwargs.values()), strict=True))
     shapes = {"dynamic_shapes": _dynamic_shapes(request)} if free else {}
     try:
-        # By keyword, because the converter keeps the names of keyword arguments alone.
+        # The converter keeps the names of keyword arguments only.
         edge_model = litert_torch.convert(_keyed(program, names), sample_kwargs=tensors, **shapes)
         edge_model.export(str(floats))
     except Exception as error:
@@ -61,7 +61,7 @@ def convert(request: ConversionRequest) -> Conversion:
             raise DynamicShapeError(
                 f"litert cannot keep {_free_names(request)} free: "
                 f"{(str(error).splitlines() or [type(error).__name__])[0][:200]}",
-                remedy="export litert without --dynamic, one artefact a shape; "
+                remedy="export litert without --dynamic, one artefact per shape; "
                 "the other targets keep it free",
             ) from error
         raise failure from error
@@ -113,7 +113,7 @@ def _keyed(program: Any, names: list[str]) -> Any:
 
     keyed = Keyed()
     keyed.program = program.module(check_guards=False)
-    # An exported program has no modes, and says it trains.
+    # Exported programs have no modes, yet report training mode.
     keyed.training = False
     return keyed
 
@@ -140,7 +140,7 @@ class _Facts:
 
 
 def _read(path: Path) -> _Facts:
-    """Input sizes by signature name (-1 where free) and operator names of a flatbuffer."""
+    """Read the input sizes by signature name (-1: free) and the operator names of a flatbuffer."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
@@ -162,7 +162,7 @@ def _read(path: Path) -> _Facts:
     return _Facts(sizes, operators)
 
 
-#: Operators of torch that become one of StableHLO, the likeliest first.
+#: Torch operators that become a StableHLO operator, the likeliest first.
 _ORIGINS = {
     "SORT": ("sort", "argsort", "topk", "msort", "median"),
     "IOTA": ("eye", "arange", "linspace"),
@@ -176,14 +176,14 @@ _ORIGINS = {
 
 
 def _stablehlo_error(program: Any, operators: list[str]) -> UnsupportedOperatorError:
-    """The error for a flatbuffer with operators that only a StableHLO interpreter could run."""
-    # An operator brings helpers along, a sort its comparison: name the one that the model has.
+    """Return the error for a flatbuffer with StableHLO operators."""
+    # Operators bring helpers, as a sort its comparison: name the operator of the model.
     for name in sorted(operators, key=lambda name: name.removeprefix(_PREFIX) not in _ORIGINS):
         plain = name.removeprefix(_PREFIX)
         for origin in (*_ORIGINS.get(plain, ()), re.sub(r"_v\d+$", "", plain.lower())):
             if locate(program, origin) != ("", ""):
-                why = f"it becomes {name}, which the interpreter lacks"
+                why = f"it becomes {name}, for which LiteRT has no kernel"
                 return unsupported_operator(program, f"aten.{origin}", "litert", why)
     return unsupported_operator(
-        program, operators[0], "litert", "the interpreter lacks it; it comes of several operators"
+        program, operators[0], "litert", "LiteRT has no kernel for it; several operators produce it"
     )

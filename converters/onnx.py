@@ -1,4 +1,4 @@
-"""ONNX: torch's dynamo exporter, one file, named inputs and outputs."""
+"""ONNX converter: torch's dynamo exporter, one file, named inputs and outputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edgesdk.frontend.pt2.reader import load_program
 
 __all__ = ["convert"]
 
-# Where the exporter keeps the machine's own paths; they help nobody on the phone.
+# Metadata with paths of this machine, useless on the phone.
 _PRIVATE_METADATA = ("pkg.torch.onnx.stack_trace", "pkg.torch.onnx.class_hierarchy")
 
 
@@ -32,7 +32,7 @@ def convert(request: ConversionRequest) -> Conversion:
 
     Raises:
         UnsupportedOperatorError: The exporter has no translation for an operator.
-        DynamicShapeError: A free dimension was frozen.
+        DynamicShapeError: A free dimension became fixed.
         ConversionError: The exporter failed.
     """
     import onnx
@@ -69,7 +69,7 @@ def convert(request: ConversionRequest) -> Conversion:
     if request.coverage:
         from edgesdk.converters.coverage.onnx import cover_onnx
 
-        # The coverage reads the source lines that the artefact itself should not carry.
+        # The coverage needs the source lines, which are stripped from the artefact afterwards.
         onnx.save(model, request.output)
         coverage = cover_onnx(request.output)
     _strip(model)
@@ -88,7 +88,7 @@ def convert(request: ConversionRequest) -> Conversion:
 
 
 def _name_free_dimensions(model: Any, request: ConversionRequest) -> None:
-    """Give free dimensions the user's names in place of torch's symbols."""
+    """Replace torch's symbols of free dimensions by the user's names."""
     renamed: dict[str, str] = {}
     specs = {spec.name: spec for spec in request.inputs}
     for value in model.graph.input:

@@ -1,4 +1,4 @@
-"""Names of a graph's outputs that no other value of the graph has."""
+"""Unique names for the outputs of an ONNX graph."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["name_outputs"]
 
 
 def name_outputs(graph: Any, names: Sequence[str]) -> None:
-    """Name the outputs, and move values inside that have one of these names out of its way.
+    """Name the outputs, and rename inner values that have one of these names.
 
-    The exporter does the first alone: a model whose output has the name of one of its operators
-    became a file with that name twice.
+    The exporter does not rename inner values: a model whose output shares the name of an operator
+    would become a file with that name twice.
 
     Args:
-        graph: The main graph, changed in place; none of its inputs has one of the names.
-        names: One an output, each different.
+        graph: Main graph, changed in place; no input has one of the names.
+        names: Distinct names, one per output.
     """
     import onnx
 

@@ -1,4 +1,4 @@
-"""From a request to the plan that a target's quantizer works by, and from its answer to ours."""
+"""Adapters between conversion requests, quantization plans and quantizer results."""
 
 from __future__ import annotations
 
@@ -25,18 +25,23 @@ from edgesdk.spec import TensorSpec
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-__all__ = ["with_int8_io", "save_simulated", "temporary_float_artefact", "plan_for"]
+__all__ = [
+    "plan_for",
+    "save_simulated",
+    "temporary_float_artefact",
+    "with_int8_io",
+]
 
-#: Operators of a program that have weights, without namespace and overload.
+#: Prefixes of the names of operators with weights, without namespace and overload.
 _WEIGHTED = ("conv", "linear", "addmm", "mm", "matmul", "bmm")
 
 
 def plan_for(request: ConversionRequest, program: ExportedProgram) -> QuantPlan:
-    """The plan of a request that quantizes.
+    """Return the quantization plan of a request.
 
     Raises:
-        QuantizationError: The request does not quantize.
-        BundleDamagedError: Its samples cannot be read.
+        QuantizationError: The request has no quantization.
+        BundleDamagedError: The samples cannot be read.
     """
     quantization = _required(request)
     calibration: Sequence[Arrays] = ()
@@ -54,7 +59,7 @@ def plan_for(request: ConversionRequest, program: ExportedProgram) -> QuantPlan:
 
 
 def _as_program_takes(arrays: Arrays, request: ConversionRequest) -> Arrays:
-    """Camera bytes as planes, where the program was captured for a target that makes them so."""
+    """Convert camera bytes to planes if the program was captured for planes."""
     taken = dict(arrays)
     for spec, app_input in zip(request.inputs, request.app_inputs, strict=True):
         if app_input.image is not None and spec.layout == "NCHW":
@@ -66,31 +71,31 @@ def _as_program_takes(arrays: Arrays, request: ConversionRequest) -> Arrays:
 def save_simulated(
     request: ConversionRequest, program: ExportedProgram, quantized: Quantized
 ) -> QuantizedConversion:
-    """Write the simulated answers beside the artefact, and say where each layer stands.
+    """Write the simulated outputs beside the artefact, and add source lines to the layers.
 
     Raises:
-        QuantizationError: The quantizer simulated other samples than it was given, or its
-            simulation answers NaN or infinity.
+        QuantizationError: The number of simulated samples is wrong, or a simulated output holds
+            NaN or infinity.
     """
     quantization = _required(request)
     samples = Samples.load(quantization.samples)
     if len(quantized.simulated) != len(samples):
         raise QuantizationError(
-            f"{len(quantized.simulated)} of {len(samples)} samples were simulated",
-            remedy="a fault of this quantizer: please report it with the model",
+            f"the quantizer simulated {len(quantized.simulated)} of {len(samples)} samples",
+            remedy="this is a bug of the quantizer: please report it with the model",
         )
     for answers in quantized.simulated:
         for name, array in answers.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise QuantizationError(
-                    f"the quantized network answers NaN or infinity at {name!r}",
-                    remedy="keep the layers before it float, or calibrate on more samples",
+                    f"output {name!r} of the quantized network holds NaN or infinity",
+                    remedy="keep the layers in front of it float, or calibrate with more samples",
                 )
     answered = dataclasses.replace(samples, expected=tuple(quantized.simulated))
     _write(answered, quantization)
-    places = _places(program)
+    lines = _source_lines(program)
     return QuantizedConversion(
-        tuple(_located(layer, places) for layer in quantized.layers),
+        tuple(_with_source_line(layer, lines) for layer in quantized.layers),
         dict(quantized.float_operators),
         quantized.io_scales,
     )
@@ -99,12 +104,12 @@ def save_simulated(
 def with_int8_io(
     inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], io_scales: Sequence[IoScale]
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """The face of an artefact some of whose inputs and outputs are int8.
+    """Return the inputs and outputs of an artefact, some of them int8.
 
     Args:
-        inputs: The float face.
-        outputs: Likewise.
-        io_scales: The tensors that are int8.
+        inputs: Inputs of the float artefact.
+        outputs: Outputs of the float artefact.
+        io_scales: Scales of the int8 tensors.
     """
     names = {one.name for one in io_scales}
 
@@ -119,7 +124,7 @@ def with_int8_io(
 
 @contextmanager
 def temporary_float_artefact(path: Path) -> Iterator[None]:
-    """The float artefact that a quantizer begins from lasts as long as the block."""
+    """Delete the float artefact that a quantizer starts from when the block ends."""
     try:
         yield
     finally:
@@ -128,7 +133,7 @@ def temporary_float_artefact(path: Path) -> Iterator[None]:
 
 def _required(request: ConversionRequest) -> QuantizationRequest:
     if request.quantization is None:
-        raise QuantizationError(f"{request.target} was not asked to quantize")
+        raise QuantizationError(f"the request for {request.target} has no quantization")
     return request.quantization
 
 
@@ -137,19 +142,19 @@ def _write(samples: Samples, quantization: QuantizationRequest) -> None:
     samples.save(path)
 
 
-def _places(program: ExportedProgram) -> dict[str, str]:
-    """File and line by module path, of operators with weights."""
-    places: dict[str, str] = {}
+def _source_lines(program: ExportedProgram) -> dict[str, str]:
+    """Return file and line of operators with weights, by module path."""
+    lines: dict[str, str] = {}
     for node in program.graph.nodes:
         if node.op != "call_function":
             continue
         operator = str(node.target).split(".")[1] if "." in str(node.target) else str(node.target)
         if operator.startswith(_WEIGHTED):
             place = where(node)
-            places.setdefault(module_path(node.meta.get("nn_module_stack")), place)
-            places.setdefault(node.name, place)
-    return places
+            lines.setdefault(module_path(node.meta.get("nn_module_stack")), place)
+            lines.setdefault(node.name, place)
+    return lines
 
 
-def _located(layer: QuantizedLayer, places: dict[str, str]) -> QuantizedLayer:
-    return dataclasses.replace(layer, where=layer.where or places.get(layer.path, ""))
+def _with_source_line(layer: QuantizedLayer, lines: dict[str, str]) -> QuantizedLayer:
+    return dataclasses.replace(layer, where=layer.where or lines.get(layer.path, ""))

@@ -1,4 +1,4 @@
-"""The targets by name. Nothing heavy: a converter's own module is imported where it converts."""
+"""The targets by name. Nothing heavy is imported: converter modules load when they convert."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["TARGETS", "Target", "parse_target", "parse_targets"]
 
 @dataclass(frozen=True)
 class Target:
-    """What a program can be converted to.
+    """One target of conversion.
 
     Attributes:
-        name: Its name before the colon.
-        suffix: Suffix of its artefacts.
+        name: Name before the colon.
+        suffix: File suffix of artefacts.
         module: Module with ``convert(request) -> Conversion``.
         package: Import package of the backend.
-        extra: Extra of this distribution that brings it.
-        variants: CaptureSpec names, the default first.
-        packages: Distributions whose versions decide what comes out.
-        summary: One line for people.
+        extra: Extra of this distribution that installs the backend.
+        variants: Names of variants, the default first.
+        packages: Distributions whose versions affect the artefact.
+        summary: One-line description.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Target:
         """Check that the backend is installed.
 
         Raises:
-            MissingBackendError: It is not.
+            MissingBackendError: The backend is not installed.
         """
         if importlib.util.find_spec(self.package) is None:
             raise MissingBackendError(self.package, self.extra)
 
     def qualified(self, variant: str) -> str:
-        """The name with its variant, as the manifest keeps it."""
+        """Return the name with its variant, as in the manifest."""
         return f"{self.name}:{variant}"
 
 
@@ -100,10 +100,10 @@ def parse_target(text: str) -> tuple[Target, str]:
     """Read ``name`` or ``name:variant``.
 
     Returns:
-        The target and its variant, the default one where none is given.
+        The target and its variant; the default variant if none is given.
 
     Raises:
-        UnknownNameError: An unknown target or variant, with the nearest known one.
+        UnknownNameError: The target or variant is unknown; the message suggests the nearest.
     """
     name, separator, variant = text.strip().partition(":")
     if name not in TARGETS:
@@ -115,11 +115,11 @@ def parse_target(text: str) -> tuple[Target, str]:
 
 
 def parse_targets(texts: Iterable[str]) -> list[tuple[Target, str]]:
-    """Read several targets, each once, in the order given; a text may list several by commas.
+    """Parse several targets, in order; a text may hold several, separated by commas.
 
     Raises:
         UnknownNameError: See :func:`parse_target`.
-        UsageError: No target, or one twice.
+        UsageError: No target is given, or one is given twice.
     """
     names = [name for text in texts for name in text.split(",") if name.strip()]
     if not names:

@@ -1,4 +1,4 @@
-"""The process in which one target is converted: it may crash, hang or eat memory alone."""
+"""Converter process: a crash, hang or memory leak stays inside it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _convert(
         raise _disk_error(error, request.output) or error from error
     if request.quantization is not None and conversion.quantized is None:
         raise QuantizationError(
-            f"{request.target}'s converter does not quantize",
+            f"{request.target}'s converter cannot quantize",
             remedy="export this target without --quantize",
         )
     seconds = time.perf_counter() - started
@@ -48,20 +48,20 @@ def _convert(
 
 
 def _disk_error(error: BaseException, output: Path) -> StorageError | None:
-    """What a converter says of a disk that refuses its artefact, in words; else None."""
+    """Return the error for a full or failing disk among the causes; None if there is none."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in _DISK:
             return StorageError(
                 f"cannot write {output.name!r}: {cause.strerror}",
-                remedy="free some space or choose another disk",
+                remedy="free some space or use another disk",
             )
         cause = cause.__cause__ or cause.__context__
     return None
 
 
 def main() -> None:
-    """Answer requests until the parent hangs up."""
+    """Serve requests until the parent closes the connection."""
     serve({"convert": _convert})
 
 

@@ -1,4 +1,4 @@
-"""Quantization: one spec for all targets, the vendors' own quantizers, the damage measured."""
+"""Quantization: one spec for all targets, the vendors' quantizers, and simulation of the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays by name, one set a sample, in one safetensors file."""
+"""Samples, each a set of named arrays, in one safetensors file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["load_arrays", "save_arrays"]
 
 
 def save_arrays(path: Path, samples: Sequence[dict[str, np.ndarray]]) -> None:
-    """Write samples; the same samples give the same bytes.
+    """Write samples; equal samples give equal bytes.
 
     Args:
-        path: The file.
-        samples: Arrays by name, at least one array a sample.
+        path: File to write.
+        samples: Arrays by name, at least one per sample.
 
     Raises:
-        OSError: The disk refuses.
+        OSError: The file cannot be written.
     """
     from safetensors.numpy import save
 
@@ -33,10 +33,10 @@ def save_arrays(path: Path, samples: Sequence[dict[str, np.ndarray]]) -> None:
 
 
 def load_arrays(path: Path) -> list[dict[str, np.ndarray]]:
-    """Read what :func:`save_arrays` wrote.
+    """Read a file of :func:`save_arrays`.
 
     Raises:
-        BundleDamagedError: Another file, or a damaged one.
+        BundleDamagedError: The file is damaged or of another kind.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -48,7 +48,7 @@ def load_arrays(path: Path) -> list[dict[str, np.ndarray]]:
             samples.setdefault(int(index), {})[name] = array
     except (OSError, SafetensorError, ValueError) as error:
         raise BundleDamagedError(
-            f"the samples in {path.name} cannot be read: {type(error).__name__}",
+            f"cannot read the samples in {path.name}: {type(error).__name__}",
             remedy="calibrate again",
         ) from error
     return [samples[index] for index in sorted(samples)]

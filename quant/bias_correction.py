@@ -1,4 +1,4 @@
-"""Bias correction: the shift that rounding gives to each channel's mean is taken from its bias.
+"""Bias correction: subtract from each bias the shift that rounding causes in the channel's mean.
 
 Nagel et al., "Data-free quantization through weight equalization and bias correction", ICCV 2019,
 section 4.2, with means measured on data (appendix D).
@@ -28,12 +28,12 @@ __all__ = ["BiasCorrection", "correct_bias"]
 
 @dataclass(frozen=True)
 class BiasCorrection:
-    """What :func:`correct_bias` did.
+    """Result of :func:`correct_bias`.
 
     Attributes:
-        model: A copy of the model with other biases, in its mode.
-        shifts: What was taken from each output channel, by module path, in order.
-        skipped: Why a layer was left as it was, by module path.
+        model: Copy of the model with corrected biases, in the same mode.
+        shifts: Shift subtracted from each output channel, by module path, in order.
+        skipped: Reasons for skipped layers, by module path.
     """
 
     model: nn.Module
@@ -48,31 +48,30 @@ def correct_bias(
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> BiasCorrection:
-    """Correct the biases of a model that is going to be quantized.
+    """Correct the biases of a model before it is quantized.
 
-    Layer by layer, in order: the layers in front are quantized and corrected already when the mean
-    of a layer's output is compared with that of the float model. The bias is that of the layer, or
-    the shift of the batch normalisation behind it.
+    Layers are corrected in order: each layer's mean output is compared with that of the float model
+    while the layers in front are quantized and corrected. The bias is the layer's own, or the shift
+    of the batch normalization behind it.
 
     Args:
-        model: Left as it is.
-        spec: How it is going to be quantized.
-        calibration: Batches of what it takes; static ranges are taken from them too, sample by
-            sample.
-        progress: Is told how many of how many layers are done.
+        model: Float model; not changed.
+        spec: Recipe it will be quantized with.
+        calibration: Batches of inputs; static ranges are taken from them too, sample by sample.
+        on_progress: Called with the number of layers done and the number in all.
 
     Raises:
         CaptureError: ``torch.export`` cannot trace the model.
-        DataError: No calibration data, or NaN in them.
-        QuantizationError: Nothing to quantize, or a recipe that rounds no weights.
+        DataError: Calibration data are missing or hold NaN.
+        QuantizationError: The model has nothing to quantize, or the recipe does not round weights.
     """
     if spec.weights is None:
         raise QuantizationError(
-            f"{spec.name} does not round weights to a grid",
+            f"{spec.name} does not round weights to integers",
             remedy="choose a recipe with integer weights, such as w8a8_static",
         )
     if not calibration:
-        raise DataError("there is nothing to measure means on", remedy="give calibration data")
+        raise DataError("no calibration data to measure means on", remedy="give calibration data")
     result = copy.deepcopy(model)
     program = program_of(result, calibration[0])
     names = [str(name) for name in program.graph_signature.user_inputs]
@@ -110,7 +109,7 @@ def _arrays(names: Sequence[str], batch: Example) -> Arrays:
 
 
 def _rows(batch: Arrays) -> list[Arrays]:
-    """The samples of a batch, each as a batch of its own."""
+    """Split a batch into batches of one sample."""
     counts = {len(value) if value.ndim else 0 for value in batch.values()}
     if len(counts) != 1:
         return [batch]
@@ -126,7 +125,7 @@ def _find_bias(
     group: OperatorGroup,
     parameters: dict[str, nn.Parameter],
 ) -> nn.Parameter | str:
-    """The parameter that the shift is taken from, or why there is none."""
+    """Return the parameter to subtract the shift from, or the reason why none exists."""
     if simulated.spec.keeps_float(group.path):
         return "the recipe keeps it float"
     if sum(group.weight is other.weight for other in groups) > 1:
@@ -139,7 +138,7 @@ def _find_bias(
 
 
 class _Mean:
-    """Mean of each channel over everything else, over batches."""
+    """Mean of each channel over all other axes and all batches."""
 
     def __init__(self, axis: int) -> None:
         self._axis = axis
@@ -172,7 +171,7 @@ def _float_means(
 
 
 def _quantized_mean(group: OperatorGroup, walks: Sequence[QuantizedWalk]) -> Tensor:
-    """Mean of what a layer is about to give, before it is rounded."""
+    """Return the mean output of a quantized layer, before its output is rounded."""
     mean = _Mean(group.channel_axis)
     for walk in walks:
         mean.add(walk.peek())

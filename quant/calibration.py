@@ -1,4 +1,4 @@
-"""Ranges of a program's tensors from what they are on samples."""
+"""Calibration: ranges of a program's tensors, observed on samples."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def observed_ranges(
     tensors: Sequence[Node],
     spec: QuantSpec,
 ) -> dict[str, tuple[float, float]]:
-    """Take the ranges of tensors of a float program.
+    """Observe the ranges of tensors of a float program.
 
     Args:
-        network: The program.
+        network: Float program.
         constants: See :meth:`edgesdk.quant.fake_quantization.network.Network.compute`.
-        samples: One tensor an input each; one at a time, because a range that is averaged over
-            samples must see them apart.
-        tensors: Whose ranges are wanted.
-        spec: Says how a range is chosen.
+        samples: One tensor per input; one sample at a time, because averaged ranges need each
+            sample by itself.
+        tensors: Tensors to observe.
+        spec: Recipe with the range method.
 
     Returns:
-        Ranges by tensor name; tensors that are no floats are left out.
+        Ranges by tensor name, float tensors only.
 
     Raises:
-        DataError: No samples, or one on which a tensor becomes NaN or infinite.
-        InputSpecError: A sample that the program does not take.
+        DataError: No samples, or a tensor becomes NaN or infinite.
+        InputSpecError: A sample does not fit the program.
     """
     bits = spec.activations.bits if spec.activations is not None else 8
     observers = {node: RangeObserver(spec.ranges, bits) for node in tensors}
@@ -70,7 +70,7 @@ def observed_ranges(
             network.compute(sample, constants, step)
     if count == 0:
         raise DataError(
-            f"{spec.name} takes ranges from samples, and there are none",
+            f"{spec.name} needs calibration samples, but none were given",
             remedy="give calibration data",
         )
     return {

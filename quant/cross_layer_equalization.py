@@ -1,9 +1,9 @@
-"""Cross-layer equalisation: channels of two layers get equal ranges, the function stays the same.
+"""Cross-layer equalization: equal channel ranges in two layers, with an unchanged function.
 
 Nagel et al., "Data-free quantization through weight equalization and bias correction", ICCV 2019,
-section 4.1. A rectifier lets positive factors through: what an output channel of one layer is
-divided by, the same input channel of the next can be multiplied by. Chosen right, no channel is
-much smaller than what shares its scale.
+section 4.1. Positive factors pass through a rectifier: an output channel of one layer can be
+divided by a factor and the same input channel of the next multiplied by it. Suitable factors avoid
+channels much smaller than others that share their scale.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from edgesdk.quant.layer_names import layer_path, operator_name
 
 __all__ = ["BOUNDED", "Equalization", "EqualizedPair", "equalize"]
 
-#: What to do about rectifiers with an upper bound: leave the layers around them as they are, or
-#: replace them by rectifiers without, as the paper does.
+#: Treatments of rectifiers with an upper bound: skip the layers around them, or replace them by
+#: rectifiers without bound, as the paper does.
 BOUNDED = ("replace", "skip")
 
-#: Rounds over all pairs, and the change of a factor below which another one is of no use.
+#: Largest number of rounds over all pairs, and the change of factors that ends them early.
 _ROUNDS, _SETTLED = 40, 1e-3
-#: A channel that hardly counts is not blown up without end: its bias would grow with it.
+#: Limits the factor of tiny channels, whose bias would grow with it.
 _LARGEST_FACTOR = 256.0
 
-#: Operators that keep channels apart and let positive factors through.
+#: Operators that act on channels separately and commute with positive factors.
 _HOMOGENEOUS = frozenset(
     {
         "adaptive_avg_pool1d",
@@ -59,12 +59,12 @@ _RESHAPING = frozenset({"flatten", "reshape", "squeeze", "view"})
 
 @dataclass(frozen=True)
 class EqualizedPair:
-    """Two layers whose channels were balanced.
+    """Two layers with equalized channels.
 
     Attributes:
-        first: Module path of the layer in front.
-        second: Of the one behind.
-        factors: What each channel between them was divided by.
+        first: Module path of the first layer.
+        second: Module path of the second layer.
+        factors: Divisor of each channel between them.
     """
 
     first: str
@@ -74,13 +74,13 @@ class EqualizedPair:
 
 @dataclass(frozen=True)
 class Equalization:
-    """What :func:`equalize` did.
+    """Result of :func:`equalize`.
 
     Attributes:
-        model: A copy of the model with other weights, in its mode.
-        pairs: Balanced pairs, in order.
-        skipped: Why a pair was left as it was, by ``FIRST -> SECOND``.
-        replaced: Paths of bounded rectifiers that have lost their bound.
+        model: Copy of the model with equalized weights, in the same mode.
+        pairs: Equalized pairs, in order.
+        skipped: Reasons for skipped pairs, by ``FIRST -> SECOND``.
+        replaced: Paths of bounded rectifiers replaced by unbounded ones.
     """
 
     model: nn.Module
@@ -101,23 +101,24 @@ class _Pair:
 
 
 def equalize(model: nn.Module, example: Example, *, bounded: str = "skip") -> Equalization:
-    """Balance the channels of consecutive layers.
+    """Equalize the channels of consecutive layers.
 
-    Pairs are convolutions, depthwise ones included, and linear layers with nothing between them
-    but batch normalisation, a rectifier, dropout, zero padding and pooling, where nobody else reads
-    what passes. Normalisation is not folded: its gain and shift are divided in place of the weights
-    in front of it.
+    Pairs are convolutions (depthwise ones included) and linear layers with only batch
+    normalization, a rectifier, dropout, zero padding and pooling between them, and no other reader
+    of the tensors between. Normalization is not folded: its gain and shift are divided instead of
+    the weights in front of it.
 
     Args:
-        model: Left as it is; the function of a copy in evaluation mode is the same up to rounding.
-        example: What it takes.
-        bounded: One of :data:`BOUNDED`. ``replace`` changes the function where activations reach
-            the bound, and a model file that names its architecture cannot say so.
+        model: Float model; not changed. The copy computes the same function in evaluation mode, up
+            to rounding.
+        example: Example input.
+        bounded: One of :data:`BOUNDED`. ``replace`` changes the function where activations exceed
+            the bound, and a model file that names its architecture cannot record this.
 
     Raises:
         CaptureError: ``torch.export`` cannot trace the model.
-        QuantizationError: It has no layers that could be equalised.
-        UnknownNameError: ``bounded`` is none of :data:`BOUNDED`.
+        QuantizationError: The model has no layers to equalize.
+        UnknownNameError: ``bounded`` is not in :data:`BOUNDED`.
     """
     if bounded not in BOUNDED:
         raise UnknownNameError("treatment of bounded rectifiers", bounded, BOUNDED)
@@ -126,7 +127,8 @@ def equalize(model: nn.Module, example: Example, *, bounded: str = "skip") -> Eq
     groups = [group for group in find_groups(network) if group.weight is not None]
     if not groups:
         raise QuantizationError(
-            "the model has no convolution and no linear layer", remedy="there is nothing to do"
+            "the model has no convolution and no linear layer to equalize",
+            remedy="use the model without equalization",
         )
     tensors = _own_tensors(result, network)
     pairs, skipped, replaced = [], {}, []
@@ -149,7 +151,7 @@ def equalize(model: nn.Module, example: Example, *, bounded: str = "skip") -> Eq
 
 
 def _own_tensors(model: nn.Module, network: Network) -> dict[Node, Tensor]:
-    """The model's tensors themselves, by placeholder."""
+    """Return the model's own tensors by placeholder."""
     own = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
     return {node: own[path] for node, path in network.constants.items() if path in own}
 
@@ -177,7 +179,7 @@ def _pairs(network: Network, groups: list[OperatorGroup]) -> list[_Pair]:
 
 
 def _takes(group: OperatorGroup, channels: int) -> bool:
-    """Whether the inputs a layer has weights for are the channels, one by one."""
+    """Return True if a layer has one input weight per channel."""
     shape = group.activations[0].meta["val"].shape
     axis = -1 if group.operator == "linear" else 1
     return bool(shape[axis] == channels)
@@ -211,24 +213,24 @@ def _is_bounded(node: Node) -> bool:
 
 
 def _obstacle(network: Network, groups: list[OperatorGroup], pair: _Pair) -> str:
-    """Why the weights of a pair cannot be scaled; empty where they can."""
+    """Return the reason why the weights of a pair cannot be scaled; empty if they can."""
     first, second = pair.first, pair.second
     if any(sum(group.weight is one.weight for group in groups) > 1 for one in (first, second)):
         return "its weights are used more than once"
     norm = first.norm
     if norm is not None and None in (argument(norm, "weight"), argument(norm, "bias")):
-        return "its batch normalisation has no gain and shift to scale"
+        return "its batch normalization has no gain and shift to scale"
     if first.norm is None and any(operator_name(user) in NORMS for user in first.head.users):
-        return "the normalisation behind it cannot be folded"
+        return "the normalization behind it cannot be folded"
     fixed = [node for node in (first.weight, first.bias, second.weight) if node is not None]
     parameters = set(network.program.graph_signature.inputs_to_parameters)
     if any(node.name not in parameters for node in fixed):
-        return "its weights are no parameters"
+        return "its weights are not parameters"
     return ""
 
 
 def _bound(model: nn.Module, pair: _Pair, bounded: str) -> str:
-    """Why the bounded rectifiers between a pair are in the way; empty where they are not."""
+    """Return the reason why bounded rectifiers prevent scaling a pair; empty if they do not."""
     if not pair.bounded:
         return ""
     if bounded == "skip":
@@ -237,12 +239,12 @@ def _bound(model: nn.Module, pair: _Pair, bounded: str) -> str:
         path = layer_path(node)
         module = dict(model.named_modules()).get(path)
         if not isinstance(module, nn.ReLU6 | nn.Hardtanh):
-            return "the bounded rectifier between them is no module that could be replaced"
+            return "the bounded rectifier between them is not a module and cannot be replaced"
     return ""
 
 
 def _balanced(pairs: list[_Pair], tensors: dict[Node, Tensor]) -> list[Tensor]:
-    """Scale weights until nothing changes any more; the factors of each pair in all."""
+    """Scale weights until the factors converge; return the total factors of each pair."""
     factors: list[Tensor] = []
     for pair in pairs:
         factors.append(torch.ones_like(_output_ranges(pair.first, tensors)))
@@ -273,7 +275,7 @@ def _folded_weight(group: OperatorGroup, tensors: dict[Node, Tensor]) -> Tensor:
 
 
 def _output_ranges(group: OperatorGroup, tensors: dict[Node, Tensor]) -> Tensor:
-    """The largest weight of every output channel."""
+    """Return the largest weight of every output channel."""
     weight = _folded_weight(group, tensors).abs()
     if not group.transposed:
         return weight.flatten(1).amax(1)
@@ -281,7 +283,7 @@ def _output_ranges(group: OperatorGroup, tensors: dict[Node, Tensor]) -> Tensor:
 
 
 def _input_ranges(group: OperatorGroup, tensors: dict[Node, Tensor]) -> Tensor:
-    """The largest weight that every input channel meets."""
+    """Return the largest weight of every input channel."""
     weight = _folded_weight(group, tensors).abs()
     if group.transposed:
         return weight.flatten(1).amax(1)

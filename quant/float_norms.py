@@ -1,9 +1,9 @@
-"""Normalisations by the moments of their own input, which integers of fixed ranges cannot hold.
+"""Normalizations by the statistics of their own input, which stay float in static recipes.
 
-Instance normalisation written out (Ulyanov et al., arXiv:1607.08022) centres each channel, squares
-it, and divides by the root of the mean. Squares of channels that differ by ten differ by a hundred:
-in the 256 steps of one range for all, the variance of the small ones is zero, and the division
-blows them up. What such a module computes itself therefore stays float where ranges are fixed.
+Instance normalization written out (Ulyanov et al., arXiv:1607.08022) centers each channel, squares
+it, and divides by the root of the mean. If channels differ by a factor of 10, their squares differ
+by 100: with one 8-bit range for all, the variance of small channels rounds to zero, and the
+division amplifies the error. Such modules therefore stay float if ranges are fixed.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 
 __all__ = ["float_norm_modules", "with_float_norms"]
 
-#: Roots, which turn variances into deviations.
+#: Roots of variances.
 _ROOTS = frozenset({"rsqrt", "sqrt"})
-#: What takes moments over places.
+#: Operators that compute means over positions.
 _MEANS = frozenset({"adaptive_avg_pool2d", "avg_pool2d", "mean", "sum"})
-#: Both at once.
+#: Operators that compute variances or deviations directly.
 _DEVIATIONS = frozenset({"std", "std_mean", "var", "var_mean"})
-#: Operators with weights, by how their names begin.
+#: Prefixes of the names of operators with weights.
 _LAYERS = ("addmm", "conv", "linear", "matmul", "mm")
 
 
 def float_norm_modules(program: ExportedProgram) -> tuple[str, ...]:
-    """Module paths of such normalisations.
+    """Find the modules that normalize by statistics of their input.
 
-    A module counts if it takes a mean and a root of it by itself, and what it holds beside that has
-    nothing to do with places: layers on vectors, such as those of the scale and shift of a style.
-    A whole block that normalises in passing would take its convolutions along.
+    A module counts if it computes a mean and a root of it, and its layers work on vectors only,
+    such as those for the scale and shift of a style. Blocks that also hold convolutions over maps
+    do not count: these would stay float too.
 
     Args:
-        program: The float program.
+        program: Float program.
 
     Returns:
-        Paths in the order of the program, each once; none for the model as a whole.
+        Distinct module paths in the order of the program, without the model itself.
     """
     found: dict[str, None] = {}
     on_maps: set[str] = set()
@@ -60,11 +60,11 @@ def float_norm_modules(program: ExportedProgram) -> tuple[str, ...]:
 
 
 def with_float_norms(spec: QuantSpec, program: ExportedProgram) -> QuantSpec:
-    """A recipe that leaves such normalisations float, where it fixes ranges.
+    """Return the recipe with such normalizations kept float, if it is static.
 
     Args:
         spec: Any recipe.
-        program: What it is for.
+        program: Program to quantize.
     """
     if not spec.static:
         return spec
@@ -72,18 +72,18 @@ def with_float_norms(spec: QuantSpec, program: ExportedProgram) -> QuantSpec:
 
 
 def _places(node: Node, name: str) -> int:
-    """At how many places of a map, or of a sequence, a layer computes its channels."""
+    """Return the number of positions at which a layer computes its channels."""
     value = node.meta.get("val")
     shape = getattr(value, "shape", ())
     if len(shape) < 2:
         return 1
     places = shape[2:] if name.startswith("conv") else shape[1:-1]
-    # A free size is a place too many.
+    # A free size counts as several positions.
     return math.prod(size if isinstance(size, int) else 2 for size in places)
 
 
 def _takes_mean(root: Node, path: str) -> bool:
-    """Whether a root is taken of a mean within the same module."""
+    """Return True if the operand of a root is a mean computed in the same module."""
     visited: set[Node] = set()
     waiting = [root]
     while waiting:

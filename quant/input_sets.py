@@ -1,4 +1,4 @@
-"""Inputs of a model in any form people have them: read, checked, and as many as it takes."""
+"""Input sets for calibration and evaluation: read from any source, checked, and sized."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ __all__ = ["InputSet", "enough_samples", "picture_files", "read_inputs"]
 
 
 _ARRAY_SUFFIXES = (".npz", ".npy", ".safetensors", ".pt", ".pth")
-#: The first number of samples tried, doubled until the ranges stand still.
+#: Initial number of samples, doubled until the ranges converge.
 _FIRST = 16
-#: Mean relative change of all ranges below which more samples teach nothing.
+#: Mean relative change of all ranges below which they count as converged.
 _CONVERGED = 0.01
 
 
 @dataclass(frozen=True)
 class InputSet:
-    """Inputs of a model, one set of arrays a sample.
+    """Inputs of a model, one set of arrays per sample.
 
     Attributes:
-        names: A name a sample, such as its file.
-        inputs: Arrays by input name, each of its spec's shape and dtype.
-        source: Where they come from, in words.
-        notes: What the user should know of them.
+        names: Name of each sample, such as its file.
+        inputs: Arrays by input name, in the shape and dtype of the input.
+        source: Description of their source.
+        notes: Remarks for the user.
     """
 
     names: tuple[str, ...]
@@ -49,7 +49,7 @@ class InputSet:
 
     @property
     def sha256(self) -> str:
-        """Digest of the arrays, in their order."""
+        """Digest of the arrays, in order."""
         sha = hashlib.sha256()
         for arrays in self.inputs:
             for name in sorted(arrays):
@@ -59,15 +59,15 @@ class InputSet:
         return sha.hexdigest()
 
     def first(self, count: int) -> InputSet:
-        """The first samples of the set."""
+        """Return the first ``count`` samples as a set."""
         return InputSet(self.names[:count], self.inputs[:count], self.source, self.notes)
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """Photographs in a folder and below, sorted by path.
+    """List the photographs in a folder and its subfolders, sorted by path.
 
     Raises:
-        DataError: There is none.
+        DataError: The folder holds none.
     """
     found = sorted(
         path
@@ -91,26 +91,26 @@ def read_inputs(
     seed: int = 0,
     exclude: Iterable[str] = (),
 ) -> InputSet:
-    """Read inputs.
+    """Read inputs of a model from any source.
 
     Args:
         source: A folder of photographs, a photograph, a file of arrays by input name (with a
             leading axis of samples, or one sample), a ``DataLoader``, or an iterable of arrays,
-            tuples or dictionaries by input name; a label behind the inputs is left out.
+            tuples or dictionaries by input name; a label behind the inputs is ignored.
         specs: The model's inputs.
-        image: Preprocessing of photographs, for inputs that have none baked in.
-        backgrounds: What a photograph does not tell: arrays by input name. Of several, such as the
-            styles of a stylizer, each photograph takes the next, and photographs come again until
-            each was taken.
-        limit: Largest number of samples; which ones, the seed decides.
-        seed: Same seed, same choice.
-        exclude: Names of samples that must not be among them.
+        image: Preprocessing of photographs, for inputs without their own.
+        backgrounds: Arrays by input name for the inputs other than the photograph. Each photograph
+            uses the next of several (the styles of a stylizer, for example), and photographs
+            repeat until all were used.
+        limit: Largest number of samples, chosen by the seed.
+        seed: Seed of the choice.
+        exclude: Names of samples to leave out.
 
     Raises:
-        DataError: Nothing to read, NaN or infinity, arrays that do not fit, or samples that are
-            all one value throughout.
-        InputSpecError: A photograph or file that cannot be read.
-        UnsafeFileError: A pickle that would run code.
+        DataError: The source holds no inputs, NaN or infinity, arrays of the wrong shape or dtype,
+            or only constant samples.
+        InputSpecError: A photograph or file cannot be read.
+        UnsafeFileError: The file is a pickle that would run code.
     """
     taken = frozenset(exclude)
     if isinstance(source, (str, Path)):
@@ -124,8 +124,8 @@ def read_inputs(
         if path.suffix.lower() not in _ARRAY_SUFFIXES or not path.is_file():
             raise DataError(
                 f"no inputs in {path}",
-                remedy="give a folder of photographs, or .npz or .safetensors with an array an "
-                "input",
+                remedy="give a folder of photographs, or an .npz or .safetensors file with one "
+                "array per input",
             )
         named = [(f"{path.name}[{row}]", arrays) for row, arrays in _rows_of(path, specs)]
         words = path.name
@@ -183,19 +183,19 @@ def _listed(specs: Sequence[TensorSpec]) -> str:
 
 
 def _split(arrays: Arrays, specs: Sequence[TensorSpec]) -> list[Arrays]:
-    """Many samples behind one leading axis, one by one; or one sample as it is."""
+    """Split arrays with a leading axis of samples; return a single sample unchanged."""
     if all(arrays[spec.name].shape == spec.shape for spec in specs):
         return [_fitted(arrays, specs)]
     stacked = {}
     for spec in specs:
         array = arrays[spec.name]
-        # The axis of samples stands in place of a batch of one, or before the whole shape.
+        # The axis of samples replaces a batch of one, or precedes the whole shape.
         in_place = spec.shape[:1] == (1,) and array.ndim == len(spec.shape)
         stacked[spec.name] = array[:, None] if in_place else array
     counts = {len(array) if array.ndim else 0 for array in stacked.values()}
     if len(counts) != 1 or not max(counts):
         raise DataError(
-            "the inputs have no common number of samples", remedy=f"give {_listed(specs)}"
+            "the inputs differ in their number of samples", remedy=f"give {_listed(specs)}"
         )
     return [
         _fitted({name: array[row] for name, array in stacked.items()}, specs)
@@ -208,12 +208,12 @@ def _rows(source: Any, specs: Sequence[TensorSpec]) -> list[Arrays]:
         items = iter(source)
     except TypeError as error:
         raise DataError(
-            f"a {type(source).__name__} holds no inputs",
+            f"cannot read inputs from a {type(source).__name__}",
             remedy="give a folder, a file of arrays, a DataLoader or an iterable of inputs",
         ) from error
     found = [row for item in items for row in _split(_named(item, specs), specs)]
     if not found:
-        raise DataError("there are no inputs to read", remedy="give at least one sample")
+        raise DataError("the source holds no inputs", remedy="give at least one sample")
     return found
 
 
@@ -221,7 +221,7 @@ def _named(item: Any, specs: Sequence[TensorSpec]) -> Arrays:
     if isinstance(item, Mapping):
         values = {spec.name: item.get(spec.name) for spec in specs}
     else:
-        # What follows the inputs in a tuple is a label.
+        # In a tuple, a label may follow the inputs.
         parts = list(item) if isinstance(item, (tuple, list)) else [item]
         values = dict(zip((spec.name for spec in specs), parts, strict=False))
     missing = [spec.name for spec in specs if values.get(spec.name) is None]
@@ -242,12 +242,12 @@ def _fitted(arrays: Arrays, specs: Sequence[TensorSpec]) -> Arrays:
         array = arrays[spec.name]
         if array.shape != spec.shape:
             raise DataError(
-                f"a sample of input {spec.name!r} is {tuple(array.shape)}, not {spec.shape}",
+                f"a sample of input {spec.name!r} has shape {tuple(array.shape)}, not {spec.shape}",
                 remedy=f"give {spec}",
             )
         if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
             raise DataError(
-                f"a sample of input {spec.name!r} is {array.dtype}, not {spec.dtype}",
+                f"a sample of input {spec.name!r} has dtype {array.dtype}, not {spec.dtype}",
                 remedy=f"give {spec}",
             )
         fitted[spec.name] = np.ascontiguousarray(array.astype(spec.dtype))
@@ -256,26 +256,26 @@ def _fitted(arrays: Arrays, specs: Sequence[TensorSpec]) -> Arrays:
 
 def _checked(names: tuple[str, ...], inputs: tuple[Arrays, ...], source: str) -> InputSet:
     if not inputs:
-        raise DataError(f"no sample is left of {source}", remedy="give more samples")
+        raise DataError(f"no samples remain of {source}", remedy="give more samples")
     flat = 0
     for name, arrays in zip(names, inputs, strict=True):
         for input_name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise DataError(
                     f"{name} holds NaN or infinity in {input_name!r}",
-                    remedy="leave it out: no range comes of it",
+                    remedy="remove this sample: it has no valid range",
                 )
         flat += all(array.size > 1 and array.min() == array.max() for array in arrays.values())
     if flat == len(inputs):
         raise DataError(
-            f"every sample of {source} is one value throughout, such as a black picture",
-            remedy="give inputs like those of the app: ranges of such are too narrow",
+            f"every sample of {source} is constant, such as a black picture",
+            remedy="give inputs like those of the app: ranges of constant ones are too narrow",
         )
     notes = []
     if len(inputs) == 1:
-        notes.append("one sample alone: ranges of others are guessed from it")
+        notes.append("only one sample: ranges may not fit other inputs")
     if flat:
-        notes.append(f"{flat} of {len(inputs)} samples are one value throughout")
+        notes.append(f"{flat} of {len(inputs)} samples are constant")
     return InputSet(names, inputs, source, tuple(notes))
 
 
@@ -287,21 +287,21 @@ def enough_samples(
     *,
     least: int = _FIRST,
 ) -> tuple[int, float]:
-    """How many samples it takes until the ranges stand still.
+    """Find the number of calibration samples at which the ranges converge.
 
-    The program runs on ``least`` samples, on twice as many, and so on, until the mean extremes of
-    all its tensors together change by less than 1 % of their widths. Mean extremes are what every
-    method of taking ranges rests on, and they cost no histogram.
+    The program runs on ``least`` samples, then on twice as many, and so on, until the mean extremes
+    of all tensors change by less than 1 % of their widths. All range methods depend on mean
+    extremes, which need no histogram.
 
     Args:
-        program: The float program.
+        program: Float program.
         names: Names of its inputs, in order.
-        inputs: The samples, in the order in which they are to be used.
-        on_sample: Called with the number done and the number in all.
-        least: The number to begin with, at least 16.
+        inputs: Samples, in the order of use.
+        on_sample: Called with the number of samples done and the number in all.
+        least: Initial number of samples, at least 16.
 
     Returns:
-        The number, and the last mean change as a share; 1.0 where there were too few to tell.
+        Number of samples, and the last mean change as a share; 1.0 if there were too few samples.
     """
     import torch
 

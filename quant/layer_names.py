@@ -1,4 +1,4 @@
-"""What layers and tensors of a program are called: the paths of the modules they come from."""
+"""Names of a program's layers and tensors, from the paths of their modules."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["layer_path", "lies_below", "module_stack", "operator_name", "tensor_names"]
 
-#: The mark of a second call of the same module, such as ``relu@1``.
+#: Suffix of a further call of the same module, as in ``relu@1``.
 _CALL = re.compile(r"@\d+")
 
 
 def module_stack(node: Node) -> tuple[str, ...]:
-    """Paths of the modules that an operator lies in, outermost first, without the model itself."""
+    """Return the paths of the modules around an operator, outermost first, without the model."""
     entries = (node.meta.get("nn_module_stack") or {}).values()
     paths = [str(entry[0] if isinstance(entry, tuple) else entry) for entry in entries]
     plain = [_CALL.sub("", path.removeprefix("L['self']")).lstrip(".") for path in paths]
@@ -25,26 +25,26 @@ def module_stack(node: Node) -> tuple[str, ...]:
 
 
 def layer_path(node: Node) -> str:
-    """The name of the layer that an operator computes.
+    """Return the name of the layer of an operator.
 
     Args:
         node: An operator of an exported program.
 
     Returns:
-        Path of the innermost module, such as ``blocks.0.conv``; the node's own name for a function
-        that the model itself calls.
+        Path of the innermost module, such as ``blocks.0.conv``; the node's name for functions that
+        the model itself calls.
     """
     stack = module_stack(node)
     return stack[-1] if stack else node.name
 
 
 def lies_below(path: str, above: Iterable[str]) -> bool:
-    """Whether a module path is one of several, or lies below one."""
+    """Return True if a module path is in ``above``, or below one of them."""
     return any(path == other or path.startswith(f"{other}.") for other in above)
 
 
 def operator_name(node: Node) -> str:
-    """Name of an operator without namespace and overload: ``conv2d``; empty for other nodes."""
+    """Return an operator's name without namespace and overload, as ``conv2d``; else empty."""
     if node.op != "call_function":
         return ""
     parts = str(node.target).split(".")
@@ -52,17 +52,17 @@ def operator_name(node: Node) -> str:
 
 
 def tensor_names(nodes: Iterable[Node]) -> dict[Node, str]:
-    """A name for every tensor that outlives another capture of the same model.
+    """Name every tensor so that another capture of the same model gives the same names.
 
-    Names of nodes count operators of the whole program and shift when one comes before them; these
-    count within a module.
+    Node names number the operators of the whole program and change when one is inserted; these
+    names number them within a module.
 
     Args:
         nodes: All nodes of a graph, in order.
 
     Returns:
-        ``PATH:OPERATOR`` for results of operators, with ``#2`` and on for further ones; the name of
-        a placeholder.
+        ``PATH:OPERATOR`` for results of operators, with ``#2`` and so on for further ones; the
+        node's name for placeholders.
     """
     counts: Counter[str] = Counter()
     names: dict[Node, str] = {}

@@ -1,4 +1,4 @@
-"""Ranges of activations that are learnt while a network trains."""
+"""Ranges of activations, learned during training."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch import Tensor, nn
 
 __all__ = ["LearnedRanges"]
 
-#: Share of the newest batch, once that many have been seen that it is less than an equal one.
+#: Weight of the newest batch, once the equal weight 1/n is smaller.
 _MOMENTUM = 0.05
 
 
 class LearnedRanges(nn.Module):
-    """Moving averages of the extremes of tensors, in which they are rounded.
+    """Round tensors to ranges that are moving averages of their extremes.
 
-    The extremes of a batch are the means of its samples' extremes, so that calibrating the trained
-    network sample by sample finds the same ranges; with the method ``min_max`` they are those of
+    The extremes of a batch are the means of its samples' extremes, so calibrating the trained
+    network sample by sample finds the same ranges. With the method ``min_max`` they are those of
     the whole batch.
 
     Args:
         names: Names of the tensors.
-        bits: Bits of the integers; more than 8 are symmetric around zero.
+        bits: Bits of the integers; symmetric around zero if more than 8.
         method: One of :data:`edgesdk.quant.spec.RANGE_METHODS`.
     """
 
@@ -41,7 +41,7 @@ class LearnedRanges(nn.Module):
 
     @torch.no_grad()
     def observe(self, name: str, values: Tensor) -> None:
-        """Move the range of a tensor towards what it is now.
+        """Update the range of a tensor with a batch.
 
         Args:
             name: One of the names.
@@ -51,7 +51,7 @@ class LearnedRanges(nn.Module):
         exact = values.detach().float()
         if self._by_sample and exact.ndim > 1:
             if exact.ndim == 4 and exact.is_contiguous(memory_format=torch.channels_last):
-                # In the order of memory nothing has to be copied.
+                # This order of axes is that of memory and avoids a copy.
                 exact = exact.permute(0, 2, 3, 1)
             low, high = (extremes.mean() for extremes in torch.aminmax(exact.flatten(1), dim=1))
         else:
@@ -62,13 +62,13 @@ class LearnedRanges(nn.Module):
         self.seen[index] += 1
 
     def round(self, name: str, values: Tensor) -> Tensor:
-        """A tensor on the grid of its range, as it is before the first observation.
+        """Round a tensor to the grid of its range; return it unchanged before any observation.
 
-        Values outside are clipped and get no gradient; all others get theirs unchanged.
+        Values outside the range are clipped and get no gradient; others keep theirs.
 
         Args:
             name: One of the names.
-            values: Of any shape.
+            values: Tensor of any shape.
         """
         index = self._index[name]
         if not int(self.seen[index]):
@@ -80,7 +80,7 @@ class LearnedRanges(nn.Module):
         return rounded.to(values.dtype)
 
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """Ranges by name, of all tensors that were seen; zero lies in each."""
+        """Return the ranges of all observed tensors by name; each contains zero."""
         found = {}
         for name, index in self._index.items():
             if int(self.seen[index]):
@@ -89,13 +89,13 @@ class LearnedRanges(nn.Module):
         return found
 
     def _grid(self, index: int) -> tuple[Tensor, Tensor, int, int]:
-        # The arithmetic of edgesdk.quant.ranges.scale_and_zero_point, without waiting for the
-        # device.
+        # Same arithmetic as edgesdk.quant.ranges.scale_and_zero_point, without synchronizing
+        # the device.
         wide = torch.float32 if self.low.device.type == "mps" else torch.float64
         low = self.low[index].to(wide).clamp(max=0)
         high = self.high[index].to(wide).clamp(min=0)
         largest = 2 ** (self._bits - 1) - 1
-        # A tensor that was zero throughout has steps of 1.
+        # An all-zero tensor gets the scale 1.
         one = torch.ones_like(low)
         if self._bits > 8:
             max_abs = torch.maximum(-low, high)

@@ -1,4 +1,4 @@
-"""What a target's quantizer is given, and what it tells of its work."""
+"""Input and result of a target's quantizer."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class QuantPlan:
-    """One quantization of one program for one target.
+    """Input of a quantizer: one program, one recipe, one target.
 
     Attributes:
-        spec: What to quantize and how.
-        program: The float program; layers are named by its module paths.
+        spec: Recipe.
+        program: Float program; its module paths name the layers.
         inputs: Names of its inputs, in order.
         outputs: Names of its outputs, in order.
-        calibration: Inputs that ranges are taken from, by input name; empty where the spec is not
-            static.
-        samples: Inputs whose simulated answers are wanted.
+        calibration: Calibration inputs by input name; may be empty if the recipe is not static.
+        samples: Inputs to simulate.
     """
 
     spec: QuantSpec
@@ -43,16 +42,16 @@ class QuantPlan:
 
 @dataclass(frozen=True)
 class QuantizedLayer:
-    """One operator with weights, as it came out.
+    """Quantization result of one operator with weights.
 
     Attributes:
-        path: Module path in the user's model; the node's name for a function without module.
+        path: Module path in the user's model; the node's name for functions outside modules.
         operator: Operator of the program, such as ``conv2d`` or ``linear``.
         weights: Number of weights.
-        bits: Bits of a weight, 32 or 16 where it stayed float.
-        activation_bits: Bits its input is computed with; 32 or 16 for floats.
+        bits: Bits of a weight; 32 or 16 if it stayed float.
+        activation_bits: Bits of its input; 32 or 16 for floats.
         where: File and line in the user's model.
-        reason: Why it stayed float, where it did.
+        reason: Reason for staying float; empty if quantized.
     """
 
     path: str
@@ -66,12 +65,12 @@ class QuantizedLayer:
 
 @dataclass(frozen=True)
 class IoScale:
-    """An int8 tensor at the face: ``float = (int8 - zero_point) * scale``.
+    """Scale of an int8 input or output: ``float = (int8 - zero_point) * scale``.
 
     Attributes:
         name: Name of the input or output.
-        scale: Positive.
-        zero_point: -128..127.
+        scale: Step size, positive.
+        zero_point: Integer that represents 0, -128..127.
     """
 
     name: str
@@ -81,17 +80,17 @@ class IoScale:
 
 @dataclass(frozen=True)
 class Quantized:
-    """What a quantizer did.
+    """Result of a quantizer.
 
     Attributes:
         layers: Operators with weights, in the order of the program.
-        float_operators: Operators without 8-bit kernel that stayed float between quantized ones, by
-            name with count.
-        simulated: What the quantized network answers to the plan's samples when its integers are
-            decoded and computed with as floats in a second implementation: the answer the runtime
-            is held against.
-        io_scales: Scales of int8 inputs and outputs, by name.
-        notes: What the user should know.
+        float_operators: Number of operators without 8-bit kernel that stayed float between
+            quantized ones, by name.
+        simulated: Outputs of the quantized network on the plan's samples, from a second
+            implementation that decodes the integers and computes in floats; parity compares the
+            runtime with these.
+        io_scales: Scales of the int8 inputs and outputs.
+        notes: Remarks for the user.
     """
 
     layers: tuple[QuantizedLayer, ...]

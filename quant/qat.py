@@ -1,9 +1,9 @@
-"""Quantization-aware training: a model that computes as the quantized one will, and learns.
+"""Quantization-aware training: train a model with simulated quantization.
 
-Weights and activations are rounded on the way forward, gradients pass as if they were not (Jacob et
+The forward pass rounds weights and activations; gradients ignore the rounding (Jacob et
 al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference",
-CVPR 2018, section 3). The weights themselves stay floats: whoever quantizes the trained model
-rounds them to the grid they were trained on.
+CVPR 2018, section 3). The weights themselves stay floats: quantizing the trained model rounds them
+to the grid they were trained on.
 """
 
 from __future__ import annotations
@@ -46,19 +46,18 @@ from edgesdk.quant.trainable import require_trainable
 __all__ = ["QatModel", "QatResult", "finish_qat", "prepare_qat"]
 
 _DROPOUTS = frozenset({"alpha_dropout", "dropout", "feature_alpha_dropout", "feature_dropout"})
-#: What a folded weight is divided by again is at least that large.
+#: Smallest divisor of a folded weight.
 _SMALLEST_FACTOR = 1e-6
 
 
 @dataclass(frozen=True)
 class QatResult:
-    """What training left.
+    """Result of quantization-aware training.
 
     Attributes:
-        model: The model that was prepared, in evaluation mode: float weights, its own modules, its
-            own names.
+        model: The original model with trained float weights, in evaluation mode.
         ranges: Ranges of activations by tensor name
-            (:func:`edgesdk.quant.layer_names.tensor_names`); empty where the recipe is not static.
+            (:func:`edgesdk.quant.layer_names.tensor_names`); empty if the recipe is not static.
     """
 
     model: nn.Module
@@ -68,23 +67,23 @@ class QatResult:
 def prepare_qat(
     model: nn.Module, spec: QuantSpec, example: Example, *, freeze_after: int | None = None
 ) -> QatModel:
-    """Wrap a model so that it computes as its quantized copy will.
+    """Wrap a model so that its forward pass simulates quantization.
 
-    What is computed is the model's program in evaluation mode, with normalisation and dropout
-    following the mode it is in; other code that looks at ``self.training`` does not run.
+    The wrapper runs the model's program of evaluation mode; normalization and dropout follow the
+    current mode, other code that depends on ``self.training`` does not run.
 
     Args:
-        model: Its parameters are the ones that are trained.
-        spec: How it is going to be quantized.
-        example: A batch of what it takes, of two samples or more.
-        freeze_after: Training steps after which normalisation keeps its statistics and uses them,
-            as the quantized network does; None for never.
+        model: Model whose parameters are trained.
+        spec: Recipe it will be quantized with.
+        example: Batch of inputs with at least two samples.
+        freeze_after: Training steps after which normalization freezes its statistics and uses
+            them, as the quantized network does; None for never.
 
     Raises:
-        CaptureError: ``torch.export`` cannot trace it.
-        QuantizationError: It has no layer to quantize, or is quantized already.
-        UnknownNameError: ``spec.float_layers`` names no layer.
-        UnsupportedRecipeError: A recipe without integer weights.
+        CaptureError: ``torch.export`` cannot trace the model.
+        QuantizationError: The model has no layer to quantize, or is quantized already.
+        UnknownNameError: ``spec.float_layers`` holds an unknown layer.
+        UnsupportedRecipeError: The recipe has no integer weights.
     """
     require_trainable(spec)
     program = program_of(model, example)
@@ -103,40 +102,40 @@ def prepare_qat(
     if not any(group.weight is not None for group in chosen):
         raise QuantizationError(
             "the model has no convolution and no linear layer to quantize",
-            remedy="train it without, or keep fewer layers float",
+            remedy="train it without quantization, or keep fewer layers float",
         )
     return QatModel(model, spec, network, chosen, freeze_after)
 
 
 def finish_qat(prepared: QatModel) -> QatResult:
-    """Take the trained model out of its wrapping.
+    """Unwrap the trained model.
 
     Args:
-        prepared: By :func:`prepare_qat`.
+        prepared: Result of :func:`prepare_qat`.
 
     Raises:
-        DataError: A static recipe, and no batch was seen in training mode.
+        DataError: The recipe is static and the model saw no batch in training mode.
     """
     ranges = prepared.ranges()
     if prepared.spec.static and not ranges:
         raise DataError(
-            "the model was not trained, so nothing is known of its activations",
+            "the model was not trained, so its activations have no ranges",
             remedy="call it in training mode, or calibrate the float model instead",
         )
     return QatResult(prepared.model.eval(), ranges)
 
 
 class QatModel(nn.Module):
-    """A model that trains under quantization; made by :func:`prepare_qat`.
+    """Model in quantization-aware training; made by :func:`prepare_qat`.
 
-    Its state is the model's, and under the recipe's name the ranges and the steps so far: a
-    checkpoint of another recipe does not fit.
+    Its state holds the model's state, and the ranges and steps so far under the recipe's name, so
+    checkpoints of other recipes do not load.
 
     Args:
-        model: The model.
-        spec: The recipe.
-        network: Its program.
-        chosen: The groups that are quantized.
+        model: Model to train.
+        spec: Recipe.
+        network: Program of the model.
+        chosen: Quantized groups.
         freeze_after: See :func:`prepare_qat`.
     """
 
@@ -172,30 +171,30 @@ class QatModel(nn.Module):
 
     @property
     def frozen(self) -> bool:
-        """Whether normalisation uses the statistics it has."""
+        """True if normalization uses its frozen statistics."""
         return self._freeze_after is not None and self.steps > self._freeze_after
 
     @property
     def learned(self) -> LearnedRanges:
-        """Ranges of activations, where the recipe is static."""
+        """Learned ranges of activations; static recipes only."""
         return self._state[0].ranges
 
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """Ranges by tensor name; empty where nothing was seen or none are needed."""
+        """Return ranges by tensor name; empty before any batch or if the recipe needs none."""
         return self.learned.ranges() if self.spec.static else {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute what the model computes, rounded.
+        """Compute the model's outputs under quantization.
 
         Raises:
-            InputSpecError: Another number of tensors than the example had.
+            InputSpecError: The number of tensors differs from the example.
         """
         tensors = pytree.tree_leaves((args, kwargs))
         if len(tensors) != len(self._network.inputs):
             raise InputSpecError(
                 f"the model was prepared for {len(self._network.inputs)} tensors, "
                 f"{len(tensors)} were given",
-                remedy="prepare it with an example of what it is going to be given",
+                remedy="prepare it with an example of the same form",
             )
         if self.training:
             self._state[0].steps += 1
@@ -205,12 +204,12 @@ class QatModel(nn.Module):
         return structure.unflatten(found)
 
     def norm_module(self, node: Node) -> nn.Module | None:
-        """The module whose statistics a normalisation uses."""
+        """Return the module that holds the statistics of a normalization."""
         mean = arguments(node)["running_mean"]
         return next((owner for known, owner, _ in self._owners if known is mean), None)
 
     def _find_owners(self) -> list[tuple[Node, nn.Module, str]]:
-        """Where each constant of the program lives: looked up again whenever it is used."""
+        """Find the module and attribute of each constant, to look it up on each use."""
         values = self._network.values()
         own = {
             *dict(self.model.named_parameters(remove_duplicate=False)),
@@ -229,7 +228,7 @@ class QatModel(nn.Module):
 
 
 class _Training(GroupStep):
-    """One pass of a model that trains under quantization."""
+    """One forward pass in quantization-aware training."""
 
     def __init__(self, prepared: QatModel, constants: dict[Node, Tensor]) -> None:
         spec = prepared.spec
@@ -266,12 +265,12 @@ class _Training(GroupStep):
         return fake_quantize_dynamic(value, bits=self._bits)
 
     def _weight(self, group: OperatorGroup) -> Tensor:
-        """Rounded weights, to be normalised as the float ones are."""
+        """Return the rounded weights, before normalization."""
         quant = self._prepared.spec.weights
         assert quant is not None and group.weight is not None
         weight = self._constants[group.weight]
-        # The grid of a channel or of a block grows with the factor that normalisation gives the
-        # channel, so rounding and folding may change places. That of a whole tensor does not.
+        # Grids per channel or block scale with the channel's normalization factor, so rounding
+        # and folding commute. A grid per tensor does not scale with it.
         if group.norm is None or quant.granularity != "tensor":
             return fake_quantize_weight(
                 weight, quant, transposed=group.transposed, groups=group.groups
@@ -286,7 +285,7 @@ class _Training(GroupStep):
         return folded / spread
 
     def _norm(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Normalise by the batch, and remember its statistics."""
+        """Normalize by the batch and update the running statistics."""
         names = [item.name for item in node.target._schema.arguments]
         given = {**arguments(node), **dict(zip(names, args, strict=False)), **kwargs}
         if given["running_mean"] is None:

@@ -1,4 +1,4 @@
-"""The range of a tensor from the values it took, streamed: nothing is kept but a histogram."""
+"""Range of a tensor from a stream of values; only a histogram is kept."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ __all__ = ["BINS", "RangeObserver", "scale_and_zero_point"]
 BINS = 2048
 
 _MOMENTUM = 0.1
-#: Bins of less than this, divided by their number, are no numbers of single precision any more.
+#: Smallest width of the histogram that keeps bin widths normal numbers in single precision.
 _SMALLEST_WIDTH = 1e-30
-#: Values left outside on either side by ``percentile``, as a share.
+#: Share of values that ``percentile`` clips on either side.
 _TAIL = 1e-4
-#: A step that single precision holds as a normal number; less is a tensor of zeros.
+#: Smallest normal scale in single precision; smaller ones mean a tensor of zeros.
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 #: Shares of the full range that ``mse`` and ``entropy`` try.
 _CANDIDATES = np.linspace(0.2, 1.0, 81)
 
 
 class RangeObserver:
-    """Sees batches of values and answers the range they should be quantized in.
+    """Observe batches of values and choose the range to quantize them in.
 
-    Methods: ``min_max``, the extremes over everything; ``moving_average``, extremes a batch,
-    averaged with momentum 0.1 (Jacob et al. 2018, section 3.1); ``percentile``, without 0.01 % of
-    the values on either side; ``mse``, the clipped range whose rounded values lie nearest to the
-    originals in the mean of squares; ``entropy``, the clipped range whose quantized histogram
-    loses least information, by Kullback-Leibler divergence (Migacz 2017). Zero always lies in the
-    range, because padding must be exact.
+    Methods: ``min_max``, the overall extremes; ``moving_average``, the extremes per batch, averaged
+    with momentum 0.1 (Jacob et al. 2018, section 3.1); ``percentile``, without 0.01 % of the values
+    on either side; ``mse``, the clipped range with the least mean squared rounding error;
+    ``entropy``, the clipped range with the least Kullback-Leibler divergence between the histogram
+    and its quantized form (Migacz 2017). The range always contains zero, because padding must be
+    exact.
 
     Args:
         method: One of :data:`edgesdk.quant.spec.RANGE_METHODS`.
         bits: Bits of the quantized values, for ``mse`` and ``entropy``.
 
     Raises:
-        UnknownNameError: An unknown method.
+        UnknownNameError: The method is unknown.
     """
 
     def __init__(self, method: str, bits: int = 8) -> None:
@@ -55,11 +55,11 @@ class RangeObserver:
 
     @property
     def has_values(self) -> bool:
-        """Whether any value was added."""
+        """True if any value was added."""
         return self._min <= self._max
 
     def add(self, values: np.ndarray) -> None:
-        """Take in one batch of any shape.
+        """Add one batch of any shape.
 
         Raises:
             DataError: A value is NaN or infinite.
@@ -69,8 +69,8 @@ class RangeObserver:
         low, high = float(values.min()), float(values.max())
         if not (math.isfinite(low) and math.isfinite(high)):
             raise DataError(
-                "a tensor held NaN or infinity while ranges were taken",
-                remedy="look for samples the model cannot compute on",
+                "a tensor held NaN or infinity during calibration",
+                remedy="remove samples on which the model overflows",
             )
         self._min, self._max = min(self._min, low), max(self._max, high)
         old = self._average
@@ -83,13 +83,15 @@ class RangeObserver:
             self._count(values, low, high)
 
     def range(self) -> tuple[float, float]:
-        """The lowest and the highest value to represent; zero lies between or at an end.
+        """Return the lowest and the highest value to represent; the range contains zero.
 
         Raises:
-            DataError: Nothing was added.
+            DataError: No value was added.
         """
         if not self.has_values or self._average is None:
-            raise DataError("no value was seen", remedy="calibrate with at least one sample")
+            raise DataError(
+                "no values to take a range from", remedy="calibrate with at least one sample"
+            )
         if self._method == "min_max":
             low, high = self._min, self._max
         elif self._method == "moving_average":
@@ -102,7 +104,7 @@ class RangeObserver:
 
     def _count(self, values: np.ndarray, low: float, high: float) -> None:
         if self._low == self._high:
-            # Zero lies in every range; a tensor of zeros still needs a width to be counted in.
+            # Every range contains zero; a tensor of zeros still needs a histogram of some width.
             self._low, self._high = min(low, 0.0), max(high, 0.0)
             if self._high - self._low < _SMALLEST_WIDTH:
                 self._low, self._high = -_SMALLEST_WIDTH, _SMALLEST_WIDTH
@@ -127,7 +129,7 @@ class RangeObserver:
         edges = self._edges()
         low = edges[np.searchsorted(share, _TAIL, side="right")]
         high = edges[np.searchsorted(share, 1 - _TAIL) + 1]
-        # A bin is wider than what lies in it.
+        # A bin may be wider than the values in it.
         return max(float(low), self._min), min(float(high), self._max)
 
     def _clipped(self) -> tuple[float, float]:
@@ -138,7 +140,7 @@ class RangeObserver:
             return low, high
         loss = self._squared_error if self._method == "mse" else self._divergence
         losses = [loss(centers, low * share, high * share) for share in _CANDIDATES]
-        # Of equals the widest: clipping must gain something.
+        # Prefer the widest of equals: clip only if that reduces the loss.
         best = len(losses) - 1 - int(np.argmin(losses[::-1]))
         return low * float(_CANDIDATES[best]), high * float(_CANDIDATES[best])
 
@@ -151,15 +153,15 @@ class RangeObserver:
         return float((self._counts * error**2).sum())
 
     def _divergence(self, centers: np.ndarray, low: float, high: float) -> float:
-        """Of the clipped histogram from the one with a level for each group of bins."""
+        """Return the divergence of the clipped histogram from its quantized form."""
         inside = (centers >= low) & (centers <= high)
-        # Zeros are exact in every range; the many behind a ReLU would drown out all else.
+        # Zeros are exact in every range; those behind a ReLU would outweigh all other values.
         counts = self._counts.copy()
         counts[min(int(np.searchsorted(self._edges(), 0.0, side="right")) - 1, BINS - 1)] = 0
         if not counts[inside].any():
             return math.inf
         reference = counts[inside]
-        # What is clipped lands on the outermost values that are left.
+        # Clipped values move to the outermost bins.
         reference[0] += counts[centers < low].sum()
         reference[-1] += counts[centers > high].sum()
         step = (high - low) / self._levels
@@ -170,7 +172,7 @@ class RangeObserver:
         count = np.bincount(level, filled, self._levels + 1)
         spread = np.where(filled, total[level] / np.maximum(count[level], 1), 0.0)
         p, q = reference / reference.sum(), spread / max(spread.sum(), 1e-300)
-        # Smoothed, so that clipped values at an empty end cost much but not infinitely much.
+        # Smoothing keeps the cost of clipped values at an empty end finite.
         q = np.maximum(q, 1e-9)
         used = p > 0
         return float((p[used] * np.log(p[used] / q[used])).sum())
@@ -179,17 +181,17 @@ class RangeObserver:
 def scale_and_zero_point(
     low: float, high: float, *, bits: int = 8, symmetric: bool = False
 ) -> tuple[float, int]:
-    """Scale and zero point of signed integers for a range (Jacob et al. 2018, equation 1).
+    """Return scale and zero point of signed integers for a range (Jacob et al. 2018, eq. 1).
 
     Args:
         low: Lowest value, at most 0.
         high: Highest value, at least 0.
         bits: Bits of the integers.
-        symmetric: Whether the zero point is 0 and the integers are ``-(2 ** (bits - 1) - 1)`` to
+        symmetric: True for zero point 0 and integers ``-(2 ** (bits - 1) - 1)`` to
             ``2 ** (bits - 1) - 1``.
 
     Returns:
-        The positive scale, and the integer that stands for 0.
+        Positive scale, and the integer that represents 0.
     """
     smallest, largest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     if symmetric:

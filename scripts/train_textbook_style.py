@@ -4,10 +4,9 @@
     python benchmarks/style_quality.py --data DIR --johnson DIR/johnson.edgemodel starry-night
 
 The network is the textbook one (``johnson``), or with ``--network multi_style`` the small one with
-a single style, which tells what its size costs when both take as many steps. Photographs, paintings
-and losses are those of scripts/train_shipped_styles.py, whose settings ``--recipe`` takes; like
-there, ``--start NET.edgemodel`` begins with what an earlier training learnt. The command goes on
-where it was ended.
+a single style, which shows the cost of its size at equal steps. Photographs, paintings and losses
+are those of scripts/train_shipped_styles.py, and ``--recipe`` takes the same settings;
+``--start NET.edgemodel`` starts from trained weights. A stopped command resumes when run again.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from edgesdk.training.style.train import StylesToLearn, StyleTrainer
 
 
 class Between(nn.Module):
-    """A textbook network, which takes and gives 0..255, as the training feeds it."""
+    """Adapter of a textbook network, which works in 0..255, to the training's 0..1."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -43,7 +42,7 @@ class Between(nn.Module):
 
 
 def fresh(name: str, config: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
-    """A network to train and what the training calls."""
+    """Return a network and the module that the training calls."""
     if name == "multi_style":
         fixed = {"styles": 1, "style_names": ["one"], "pretrained": False}
         network: nn.Module = models.create(name, **{**config, **fixed})
@@ -80,14 +79,16 @@ def main() -> None:
     for path in paintings.iterdir():
         if path.stem.partition(" ")[2] != given.style:
             path.unlink()
-    studio = StyleTrainer(photographs, paintings, recipe, perceptual=given.perceptual, report=print)
+    trainer = StyleTrainer(
+        photographs, paintings, recipe, perceptual=given.perceptual, report=print
+    )
     network, called = fresh(given.network, given.config)
     if given.start:
         network.load_state_dict(load_model(given.start).state_dict())
-    training = studio.train(
+    training = trainer.train(
         called,
         StylesToLearn(
-            shown=studio.paintings.paintings,
+            shown=trainer.paintings.paintings,
             sizes=recipe.style_sizes,
             conditions=torch.ones(1, 1, 1, 1),
         ),

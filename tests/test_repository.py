@@ -423,3 +423,86 @@ def test_every_verb_has_its_page() -> None:
     pages = [verb.replace("_", "-") for verb in verbs]
     missing = [page for page in pages if not (ROOT / "docs" / f"{page}.md").is_file()]
     assert not missing, "write docs/VERB.md for these: what it does, options, output, exit codes"
+
+
+#: No docstring and no help text begins with these: name the thing or the act instead.
+FORBIDDEN_BEGINNINGS = {"How", "Of", "That", "What", "Where", "Whether", "Who"}
+#: "a.pt is no file" instead of "a.pt is not a file"; and nothing is told.
+FORBIDDEN_WORDS = re.compile(r"(?<!\bthere )\bis no\b|\btold\b", re.IGNORECASE)
+
+
+def prose_fault(text: str) -> str:
+    """Describe the first fault of a docstring or help text; empty if there is none."""
+    words = text.split(None, 1)
+    if words and words[0].rstrip(":,") in FORBIDDEN_BEGINNINGS:
+        return f"begins with {words[0]}"
+    found = FORBIDDEN_WORDS.search(" ".join(text.split()))
+    return f"contains {found.group()!r}" if found else ""
+
+
+def docstrings(name: str) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each docstring of a module."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(syntax(name)):
+        if isinstance(node, kinds) and (text := ast.get_docstring(node)):
+            yield getattr(node, "lineno", 1), text
+
+
+def help_texts(name: str) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each ``help="..."`` of a module."""
+    for node in ast.walk(syntax(name)):
+        if not isinstance(node, ast.keyword) or node.arg != "help":
+            continue
+        parts = node.value.values if isinstance(node.value, ast.JoinedStr) else [node.value]
+        texts = [part.value for part in parts if isinstance(part, ast.Constant)]
+        if texts and all(isinstance(text, str) for text in texts):
+            yield node.value.lineno, "".join(texts)
+
+
+def test_prose_faults_are_found() -> None:
+    assert prose_fault("What a file holds.") == "begins with What"
+    assert prose_fault("Read a file.\n\nRaises:\n    It is\n    no file.") == "contains 'is no'"
+    assert prose_fault("Progress is told.") == "contains 'told'"
+    assert prose_fault("Return None if there is no file.") == ""
+    assert prose_fault("Find what differs.") == ""
+
+
+def test_docstrings_and_help_texts_are_plain() -> None:
+    faults = [
+        f"{path.relative_to(ROOT)}:{line}: {fault}"
+        for name, path in modules().items()
+        for line, text in [
+            *docstrings(name),
+            *(help_texts(name) if name.startswith("edgesdk.cli") else ()),
+        ]
+        if (fault := prose_fault(text))
+    ]
+    assert not faults, "see How we write in CONTRIBUTING.md"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))],
+    ids=lambda path: path.name,
+)
+def test_headings_are_plain(page: Path) -> None:
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    assert not [heading for heading in headings if prose_fault(heading)]
+
+
+def reachable(start: str) -> set[str]:
+    """Modules of ours that ``start`` imports, also inside functions and through others."""
+    found: set[str] = set()
+    pending = [start]
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found.add(name)
+            pending += imported(name, lazy=True)
+    return found - {start}
+
+
+@pytest.mark.parametrize(("start", "most"), [("cli.export", 120), ("cli.prune", 150)])
+def test_a_verb_reaches_few_modules(start: str, most: int) -> None:
+    found = sorted(reachable(f"edgesdk.{start}"))
+    assert len(found) <= most, found

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from edgesdk.cli.stylize import parse_blend
 from edgesdk.errors import UsageError
 from edgesdk.style_names import MAX_STYLES, check_style_names, model_style_names
+from edgesdk.video.option_texts import parse_blend
 
 
 def test_names_of_every_language_pass() -> None:
@@ -37,7 +37,7 @@ def test_names_of_every_language_pass() -> None:
         ([7], "7 is not a style name"),
         ([None], "None is not a style name"),
         (["night", "day", "night"], "two styles have the name 'night'"),
-        ([str(number) for number in range(MAX_STYLES + 1)], "4097 names"),
+        ([str(number) for number in range(MAX_STYLES + 1)], "4097 style names"),
     ],
 )
 def test_what_is_no_name_is_refused(names: Any, told: str) -> None:
@@ -47,7 +47,7 @@ def test_what_is_no_name_is_refused(names: Any, told: str) -> None:
 
 
 def test_there_is_a_name_for_every_style() -> None:
-    with pytest.raises(UsageError, match="2 names of 3 styles"):
+    with pytest.raises(UsageError, match="2 names for 3 styles"):
         check_style_names(["a", "b"], count=3)
 
 

@@ -1,8 +1,8 @@
-"""Delegate coverage per target: which operators the delegate took, which it left, and why.
+"""Delegate coverage per target: delegated operators, undelegated operators, and the reasons.
 
-One module a target: :mod:`.executorch`, :mod:`.litert`, :mod:`.onnx`, :mod:`.coreml`. Each gives a
-:class:`edgesdk.bundle.manifest.schema.CoverageRecord`; :mod:`.rewrites` knows the forms that a
-delegate takes.
+One module per target: :mod:`.executorch`, :mod:`.litert`, :mod:`.onnx`, :mod:`.coreml`. Each
+returns a :class:`edgesdk.bundle.manifest.CoverageRecord`; :mod:`.rewrites` holds the forms of
+operators that delegates support.
 """
 
 from __future__ import annotations

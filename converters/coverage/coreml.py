@@ -1,7 +1,6 @@
-"""Delegate coverage of a Core ML package: what the Neural Engine takes.
+"""Delegate coverage of a Core ML package on the Neural Engine.
 
-On a Mac Core ML's own planner is asked. Elsewhere it is predicted by the few rules that Apple has
-put in writing.
+On a Mac, Core ML's own planner is queried. Elsewhere, the rules that Apple documents predict it.
 """
 
 from __future__ import annotations
@@ -28,29 +27,28 @@ _CAST_ENDING = re.compile(r"_(?:cast|to)_\w+?$")
 
 
 def cover_coreml(path: Path, locations: Mapping[str, str] | None = None) -> CoverageRecord:
-    """Tell which operators of an ML Program run on the Neural Engine, which do not, and why.
+    """Determine which operators of an ML Program run on the Neural Engine, and why others do not.
 
     Args:
         path: A ``.mlpackage``.
-        locations: From the name of a node of the converted program (after its decompositions) to
-            file and line.
+        locations: File and line by name of a node of the converted, decomposed program.
 
     Returns:
-        The record; its ``method`` tells whether Apple's planner was asked.
+        The record; its ``method`` names the planner or the prediction.
 
     Raises:
-        SessionError: It is no ML Program, or Core ML refuses it.
+        SessionError: The file is not an ML Program, or Core ML refuses it.
         MissingBackendError: coremltools is not installed.
     """
     graph = read_package(path)
     places = dict(locations or {})
     if sys.platform == "darwin":
-        return _record(graph, _query_planner(path, graph), places, "asked of Core ML's planner")
+        return _record(graph, _query_planner(path, graph), places, "reported by Core ML's planner")
     return _record(
         graph,
         {operator.outputs[0]: _predict(graph, operator) for operator in graph.operators},
         places,
-        "predicted from the package; Apple's planner was not asked",
+        "predicted from the package, without Core ML's planner",
     )
 
 
@@ -84,15 +82,15 @@ def _predict(graph: MilGraph, operator: MilOperator) -> tuple[Reason, str] | Non
     types = [graph.types[name] for name in (*operator.inputs, *operator.outputs)]
     if any(len(kind.shape) > _MOST_AXES for kind in types):
         return "constraint", f"more than {_MOST_AXES} axes"
-    # Casts stand where the caller's float32 becomes float16, on whichever unit is next to them.
+    # Casts convert the caller's float32 to float16 and run on the unit next to them.
     if operator.name != "cast" and any(kind.dtype == "fp32" for kind in types):
         # https://apple.github.io/coremltools/docs-guides/source/typed-execution-example.html
         return "dtype", "float32: typed float32 executes on GPU and CPU only"
     if not graph.enumerated and any(None in kind.shape for kind in types):
         # https://developer.apple.com/forums/thread/724930
         return "dynamic shape", (
-            "with ranges of shapes the Neural Engine runs the default shape only, every other one "
-            "runs on GPU or CPU"
+            "for a range of shapes, the Neural Engine runs the default shape only; others run on "
+            "GPU or CPU"
         )
     return None
 
@@ -111,7 +109,7 @@ def _query_planner(path: Path, graph: MilGraph) -> dict[str, tuple[Reason, str] 
         plan = MLComputePlan.load_from_path(compiled, coremltools.ComputeUnit.ALL)
         program = plan.model_structure.program
         if program is None:
-            raise SessionError(f"{path.name} holds no ML Program")
+            raise SessionError(f"{path.name} does not hold an ML Program")
         by_output = {operator.outputs[0]: operator for operator in graph.operators}
         verdicts: dict[str, tuple[Reason, str] | None] = {}
         for operation in program.functions["main"].block.operations:
@@ -125,25 +123,26 @@ def _query_planner(path: Path, graph: MilGraph) -> dict[str, tuple[Reason, str] 
 
 
 def _planner_reason(usage: Any, prediction: tuple[Reason, str] | None) -> tuple[Reason, str] | None:
-    """What one answer of the planner means; the documented rules name the reason where they fit."""
+    """Translate one answer of the planner; a matching documented rule gives the reason."""
     if usage is None:
-        return "unknown", "the planner does not say where it runs"
+        return "unknown", "the planner did not report where it runs"
     preferred = type(usage.preferred_compute_device).__name__
     supported = {type(device).__name__ for device in usage.supported_compute_devices}
     if preferred == "MLNeuralEngineComputeDevice":
         return None
     unit = "GPU" if preferred == "MLGPUComputeDevice" else "CPU"
     if "MLNeuralEngineComputeDevice" in supported:
-        return "unknown", f"the Neural Engine could run it, the planner prefers the {unit}"
+        return "unknown", f"the Neural Engine could run it, but the planner prefers the {unit}"
     if prediction is not None:
         return prediction[0], f"runs on the {unit}; {prediction[1]}"
     return "not supported", f"the Neural Engine cannot run it, it runs on the {unit}"
 
 
 def _place(name: str, places: Mapping[str, str]) -> str:
-    """The line of the node a variable is named after: ``relu_1_cast_fp16`` after ``relu_1``.
+    """Return the line of the node that gave a variable its name, as ``relu_1`` in
+    ``relu_1_cast_fp16``.
 
-    Only the endings of casts are cut off: what follows a shorter name may be another node.
+    Only suffixes of casts are removed: other suffixes may belong to another node.
     """
     while name not in places:
         shorter = _CAST_ENDING.sub("", name)

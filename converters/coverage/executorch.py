@@ -29,24 +29,23 @@ def cover_executorch(
     *,
     partitioner: Any = None,
 ) -> CoverageRecord:
-    """Tell which operators the delegate took, which it left, and why.
+    """Determine which operators the delegate took, and why it left the others.
 
-    Call it after ``to_edge_transform_and_lower(...)`` in the same process and before
-    ``to_executorch()``, which rewrites the lowered graphs: the partitioner's own checks are asked
-    again for every operator left.
+    Call this after ``to_edge_transform_and_lower(...)`` in the same process, and before
+    ``to_executorch()``, which rewrites the lowered graphs. The partitioner's checks run again for
+    every undelegated operator.
 
     Args:
-        program_before: The program that was lowered; names the user's operators.
-        lowered: What the lowering returned.
+        program_before: Program before lowering, with the user's operators.
+        lowered: Result of the lowering.
         delegate: ``xnnpack``, ``vulkan``, ``coreml``, or ``portable`` for none.
-        partitioner: The partitioner that was used; None for the delegate's default one.
+        partitioner: Partitioner used; None for the default of the delegate.
 
     Returns:
-        The record; ``delegate`` is ``none`` where there is no delegate. The memory the artefact
-        plans is not known yet.
+        The record, without planned memory; ``delegate`` is ``none`` if none is used.
 
     Raises:
-        UnknownNameError: There is no such delegate.
+        UnknownNameError: The delegate is unknown.
         UsageError: ``to_executorch()`` was called already.
         MissingBackendError: ExecuTorch is not installed.
     """
@@ -71,11 +70,11 @@ def cover_executorch(
     return CoverageRecord(
         delegate="none" if none else delegate,
         method=(
-            "read from the lowered graph: no delegate was asked, every operator runs on a portable "
+            "read from the lowered graph: without a delegate, every operator runs on a portable "
             "kernel"
             if none
-            else "read from the lowered graph; the partitioner's checks were asked again for every "
-            "operator left"
+            else "read from the lowered graph; the partitioner's checks ran again for every "
+            "undelegated operator"
         ),
         delegated=dict(sorted(delegated.items())),
         left=gather(found, f"executorch:{'portable' if none else delegate}"),
@@ -85,7 +84,7 @@ def cover_executorch(
 
 
 def _graph_modules(root: GraphModule) -> Iterator[GraphModule]:
-    # Branches of control flow are graph modules inside the method's own.
+    # Branches of control flow are nested graph modules.
     from torch.fx import GraphModule
 
     for module in root.modules():
@@ -96,8 +95,8 @@ def _graph_modules(root: GraphModule) -> Iterator[GraphModule]:
 def _refuse_planned(node: Node) -> None:
     if node.op == "call_function" and _name(node) == "alloc":
         raise UsageError(
-            "the lowered program is in its final form already",
-            remedy="find out the coverage before to_executorch() is called",
+            "to_executorch() has already rewritten the lowered program",
+            remedy="determine the coverage before calling to_executorch()",
         )
 
 
@@ -119,7 +118,7 @@ def _name(node: Node) -> str:
 
 
 def _computes(node: Node) -> bool:
-    """Whether a node yields a tensor of its own: no plumbing and no arithmetic on sizes."""
+    """Return True if a node computes a tensor, not sizes and not tuple access."""
     from torch import Tensor
 
     if node.op != "call_function" or node.target is operator.getitem:
@@ -132,12 +131,12 @@ def _computes(node: Node) -> bool:
 
 
 def _is_folded(node: Node) -> bool:
-    # Quantize and dequantize nodes around a quantized operator become the scales of its tensors.
+    # Quantize and dequantize nodes around a quantized operator become scales of its tensors.
     return bool(node.meta.get("IS_IMPLICIT_Q_DQ_TAG"))
 
 
 def _place(node: Node, origins: dict[str, Node]) -> tuple[str, str, str]:
-    """Module path, file and line, and the user's operator of one node."""
+    """Return module path, file and line, and the user's operator of one node."""
     origin = next((origins[name] for name in _ancestors(node) if name in origins), None)
     module, line, name = module_path(node.meta.get("nn_module_stack")), where(node), ""
     if origin is not None:
@@ -148,7 +147,7 @@ def _place(node: Node, origins: dict[str, Node]) -> tuple[str, str, str]:
 
 
 def _ancestors(node: Node) -> list[str]:
-    """Names the node was derived from, the oldest first."""
+    """Return the names of the nodes that a node was derived from, the oldest first."""
     names: list[str] = []
     sources = list(node.meta.get("from_node") or ())
     while sources:

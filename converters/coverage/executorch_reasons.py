@@ -1,7 +1,7 @@
-"""Why an ExecuTorch partitioner leaves an operator: its own checks, asked once more.
+"""Reasons of ExecuTorch's partitioners for leaving an operator, found by repeating their checks.
 
-Each delegate answers in another way. XNNPACK logs its words at debug level, Vulkan hands them to a
-method, Core ML collects them in a set; here all become a reason and a detail.
+XNNPACK logs its reason at debug level, Vulkan passes it to a method, Core ML collects it in a set;
+here each becomes a reason and a detail.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ReasonFinder", "reason_finder"]
 
-#: Takes a node outside the delegate and its program; gives the reason and the words for it.
+#: Maps an undelegated node and its program to a reason and a detail.
 ReasonFinder: TypeAlias = "Callable[[Node, ExportedProgram], tuple[Reason, str]]"
 
-# What a partitioner's check may raise on a node it was never meant for.
+# Exceptions of a partitioner's check on a node that it does not expect.
 _CHECK_ERRORS = (
     AssertionError,
     AttributeError,
@@ -34,18 +34,18 @@ _CHECK_ERRORS = (
     TypeError,
     ValueError,
 )
-_ACCEPTED = "the delegate's own checks accept it, yet the partitioner left it outside"
+_ACCEPTED = "the delegate's checks accept it, but the partitioner left it out"
 
 
 def reason_finder(delegate: str, partitioner: Any = None) -> ReasonFinder:
-    """The judge of one delegate.
+    """Return the function that finds the reasons of one delegate.
 
     Args:
         delegate: ``xnnpack``, ``vulkan``, ``coreml``, ``portable`` or ``none``.
-        partitioner: The partitioner that was used; None for the delegate's default one.
+        partitioner: Partitioner used; None for the default of the delegate.
 
     Raises:
-        UnknownNameError: There is no such delegate.
+        UnknownNameError: The delegate is unknown.
         MissingBackendError: A package the delegate needs is not installed.
     """
     finders: dict[str, Callable[[Any], ReasonFinder]] = {
@@ -66,7 +66,7 @@ def reason_finder(delegate: str, partitioner: Any = None) -> ReasonFinder:
 
 def _portable(partitioner: Any) -> ReasonFinder:
     def find_reason(node: Node, program: ExportedProgram) -> tuple[Reason, str]:
-        return "not supported", "no delegate was asked"
+        return "not supported", "the portable variant has no delegate"
 
     return find_reason
 
@@ -83,7 +83,7 @@ def _xnnpack(partitioner: Any) -> ReasonFinder:
         name = format_target_name(getattr(node.target, "__name__", str(node.target)))
         config = configs.get(name)
         if config is None:
-            return "not supported", f"XNNPACK has no configuration for {name}"
+            return "not supported", f"XNNPACK does not support {name}"
         with _collected_log() as words:
             try:
                 accepted = config.check_constraints(node, program)
@@ -91,7 +91,7 @@ def _xnnpack(partitioner: Any) -> ReasonFinder:
             except _CHECK_ERRORS as error:
                 return "unknown", f"the delegate's check failed: {error}"
         if accepted and not dependencies:
-            return "constraint", "what follows it uses more than its first output"
+            return "constraint", "outputs other than its first one are used"
         if accepted:
             return "unknown", _ACCEPTED
         return _xnnpack_reason(node, "; ".join(dict.fromkeys(words)))
@@ -101,7 +101,7 @@ def _xnnpack(partitioner: Any) -> ReasonFinder:
 
 @contextmanager
 def _collected_log() -> Iterator[list[str]]:
-    """Collect what XNNPACK's configurations log, and keep it from the user's terminal."""
+    """Collect the log messages of XNNPACK's configurations, hidden from the terminal."""
     from executorch.exir.backend.utils import WhyNoPartition
 
     words: list[str] = []
@@ -126,10 +126,10 @@ def _collected_log() -> Iterator[list[str]]:
 
 def _xnnpack_reason(node: Node, words: str) -> tuple[Reason, str]:
     if not words:
-        # The one check without words is that of slices with a step.
+        # Only the check of slices with a step logs nothing.
         if "slice" in str(node.target) and len(node.args) > 4:
-            return "constraint", f"slices with step {node.args[4]} are not taken, only step 1"
-        return "constraint", "the delegate's check refuses it without saying why"
+            return "constraint", f"slices with step {node.args[4]} are not supported, only step 1"
+        return "constraint", "the delegate's check refuses it without a reason"
     lowered = words.lower()
     if "invalid dtype" in lowered:
         return _invalid_dtype_reason(node)
@@ -141,22 +141,22 @@ def _xnnpack_reason(node: Node, words: str) -> tuple[Reason, str]:
 
 
 def _invalid_dtype_reason(node: Node) -> tuple[Reason, str]:
-    """XNNPACK says "invalid dtype" of sizes, empty tensors and unknown sizes as well."""
+    """Return the real reason for "invalid dtype": sizes, empty tensors and free sizes too."""
     import torch
     from torch.fx.experimental.symbolic_shapes import has_free_unbacked_symbols
 
     dtypes: list[str] = []
     for value in _values(node):
         if not isinstance(value, torch.Tensor):
-            return "dynamic shape", "an argument is a size that is known only when it runs"
+            return "dynamic shape", "an argument is a size that is known only at run time"
         if has_free_unbacked_symbols(value):
             return "dynamic shape", "the shape of an input depends on data"
         if value.numel() == 0:
-            return "constraint", "empty tensors are not taken"
+            return "constraint", "empty tensors are not supported"
         dtypes.append(str(value.dtype).removeprefix("torch."))
     odd = sorted(set(dtypes) - {"float32", "float16"})
     if odd:
-        return "dtype", f"{', '.join(odd)}: XNNPACK takes float32 and float16 here"
+        return "dtype", f"{', '.join(odd)}: XNNPACK supports float32 and float16 here"
     return "dtype", f"mixed: {', '.join(sorted(set(dtypes)))}"
 
 
@@ -183,7 +183,7 @@ def _vulkan(partitioner: Any) -> ReasonFinder:
 
     def find_reason(node: Node, program: ExportedProgram) -> tuple[Reason, str]:
         words: list[str] = []
-        # Patterns that the delegate fuses are not looked for: nodes inside one were taken.
+        # Fused patterns need no check: the delegate took the nodes inside them.
         support = VulkanSupportedOperators(
             textures,
             used.options.get("buffer_limit", limits.DEFAULT_BUFFER_LIMIT),

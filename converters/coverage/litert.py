@@ -1,4 +1,4 @@
-"""Delegate coverage of a LiteRT model: what XNNPACK takes here, what a phone's GPU would."""
+"""Delegate coverage of a LiteRT model: XNNPACK, measured, and the GPU delegate, predicted."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ __all__ = ["cover_litert"]
 
 
 def cover_litert(path: Path, program: ExportedProgram | None = None) -> CoverageRecord:
-    """Tell which operators XNNPACK takes, which it leaves, and why.
+    """Determine which operators XNNPACK takes, and why it leaves the others.
 
-    The interpreter is asked which operators it replaced; why it left the others it does not say,
-    so that is deduced from the model.
+    The interpreter reports which operators it replaced, but not why it left the others; the reasons
+    are deduced from the model.
 
     Args:
         path: A ``.tflite`` file.
-        program: The program it was converted from, which knows the user's modules and lines; the
-            file itself only names the innermost modules.
+        program: Program it was converted from, with the user's modules and lines; the file names
+            only the innermost modules.
 
     Returns:
         The record; ``also`` holds the prediction for the GPU delegate.
 
     Raises:
-        SessionError: It is no LiteRT model, or the interpreter refuses it.
+        SessionError: The file is not a LiteRT model, or the interpreter refuses it.
         MissingBackendError: ``ai_edge_litert`` is not installed.
     """
     graph = read_graph(path)
@@ -53,7 +53,7 @@ def cover_litert(path: Path, program: ExportedProgram | None = None) -> Coverage
         for operator in graph.operators:
             verdict = find_reason(operator)
             if verdict is not None:
-                found.append(Undelegated(operator.name, *verdict, *places.of(graph, operator)))
+                found.append(Undelegated(operator.name, *verdict, *places.locate(graph, operator)))
         return found
 
     undelegated = undelegated_by(
@@ -63,7 +63,7 @@ def cover_litert(path: Path, program: ExportedProgram | None = None) -> Coverage
     )
     return CoverageRecord(
         delegate="xnnpack",
-        method="the interpreter was asked which operators it replaced; the reasons are deduced "
+        method="the interpreter reported which operators it replaced; the reasons are deduced "
         "from the model",
         delegated=_counts(graph, taken),
         left=gather(undelegated, "litert:xnnpack"),
@@ -80,8 +80,8 @@ def _predict_gpu(
     undelegated = undelegated_by(lambda operator: why_not_gpu(graph, operator))
     return CoverageRecord(
         delegate="gpu",
-        method="predicted from the operators that TensorFlow Lite's GPU delegate documents; no GPU "
-        "was asked",
+        method="predicted from the operators that TensorFlow Lite's GPU delegate documents; not "
+        "run on a GPU",
         delegated=_counts(graph, taken),
         left=gather(undelegated, "litert:gpu"),
         partitions=count_partitions(graph.dependencies(), taken),
@@ -94,7 +94,7 @@ def _counts(graph: LitertGraph, taken: set[int]) -> dict[str, int]:
 
 
 def _delegate_nodes(path: Path) -> list[tuple[set[int], list[int]]]:
-    """Input and output tensors of every node by which the interpreter replaced others."""
+    """Return the input and output tensors of every delegate node."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
@@ -106,7 +106,7 @@ def _delegate_nodes(path: Path) -> list[tuple[set[int], list[int]]]:
     except (RuntimeError, ValueError) as error:
         raise SessionError(
             f"the LiteRT interpreter refuses {path.name}: {str(error).splitlines()[0]}",
-            remedy="an operator without a kernel is the usual cause: see the converter's log",
+            remedy="usually an operator has no kernel: see the converter's log",
         ) from error
     return [
         ({int(i) for i in node["inputs"]}, [int(i) for i in node["outputs"]])
@@ -116,7 +116,7 @@ def _delegate_nodes(path: Path) -> list[tuple[set[int], list[int]]]:
 
 
 def _inside(graph: LitertGraph, boundaries: list[tuple[set[int], list[int]]]) -> set[int]:
-    """Operators between the inputs and the outputs of the delegate's nodes."""
+    """Return the operators between the inputs and the outputs of the delegate nodes."""
     producers = graph.producers()
     inside: set[int] = set()
     for inputs, outputs in boundaries:
@@ -132,10 +132,10 @@ def _inside(graph: LitertGraph, boundaries: list[tuple[set[int], list[int]]]) ->
 
 
 class _Places:
-    """The user's module, line and operator behind an operator, found through its tensor's name.
+    """Map operators to the user's module, line and operator by the names of their tensors.
 
-    The converter names a tensor after the classes and last names of its modules. The same name
-    made from the program's nodes leads back to them.
+    The converter builds tensor names from module classes and module names. Names built in the same
+    way from the program's nodes match them.
     """
 
     def __init__(self, program: ExportedProgram | None) -> None:
@@ -151,13 +151,13 @@ class _Places:
             self._lines.setdefault(key, set()).add(where(node))
             self._operators.setdefault(key, set()).add(user_operator(node))
 
-    def of(self, graph: LitertGraph, operator: Operator) -> tuple[str, str, str]:
+    def locate(self, graph: LitertGraph, operator: Operator) -> tuple[str, str, str]:
         for tensor in operator.outputs:
-            # Fused operators carry several names; the last is that of the operator itself.
+            # Fused operators have several names; the last is that of the operator itself.
             names = [part for part in graph.tensors[tensor].name.split(";") if "." in part]
             if names:
                 key = names[-1]
-                # Of several lines in one module none can be told from the others.
+                # Several lines of one module cannot be distinguished.
                 return (
                     _only(self._modules.get(key, set())) or _shortened(key),
                     _only(self._lines.get(key, set())),
@@ -176,5 +176,6 @@ def _layer(path: str, kind: Any) -> str:
 
 
 def _shortened(key: str) -> str:
-    """``net.Net/net.Block_0/torch.nn.modules.conv.Conv2d_conv`` is ``Block_0/Conv2d_conv``."""
+    """Shorten ``net.Net/net.Block_0/torch.nn.modules.conv.Conv2d_conv`` to
+    ``Block_0/Conv2d_conv``."""
     return "/".join(layer.rpartition(".")[2] for layer in key.split("/")[1:])

@@ -1,7 +1,7 @@
-"""Why LiteRT's delegates leave an operator, deduced from the model.
+"""Reasons of LiteRT's delegates for leaving an operator, deduced from the model.
 
-The delegates keep their reasons to themselves. XNNPACK's rules are those its delegate documents
-and tests before it takes a node; the GPU's are those of the compatibility check of TensorFlow Lite.
+The delegates do not report reasons. XNNPACK's rules are those that its delegate documents and
+checks before it takes a node; the GPU's are those of TensorFlow Lite's compatibility check.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _GPU = _names(
     """
 )
 _VALUES = frozenset({"FLOAT32", "FLOAT16", "INT8", "UINT8"})
-# Inputs that say how to compute, not what: shapes, axes, orders, begins and ends.
+# Inputs that are parameters, not data: shapes, axes, orders, begins and ends.
 _PARAMETERS = {
     "EXPAND_DIMS": (1,),
     "MEAN": (1,),
@@ -74,15 +74,15 @@ _REFLECT = 0
 def why_not_xnnpack(
     graph: LitertGraph, operator: Operator, taken: Collection[str]
 ) -> tuple[Reason, str]:
-    """The first of XNNPACK's rules that an operator it left breaks.
+    """Find the first rule of XNNPACK that an undelegated operator breaks.
 
     Args:
         graph: The model.
-        operator: The operator that was left.
-        taken: Types of operators it took elsewhere in the model, and so knows.
+        operator: The undelegated operator.
+        taken: Types of operators that XNNPACK took elsewhere in the model.
     """
     if operator.name not in _XNNPACK and operator.name not in taken:
-        return "not supported", f"XNNPACK has no {operator.name}"
+        return "not supported", f"XNNPACK does not support {operator.name}"
     tensors = [graph.tensors[index] for index in operator.inputs]
     parameters = _PARAMETERS.get(operator.name, ())
     values = [
@@ -94,77 +94,77 @@ def why_not_xnnpack(
     odd = sorted({tensor.dtype for tensor in values} - _VALUES - {"INT4"})
     if odd:
         return "dtype", (
-            f"{', '.join(odd).lower()}: XNNPACK takes float32 and quantized 8-bit values here"
+            f"{', '.join(odd).lower()}: XNNPACK supports float32 and quantized 8-bit values here"
         )
     if any(not tensors[place].constant for place in parameters if place < len(tensors)):
-        return "dynamic shape", "its shape, axes or sizes are computed while it runs"
+        return "dynamic shape", "its shape, axes or sizes are computed at run time"
     weights = _WEIGHTS.get(operator.name)
     if weights is not None and weights < len(tensors) and not tensors[weights].constant:
-        return "constraint", "its weights are computed while it runs, XNNPACK takes constant ones"
+        return "constraint", "its weights are computed at run time; XNNPACK supports constant ones"
     broken = _broken_limit(graph, operator)
     if broken:
         return "constraint", broken
     if any(-1 in tensor.shape for tensor in values):
         return "dynamic shape", "a size is free"
-    return "unknown", "none of the documented rules tells why"
+    return "unknown", "none of the documented rules applies"
 
 
 def _broken_limit(graph: LitertGraph, operator: Operator) -> str:
     tensors = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs)]
     axes = max((len(tensor.shape) for tensor in tensors), default=0)
     if axes > _MOST_AXES:
-        return f"{axes} axes, XNNPACK takes {_MOST_AXES}"
+        return f"{axes} axes; XNNPACK supports {_MOST_AXES}"
     options = operator.options
     if getattr(options, "fusedActivationFunction", 0) in (_TANH, _SIGN_BIT):
-        return "its fused activation is not taken"
+        return "its fused activation is not supported"
     name = operator.name
     if name == "CONCATENATION" and len(operator.inputs) > _MOST_JOINED:
-        return f"it joins {len(operator.inputs)} tensors, XNNPACK takes {_MOST_JOINED}"
+        return f"it joins {len(operator.inputs)} tensors; XNNPACK supports {_MOST_JOINED}"
     if name == "STRIDED_SLICE":
         steps = tensors[3].integers
         if any(step != 1 for step in steps):
-            return f"steps {list(steps)}, only 1 is taken"
+            return f"steps {list(steps)}; only 1 is supported"
         if options.ellipsisMask or options.newAxisMask or options.shrinkAxisMask:
-            return "slices that add or drop an axis are not taken"
+            return "slices that add or drop an axis are not supported"
     if name == "SOFTMAX" and options.beta != 1.0:
-        return f"beta is {options.beta}, only 1 is taken"
+        return f"beta is {options.beta}; only 1 is supported"
     if name == "PAD" and any(amount < 0 for amount in tensors[1].integers):
-        return "negative padding is not taken"
+        return "negative padding is not supported"
     if name in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
         window = options.filterHeight * options.filterWidth
         if window == 1 and options.strideH * options.strideW > 1:
-            return "a 1x1 window with a step is not taken"
+            return "a 1x1 window with a stride is not supported"
     return ""
 
 
 def why_not_gpu(graph: LitertGraph, operator: Operator) -> tuple[Reason, str] | None:
-    """The first rule of the GPU delegate that an operator breaks, None where it breaks none.
+    """Find the first rule of the GPU delegate that an operator breaks; None if it breaks none.
 
     Args:
         graph: The model.
         operator: Any of its operators.
     """
     if operator.name not in _GPU:
-        return "not supported", f"the GPU delegate has no {operator.name}"
+        return "not supported", f"the GPU delegate does not support {operator.name}"
     tensors = [graph.tensors[index] for index in operator.inputs]
     if any(tensor.dtype in ("FLOAT64", "INT64") for tensor in tensors):
-        return "dtype", "64-bit values are not taken"
+        return "dtype", "64-bit values are not supported"
     if operator.name == "CAST" and graph.tensors[operator.outputs[0]].dtype not in (
         "BOOL",
         "FLOAT16",
         "FLOAT32",
         "INT32",
     ):
-        return "dtype", "only casts between float, int32 and bool are taken"
+        return "dtype", "only casts between float, int32 and bool are supported"
     if operator.name == "GATHER":
         if tensors[0].dtype == "INT32":
-            return "dtype", "int32 values are not gathered"
+            return "dtype", "gathering int32 values is not supported"
         if len(tensors[1].shape) != 1:
             return "constraint", "its indices must have one axis"
     if operator.name in ("SLICE", "STRIDED_SLICE") and len(tensors[0].shape) not in (3, 4):
-        return "constraint", f"a tensor of {len(tensors[0].shape)} axes, 3 or 4 are taken"
+        return "constraint", f"a tensor of {len(tensors[0].shape)} axes; 3 or 4 are supported"
     if operator.name == "MIRROR_PAD" and operator.options.mode != _REFLECT:
-        return "constraint", "only reflection is taken"
+        return "constraint", "only reflection is supported"
     if any(-1 in tensor.shape for tensor in tensors):
         return "dynamic shape", "a size is free"
     return None

@@ -1,4 +1,4 @@
-"""The graph inside a Core ML package: operators and types, read without loading the weights."""
+"""Operators and types of a Core ML package, read without loading the weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class MilType:
 
     Attributes:
         dtype: ``fp16``, ``fp32``, ``int32``, ``bool`` and the like.
-        shape: Sizes; None where one is free.
+        shape: Sizes; None for a free one.
     """
 
     dtype: str
@@ -26,11 +26,11 @@ class MilType:
 
 @dataclass(frozen=True)
 class MilOperator:
-    """One operator that computes.
+    """One operator other than a constant.
 
     Attributes:
         name: Its type, such as ``conv``.
-        inputs: Names of the variables it reads, constants left out.
+        inputs: Names of the variables it reads, without constants.
         outputs: Names of the variables it computes.
     """
 
@@ -45,8 +45,8 @@ class MilGraph:
 
     Attributes:
         operators: In the order of execution, without constants.
-        types: Of every variable that is no constant.
-        enumerated: Whether the free shapes are a list and no range.
+        types: Types of all variables that are not constants.
+        enumerated: True if free shapes are a list, not a range.
     """
 
     operators: tuple[MilOperator, ...]
@@ -54,7 +54,7 @@ class MilGraph:
     enumerated: bool
 
     def dependencies(self) -> list[set[int]]:
-        """For each operator the operators whose results it needs."""
+        """Return, for each operator, the operators whose results it needs."""
         producers = {
             name: place
             for place, operator in enumerate(self.operators)
@@ -70,7 +70,7 @@ def read_package(path: Path) -> MilGraph:
     """Read the main function of a package.
 
     Raises:
-        SessionError: It is no package with an ML Program.
+        SessionError: The file is not a package with an ML Program.
         MissingBackendError: coremltools is not installed.
     """
     try:
@@ -83,12 +83,12 @@ def read_package(path: Path) -> MilGraph:
         specification = coremltools.models.utils.load_spec(str(path))
     except (DecodeError, OSError, RuntimeError, ValueError) as error:
         raise SessionError(
-            f"{path.name} is no Core ML package: {error}",
-            remedy="give a .mlpackage folder that was written completely",
+            f"{path.name} is not a Core ML package: {error}",
+            remedy="give a complete .mlpackage folder",
         ) from error
     if specification.WhichOneof("Type") != "mlProgram":
         raise SessionError(
-            f"{path.name} holds no ML Program",
+            f"{path.name} does not hold an ML Program",
             remedy='convert it with convert_to="mlprogram"',
         )
     function = specification.mlProgram.functions["main"]

@@ -1,4 +1,4 @@
-"""What the user's operators are called."""
+"""Names of the user's operators."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["user_operator"]
 
 
 def user_operator(node: Any) -> str:
-    """Name of the operator of one node of a captured program, such as ``aten.conv2d.default``.
+    """Return the operator name of a node of a captured program, such as ``aten.conv2d.default``.
 
-    Paddings are told apart by their mode, ``aten.pad.reflect``: one operator stands for all of
-    them, and only some modes trouble a delegate.
+    Padding gets its mode as a suffix, as in ``aten.pad.reflect``: all modes share one operator, and
+    delegates support only some of them.
 
     Args:
         node: A ``torch.fx.Node`` that calls an operator.

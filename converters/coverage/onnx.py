@@ -1,4 +1,4 @@
-"""Delegate coverage of an ONNX model: ONNX Runtime's CPU here, Core ML and NNAPI on phones."""
+"""Delegate coverage of an ONNX model: CPU provider, measured; Core ML and NNAPI, predicted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgesdk.errors import MissingBackendError, SessionError
 __all__ = ["cover_onnx"]
 
 _CPU = "CPUExecutionProvider"
-# How the runtime names an operator that it has no kernel or no definition for.
+# Messages of the runtime for an operator without kernel or definition.
 _REFUSALS = (
     re.compile(r"Could not find an implementation for (?P<name>\w+)\(\d+\)"),
     re.compile(r"No Op registered for (?P<name>\w+)"),
@@ -26,7 +26,7 @@ _REFUSALS = (
 
 
 def cover_onnx(path: Path) -> CoverageRecord:
-    """Tell which operators ONNX Runtime's CPU provider takes, which it leaves, and why.
+    """Determine which operators ONNX Runtime's CPU provider takes, and why it leaves the others.
 
     Args:
         path: A ``.onnx`` file; lines and modules come from the metadata of torch's exporter.
@@ -35,8 +35,8 @@ def cover_onnx(path: Path) -> CoverageRecord:
         The record; ``also`` holds predictions for the Core ML and the NNAPI provider.
 
     Raises:
-        SessionError: It is no ONNX model, or the runtime refuses it for another reason than an
-            operator.
+        SessionError: The file is not an ONNX model, or the runtime refuses it for a reason other
+            than an operator.
         MissingBackendError: ``onnx`` or ``onnxruntime`` is not installed.
     """
     graph = read_onnx(path)
@@ -48,7 +48,7 @@ def cover_onnx(path: Path) -> CoverageRecord:
     ]
     return CoverageRecord(
         delegate=_CPU,
-        method="asked of the session which provider it gave each node"
+        method="the session reported the provider of each node"
         if not refused
         else "the session refused the model and named the operator",
         delegated=delegated,
@@ -64,7 +64,7 @@ def _undelegated(node: OnnxNode, reason: Any, detail: str) -> Undelegated:
 
 
 def _query_runtime(path: Path, graph: OnnxGraph) -> tuple[dict[str, int], int, dict[str, str]]:
-    """Operators by name with count, pieces, and operators the runtime has nothing for."""
+    """Return operator counts by name, the number of partitions, and the missing operators."""
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
@@ -73,7 +73,7 @@ def _query_runtime(path: Path, graph: OnnxGraph) -> tuple[dict[str, int], int, d
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    # Fusions would hide which of the file's own operators are meant.
+    # Fusions would hide the operators of the file.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
@@ -99,7 +99,7 @@ def _query_runtime(path: Path, graph: OnnxGraph) -> tuple[dict[str, int], int, d
 def _refusal(path: Path, error: Exception) -> SessionError:
     return SessionError(
         f"ONNX Runtime refuses {path.name}: {str(error).splitlines()[0]}",
-        remedy="check the file with onnx.checker; files of external weights must lie beside it",
+        remedy="check the file with onnx.checker; external weights must lie beside it",
     )
 
 
@@ -115,8 +115,8 @@ def _predict(graph: OnnxGraph, provider: Provider) -> CoverageRecord:
             undelegated.append(_undelegated(node, *verdict))
     return CoverageRecord(
         delegate=provider.name,
-        method="predicted from the list of operators that ONNX Runtime ships for this provider; "
-        "its conditions are checked where the file tells",
+        method="predicted from ONNX Runtime's list of supported operators for this provider; "
+        "conditions are checked as far as the file allows",
         delegated=dict(sorted(Counter(graph.nodes[place].operator for place in taken).items())),
         left=gather(undelegated, provider.target),
         partitions=count_partitions(graph.dependencies(), taken),

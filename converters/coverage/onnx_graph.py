@@ -1,4 +1,4 @@
-"""The graph inside an ONNX file, with shapes and the user's lines, read without its weights."""
+"""Operators of an ONNX file with shapes and the user's lines, read without the weights."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class OnnxNode:
     """One operator.
 
     Attributes:
-        operator: Its type, such as ``Conv``.
-        domain: Its domain; ``ai.onnx`` for the standard one.
+        operator: Type, such as ``Conv``.
+        domain: Domain; ``ai.onnx`` for the standard one.
         inputs: Names of values; empty for an absent one.
         outputs: Names of values.
-        attributes: Numbers, texts and lists by name; tensors and graphs are left out.
+        attributes: Numbers, texts and lists by name, without tensors and graphs.
         module: Path of the module in the user's model.
         where: File and line in the user's code.
-        origin: The user's operator it was made from.
+        origin: The user's operator it was converted from.
     """
 
     operator: str
@@ -44,7 +44,7 @@ class OnnxGraph:
     Attributes:
         nodes: In the order of the file, without constants.
         constants: Names of values that are the same in every run.
-        shapes: Of the values whose number of axes is known; None for a free size.
+        shapes: Shapes of the values with a known number of axes; None for a free size.
         dtypes: Element types by value, such as ``FLOAT``.
     """
 
@@ -54,7 +54,7 @@ class OnnxGraph:
     dtypes: dict[str, str]
 
     def dependencies(self) -> list[set[int]]:
-        """For each node those whose results it needs."""
+        """Return, for each node, the nodes whose results it needs."""
         producers = {name: place for place, node in enumerate(self.nodes) for name in node.outputs}
         return [
             {producers[name] for name in node.inputs if name in producers} for node in self.nodes
@@ -65,7 +65,7 @@ def read_onnx(path: Path) -> OnnxGraph:
     """Read the main graph of a model.
 
     Raises:
-        SessionError: It is no ONNX model.
+        SessionError: The file is not an ONNX model.
         MissingBackendError: ``onnx`` is not installed.
     """
     try:
@@ -75,18 +75,18 @@ def read_onnx(path: Path) -> OnnxGraph:
         raise MissingBackendError("onnx", "onnx") from error
     try:
         model = onnx.load(str(path), load_external_data=False)
-        # Shapes follow from the graph and small constants, never from the weights.
+        # Shape inference needs the graph and small constants, not the weights.
         model = onnx.shape_inference.infer_shapes(model)
     except (DecodeError, OSError, ValueError, onnx.shape_inference.InferenceError) as error:
         raise SessionError(
-            f"{path.name} is no ONNX model: {error}",
-            remedy="give a .onnx file that was written completely",
+            f"{path.name} is not an ONNX model: {error}",
+            remedy="give a complete .onnx file",
         ) from error
     graph = model.graph
     if not graph.node and not graph.output:
         raise SessionError(
-            f"{path.name} is no ONNX model: it has no graph",
-            remedy="give a .onnx file that was written completely",
+            f"{path.name} is not an ONNX model: it has no graph",
+            remedy="give a complete .onnx file",
         )
     shapes: dict[str, tuple[int | None, ...]] = {}
     dtypes: dict[str, str] = {}
@@ -137,7 +137,7 @@ def _node(node: Any, onnx: Any) -> OnnxNode:
 
 
 def _origin(namespace: str) -> tuple[str, str]:
-    """Module path and operator out of ``: net.Net/b: net.Block/relu: aten.relu.default``."""
+    """Return module path and operator of ``: net.Net/b: net.Block/relu: aten.relu.default``."""
     layers = [layer.partition(": ") for layer in namespace.split("/")]
     if len(layers) < 2 or not layers[-1][2].startswith("aten."):
         return "", ""

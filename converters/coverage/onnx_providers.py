@@ -1,7 +1,7 @@
-"""What the execution providers of phones take, by the lists that ONNX Runtime ships.
+"""Operators that the execution providers of phones support, from lists that ONNX Runtime ships.
 
-The lists name operators and, in words, conditions. The conditions that the file can answer are
-checked here; an operator whose other conditions are not met is taken for supported.
+The lists name operators and conditions in prose. Conditions that depend on the file alone are
+checked here; all others are assumed to hold.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Provider:
     """One execution provider.
 
     Attributes:
-        name: As ONNX Runtime names it.
-        target: As the table of rewrites names it.
-        file: The list in ``onnxruntime.tools.mobile_helpers``.
-        fixed_shapes: Whether every input of a node must have a fixed shape.
+        name: Name in ONNX Runtime.
+        target: Name in the table of rewrites.
+        file: List in ``onnxruntime.tools.mobile_helpers``.
+        fixed_shapes: True if every input of a node must have a fixed shape.
         most_axes: Largest number of axes.
     """
 
@@ -36,7 +36,7 @@ class Provider:
     most_axes: int
 
     def rules(self) -> dict[str, str]:
-        """Conditions in words by ``domain:operator``; empty where there are none.
+        """Return the condition of each ``domain:operator``, in prose; empty if it has none.
 
         Raises:
             MissingBackendError: onnxruntime is not installed.
@@ -48,7 +48,7 @@ class Provider:
         rules: dict[str, str] = {}
         for line in (folder / self.file).read_text(encoding="utf-8").splitlines():
             cells = line.strip().split("|")
-            # One operator of the list is written with a dot for the colon.
+            # The list has one operator with a dot in place of the colon.
             if len(cells) == 4 and cells[1].startswith(("ai.onnx", "com.microsoft")):
                 name = cells[1].replace("ai.onnx.", "ai.onnx:")
                 rules[name.casefold()] = cells[2].replace("<br/>", " ").strip()
@@ -59,7 +59,7 @@ PROVIDERS = (
     Provider(
         "CoreMLExecutionProvider", "onnx:coreml", "coreml_supported_mlprogram_ops.md", False, 5
     ),
-    # The operators of NNAPI document tensors of up to four axes.
+    # NNAPI's documentation limits tensors to four axes.
     Provider("NnapiExecutionProvider", "onnx:nnapi", "nnapi_supported_ops.md", True, 4),
 )
 
@@ -67,7 +67,7 @@ PROVIDERS = (
 def why_not(
     provider: Provider, rules: Mapping[str, str], graph: OnnxGraph, node: OnnxNode
 ) -> tuple[Reason, str] | None:
-    """Why a provider leaves a node, None where it should take it.
+    """Find the reason why a provider leaves a node; None if it should take it.
 
     Args:
         provider: The provider.
@@ -77,13 +77,13 @@ def why_not(
     """
     words = rules.get(f"{node.domain}:{node.operator}".casefold())
     if words is None:
-        return "not supported", f"{provider.name} does not list {node.operator}"
+        return "not supported", f"{provider.name} does not support {node.operator}"
     shapes = [graph.shapes.get(name) for name in node.inputs if name]
     if provider.fixed_shapes and any(shape is None or None in shape for shape in shapes):
         return "dynamic shape", "a size of an input is free"
     axes = max((len(shape) for shape in shapes if shape is not None), default=0)
     if axes > provider.most_axes:
-        return "constraint", f"{axes} axes, {provider.name} takes {provider.most_axes}"
+        return "constraint", f"{axes} axes; {provider.name} supports {provider.most_axes}"
     for condition, broken in _CONDITIONS.items():
         if condition in words.lower() and broken(graph, node):
             return "constraint", words
@@ -119,7 +119,7 @@ def _condition_is_float(graph: OnnxGraph, node: OnnxNode) -> bool:
     return any(graph.dtypes.get(name) not in (None, "FLOAT", "FLOAT16") for name in node.inputs[1:])
 
 
-# Phrases of the lists, and what breaks them. The shorter phrase of two comes last.
+# Phrases of the lists and checks that they are violated; the shorter of two phrases comes last.
 _CONDITIONS: dict[str, Callable[[OnnxGraph, OnnxNode], bool]] = {
     "1d/2d conv": _not_line_or_plane,
     "only 2d": _not_planar,

@@ -1,4 +1,4 @@
-"""How many pieces a graph falls into when a delegate takes only some of its operators."""
+"""Number of partitions of a graph of which a delegate takes some operators."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["count_partitions"]
 
 
 def count_partitions(dependencies: Sequence[Collection[int]], taken: Collection[int]) -> int:
-    """Pieces of the taken operators, where as much as possible runs before a change of hands.
+    """Count the partitions of the delegated operators, with as few switches as possible.
 
     Args:
-        dependencies: For each operator the indices of those whose results it needs.
-        taken: Indices of the operators the delegate takes.
+        dependencies: For each operator, the indices of those whose results it needs.
+        taken: Indices of the delegated operators.
 
     Returns:
-        The number of pieces; operators on a cycle never run and are not counted.
+        Number of partitions; operators on a cycle never run and are not counted.
     """
     wanted = frozenset(taken)
     needs = [set(before) - {place} for place, before in enumerate(dependencies)]
@@ -25,7 +25,7 @@ def count_partitions(dependencies: Sequence[Collection[int]], taken: Collection[
     for place, before in enumerate(needs):
         for producer in before:
             after[producer].append(place)
-    # Ready operators of the delegate, and of everybody else.
+    # Ready operators: delegated (True) and not (False).
     ready: dict[bool, deque[int]] = {True: deque(), False: deque()}
     for place, count in enumerate(missing):
         if count == 0:

@@ -1,7 +1,6 @@
-"""Known forms of operators that a delegate takes, where it refuses the usual form.
+"""Known rewrites: forms of an operator that a delegate supports in place of the usual form.
 
-One table for every target. Rows of a narrower target or reason stand for themselves: the first row
-that fits is the answer.
+One table serves all targets; the first row that fits wins.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ class Rewrite:
     Attributes:
         operators: Normalized operator names, as :func:`rewrite_for` reads them.
         targets: Targets it helps on; a target without variant stands for all its variants.
-        text: What to write instead.
-        reasons: Reasons it is an answer to; empty for every reason but ``dtype``, which no other
-            operator mends.
+        text: The form to write instead.
+        reasons: Reasons it applies to; empty for all but ``dtype``, which needs another dtype.
     """
 
     operators: frozenset[str]
@@ -30,7 +28,7 @@ class Rewrite:
     reasons: tuple[str, ...] = ()
 
     def fits(self, names: tuple[str, ...], target: str, reason: str) -> bool:
-        """Whether it answers for one of ``names`` on ``target`` left for ``reason``."""
+        """Return True if it applies to one of ``names`` on ``target``, left for ``reason``."""
         if not (self.operators & set(names) or "*" in self.operators):
             return False
         if not any(target == own or target.startswith(f"{own}:") for own in self.targets):
@@ -77,7 +75,7 @@ _HARDSWISH = "write x * torch.clamp(x + 3, 0, 6) / 6"
 
 _TABLE: tuple[Rewrite, ...] = (
     # ExecuTorch with XNNPACK, operators in the edge dialect.
-    # Paddings fall apart into arithmetic on integer indices: they answer for its dtype as well.
+    # Padding decomposes into arithmetic on integer indices, so its dtype counts too.
     _row("pad.reflect reflection_pad1d reflection_pad2d", _XNNPACK, _MIRROR, _ANY),
     _row(
         "pad.replicate replication_pad1d replication_pad2d",
@@ -295,7 +293,7 @@ _TABLE: tuple[Rewrite, ...] = (
     _row(
         "*",
         "coreml",
-        "export coreml:fp16; where accuracy forbids it, the GPU is the fastest that is left",
+        "export coreml:fp16; if accuracy forbids it, the GPU is the fastest unit",
         ("dtype",),
     ),
     _row(
@@ -307,29 +305,29 @@ _TABLE: tuple[Rewrite, ...] = (
     _row(
         "*",
         "coreml",
-        "fold axes together with reshape() until five are left",
+        "merge axes with reshape() until five remain",
         ("constraint",),
     ),
 )
 
 
 def known_rewrites() -> tuple[Rewrite, ...]:
-    """Every row of the table, in the order they are tried."""
+    """Return all rows of the table, in the order of precedence."""
     return _TABLE
 
 
 def rewrite_for(operator: str, target: str, reason: str = "") -> str:
-    """The known form of an operator that a target takes.
+    """Find the known rewrite of an operator for a target.
 
     Args:
         operator: Name in any dialect: ``aten.sort.default``, ``aten::sort.values``, ``sort``,
             ``ai.onnx:Pad``, ``MIRROR_PAD``, ``resample``.
-        target: Target with variant, such as ``executorch:xnnpack``; without a variant its usual
-            delegate is meant.
-        reason: Why it was left, in the manifest's words; empty where the conversion itself failed.
+        target: Target with variant, such as ``executorch:xnnpack``; without a variant, its default
+            delegate.
+        reason: The manifest's reason for not delegating it; empty if the conversion failed.
 
     Returns:
-        What to write instead, or an empty string where nothing is known.
+        The form to write instead; empty if none is known.
     """
     names = _normalized(operator)
     full = {"executorch": _XNNPACK, "litert": "litert:xnnpack"}.get(target, target)
@@ -340,7 +338,7 @@ def rewrite_for(operator: str, target: str, reason: str = "") -> str:
 
 
 def _normalized(operator: str) -> tuple[str, ...]:
-    """``aten::pad.reflect`` gives ``pad.reflect`` and ``pad``; ``ai.onnx:Pad`` gives ``pad``."""
+    """Return ``pad.reflect`` and ``pad`` for ``aten::pad.reflect``, ``pad`` for ``ai.onnx:Pad``."""
     plain = re.sub(r"^torch\._?ops\.", "", operator.strip()).replace("::", ".")
     if ":" in plain:
         return (plain.rpartition(":")[2].lower(),)

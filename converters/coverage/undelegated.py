@@ -1,4 +1,4 @@
-"""Gather the operators a delegate left into the records of the manifest."""
+"""Collect undelegated operators into records of the manifest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Reason: TypeAlias = Literal[
     "not supported", "dynamic shape", "dtype", "partition too small", "constraint", "unknown"
 ]
 
-# Names come out of files that anybody may have written.
+# Names come from untrusted files.
 _LONGEST = 2_000
 
 
@@ -29,12 +29,12 @@ class Undelegated:
     """One operator of the artefact that stays outside the delegate.
 
     Attributes:
-        operator: Its name in the artefact.
-        reason: Why, in one of the manifest's words.
-        detail: Why, in the delegate's words or ours.
+        operator: Name in the artefact.
+        reason: Reason, one of the manifest's.
+        detail: Explanation of the reason.
         module: Path of the module in the user's model.
         where: File and line in the user's code.
-        origin: The user's operator it was decomposed from, where that has another name.
+        origin: The user's operator it was decomposed from, if the name differs.
     """
 
     operator: str
@@ -46,14 +46,14 @@ class Undelegated:
 
 
 def gather(found: Iterable[Undelegated], target: str) -> list[UndelegatedOperator]:
-    """Count equal entries and look up their rewrites.
+    """Count equal entries and add their known rewrites.
 
     Args:
-        found: Every operator left, in the order of the artefact.
-        target: Target with variant that the rewrite is for, such as ``executorch:xnnpack``.
+        found: Undelegated operators, in the order of the artefact.
+        target: Target with variant, such as ``executorch:xnnpack``.
 
     Returns:
-        One record for each operator, reason and place, in order of first appearance.
+        One record per operator, reason and place, in order of first appearance.
     """
     return [
         UndelegatedOperator(
@@ -76,7 +76,7 @@ def _detail(item: Undelegated) -> str:
 
 
 def _rewrite(item: Undelegated, target: str) -> str:
-    # What the user wrote is what the user can rewrite: its advice comes before its pieces'.
+    # The user can rewrite the original operator: its rewrite precedes those of its parts.
     for name in (item.origin, item.operator):
         text = rewrite_for(name, target, item.reason) if name else ""
         if text:

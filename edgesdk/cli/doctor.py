@@ -44,7 +44,7 @@ def doctor(
     from edgesdk.host.environment import examine
 
     with out.progress("doctor") as progress:
-        examination = examine(quick, import_seconds=timeout, on_step=progress.begin)
+        examination = examine(quick, import_seconds=timeout, on_progress=progress.begin)
     out.result(examination.to_dict())
     if not out.json:
         for line in _machine_lines(examination.machine):

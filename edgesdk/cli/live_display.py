@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-__all__ = ["live_display"]
+__all__ = ["make_display"]
 
 _BAR_WIDTH = 12
 
@@ -49,7 +49,7 @@ class _Clock(TimeElapsedColumn):
         return Text(task.fields["remaining"], style="progress.remaining")
 
 
-def live_display(stream: TextIO) -> Progress:
+def make_display(stream: TextIO) -> Progress:
     """Make the display; each task has the fields ``piece``, ``counted`` and ``remaining``.
 
     Args:

@@ -42,7 +42,7 @@ def painted_table(manifest: Manifest) -> Table | None:
 
 
 def painting_notes(manifest: Manifest) -> list[str]:
-    """What was not painted or not measured, and why; what does not run at all is left out."""
+    """List artefacts that run but were not painted or not measured, with the reasons."""
     notes = [manifest.paintings.note] if manifest.paintings and manifest.paintings.note else []
     return notes + [
         f"{record.target}: paints nothing: {record.painted.failure}"

@@ -59,9 +59,9 @@ class Progress:
     def __enter__(self) -> Self:
         self._stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         if not self._quiet and sys.stderr.isatty():
-            from edgesdk.cli.live_display import live_display
+            from edgesdk.cli.live_display import make_display
 
-            self._live = self._stack.enter_context(live_display(sys.stderr))
+            self._live = self._stack.enter_context(make_display(sys.stderr))
         return self
 
     def __exit__(

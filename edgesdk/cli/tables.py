@@ -1,4 +1,4 @@
-"""What people read in the terminal, from the same rows as the report."""
+"""Tables for the terminal, from the same rows as the report."""
 
 from __future__ import annotations
 
@@ -91,13 +91,13 @@ def _cells(row: SummaryRow, rows: Sequence[SummaryRow]) -> list[str]:
 
 
 def footnotes(rows: Sequence[SummaryRow]) -> list[str]:
-    """What the asterisks of :func:`targets_table` mean."""
+    """Explain the asterisks of :func:`targets_table`."""
     marks = {mark for row in rows for mark in (row.parity_mark, row.profile_mark) if mark}
     return [f"{_EVALUATED} {mark}" for mark in sorted(marks)]
 
 
 def classes_table(manifest: Manifest) -> Table | None:
-    """The class that the model and each artefact in its runtime see on each photograph.
+    """Build the table of the top-1 classes of the model and each artefact for each photograph.
 
     None where the model does not classify. Quantized artefacts, which may be many, are left out
     where there are others.

@@ -1,4 +1,4 @@
-"""One target of an export: from the cache where it is unchanged, else in a process of its own."""
+"""Convert one target of an export, in a process of its own, or serve it from the cache."""
 
 from __future__ import annotations
 
@@ -7,26 +7,24 @@ import io
 import platform
 import shutil
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from edgesdk.converters.conversion import Conversion, ConversionRequest, QuantizationRequest
-from edgesdk.converters.isolation import ConversionFailed, Converter, Limits
+from edgesdk.converters.isolation import ConversionFailed, Converter
 from edgesdk.converters.registry import Target
 from edgesdk.errors import ConversionError, ConverterCrashError, EdgeSdkError, StorageError
-from edgesdk.exporter.prepared import CaptureSpec, PreparedModel
+from edgesdk.exporter.context import ExportContext
+from edgesdk.exporter.prepared import CaptureSpec
 from edgesdk.exporter.results import ConvertedArtefact, FailedTarget, QuantizationData
 from edgesdk.frontend.capture import program_digest
 from edgesdk.host.atomic_write import remove, storage_errors
-from edgesdk.host.cache import Cache, key_of, package_versions
+from edgesdk.host.cache import key_of, package_versions
 from edgesdk.host.digest import digest
 from edgesdk.host.own_code import code_digest
-from edgesdk.quant.float_norms import with_float_norms
 from edgesdk.quant.spec import QuantSpec
-from edgesdk.quant.support import require_support
 from edgesdk.spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -39,18 +37,14 @@ __all__ = [
 
 
 def write_program(program: ExportedProgram, path: Path) -> None:
-    """Save a program.
-
-    Args:
-        program: The program.
-        path: The ``.pt2`` file.
+    """Save a program as a ``.pt2`` file.
 
     Raises:
-        StorageError: The disk is full, read-only or not ours.
+        StorageError: The disk is full or read-only, or access is denied.
     """
     import torch
 
-    # By way of memory: where the disk is full, torch's own writer ends the whole process.
+    # Serialize in memory first: on a full disk torch's own writer aborts the whole process.
     content = io.BytesIO()
     torch.export.save(program, content)
     with storage_errors("cannot write", path):
@@ -58,13 +52,13 @@ def write_program(program: ExportedProgram, path: Path) -> None:
 
 
 class ConversionJob:
-    """One target, from the prepared model to its artefact.
+    """Conversion of one target, from the prepared model to its artefact.
 
     Args:
         target: The target.
-        variant: Its variant.
-        needs: Which program it converts.
-        spec: How to quantize; None for a float artefact.
+        variant: Variant of the target.
+        needs: The program to convert.
+        spec: The quantization; None for a float artefact.
     """
 
     def __init__(
@@ -72,7 +66,7 @@ class ConversionJob:
     ) -> None:
         self.target = target
         self.qualified = target.qualified(variant)
-        #: What people see of it; each job of an export has another.
+        #: Name for users, unique within an export.
         self.name = f"{self.qualified} {spec.name}" if spec else self.qualified
         self.spec = spec
         self._variant = variant
@@ -80,50 +74,46 @@ class ConversionJob:
         self._request: ConversionRequest | None = None
         self._failure: EdgeSdkError | None = None
         self.key = ""
-        self._cache: Cache | None = None
         self._served: Conversion | None = None
         self._converter: Converter | None = None
         self._stopped = False
         self._lock = threading.Lock()
 
     def with_spec(self, spec: QuantSpec) -> ConversionJob:
-        """A new job for the same target and file with another quantization."""
+        """Return a new job for the same target and file with another quantization."""
         return ConversionJob(self.target, self._variant, self.needs, spec)
 
     @property
     def files(self) -> list[Path]:
-        """What the job writes; nothing before it was prepared."""
+        """Files that the job writes; empty before :meth:`prepare`."""
         if self._request is None:
             return []
         quantization = self._request.quantization
         return [self._request.output, *([quantization.simulated] if quantization else [])]
 
-    def prepare(
-        self,
-        prepared: PreparedModel,
-        folder: Path,
-        cache: Cache | None,
-        data: QuantizationData | None = None,
-    ) -> None:
-        """Capture what this target needs, look it up, and save the program if it is not there.
+    def prepare(self, context: ExportContext, data: QuantizationData | None = None) -> None:
+        """Capture the program, look its artefact up in the cache, else save the program.
 
-        Called in the main thread: torch's tracer is not made for several.
+        Call it in the main thread: torch's tracer is not thread-safe. An error is kept as the
+        result of :meth:`run`.
 
         Args:
-            prepared: The model.
-            folder: Where programs and artefacts go.
-            cache: Where to look.
-            data: What a quantizing job works on.
+            context: Values that all parts of the export share.
+            data: Files that a quantizing job reads.
         """
-        self._cache = cache
+        prepared, folder = context.prepared, context.folder
         try:
             if self.spec is not None:
+                from edgesdk.exporter.quantization import require_support
+
                 require_support(self.qualified, self.spec)
             self.target.require()
             captured = prepared.capture(self.needs)
             if self.spec is not None:
+                from edgesdk.exporter.quantization import with_float_norms
+
                 self.spec = with_float_norms(self.spec, captured.program)
-            faces = prepared.face_specs(CaptureSpec(self.needs.dynamic))
+            signature = prepared.input_specs(CaptureSpec(self.needs.dynamic))
         except EdgeSdkError as error:
             self._failure = error
             return
@@ -137,12 +127,12 @@ class ConversionJob:
             output=artefact,
             inputs=captured.inputs,
             outputs=captured.outputs,
-            app_inputs=faces,
+            app_inputs=signature,
             quantization=self._quantization(artefact, data),
         )
-        self.key = key_of(self._facts(sha256, captured.inputs, captured.outputs, faces, data))
-        if cache is not None:
-            facts = cache.get(self.key, folder)
+        self.key = key_of(self._facts(sha256, captured.inputs, captured.outputs, signature, data))
+        if context.cache is not None:
+            facts = context.cache.get(self.key, folder)
             if facts is not None:
                 self._served = TypeAdapter(Conversion).validate_python(facts)
                 return
@@ -174,34 +164,34 @@ class ConversionJob:
         sha256: str,
         inputs: tuple[TensorSpec, ...],
         outputs: tuple[TensorSpec, ...],
-        faces: tuple[TensorSpec, ...],
+        signature: tuple[TensorSpec, ...],
         data: QuantizationData | None,
     ) -> dict[str, Any]:
         quantized: list[Any] = []
         if self.spec is not None and data is not None:
-            seen = data.calibration_sha256 if self.spec.weights else ""
-            quantized = [repr(self.spec), data.samples_sha256, seen]
+            calibration = data.calibration_sha256 if self.spec.weights else ""
+            quantized = [repr(self.spec), data.samples_sha256, calibration]
         return {
             "kind": "conversion",
             "code": code_digest(),
             "program": sha256,
             "target": self.name,
             "file": self._file_stem(),
-            "face": [str([*inputs]), str([*outputs]), str([*faces])],
+            "face": [str([*inputs]), str([*outputs]), str([*signature])],
             "quantization": quantized,
             "versions": package_versions(("torch", "numpy", "protobuf", *self.target.packages)),
             "python": platform.python_version(),
             "machine": [platform.system(), platform.machine()],
         }
 
-    def run(
-        self, limits: Limits, tell: Callable[[str, str], None]
-    ) -> ConvertedArtefact | FailedTarget:
-        """Convert, or take what the cache served.
+    def run(self, context: ExportContext) -> ConvertedArtefact | FailedTarget:
+        """Convert, or return the artefact from the cache.
 
         Args:
-            limits: What the converter may use.
-            tell: Called with target and step.
+            context: The context given to :meth:`prepare`.
+
+        Raises:
+            ConversionError: The job was not prepared.
         """
         if self._failure is not None:
             return FailedTarget(self.name, self._failure)
@@ -209,27 +199,27 @@ class ConversionJob:
         if request is None:
             raise ConversionError(f"{self.name} was not prepared")
         if self._served is not None:
-            tell(self.name, "from the cache")
+            context.on_progress(self.name, "from the cache")
             return self._converted(request, self._served, None)
         with self._lock:
             if self._stopped:
                 return FailedTarget(self.name, ConversionError(f"{self.name} was stopped"))
-            self._converter = Converter(request, limits)
+            self._converter = Converter(request, context.limits)
         try:
             conversion, seconds = self._converter.run(
-                lambda progress: tell(self.name, str(progress.get("step", "")))
+                lambda progress: context.on_progress(self.name, str(progress.get("step", "")))
             )
         except ConversionFailed as failed:
-            error = _of_a_full_disk(failed.error, request.program) or failed.error
-            # What a converter began must not get into the bundle.
+            error = _disk_full_error(failed.error, request.program) or failed.error
+            # A partly written artefact must not get into the bundle.
             with contextlib.suppress(OSError):
                 remove(request.output)
             return FailedTarget(self.name, error, failed.log)
         result = self._converted(request, conversion, round(seconds, 2))
-        if self._cache is not None:
+        if context.cache is not None:
             facts = TypeAdapter(Conversion).dump_python(conversion, mode="json")
             made = [path for path in (request.output, result.simulated) if path is not None]
-            self._cache.put(self.key, facts, made)
+            context.cache.put(self.key, facts, made)
         return result
 
     def _converted(
@@ -246,17 +236,17 @@ class ConversionJob:
         )
 
     def stop(self) -> None:
-        """End a conversion under way; a job that is done is not touched."""
+        """Stop a running conversion; a finished one keeps its result."""
         with self._lock:
             self._stopped = True
             if self._converter is not None:
                 self._converter.close()
 
 
-def _of_a_full_disk(error: EdgeSdkError, program: Path) -> StorageError | None:
-    """What a failure without explanation comes of where the artefact cannot have had room.
+def _disk_full_error(error: EdgeSdkError, program: Path) -> StorageError | None:
+    """Explain an unexplained converter failure as a full disk, if the disk is full.
 
-    Converters say of a full disk what they like; one ends its process without a word.
+    Converters report a full disk in various ways; one ends its process without a message.
     """
     if type(error) not in (ConversionError, ConverterCrashError):
         return None
@@ -264,7 +254,7 @@ def _of_a_full_disk(error: EdgeSdkError, program: Path) -> StorageError | None:
     if free >= needed:
         return None
     return StorageError(
-        f"the disk has {free >> 10} KiB left and the program alone {needed >> 10} KiB: "
+        f"the disk has {free >> 10} KiB free and the program alone needs {needed >> 10} KiB: "
         f"{error.message}",
         remedy="free some space or choose another disk",
     )

@@ -1,4 +1,4 @@
-"""What a prepared model costs, and the same as a record of the manifest."""
+"""Cost of a prepared model, as a value and as a record of the manifest."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from edgesdk.profiling.cost import LayerCost, ModelCost, count
 
 __all__ = ["cost_of", "cost_record"]
 
-_MOST_LAYERS = 2000
-_LONGEST_TEXT = 500
-_LARGEST = 2**63 - 1
+_MAX_LAYERS = 2000
+_MAX_TEXT = 500
+_MAX_NUMBER = 2**63 - 1
 
 
 def cost_of(prepared: PreparedModel) -> ModelCost:
-    """Count a prepared model on its example.
+    """Count the cost of a prepared model on its example.
 
     Raises:
-        InputSpecError: The model fails on it.
+        InputSpecError: The model fails on its example.
     """
     if prepared.structure is None:
         return count(prepared.loaded.model, prepared.tensors)
@@ -31,21 +31,21 @@ def cost_of(prepared: PreparedModel) -> ModelCost:
 
 
 def cost_record(prepared: PreparedModel) -> CostRecord | None:
-    """The cost of a prepared model for its manifest; None where it cannot be counted.
+    """Return the cost of a prepared model for its manifest; None if it cannot be counted.
 
-    Of more than 2000 layers the dearest are listed; the totals are those of all.
+    At most 2000 layers are listed, the most expensive ones; totals cover all layers.
     """
     try:
         cost = cost_of(prepared)
     except EdgeSdkError:
-        # An export does not fail on what only describes it.
+        # The cost only describes the export: a failure to count it does not end the export.
         return None
-    if max(cost.macs, cost.params, cost.size_bytes) > _LARGEST:
+    if max(cost.macs, cost.params, cost.size_bytes) > _MAX_NUMBER:
         return None
     rows = list(cost.rows)
-    if len(rows) > _MOST_LAYERS:
+    if len(rows) > _MAX_LAYERS:
         places = heapq.nlargest(
-            _MOST_LAYERS, range(len(rows)), key=lambda place: (rows[place].macs, rows[place].params)
+            _MAX_LAYERS, range(len(rows)), key=lambda place: (rows[place].macs, rows[place].params)
         )
         rows = [rows[place] for place in sorted(places)]
     return CostRecord(
@@ -61,8 +61,8 @@ def cost_record(prepared: PreparedModel) -> CostRecord | None:
 
 def _layer(row: LayerCost) -> LayerCostRecord:
     return LayerCostRecord(
-        name=row.name[:_LONGEST_TEXT],
-        kind=row.kind[:_LONGEST_TEXT],
+        name=row.name[:_MAX_TEXT],
+        kind=row.kind[:_MAX_TEXT],
         output_shape=list(row.output_shape),
         parameters=row.params,
         macs=row.macs,

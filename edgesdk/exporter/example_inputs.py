@@ -1,4 +1,4 @@
-"""Example arrays of a model whose inputs are known by their shapes alone."""
+"""Example arrays of a model whose inputs are known by shape only."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["example_arrays", "single_styles"]
 
 
 def example_arrays(model: nn.Module, specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
-    """Random inputs that the model can make sense of.
+    """Return random inputs in the range that the model expects.
 
     Args:
-        model: One that blends styles, which it says by an attribute ``style_names`` even where that
-            is empty, gets an even blend of them: weights of any sign and sum are far from all it
-            was made for, and its rounding errors with them.
-        specs: Its inputs.
+        model: A model with an attribute ``style_names``, even an empty one, blends styles and gets
+            equal weights of all: random weights lie far from its training, and so do the rounding
+            errors they cause.
+        specs: Inputs of the model.
 
     Returns:
-        By input name; the same every time.
+        Arrays by input name, the same on every call.
     """
     arrays = random_inputs(specs, seed=0)
     styles = find_style_input(specs) if hasattr(model, "style_names") else None
@@ -36,15 +36,14 @@ def example_arrays(model: nn.Module, specs: Sequence[TensorSpec]) -> dict[str, n
 
 
 def single_styles(model: nn.Module, specs: Sequence[TensorSpec]) -> list[dict[str, np.ndarray]]:
-    """Every style of a model by itself.
+    """Return the weights that select each style of a model by itself.
 
     Args:
-        model: Any; see :func:`example_arrays`.
-        specs: Its inputs.
+        model: Any model; see :func:`example_arrays`.
+        specs: Inputs of the model.
 
     Returns:
-        The array of the style input by its name, once a style, in their order; empty for a model
-        that blends none.
+        One dictionary per style with the array of the style input; empty if the model blends none.
     """
     styles = find_style_input(specs) if hasattr(model, "style_names") else None
     if styles is None:

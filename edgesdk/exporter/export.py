@@ -1,4 +1,4 @@
-"""Export: one model to several targets, each proven, in one bundle."""
+"""Export a model to several targets, verify each artefact, and write one bundle."""
 
 from __future__ import annotations
 
@@ -22,10 +22,6 @@ from edgesdk.spec import DynamicDim, parse_dynamic
 __all__ = ["ExportOptions", "Progress", "export"]
 
 
-def _silent(target: str, step: str) -> None:
-    del target, step
-
-
 def export(
     model: str | nn.Module,
     example: Any = None,
@@ -36,28 +32,31 @@ def export(
     on_progress: Progress | None = None,
     **changes: Any,
 ) -> Bundle:
-    """Convert a model to every target, prove each artefact, and write one bundle.
+    """Convert a model to every target, verify each artefact, and write one bundle.
 
-    Each target converts in a process of its own; one that fails is recorded and the rest go on.
+    Each target is converted in a separate process; a failure is recorded and the others continue.
+
+        bundle = edgesdk.export("mobilenet_v2", targets="onnx,litert", output="net.edge")
+        print([artefact.parity.passed for artefact in bundle.manifest.artefacts])
 
     Args:
-        model: The model, or SOURCE of one.
-        example: Example arguments: a tensor, a tuple, or a dictionary by argument name. A SOURCE
-            of the zoo or a program brings its own.
-        targets: Targets, with a variant after a colon where it is not the default one; a text may
-            list several by commas.
-        output: The bundle to write; ``NAME.edge`` in the working folder without it.
+        model: The model, or a SOURCE.
+        example: Example arguments: a tensor, a tuple, or a dictionary by argument name. Zoo
+            networks and programs bring their own.
+        targets: Targets, with a variant after a colon if it is not the default one; a string may
+            list several, separated by commas.
+        output: The bundle to write; by default ``NAME.edge`` in the working folder.
         options: See :class:`ExportOptions`.
         on_progress: Called with target and step, from several threads but one at a time.
         **changes: Fields of :class:`ExportOptions` that differ from ``options``.
 
     Returns:
-        The bundle. Whether its artefacts passed is in its manifest; see
+        The bundle. Its manifest records which artefacts passed; see
         :func:`edgesdk.verification.verify_bundle.require_parity`.
 
     Raises:
-        EdgeSdkError: Nothing was written: wrong usage, a model that cannot be captured, no target
-            that gave an artefact, no place to write.
+        EdgeSdkError: Nothing was written: invalid usage, a model that cannot be captured, a failure
+            of every target, or an output that cannot be written.
     """
     settings = with_changes(options, changes)
     chosen = parse_targets([targets] if isinstance(targets, str) else targets)
@@ -67,13 +66,14 @@ def export(
     name = settings.name or place.name.removesuffix(".edge")
     lock = threading.Lock()
 
-    def tell(target: str, step: str) -> None:
-        with lock:
-            (on_progress or _silent)(target, step)
+    def report(target: str, step: str) -> None:
+        if on_progress is not None:
+            with lock:
+                on_progress(target, step)
 
-    # The place to write is tried before minutes are spent on what cannot be written.
+    # Check that the output is writable before spending minutes on conversions.
     with BundleWriter(place, overwrite=settings.overwrite) as writer:
-        tell("model", "loading")
+        report("model", "loading")
         prepared = prepare(
             model,
             example,
@@ -81,7 +81,7 @@ def export(
             image=settings.image,
             weights=settings.weights,
         )
-        return ExportRun(settings, prepared, chosen, dynamic, writer, tell).run(name)
+        return ExportRun(settings, prepared, chosen, dynamic, writer, report).run(name)
 
 
 def _default_name(model: str | nn.Module) -> str:

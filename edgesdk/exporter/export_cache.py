@@ -1,4 +1,4 @@
-"""Serve a whole export whose model and options are those of last time."""
+"""Serve an unchanged export from the cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from edgesdk.bundle.manifest import FileRecord, Manifest
 from edgesdk.bundle.samples import Samples
 from edgesdk.errors import EdgeSdkError
 from edgesdk.exporter.fingerprint import fingerprint
-from edgesdk.exporter.paintings.reference import THUMBNAILS
 from edgesdk.exporter.prepared import PreparedModel
 from edgesdk.frontend.capture import run_eager
 from edgesdk.host.cache import Cache, key_of, package_versions
@@ -26,11 +25,11 @@ __all__ = ["ExportCache"]
 
 @dataclass(frozen=True)
 class ExportCache:
-    """What is remembered of one export, under a key over everything that decides it.
+    """Cache entry of one export, under a key over everything that decides its result.
 
     Attributes:
-        cache: Where it is remembered.
-        key: Its key.
+        cache: The cache.
+        key: Key of the entry.
     """
 
     cache: Cache
@@ -45,22 +44,22 @@ class ExportCache:
         sample_files: Sequence[Path],
         distributions: Sequence[str],
     ) -> ExportCache | None:
-        """The memory of this export; None without cache, or where the model cannot be read.
+        """Return the entry of an export; None without a cache or if the model has no fingerprint.
 
         Args:
-            cache: Where to remember.
+            cache: The cache.
             prepared: The model.
-            options: Every option that decides what comes out, as plain JSON.
+            options: Every option that decides the result, as plain JSON.
             sample_files: Files that parity is measured on.
-            distributions: Packages whose versions decide what comes out.
+            distributions: Packages whose versions decide the result.
         """
-        seen = fingerprint(prepared.loaded.model) if cache is not None else None
-        if cache is None or seen is None:
+        model = fingerprint(prepared.loaded.model) if cache is not None else None
+        if cache is None or model is None:
             return None
         facts = {
             "kind": "export",
             "code": code_digest(),
-            "model": seen,
+            "model": model,
             "specs": [repr(spec) for spec in prepared.specs],
             "structure": repr(prepared.structure),
             "image": repr(prepared.image),
@@ -76,14 +75,14 @@ class ExportCache:
         return cls(cache, key_of(facts))
 
     def serve(self, prepared: PreparedModel, folder: Path) -> Manifest | None:
-        """Bring back the files of the export.
+        """Restore the files of the export.
 
         Args:
-            prepared: The model; it is run on the samples, and must answer bit for bit as before.
-            folder: Where the files go.
+            prepared: The model; its outputs must equal the stored ones bit by bit.
+            folder: Folder for the files.
 
         Returns:
-            The manifest as it was; None where anything is missing or differs.
+            The stored manifest; None if anything is missing or differs.
         """
         facts = self.cache.get(self.key, folder)
         if facts is None:
@@ -98,16 +97,16 @@ class ExportCache:
             if whole and self._same_outputs(prepared, folder / manifest.reference.samples.path):
                 return manifest
         except (EdgeSdkError, OSError, ValueError, KeyError, TypeError):
-            # What is remembered is damaged: the export runs in full.
+            # A damaged entry counts as missing: the export runs in full.
             return None
         return None
 
     @staticmethod
     def _same_outputs(prepared: PreparedModel, path: Path) -> bool:
         samples = Samples.load(path)
-        face = prepared.face()
+        model = prepared.flat_model()
         for inputs, expected in zip(samples.inputs, samples.expected, strict=True):
-            outputs = run_eager(face, inputs)
+            outputs = run_eager(model, inputs)
             if set(outputs) != set(expected):
                 return False
             if any(
@@ -119,14 +118,12 @@ class ExportCache:
         return True
 
     def remember(self, manifest: Manifest, folder: Path, conversions: Sequence[str]) -> None:
-        """Keep a finished export.
-
-        Only one without failures is kept: what failed may work next time.
+        """Store a finished export, unless a part of it failed: that may work next time.
 
         Args:
-            manifest: Its manifest.
+            manifest: Manifest of the export.
             folder: The bundle.
-            conversions: Keys under which the cache has its artefacts.
+            conversions: Cache keys of its artefacts.
         """
         if manifest.failures or any(
             record.parity is None
@@ -139,8 +136,8 @@ class ExportCache:
         facts = {"manifest": manifest.model_dump(mode="json"), "conversions": list(conversions)}
         files = [folder / record.path for record in own if record]
         if manifest.paintings is not None and manifest.paintings.files:
-            # An entry keeps files by their names alone, a folder with all that lies in it.
-            files.append(folder / THUMBNAILS)
+            # Entries keep files by name only, but folders with their contents.
+            files.append(folder / Path(manifest.paintings.files[0].path).parent)
         self.cache.put(self.key, facts, files)
 
 

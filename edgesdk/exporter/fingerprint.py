@@ -1,12 +1,12 @@
-"""Tell whether a model is the one of last time, without capturing it again.
+"""Detect an unchanged model without capturing it again.
 
-Capturing a model takes seconds; an unchanged export should not. The fingerprint covers what decides
-a model's behaviour as far as that can be read off the loaded model: weights and buffers, the tree
-of modules with their plain attributes, the source of every module of code the model comes from,
-and the plain global values of the user's own files. A model that holds anything else (an open
-file, a lambda's closure, hooks) has no fingerprint, and is captured.
+Capturing a model takes seconds; an unchanged export should not. The fingerprint covers everything
+readable that decides a model's behaviour: weights and buffers, the module tree with its plain
+attributes, the source of every module of code the model comes from, and plain global values of the
+user's own files. A model that holds anything else (an open file, a lambda's closure, hooks) has no
+fingerprint and is captured.
 
-Code can still read the outside world while it runs. So a fingerprint alone never serves a result:
+Code can still read the outside world while it runs, so a fingerprint alone never serves a result:
 the caller also runs the model on the samples and compares the outputs bit by bit.
 """
 
@@ -32,7 +32,7 @@ _STDLIB = tuple(
     for folder in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
 )
 _SITE = ("site-packages", "dist-packages")
-# Their versions are in the cache's keys already.
+# Cache keys already contain the versions of these packages.
 _VERSIONED_PACKAGES = frozenset({"torch", "numpy", "edgesdk"})
 _HOOKS = (
     "_forward_hooks",
@@ -47,7 +47,7 @@ _MAX_DEPTH = 8
 
 
 class _Unreadable(Exception):
-    """Something of the model cannot be told in plain values."""
+    """A part of the model is not a plain value."""
 
 
 class _Digest:
@@ -110,11 +110,7 @@ class _Digest:
 
 
 def fingerprint(model: nn.Module) -> str | None:
-    """Hash of what decides a model's behaviour; None where that cannot all be read.
-
-    Args:
-        model: The model, loaded.
-    """
+    """Hash everything that decides a model's behaviour; None if a part cannot be read."""
     digest = _Digest()
     try:
         for name, module in model.named_modules():
@@ -150,7 +146,7 @@ def _packaged(file: str) -> bool:
 
 
 def _sources(model: nn.Module) -> Iterable[ModuleType]:
-    """Modules of code the model may use: the user's own, and packages its classes come from."""
+    """Yield code modules the model may use: the user's own, and packages its classes come from."""
     packages = {type(module).__module__.partition(".")[0] for module in model.modules()}
     packages -= _VERSIONED_PACKAGES
     for name in sorted(sys.modules):

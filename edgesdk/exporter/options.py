@@ -1,4 +1,4 @@
-"""The options of an export, as one value that has been checked."""
+"""Validated options of an export."""
 
 from __future__ import annotations
 
@@ -17,39 +17,42 @@ from edgesdk.verification.parity import Tolerances
 
 __all__ = ["ExportOptions", "Progress", "with_changes"]
 
-#: Called with a target (or ``model`` before there are any) and the step it is at.
+#: Called with a target, or ``model`` before conversions begin, and its current step.
 Progress = Callable[[str, str], None]
 
-_LONGEST_NAME = 200
+_MAX_NAME = 200
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How to export.
+    """Options of :func:`edgesdk.export`::
 
-    Where several of a kind are taken, one alone will do, and a text will do for a path or a spec.
+        options = ExportOptions(dynamic="batch", quantize=("fp32", "fp16"))
+        edgesdk.export("mobilenet_v2", options=options)
+
+    A single value may replace a tuple of one, and a string a path or a spec.
 
     Attributes:
-        name: Name of the bundle, at most 200 characters; the output's without suffix if empty.
-        inputs: Input specs, where there is no example; texts as for
+        name: Name of the bundle, at most 200 characters; by default the output's without suffix.
+        inputs: Input specs in place of an example; strings are parsed by
             :func:`edgesdk.spec.parse_input`.
-        image: Preprocessing to bake in, so that an app passes camera bytes; a text as for
-            :func:`edgesdk.spec.parse_image`, or ``auto`` for what the source knows itself.
-        dynamic: ``[TARGET:]batch[=1..8]`` or ``[TARGET:]hw[=64..1024/32]``, one entry each.
+        image: Preprocessing to bake in, so that an app passes camera bytes; a string is parsed by
+            :func:`edgesdk.spec.parse_image`, and ``auto`` means the source's own.
+        dynamic: Entries ``[TARGET:]batch[=1..8]`` or ``[TARGET:]hw[=64..1024/32]``.
         weights: Weights to load.
         samples: Photographs or files of arrays that parity is measured on.
-        gates: Bounds in place of the default ones.
-        verify: Whether to run each artefact and compare.
-        reference: Whether the bundle carries the program, for bisecting and other machines.
-        overwrite: Whether an existing bundle may be replaced.
-        jobs: Conversions at a time; 0 for one a core, at most one a target.
-        limits: What each converter may use.
-        cache: Where unchanged work is served from; None for no cache.
-        quantize: How to quantize, or names of recipes; None for float artefacts.
+        gates: Bounds on parity that replace the default ones.
+        verify: True to run each artefact and compare it with the model.
+        reference: True to store the program in the bundle, for bisection and other machines.
+        overwrite: True to replace an existing bundle.
+        jobs: Number of concurrent conversions; 0 for one per core.
+        limits: Resource limits of each converter.
+        cache: Cache of finished work; None to disable.
+        quantize: Quantization options, or names of recipes; None for float artefacts.
 
     Raises:
-        UsageError: A value of the wrong kind, or out of range.
-        InputSpecError: A text of ``inputs`` that cannot be read.
+        UsageError: A value has the wrong type or is out of range.
+        InputSpecError: A string in ``inputs`` cannot be parsed.
     """
 
     name: str = ""
@@ -70,19 +73,17 @@ class ExportOptions:
     def __post_init__(self) -> None:
         for name, kinds in _KINDS.items():
             value = getattr(self, name)
-            # True is an int to Python; as a number of jobs it is a mistake.
+            # bool is a subclass of int, but not a valid number of jobs.
             if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
                 wanted = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
-                raise UsageError(
-                    f"the option {name} cannot be {value!r}", remedy=f"give a {wanted}"
-                )
-        if len(self.name) > _LONGEST_NAME:
+                raise UsageError(f"invalid option {name}: {value!r}", remedy=f"give a {wanted}")
+        if len(self.name) > _MAX_NAME:
             raise UsageError(
                 f"the name has {len(self.name)} characters",
-                remedy=f"give one of at most {_LONGEST_NAME}",
+                remedy=f"give one of at most {_MAX_NAME}",
             )
         if self.jobs < 0:
-            raise UsageError(f"there cannot be {self.jobs} jobs", remedy="0 means one a core")
+            raise UsageError(f"invalid number of jobs: {self.jobs}", remedy="0 means one per core")
         read = {
             "inputs": tuple(
                 parse_input(entry) if isinstance(entry, str) else entry
@@ -96,7 +97,7 @@ class ExportOptions:
             else self.quantize,
         }
         for name, value in read.items():
-            # The dataclass is frozen against its users, not against itself.
+            # The dataclass is frozen for its users only.
             object.__setattr__(self, name, value)
 
 
@@ -117,7 +118,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "quantize": (QuantizeOptions, str, tuple, list, type(None)),
 }
 
-#: Arguments of :func:`edgesdk.export` that are no options, for a better word on a misspelt one.
+#: Other arguments of :func:`edgesdk.export`, to suggest for a misspelt option.
 _ARGUMENTS = ("example", "on_progress", "options", "output", "targets")
 
 
@@ -126,14 +127,14 @@ def _several(value: Any) -> Sequence[Any]:
 
 
 def with_changes(options: ExportOptions | None, changes: Mapping[str, Any]) -> ExportOptions:
-    """The options with some fields changed.
+    """Return the options with some fields changed.
 
     Args:
-        options: The options; the default ones if None.
+        options: The options; None for the default ones.
         changes: New values by field name.
 
     Raises:
-        UnknownNameError: No such field.
+        UnknownNameError: A field does not exist.
         UsageError: See :class:`ExportOptions`.
     """
     known = ExportOptions.__dataclass_fields__
@@ -141,5 +142,5 @@ def with_changes(options: ExportOptions | None, changes: Mapping[str, Any]) -> E
         if name not in known:
             raise UnknownNameError("option", name, (*known, *_ARGUMENTS))
     if options is not None and not isinstance(options, ExportOptions):
-        raise UsageError("options is no ExportOptions", remedy="pass its fields by keyword")
+        raise UsageError("options must be an ExportOptions", remedy="pass its fields by keyword")
     return replace(options or ExportOptions(), **changes)

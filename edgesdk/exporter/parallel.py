@@ -1,4 +1,4 @@
-"""Run several slow calls at a time, so that Ctrl-C ends the wait at once."""
+"""Run several slow calls in threads, so that Ctrl-C ends the wait at once."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-__all__ = ["run_side_by_side"]
+__all__ = ["run_parallel"]
 
 _Result = TypeVar("_Result")
 
 
-def run_side_by_side(calls: Sequence[Callable[[], _Result]], workers: int) -> list[_Result]:
-    """Run calls in threads, so many at a time.
+def run_parallel(calls: Sequence[Callable[[], _Result]], workers: int) -> list[_Result]:
+    """Run calls in a number of threads.
 
-    An exception of a call, or one raised in the waiting thread, ends the wait: calls that have not
-    begun never do, and nobody waits for those under way. The threads are daemons, unlike those of
-    :class:`concurrent.futures.ThreadPoolExecutor`, which would hold up the end of the program.
+    An exception in a call or in the waiting thread ends the wait: pending calls never start, and
+    running ones are not awaited. The threads are daemons, unlike those of
+    :class:`concurrent.futures.ThreadPoolExecutor`, which would delay the end of the program.
 
     Args:
-        calls: Begun in this order.
-        workers: Threads, at least 1.
+        calls: Started in this order.
+        workers: Number of threads, at least 1.
 
     Returns:
         The results, in the order of the calls.
 
     Raises:
-        BaseException: What the first failing call raised.
+        BaseException: The exception of the first failing call.
     """
     waiting: SimpleQueue[int] = SimpleQueue()
     done: SimpleQueue[tuple[int, _Result | None, BaseException | None]] = SimpleQueue()
@@ -47,7 +47,7 @@ def run_side_by_side(calls: Sequence[Callable[[], _Result]], workers: int) -> li
                 return
 
     for number in range(max(1, min(workers, len(calls)))):
-        threading.Thread(target=work, name=f"side-by-side-{number}", daemon=True).start()
+        threading.Thread(target=work, name=f"parallel-{number}", daemon=True).start()
     results: dict[int, _Result] = {}
     try:
         while len(results) < len(calls):
@@ -56,11 +56,11 @@ def run_side_by_side(calls: Sequence[Callable[[], _Result]], workers: int) -> li
                 raise error
             results[index] = result  # type: ignore[assignment]
     finally:
-        _empty(waiting)
+        _clear(waiting)
     return [results[index] for index in range(len(calls))]
 
 
-def _empty(waiting: SimpleQueue[int]) -> None:
+def _clear(waiting: SimpleQueue[int]) -> None:
     while True:
         try:
             waiting.get_nowait()

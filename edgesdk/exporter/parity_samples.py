@@ -1,4 +1,4 @@
-"""Real and random inputs of a prepared model, with what the model itself answers."""
+"""Samples for measuring parity: real and random inputs with the model's outputs."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ _RANDOM = 3
 
 def make_samples(
     prepared: PreparedModel,
-    variant: CaptureSpec,
+    capture_spec: CaptureSpec,
     files: Sequence[Path] = (),
-    on_sample: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Samples:
-    """Real and random inputs with what the model itself answers.
+    """Make real and random inputs, and run the model on them.
 
     Args:
         prepared: The model.
-        variant: Whose free dimensions also get samples of other sizes.
-        files: Photographs or files of arrays; at most 8 are taken.
-        on_sample: Called with the number done and the number in all.
+        capture_spec: Its dynamic dimensions also get samples of other sizes.
+        files: Photographs or files of arrays; at most 8 are used.
+        on_progress: Called with the number done and the number in all.
 
     Raises:
-        ModelOutputError: The model answers NaN or infinity; names the operator.
-        InputSpecError: A file that does not fit.
+        ModelOutputError: The model outputs NaN or infinity; names the operator.
+        InputSpecError: A file does not fit the inputs.
     """
-    specs = prepared.face_specs(variant)
+    specs = prepared.input_specs(capture_spec)
     example = prepared.example()
     backgrounds = prepared.backgrounds()
-    # Of many styles the last ones are shown too.
+    # Spread the samples over all styles, the last ones included.
     styles = spread(len(backgrounds), max(1, min(len(files), _MAX_REAL)))
     real = [
         (
@@ -64,23 +64,23 @@ def make_samples(
         )
         for index, sizes in enumerate(_other_sizes(specs))
     ]
-    face = prepared.face()
+    model = prepared.flat_model()
     pairs = [*real, *drawn]
     expected = []
     for index, (name, arrays) in enumerate(pairs):
-        outputs = run_eager(face, arrays)
+        outputs = run_eager(model, arrays)
         if not _finite(outputs):
             if not _finite(arrays):
                 raise InputSpecError(
-                    f"{name} holds NaN or infinity, and the model passes it on",
+                    f"{name} holds NaN or infinity, which reaches the model's outputs",
                     remedy="give samples of finite numbers",
                 )
-            error = first_not_finite(prepared.capture(variant).program, arrays)
+            error = first_not_finite(prepared.capture(capture_spec).program, arrays)
             error.message += f" (on {name})"
             raise error
         expected.append(outputs)
-        if on_sample:
-            on_sample(index + 1, len(pairs))
+        if on_progress:
+            on_progress(index + 1, len(pairs))
     return Samples(
         tuple(name for name, _ in pairs),
         tuple(arrays for _, arrays in pairs),
@@ -90,7 +90,7 @@ def make_samples(
 
 
 def _other_sizes(specs: Sequence[TensorSpec]) -> list[dict[str, int]]:
-    """Two further sizes of the free dimensions: the smallest, and one above the example's."""
+    """Return the smallest sizes of the dynamic dimensions, and some above the example's."""
     dims = {
         dim.name: (dim, spec.shape[axis]) for spec in specs for axis, dim in spec.dynamic.items()
     }

@@ -1,4 +1,4 @@
-"""Everything a conversion needs, made once: the model, its face, programs and examples."""
+"""Prepare a model for conversion: the model, its signature, programs and examples."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class CaptureSpec:
-    """Which program a target needs.
+    """The program that a target needs.
 
     Attributes:
-        dynamic: Free dimensions by axis name (``batch``, ``height``, ``width``).
-        planes: Whether an image input comes as planes of 0..255 instead of camera bytes.
+        dynamic: Dynamic dimensions by axis name (``batch``, ``height``, ``width``).
+        planes: True if an image input arrives as planes of 0..255 instead of camera bytes.
     """
 
     dynamic: tuple[tuple[str, DynamicDim], ...] = ()
@@ -51,12 +51,12 @@ class PreparedModel:
     """A model that is ready to be captured for any target.
 
     Attributes:
-        loaded: The model and what its source knows.
-        specs: Inputs of the model itself, nothing free yet.
-        tensors: Example tensors of these.
-        structure: How flat inputs become the model's arguments.
-        image: Index of the input that takes camera bytes, with its preprocessing.
-        styles: Names of the styles, where the model names them.
+        loaded: The model with the metadata of its source.
+        specs: Inputs of the model itself, all dimensions static.
+        tensors: Example tensors of these inputs.
+        structure: Tree structure that turns flat inputs into the model's arguments.
+        image: Index and preprocessing of the input that takes camera bytes.
+        styles: Names of the styles; empty if the model names none.
     """
 
     loaded: LoadedModel
@@ -67,19 +67,19 @@ class PreparedModel:
     styles: tuple[str, ...] = ()
     _captures: dict[CaptureSpec, Capture] = field(default_factory=dict)
 
-    def face_specs(self, variant: CaptureSpec) -> tuple[TensorSpec, ...]:
-        """The face's inputs for a variant.
+    def input_specs(self, capture_spec: CaptureSpec) -> tuple[TensorSpec, ...]:
+        """Return the inputs that an app passes to a captured program.
 
         Raises:
-            InputSpecError: The example does not fit a free dimension's range, or inputs disagree on
-                its size.
+            InputSpecError: The example lies outside a dynamic dimension's range, or inputs disagree
+                on its size.
         """
         specs = list(self.specs)
         if self.image is not None:
             index, image = self.image
             model_input = specs[index]
             batch, channels, height, width = model_input.shape
-            if variant.planes:
+            if capture_spec.planes:
                 specs[index] = replace(model_input, dtype="float32", layout="NCHW")
             else:
                 specs[index] = replace(
@@ -89,30 +89,30 @@ class PreparedModel:
                     layout="NHWC",
                     image=image,
                 )
-        freed = tuple(_freed(spec, dict(variant.dynamic)) for spec in specs)
-        _check_together(freed)
-        return freed
+        specs_with_dims = tuple(_with_dynamic(spec, dict(capture_spec.dynamic)) for spec in specs)
+        _check_same_sizes(specs_with_dims)
+        return specs_with_dims
 
-    def capture(self, variant: CaptureSpec) -> Capture:
-        """The model captured for a variant; captured once."""
-        if variant not in self._captures:
-            specs = self.face_specs(variant)
-            self._captures[variant] = capture(
+    def capture(self, capture_spec: CaptureSpec) -> Capture:
+        """Capture the model; each spec is captured once."""
+        if capture_spec not in self._captures:
+            specs = self.input_specs(capture_spec)
+            self._captures[capture_spec] = capture(
                 self.loaded.model,
                 specs,
-                self._face_tensors(specs),
+                self._input_tensors(specs),
                 self.structure,
                 self.image,
-                planes=variant.planes,
+                planes=capture_spec.planes,
             )
-        return self._captures[variant]
+        return self._captures[capture_spec]
 
-    def face(self) -> FlatModel:
-        """The model itself behind its face, as an app would call it."""
+    def flat_model(self) -> FlatModel:
+        """Return the model with flat inputs, as an app would call it."""
         names = [spec.name for spec in self.specs]
         return FlatModel(self.loaded.model, names, self.structure, self.image)
 
-    def _face_tensors(self, specs: Sequence[TensorSpec]) -> list[Tensor]:
+    def _input_tensors(self, specs: Sequence[TensorSpec]) -> list[Tensor]:
         tensors = list(self.tensors)
         if self.image is not None:
             index, _ = self.image
@@ -124,23 +124,23 @@ class PreparedModel:
         return tensors
 
     def example(self) -> dict[str, np.ndarray]:
-        """Example arrays of the face, by input name."""
-        tensors = self._face_tensors(self.face_specs(CaptureSpec()))
+        """Return example arrays by input name, as an app would pass them."""
+        tensors = self._input_tensors(self.input_specs(CaptureSpec()))
         pairs = zip(self.specs, tensors, strict=True)
         return {spec.name: tensor.detach().numpy() for spec, tensor in pairs}
 
     def backgrounds(self) -> tuple[dict[str, np.ndarray], ...]:
-        """What photographs lack to be inputs of the face: :meth:`example`, once in every style.
+        """Return the example inputs that go with a photograph: :meth:`example`, once per style.
 
-        One style at a time is what apps paint in, and what each of them scales its activations
-        to: ranges taken in a blend of all would cut every single one off.
+        Apps paint in one style at a time, and each style scales activations differently: ranges
+        from a blend of all styles would clip every single one.
         """
         example = self.example()
         styles = single_styles(self.loaded.model, self.specs)
         return tuple({**example, **style} for style in styles) or (example,)
 
 
-def _freed(spec: TensorSpec, dims: Mapping[str, DynamicDim]) -> TensorSpec:
+def _with_dynamic(spec: TensorSpec, dims: Mapping[str, DynamicDim]) -> TensorSpec:
     axes: dict[int, DynamicDim] = {}
     if "batch" in dims and spec.shape:
         axes[0] = dims["batch"]
@@ -161,8 +161,8 @@ def _freed(spec: TensorSpec, dims: Mapping[str, DynamicDim]) -> TensorSpec:
     return replace(spec, dynamic=axes)
 
 
-def _check_together(specs: Sequence[TensorSpec]) -> None:
-    """Free dimensions of one name move together, so their example sizes are the same."""
+def _check_same_sizes(specs: Sequence[TensorSpec]) -> None:
+    """Check that dynamic dimensions of one name have the same size in every example."""
     first: dict[str, tuple[str, int]] = {}
     for spec in specs:
         for axis, dim in spec.dynamic.items():
@@ -170,8 +170,8 @@ def _check_together(specs: Sequence[TensorSpec]) -> None:
             if size != spec.shape[axis]:
                 raise InputSpecError(
                     f"inputs {name!r} and {spec.name!r} have the {dim.name} {size} and "
-                    f"{spec.shape[axis]}; it can only move together",
-                    remedy=f"give both the same {dim.name}, or leave it fixed",
+                    f"{spec.shape[axis]}; a dynamic dimension has one size",
+                    remedy=f"give both the same {dim.name}, or leave it static",
                 )
 
 
@@ -183,19 +183,19 @@ def prepare(
     image: ImageSpec | str | None = None,
     weights: Path | None = None,
 ) -> PreparedModel:
-    """Load a model and settle what its inputs are.
+    """Load a model and determine its inputs.
 
     Args:
         source: SOURCE, or the model itself.
         example: Example arguments; see :func:`edgesdk.frontend.flatten.flat_example`.
         inputs: Input specs in place of an example.
         image: Preprocessing to bake into the artefact; a text as for
-            :func:`edgesdk.spec.parse_image`, or ``auto`` for what the source knows itself.
+            :func:`edgesdk.spec.parse_image`, or ``auto`` for the source's own.
         weights: Weights to load into the model.
 
     Raises:
-        InputSpecError: Inputs that nobody told, or that do not fit.
-        UsageError: Both an example and specs, or ``style_names`` that are no names of styles.
+        InputSpecError: Inputs are unknown, or do not fit the model.
+        UsageError: Both an example and specs were given, or ``style_names`` is invalid.
         EdgeSdkError: See :func:`edgesdk.frontend.source.load`.
     """
     if isinstance(source, str):
@@ -205,7 +205,7 @@ def prepare(
             raise UsageError("load the weights into the model first, or give a SOURCE")
         loaded = _from_python(source)
     if example is not None and inputs:
-        raise UsageError("an example and input specs say the same twice", remedy="give one of them")
+        raise UsageError("both an example and input specs were given", remedy="give one of them")
     if example is None and not inputs:
         example, inputs = loaded.example, loaded.inputs
     if example is not None:
@@ -215,7 +215,7 @@ def prepare(
         specs, tensors, structure = _from_specs(loaded.model, inputs)
     else:
         raise InputSpecError(
-            f"nothing says what {loaded.name} takes",
+            f"the inputs of {loaded.name} are unknown",
             remedy=f"--input {_first_parameter(loaded.model)}:1x3x224x224",
         )
     baked = _preprocessing(loaded, image)
@@ -234,7 +234,7 @@ def _preprocessing(loaded: LoadedModel, image: ImageSpec | str | None) -> ImageS
         return parse_image(image) if isinstance(image, str) else image
     if loaded.image is None:
         raise InputSpecError(
-            f"nothing says how {loaded.name}'s images are preprocessed",
+            f"the image preprocessing of {loaded.name} is unknown",
             remedy="name it: --image imagenet, or --image range=0..1,mean=a/b/c,std=a/b/c",
         )
     return loaded.image
@@ -243,7 +243,7 @@ def _preprocessing(loaded: LoadedModel, image: ImageSpec | str | None) -> ImageS
 def _from_python(model: nn.Module) -> LoadedModel:
     if not isinstance(model, nn.Module):
         raise UsageError(
-            f"a {type(model).__name__} is no model",
+            f"expected a model, got {type(model).__name__}",
             remedy="pass program.module()"
             if isinstance(model, torch.export.ExportedProgram)
             else "pass an nn.Module or a SOURCE string",
@@ -252,7 +252,7 @@ def _from_python(model: nn.Module) -> LoadedModel:
     notes: tuple[str, ...] = ()
     if training_layers(model):
         try:
-            # The user's own object keeps its modes: training may go on after the export.
+            # Leave the user's object in training mode: training may continue after the export.
             model = copy.deepcopy(model)
         except Exception as error:
             raise UsageError(
@@ -289,7 +289,7 @@ def _from_specs(
         for spec, tensor in zip(inputs, tensors, strict=True)
     )
     if all(name in parameters for name in names):
-        # In the order of forward(), whatever the order on the command line.
+        # Use the order of forward(), not that of the command line.
         ordered, tensors, structure = flat_example(model, dict(zip(names, tensors, strict=True)))
         by_name = {spec.name: spec for spec in specs}
         call = None if takes_positions_only(model) else structure
@@ -298,7 +298,7 @@ def _from_specs(
         if name in parameters and parameters.index(name) != place:
             wrong = next(other for other in names if other not in parameters)
             raise InputSpecError(
-                f"the model takes no input {wrong!r}",
+                f"the model has no input {wrong!r}",
                 remedy=f"name all inputs as forward() does, or none: {', '.join(parameters)}",
             )
     flat_example(model, tuple(tensors))
@@ -316,7 +316,7 @@ def _image_input(specs: Sequence[TensorSpec], image: ImageSpec) -> tuple[int, Im
         if len(spec.shape) == 4 and spec.shape[1] == image.channels and spec.dtype == "float32":
             return index, image
     raise InputSpecError(
-        f"no input takes an image of {image.channels} channels: "
+        f"the model has no input for images of {image.channels} channels: "
         + ", ".join(str(spec) for spec in specs),
         remedy="--image needs a float32 input of shape 1x3xHxW (1x1xHxW for grey)",
     )

@@ -1,4 +1,4 @@
-"""Results of an export's parts: a target that gave an artefact, and one that gave none."""
+"""Results of the targets of an export: converted or failed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class QuantizationData:
     """The files that quantized conversions of one export share.
 
     Attributes:
-        samples: What parity is measured on.
-        samples_sha256: Its digest.
-        calibration: Inputs that ranges and the rounding of weights are taken from, as the model's
-            face takes them; None where there are none.
+        samples: File of samples that parity is measured on.
+        samples_sha256: Digest of ``samples``.
+        calibration: Inputs that set ranges and the rounding of weights, as an app would pass them;
+            None if there are none.
         calibration_sha256: Digest of ``calibration``.
     """
 
@@ -33,20 +33,20 @@ class QuantizationData:
 
 @dataclass(frozen=True)
 class ConvertedArtefact:
-    """A target that gave an artefact.
+    """A target that was converted.
 
     Attributes:
         target: Target with variant.
         path: The artefact.
-        sha256: Its digest.
-        conversion: What the converter said of it.
-        seconds: What the conversion cost; null where the cache served it.
-        parity: Artefact against the model, once verified; of a quantized one, against the
-            simulated quantized network.
-        spec: How it was quantized; None for a float artefact.
-        simulated: The samples with the simulated network's answers.
-        drop: What it lost against the float model, once measured.
-        painted: Its pictures against the float model's, of a model that names its styles.
+        sha256: Digest of the artefact.
+        conversion: Report of the converter.
+        seconds: Duration of the conversion; None if it came from the cache.
+        parity: Parity with the model, once verified; for a quantized artefact, with the simulated
+            quantized network.
+        spec: Its quantization; None for a float artefact.
+        simulated: The samples with the outputs of the simulated network.
+        drop: Accuracy drop against the float model, once measured.
+        painted: Paintings against the float model's, if the model names its styles.
     """
 
     target: str
@@ -63,12 +63,12 @@ class ConvertedArtefact:
 
 @dataclass(frozen=True)
 class FailedTarget:
-    """A target that gave none.
+    """A target that failed.
 
     Attributes:
-        target: Target with variant, and the recipe where it should have been quantized.
-        error: Why.
-        log: The converter's last words.
+        target: Target with variant, and the recipe if it was to be quantized.
+        error: The error.
+        log: Last output of the converter.
     """
 
     target: str

@@ -1,4 +1,4 @@
-"""One run of an export: from a prepared model to a written bundle."""
+"""Run an export, from a prepared model to a written bundle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.bundle.manifest import (
@@ -18,7 +18,6 @@ from edgesdk.bundle.manifest import (
     FileRecord,
     Manifest,
     PaintingsRecord,
-    QuantizationRecord,
     ReferenceRecord,
     RewriteRecord,
     SourceRecord,
@@ -32,24 +31,24 @@ from edgesdk.errors import (
     ConverterLimitError,
     EdgeSdkError,
 )
+from edgesdk.exporter.context import ExportContext
 from edgesdk.exporter.conversion_job import ConversionJob, write_program
 from edgesdk.exporter.cost_record import cost_record
 from edgesdk.exporter.export_cache import ExportCache
 from edgesdk.exporter.float_artefacts import FloatExport
 from edgesdk.exporter.options import ExportOptions, Progress
-from edgesdk.exporter.paintings.reference import OriginalPaintings
-from edgesdk.exporter.paintings.style_distance import perceptual_state
-from edgesdk.exporter.parallel import run_side_by_side
+from edgesdk.exporter.parallel import run_parallel
 from edgesdk.exporter.parity_samples import make_samples
 from edgesdk.exporter.prepared import CaptureSpec, PreparedModel
-from edgesdk.exporter.quantization.artefacts import QuantizedExport
-from edgesdk.exporter.quantization.calibration_data import QuantizationInputs
-from edgesdk.exporter.quantization.verify import quantization_record
 from edgesdk.exporter.results import ConvertedArtefact, FailedTarget
 from edgesdk.frontend.capture import program_digest
 from edgesdk.host.atomic_write import storage_errors
 from edgesdk.host.cache import package_versions
 from edgesdk.spec import DynamicDim
+
+if TYPE_CHECKING:
+    from edgesdk.exporter.paintings import OriginalPaintings
+    from edgesdk.exporter.quantization import QuantizedExport
 
 __all__ = ["ExportRun"]
 
@@ -80,12 +79,15 @@ class ExportRun:
         chosen: Sequence[tuple[Target, str]],
         dynamic: Mapping[str, dict[str, DynamicDim]],
         writer: BundleWriter,
-        tell: Progress,
+        on_progress: Progress,
     ) -> None:
         self._settings = settings
         self._prepared = prepared
         self._writer = writer
-        self._tell = tell
+        self._on_progress = on_progress
+        self._context = ExportContext(
+            prepared, settings.gates, settings.limits, settings.cache, writer.folder, on_progress
+        )
         self._jobs = [
             ConversionJob(
                 target,
@@ -105,8 +107,9 @@ class ExportRun:
         self._widest = CaptureSpec(tuple(sorted(everything.items())))
 
         self._files = tuple(settings.samples) or tuple(_shipped_photographs(prepared))
-        # What quantization reads need not lie in files; its parts are served one by one.
-        self._unchanged = ExportCache.of(
+        # Quantization inputs may not be files, so an export that quantizes skips the whole-export
+        # cache, and each of its artefacts is cached by itself.
+        self._cache_entry = ExportCache.of(
             settings.cache if settings.quantize is None else None,
             prepared,
             self._deciding_options(),
@@ -117,24 +120,24 @@ class ExportRun:
         self._float: FloatExport | None = None
 
     def run(self, name: str) -> Bundle:
-        """Convert, prove and write.
+        """Convert, verify and write the bundle.
 
         Args:
             name: Name for the manifest.
 
         Raises:
-            EdgeSdkError: No target gave an artefact, or the bundle cannot be written.
+            EdgeSdkError: Every target failed, or the bundle cannot be written.
         """
-        if self._unchanged is not None:
-            self._tell("model", "comparing with the last export")
-            served = self._unchanged.serve(self._prepared, self._writer.folder)
+        if self._cache_entry is not None:
+            self._on_progress("model", "comparing with the last export")
+            served = self._cache_entry.serve(self._prepared, self._writer.folder)
             if served is not None:
                 return self._write_served(served, name)
             _empty(self._writer.folder)
         bundle = self._run_in_full(name)
-        if self._unchanged is not None:
+        if self._cache_entry is not None:
             keys = [job.key for job in self._jobs]
-            self._unchanged.remember(bundle.manifest, bundle.path, keys)
+            self._cache_entry.remember(bundle.manifest, bundle.path, keys)
         return bundle
 
     def _deciding_options(self) -> dict[str, Any]:
@@ -145,24 +148,31 @@ class ExportRun:
             "gates": repr(settings.gates),
             "verify": settings.verify,
             "reference": settings.reference,
-            "perceptual": perceptual_state() if self._prepared.styles else "",
+            "perceptual": self._perceptual_state(),
         }
+
+    def _perceptual_state(self) -> str:
+        if not self._prepared.styles:
+            return ""
+        from edgesdk.exporter.paintings import perceptual_state
+
+        return perceptual_state()
 
     def _distributions(self) -> list[str]:
         packages = [package for job in self._jobs for package in job.target.packages]
         return [*_VERSIONED, "protobuf", "pillow", "h5py", *packages]
 
     def _write_served(self, served: Manifest, name: str) -> Bundle:
-        """Write the export of last time under this name."""
+        """Write the cached export under this name."""
         for job in self._jobs:
-            self._tell(job.name, "from the cache")
+            self._on_progress(job.name, "from the cache")
         records = [served.reference.samples, served.reference.program]
         records += [artefact.file for artefact in served.artefacts]
         records += served.paintings.files if served.paintings else []
         for record in records:
             if record is not None:
                 self._writer.add(self._writer.folder / record.path, record.path)
-        self._tell("bundle", "writing")
+        self._on_progress("bundle", "writing")
         artefacts = [
             artefact.model_copy(update={"conversion_seconds": None})
             for artefact in served.artefacts
@@ -179,14 +189,14 @@ class ExportRun:
         failed = [result for result in results if isinstance(result, FailedTarget)]
         if not converted:
             raise _nothing_converted(failed)
-        self._tell("bundle", "writing")
+        self._on_progress("bundle", "writing")
         paintings = originals.write(self._writer) if originals else None
         return self._writer.commit(self._manifest(name, converted, failed, file, paintings))
 
     def _samples(self) -> tuple[Samples, FileRecord]:
-        self._tell("model", "capturing")
+        self._on_progress("model", "capturing")
         self._prepared.capture(self._widest)
-        self._tell("model", "running samples")
+        self._on_progress("model", "running samples")
         samples = make_samples(self._prepared, self._widest, self._files)
         path = self._writer.folder / "samples.safetensors"
         with storage_errors("cannot write", path):
@@ -194,35 +204,28 @@ class ExportRun:
         return samples, self._writer.add(path, "samples.safetensors")
 
     def _originals(self) -> OriginalPaintings | None:
-        """What the model paints, where it names styles and artefacts are run at all."""
+        """Paint with the model, if it names styles and artefacts are to be verified."""
         if not (self._prepared.styles and self._settings.verify):
             return None
-        self._tell("model", "painting")
+        from edgesdk.exporter.paintings import OriginalPaintings
+
+        self._on_progress("model", "painting")
         return OriginalPaintings.of(self._prepared, self._prepared.capture(self._widest).outputs)
 
     def _convert_and_verify(
         self, samples: Samples, file: FileRecord, originals: OriginalPaintings | None
     ) -> list[ConvertedArtefact | FailedTarget]:
-        folder, settings = self._writer.folder, self._settings
         self._quantized = self._quantized_export(file, originals)
-        self._float = FloatExport(
-            samples,
-            file.sha256,
-            self._prepared.loaded.labels,
-            settings.gates,
-            settings.cache,
-            self._tell,
-            originals,
-        )
+        self._float = FloatExport(self._context, samples, file.sha256, originals)
         data = self._quantized.data if self._quantized else None
         for job in self._jobs:
-            job.prepare(self._prepared, folder, settings.cache, data)
-        self._tell("model", "ready")
+            job.prepare(self._context, data)
+        self._on_progress("model", "ready")
         for job in self._jobs:
-            self._tell(job.name, "waiting")
+            self._on_progress(job.name, "waiting")
         calls = [partial(self._one, job) for job in self._jobs]
         try:
-            return run_side_by_side(calls, settings.jobs or os.cpu_count() or 1)
+            return run_parallel(calls, self._settings.jobs or os.cpu_count() or 1)
         finally:
             for job in self._jobs:
                 job.stop()
@@ -230,42 +233,27 @@ class ExportRun:
     def _quantized_export(
         self, samples: FileRecord, originals: OriginalPaintings | None
     ) -> QuantizedExport | None:
-        settings, folder = self._settings, self._writer.folder
-        if settings.quantize is None:
+        if self._settings.quantize is None:
             return None
-        inputs = QuantizationInputs.read(
-            settings.quantize,
-            self._prepared,
-            [job.spec for job in self._jobs if job.spec],
-            on_step=lambda step: self._tell("model", step),
-        )
-        return QuantizedExport(
-            settings.quantize,
-            self._prepared,
-            inputs,
-            inputs.write(folder, folder / samples.path, samples.sha256),
-            folder,
-            settings.gates,
-            settings.limits,
-            settings.cache,
-            self._tell,
-            originals,
-        )
+        from edgesdk.exporter.quantization import QuantizedExport
+
+        specs = [job.spec for job in self._jobs if job.spec]
+        return QuantizedExport.of(self._context, self._settings.quantize, specs, samples, originals)
 
     def _one(self, job: ConversionJob) -> ConvertedArtefact | FailedTarget:
-        result = job.run(self._settings.limits, self._tell)
+        result = job.run(self._context)
         if isinstance(result, FailedTarget):
-            self._tell(job.name, "failed")
+            self._on_progress(job.name, "failed")
             return result
         if not self._settings.verify:
-            self._tell(job.name, "from the cache" if result.seconds is None else "converted")
+            self._on_progress(job.name, "from the cache" if result.seconds is None else "converted")
             return result
-        self._tell(job.name, "verifying")
+        self._on_progress(job.name, "verifying")
         if self._quantized is not None and job.spec is not None:
-            return self._quantized.prove(job, result)
+            return self._quantized.verify(job, result)
         if self._float is None:
-            raise ConversionError(f"{job.name} was converted before there were samples")
-        return self._float.prove(job, result)
+            raise ConversionError(f"{job.name} was converted before its samples were made")
+        return self._float.verify(job, result)
 
     def _manifest(
         self,
@@ -320,7 +308,7 @@ class ExportRun:
                     message=result.error.message,
                     where=result.error.where,
                     remedy=result.error.remedy,
-                    # What is explained needs no log, and a log tells of the machine it was made on.
+                    # Explained errors need no log, and logs reveal details of this machine.
                     log=result.log[-8000:] if _unexplained(result.error) else "",
                 )
                 for result in failed
@@ -334,7 +322,7 @@ class ExportRun:
             file=self._writer.add(result.path, result.path.name),
             precision="fp16" if conversion.precision == "fp16" else "fp32",
             quantization=result.spec.name if result.spec else None,
-            quantized=self._quantization_record(result),
+            quantized=self._quantized.record(result) if self._quantized and result.spec else None,
             simulated=self._writer.add(result.simulated, result.simulated.name)
             if result.simulated
             else None,
@@ -347,11 +335,6 @@ class ExportRun:
             painted=result.painted,
             coverage=conversion.coverage,
         )
-
-    def _quantization_record(self, result: ConvertedArtefact) -> QuantizationRecord | None:
-        if result.spec is None or self._quantized is None:
-            return None
-        return quantization_record(result, self._quantized.inputs.record(result.spec))
 
 
 def _shipped_photographs(prepared: PreparedModel) -> Sequence[Path]:
@@ -383,12 +366,12 @@ def _nothing_converted(failed: Sequence[FailedTarget]) -> EdgeSdkError:
     if len(failed) == 1 or len(missing) == len(failed):
         error = failed[0].error
     else:
-        told = "\n".join(f"{result.target}: {result.error}" for result in failed)
+        errors = "\n".join(f"{result.target}: {result.error}" for result in failed)
         error = ConversionError(
-            "no target gave an artefact; nothing was written\n  " + told.replace("\n", "\n  "),
-            remedy="each target above names its own",
+            "every target failed; nothing was written\n  " + errors.replace("\n", "\n  "),
+            remedy="see the remedy of each target above",
         )
     for result in failed:
         if result.log and _unexplained(result.error):
-            error.add_note(f"{result.target}'s converter printed last:\n{result.log}")
+            error.add_note(f"last output of {result.target}'s converter:\n{result.log}")
     return error

@@ -36,12 +36,12 @@ def image_tensor(path: Path, spec: TensorSpec) -> np.ndarray:
     )
     if channels not in (1, 3):
         raise InputSpecError(f"input {spec} has {channels} channels, an image has 1 or 3")
-    image = ImageOps.fit(
+    fitted = ImageOps.fit(
         read_picture(path, "L" if channels == 1 else "RGB"),
         (width, height),
         Image.Resampling.BICUBIC,
     )
-    pixels = np.asarray(image, dtype=np.uint8).reshape(height, width, channels)
+    pixels = np.asarray(fitted, dtype=np.uint8).reshape(height, width, channels)
     image = spec.image
     if image is not None and image.color == "bgr":
         pixels = pixels[:, :, ::-1]

@@ -1,4 +1,4 @@
-"""The cost of a model, counted, and the time and memory of its artefacts, measured."""
+"""Count the cost of a model, and measure the time and memory of its artefacts."""
 
 from __future__ import annotations
 

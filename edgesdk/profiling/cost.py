@@ -1,8 +1,8 @@
-"""What a model costs: parameters, multiplications and memory, layer by layer.
+"""Cost of a model: parameters, multiply-accumulates and memory, layer by layer.
 
-Arithmetic is counted where it happens, by the operators that a forward pass calls, so functional
-calls, attention and custom modules count like layers do. The pass runs on tensors that have a
-shape and no values wherever the model allows it.
+Arithmetic is counted at the operators that a forward pass calls, so functional calls, attention and
+custom modules count like layers do. The pass runs on tensors with shapes but no values, if the
+model allows it.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ __all__ = ["LayerCost", "ModelCost", "count"]
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer, or the arithmetic that a module does outside of its layers.
+    """Cost of one layer, or of a module's arithmetic outside of its layers.
 
     Attributes:
         name: Path of the module; empty for the model's own operators.
-        kind: The layer in words, such as ``Conv2d 3x3 /2``.
-        output_shape: Shape of its last output for one sample; empty where it never ran or returns
-            no tensor.
+        kind: Description of the layer, such as ``Conv2d 3x3 /2``.
+        output_shape: Shape of its last output for one sample; empty if it never ran or returns no
+            tensor.
         macs: Multiply-accumulates for one sample, over all calls.
-        weight_bits: Bits a weight; what the module declares as ``weight_bits``, else of its dtype.
-        activation_bits: Bits an activation; likewise ``activation_bits``, else of the output.
-        params_by_bits: Parameters by the bits each takes. Those that an earlier layer shares are
-            counted there.
+        weight_bits: Bits per weight: the module's ``weight_bits``, else those of its dtype.
+        activation_bits: Bits per activation: the module's ``activation_bits``, else those of the
+            output.
+        params_by_bits: Number of parameters by bits per parameter. Shared parameters count in the
+            first layer only.
     """
 
     name: str
@@ -53,7 +54,7 @@ class LayerCost:
 
     @property
     def mac_bits(self) -> int:
-        """Precision of its arithmetic: that of the wider operand."""
+        """Bits of its arithmetic: those of the wider operand."""
         return max(self.weight_bits, self.activation_bits)
 
     @property
@@ -62,7 +63,7 @@ class LayerCost:
         return _bytes(self.params_by_bits)
 
     def to_dict(self) -> dict[str, Any]:
-        """The layer as plain JSON."""
+        """Return the layer as plain JSON."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -77,11 +78,11 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class ModelCost:
-    """A whole model.
+    """Cost of a whole model.
 
     Attributes:
         rows: Layers in the order in which they first ran, then those that did not run.
-        size_bytes: Parameters and buffers as torch stores them, shared ones once.
+        size_bytes: Bytes of parameters and buffers as torch stores them, shared ones once.
     """
 
     rows: tuple[LayerCost, ...]
@@ -99,21 +100,21 @@ class ModelCost:
 
     @property
     def params_by_bits(self) -> dict[int, int]:
-        """Parameters by the bits each takes, narrow ones first."""
+        """Number of parameters by bits per parameter, in ascending order."""
         return _added(row.params_by_bits for row in self.rows)
 
     @property
     def macs_by_bits(self) -> dict[int, int]:
-        """Multiply-accumulates by the bits of the wider operand, narrow ones first."""
+        """Multiply-accumulates by bits of the wider operand, in ascending order."""
         return _added({row.mac_bits: row.macs} for row in self.rows)
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of all parameters, each at its own precision, rounded up once."""
+        """Bytes of all parameters at their own precision, rounded up once."""
         return _bytes(self.params_by_bits)
 
     def to_dict(self) -> dict[str, Any]:
-        """The cost as plain JSON."""
+        """Return the cost as plain JSON."""
         return {
             "params": self.params,
             "macs": self.macs,
@@ -137,31 +138,31 @@ def _bytes(counts: Mapping[int, int]) -> int:
 
 
 def count(model: nn.Module, inputs: Any) -> ModelCost:
-    """Count what a model costs for one sample, in evaluation mode.
+    """Count the cost of a model for one sample, in evaluation mode.
 
-    Model, modes, hooks and random state are afterwards as they were. A model whose control flow
-    follows values is run once on the inputs themselves, every other one on shapes alone. No other
-    thread may use the model meanwhile.
+    The model, its modes and hooks, and the random state stay unchanged. A model with data-dependent
+    control flow runs once on the inputs, every other model on shapes only. No other thread may use
+    the model meanwhile.
 
     Args:
-        model: Any module, in whatever mode; a module of an exported program too.
+        model: Any module, in any mode, including the module of an exported program.
         inputs: Example inputs: a tensor, a tuple of positional or a dictionary of keyword
-            arguments, which may be nested. Where all tensors begin with the same size, that is the
-            batch, and the arithmetic is divided by it.
+            arguments, which may be nested. If all tensors share their first size, that is the batch
+            size, and the arithmetic is divided by it.
 
     Raises:
-        InputSpecError: The inputs hold no tensor, or the model fails on them.
+        InputSpecError: The inputs contain no tensor, or the model fails on them.
     """
     args, kwargs = _arguments(inputs)
     tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     if not tensors:
         raise InputSpecError(
-            "the inputs hold no tensor",
+            "the inputs contain no tensor",
             remedy="pass a tensor, a tuple of arguments or a dictionary of keyword arguments",
         )
     batch = _batch(tensors)
-    seen = trace(model, args, kwargs)
-    return ModelCost(tuple(_rows(model, seen, batch)), _stored_bytes(model))
+    traced = trace(model, args, kwargs)
+    return ModelCost(tuple(_rows(model, traced, batch)), _stored_bytes(model))
 
 
 def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -172,7 +173,7 @@ def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(inputs, (tuple, list)):
         return tuple(inputs), {}
     raise InputSpecError(
-        f"the inputs cannot be a {type(inputs).__name__}",
+        f"unsupported inputs: {type(inputs).__name__}",
         remedy="pass a tensor, a tuple of arguments or a dictionary of keyword arguments",
     )
 
@@ -183,20 +184,20 @@ def _batch(tensors: Sequence[Tensor]) -> int:
     return only or 1
 
 
-def _rows(model: nn.Module, seen: Trace, batch: int) -> list[LayerCost]:
+def _rows(model: nn.Module, traced: Trace, batch: int) -> list[LayerCost]:
     modules: dict[str, list[nn.Module]] = {}
     for path, module in model.named_modules():
         modules.setdefault(owner(path), []).append(module)
     counted: set[int] = set()
     rows = []
-    paths = [path for path in seen.calls if path in modules or seen.calls[path].flops]
-    paths += [path for path in modules if path not in seen.calls]
-    # What the model itself does outside of its layers closes the list.
+    paths = [path for path in traced.calls if path in modules or traced.calls[path].flops]
+    paths += [path for path in modules if path not in traced.calls]
+    # The model's own operators outside of its layers come last.
     for path in sorted(dict.fromkeys(paths), key=lambda path: path == ""):
-        call = seen.calls.get(path)
+        call = traced.calls.get(path)
         parts = modules.get(path, [])
         params = _params(parts, counted)
-        # Every operator of the registry counts a multiplication and an addition as two.
+        # torch's formulas count a multiply-accumulate as two operations.
         macs = round(sum(call.flops.values()) / 2 / batch) if call is not None else 0
         if not params and not macs:
             continue
@@ -219,14 +220,14 @@ def _rows(model: nn.Module, seen: Trace, batch: int) -> list[LayerCost]:
 
 
 def _params(modules: Sequence[nn.Module], counted: set[int]) -> dict[int, int]:
-    """Parameters by bits of a layer and what parametrizes it, without those counted before."""
+    """Count parameters by bits, parametrizations included, except those in ``counted``."""
     found: Counter[int] = Counter()
     for module in modules:
         for name, parameter in module.named_parameters(recurse=False):
             if id(parameter) in counted:
                 continue
             counted.add(id(parameter))
-            # A module speaks for its weight; scales and biases keep their own precision.
+            # Declared bits apply to the weight; scales and biases keep their own precision.
             of_weight = name == "weight" or (module is not modules[0] and name == "original")
             declared = _declared(modules[0], "weight_bits") if of_weight else None
             found[declared or _bits(parameter)] += parameter.numel()

@@ -1,4 +1,4 @@
-"""The cost of a model as a table for the terminal."""
+"""Cost of a model as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["summary_table"]
 
 
 def summary_table(cost: ModelCost) -> Table:
-    """One row a layer, totals at the foot; a column for each precision that occurs.
+    """Build a table with one row per layer, a column per precision, and totals at the foot.
 
     Args:
         cost: See :func:`edgesdk.profiling.cost.count`.
@@ -32,7 +32,7 @@ def summary_table(cost: ModelCost) -> Table:
     _numbers(table, "memory\nkB", _kilobytes(cost.memory_bytes))
     for row in cost.rows:
         table.add_row(
-            # Names come from other people's models: no markup in them.
+            # Names come from foreign models: do not interpret markup in them.
             Text(row.name or "(model)"),
             Text(row.kind),
             Text("x".join(map(str, row.output_shape)) or "–"),

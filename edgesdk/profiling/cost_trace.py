@@ -1,8 +1,7 @@
-"""One forward pass with every multiplication counted where it happens.
+"""Trace one forward pass and count the operations of every layer.
 
-The pass runs in evaluation mode on tensors without values; only where that fails does it run on
-the inputs themselves. What a model keeps of such a pass, it must not keep: attributes that the pass
-has set are put back.
+The pass runs in evaluation mode on tensors without values, or on the inputs themselves if that
+fails. Attributes that the pass sets on modules are restored afterwards.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ _PARAMETRIZATIONS = "parametrizations"
 
 @dataclass
 class Call:
-    """What one layer did, over all its calls.
+    """Operations of one layer, over all its calls.
 
     Attributes:
-        flops: Operations by operator, a multiply-accumulate counting as two.
-        output_shape: Of its last output; empty where that holds no tensor.
-        output_bits: Bits an element of it; 0 likewise.
-        kind: The layer in words, where the operator knows it better than the module.
+        flops: Operations by operator; a multiply-accumulate counts as two.
+        output_shape: Shape of its last output; empty if that contains no tensor.
+        output_bits: Bits per element of that output; 0 if it contains no tensor.
+        kind: Description of the layer, if the operator knows more than the module.
     """
 
     flops: Counter[str] = field(default_factory=Counter)
@@ -50,8 +49,8 @@ class Call:
     output_bits: int = 0
     kind: str = ""
 
-    def saw(self, output: Any) -> None:
-        """Keep shape and precision of an output."""
+    def record_output(self, output: Any) -> None:
+        """Store shape and precision of an output."""
         leaves = pytree.tree_leaves(output)
         first = next((leaf for leaf in leaves if isinstance(leaf, Tensor)), None)
         if first is not None:
@@ -61,17 +60,17 @@ class Call:
 
 @dataclass
 class Trace:
-    """What every layer did, by path, in the order in which they first ran."""
+    """Operations of every layer by path, in the order in which layers first ran."""
 
     calls: dict[str, Call] = field(default_factory=dict)
 
     def call(self, path: str) -> Call:
-        """The entry of a layer."""
+        """Return the entry of a layer, created on first use."""
         return self.calls.setdefault(path, Call())
 
 
 def owner(path: str) -> str:
-    """Path of the layer a module belongs to: what parametrizes a weight is part of its layer."""
+    """Return the path of the layer a module belongs to; parametrizations belong to their layer."""
     parts = path.split(".")
     if _PARAMETRIZATIONS in parts:
         parts = parts[: parts.index(_PARAMETRIZATIONS)]
@@ -79,52 +78,52 @@ def owner(path: str) -> str:
 
 
 def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Trace:
-    """Run a model once and count.
+    """Run a model once and count its operations.
 
     Args:
-        model: Afterwards as it was.
+        model: The model; it stays unchanged.
         args: Positional arguments.
         kwargs: Keyword arguments.
 
     Raises:
         InputSpecError: The model fails on them.
     """
-    # A compiled model would be compiled for this one pass.
+    # Unwrap a compiled model, or torch would compile it for this one pass.
     inner = getattr(model, "_orig_mod", None)
     run = inner if isinstance(inner, nn.Module) else model
     prefix = "_orig_mod." if run is inner else ""
     with evaluation_mode(run), _without_fused_layers(), quiet_torch(), torch.no_grad():
         try:
             with _unchanged(run):
-                seen = _on_shapes(run, args, kwargs)
-        except Exception:  # noqa: BLE001 - whatever a model does to a tensor without values
-            seen = _on_values(run, args, kwargs)
+                traced = _on_shapes(run, args, kwargs)
+        except Exception:  # noqa: BLE001 - models fail in any way on tensors without values
+            traced = _on_values(run, args, kwargs)
     if prefix:
-        seen.calls = {f"{prefix}{path}" if path else path: c for path, c in seen.calls.items()}
-    return seen
+        traced.calls = {f"{prefix}{path}" if path else path: c for path, c in traced.calls.items()}
+    return traced
 
 
 def _on_shapes(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Trace:
-    # Tensors that are no parameters and no buffers stay; an operator sees shadows of them.
+    # Tensors other than parameters and buffers stay real; operators get fake copies of them.
     fake = FakeTensorMode(allow_non_fake_inputs=True)
 
-    def shadow(leaf: Any) -> Any:
+    def faked(leaf: Any) -> Any:
         return fake.from_tensor(leaf) if isinstance(leaf, Tensor) else leaf
 
-    shadows = pytree.tree_map(shadow, (args, dict(kwargs)))
+    fakes = pytree.tree_map(faked, (args, dict(kwargs)))
     for module in model.modules():
-        # Writing into a parameter or buffer in place would write into the model's own.
+        # Replace parameters and buffers too: in-place writes must not reach the model's own.
         for tensors in (module._parameters, module._buffers):
             for name, tensor in tensors.items():
-                tensors[name] = shadow(tensor)
+                tensors[name] = faked(tensor)
     with fake:
-        return _counted(model, *shadows)
+        return _counted(model, *fakes)
 
 
 def _on_values(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Trace:
     tensors = [*model.parameters(), *model.buffers(), *pytree.tree_leaves((args, dict(kwargs)))]
     devices = {t.device.index for t in tensors if isinstance(t, Tensor) and t.is_cuda}
-    # A model that counts its calls in a buffer, or writes into its input, changes it in place.
+    # Restore what the model changes in place: buffers such as call counters, and its inputs.
     kept = [
         (tensor, tensor.detach().clone())
         for tensor in (*model.buffers(), *pytree.tree_leaves((args, dict(kwargs))))
@@ -159,11 +158,11 @@ def _counted(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
 
 
 class _Recorder:
-    """Divides what a counter counts among the modules that are running.
+    """Attributes counted operations to the modules that are running.
 
     Args:
-        model: Whose modules are meant.
-        counter: Counts while the model runs.
+        model: The model.
+        counter: Counts operations while the model runs.
     """
 
     def __init__(self, model: nn.Module, counter: FlopCounterMode) -> None:
@@ -171,14 +170,14 @@ class _Recorder:
         self._counter = counter
         self._paths = {module: owner(path) for path, module in model.named_modules()}
         self._thread = threading.get_ident()
-        # Running modules: path, what was counted before, what modules inside have taken.
+        # Running modules: path, count at entry, count of nested modules.
         self._running: list[tuple[str, Counter[str], Counter[str]]] = []
 
     def __enter__(self) -> _Recorder:
-        # For all modules at once: hooks of the model's own would show in it.
+        # Use global hooks: hooks on the model would be visible in it.
         self._hooks = [
-            register_module_forward_pre_hook(self._entered),
-            register_module_forward_hook(self._left, always_call=True),
+            register_module_forward_pre_hook(self._on_enter),
+            register_module_forward_hook(self._on_exit, always_call=True),
         ]
         return self
 
@@ -186,25 +185,25 @@ class _Recorder:
         for hook in self._hooks:
             hook.remove()
 
-    def _entered(self, module: nn.Module, args: Any) -> None:
+    def _on_enter(self, module: nn.Module, args: Any) -> None:
         if module in self._paths and threading.get_ident() == self._thread:
             path = self._paths[module]
             self.trace.call(path)
             self._running.append((path, _flops(self._counter), Counter()))
 
-    def _left(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _on_exit(self, module: nn.Module, args: Any, output: Any) -> None:
         if module in self._paths and threading.get_ident() == self._thread:
             path, before, inside = self._running.pop()
-            all_of_it = _flops(self._counter) - before
+            total = _flops(self._counter) - before
             call = self.trace.call(path)
-            call.flops += all_of_it - inside
-            call.saw(output)
+            call.flops += total - inside
+            call.record_output(output)
             if self._running:
-                self._running[-1][2].update(all_of_it)
+                self._running[-1][2].update(total)
 
 
 class _ProgramRecorder(torch.fx.Interpreter):
-    """Runs an exported program, whose operators remember the layer that they were captured in."""
+    """Runs an exported program, whose operators know the layer they were captured in."""
 
     def __init__(self, model: torch.fx.GraphModule, counter: FlopCounterMode) -> None:
         super().__init__(model)
@@ -212,7 +211,7 @@ class _ProgramRecorder(torch.fx.Interpreter):
         self._counter = counter
 
     def run_node(self, n: torch.fx.Node) -> Any:
-        """Run one node and count it where its weight, or else its code, belongs."""
+        """Run one node and count it in the layer of its weight, or else of its code."""
         before = _flops(self._counter)
         output = super().run_node(n)
         if n.op == "call_function":
@@ -220,7 +219,7 @@ class _ProgramRecorder(torch.fx.Interpreter):
             path, kind = _origin(n)
             call = self.trace.call(path)
             call.flops += counted
-            call.saw(output)
+            call.record_output(output)
             call.kind = node_kind(n, kind) if counted or not call.kind else call.kind
         return output
 
@@ -234,7 +233,7 @@ def _is_program(model: nn.Module) -> bool:
 def _origin(node: torch.fx.Node) -> tuple[str, str]:
     stack: Sequence[tuple[str, Any]] = list((node.meta.get("nn_module_stack") or {}).values())
     path, kind = stack[-1] if stack else ("", "")
-    # A layer that is called twice is captured as name and name@1.
+    # torch.export names the second call of a layer name@1.
     path = path.partition("@")[0]
     for value in node.all_input_nodes:
         if value.op == "get_attr":
@@ -251,7 +250,7 @@ def _flops(counter: FlopCounterMode) -> Counter[str]:
 
 @contextlib.contextmanager
 def _without_fused_layers() -> Iterator[None]:
-    """Attention layers as their parts: fused into one operator they are not counted."""
+    """Run attention layers unfused: fused ones are one operator that is not counted."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -262,7 +261,7 @@ def _without_fused_layers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _unchanged(model: nn.Module) -> Iterator[None]:
-    """Put back what a pass sets on modules, such as a cache that would keep shapes for values."""
+    """Restore attributes that a pass sets on modules, such as caches with fake tensors."""
     before = [
         (module, dict(vars(module)), _contents(module))
         for module in model.modules()
@@ -327,7 +326,7 @@ def _batches_added(_: Any, left: Any, right: Any, *__: Any, out_shape: Any, **__
     return int(2 * left[0] * left[1] * left[2] * right[2])
 
 
-# Operators of the CPU that torch's own registry leaves out.
+# CPU operators without a formula in torch's own registry.
 _FORMULAS = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_fused_attention_overrideable: _attention,

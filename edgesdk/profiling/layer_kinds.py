@@ -1,4 +1,4 @@
-"""Layers in words: ``Conv2d 3x3 /2``, ``depthwise Conv2d 5x5``, ``Linear``."""
+"""Descriptions of layers: ``Conv2d 3x3 /2``, ``depthwise Conv2d 5x5``, ``Linear``."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import nn
 
 __all__ = ["kind_of", "node_kind"]
 
-# Of modules whose class says nothing: containers and what torch.export keeps weights in.
+# Classes that do not describe a layer: containers, and torch.export's holders of weights.
 _NAMELESS = ("Module", "InterpreterModule", "GraphModule", "")
 
 
 def kind_of(module: nn.Module | None, call: Any = None) -> str:
-    """What a layer is, in words.
+    """Describe a layer.
 
     Args:
-        module: The layer; None where only its operators are known.
-        call: What it did (:class:`edgesdk.profiling.cost_trace.Call`), or None if it did not run.
+        module: The layer; None if only its operators are known.
+        call: Its operations (:class:`edgesdk.profiling.cost_trace.Call`); None if it did not run.
     """
     if call is not None and call.kind:
         return str(call.kind)
@@ -40,11 +40,11 @@ def kind_of(module: nn.Module | None, call: Any = None) -> str:
 
 
 def node_kind(node: torch.fx.Node, name: str) -> str:
-    """What a node of an exported program computes, in words.
+    """Describe the operation of a node of an exported program.
 
     Args:
-        node: Calls an operator.
-        name: Class of the module it was captured in, or empty.
+        node: The node; it calls an operator.
+        name: Class of the module it was captured in; may be empty.
     """
     operator = str(node.target).removeprefix("aten.").partition(".")[0]
     if not operator.startswith("conv"):
@@ -56,7 +56,7 @@ def node_kind(node: torch.fx.Node, name: str) -> str:
     groups = int(given.get("groups", 1))
     stride, dilation = given.get("stride", 1), given.get("dilation", 1)
     if transposed:
-        # Here the output padding and the groups come before the dilation.
+        # Transposed convolutions have output padding and groups before the dilation.
         positional = dict(enumerate(node.args))
         groups = int(positional.get(6, node.kwargs.get("groups", 1)))
         dilation = positional.get(7, node.kwargs.get("dilation", 1))

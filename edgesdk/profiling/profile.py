@@ -1,4 +1,4 @@
-"""Measure the artefacts of a bundle on a device, side by side, and keep the figures with it."""
+"""Measure the artefacts of a bundle on a device, and record the results in the bundle."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["ArtefactProfile", "ProfileResult", "profile", "select_artefacts"]
 
 @dataclass(frozen=True)
 class ArtefactProfile:
-    """What became of one artefact: a record, a failure, or a reason to skip it.
+    """Result of one artefact: a record, a failure, or a reason for skipping it.
 
     Attributes:
-        target: Its target with variant.
-        file: Its path in the bundle.
-        record: The profile, as it now stands in the manifest.
-        failure: Why it could not be measured.
-        skipped: Why it was not meant to be measured, in words.
+        target: Target with variant.
+        file: Path in the bundle.
+        record: The profile, as stored in the manifest.
+        failure: Error of the measurement.
+        skipped: Reason for not measuring it.
     """
 
     target: str
@@ -42,13 +42,13 @@ class ArtefactProfile:
 
 @dataclass(frozen=True)
 class ProfileResult:
-    """The outcome of :func:`profile`.
+    """Result of :func:`profile`.
 
     Attributes:
         bundle: The bundle with the new manifest.
         device: Identifier of the device.
-        device_name: The device in words.
-        artefacts: One entry an artefact that was asked for, in the manifest's order.
+        device_name: Description of the device.
+        artefacts: One entry per requested artefact, in the manifest's order.
     """
 
     bundle: Bundle
@@ -58,17 +58,17 @@ class ProfileResult:
 
     @property
     def records(self) -> list[ProfileRecord]:
-        """The new records, in the manifest's order."""
+        """New records, in the manifest's order."""
         return [entry.record for entry in self.artefacts if entry.record is not None]
 
     @property
     def failures(self) -> list[ArtefactProfile]:
-        """The artefacts that could not be measured."""
+        """Artefacts that could not be measured."""
         return [entry for entry in self.artefacts if entry.failure is not None]
 
     @property
     def skipped(self) -> list[ArtefactProfile]:
-        """The artefacts that were left out on purpose."""
+        """Artefacts that were skipped."""
         return [entry for entry in self.artefacts if entry.skipped]
 
 
@@ -84,28 +84,31 @@ def profile(
     include_evaluators: bool = False,
     on_progress: ProgressCallback | None = None,
 ) -> ProfileResult:
-    """Measure the artefacts of a bundle in one interleaved run and record the profiles in it.
+    """Measure the artefacts of a bundle in one interleaved run, and record the profiles in it.
 
-    A profile takes the place of the one of the same device and thread count. One artefact's crash,
-    hang or refusal is told in the result and leaves the others alone. An artefact that only an
-    evaluator can run here (Core ML off a Mac) says nothing of the phone: it is skipped.
+    A profile replaces the one of the same device and thread count. An artefact that crashes, hangs
+    or is refused has a failure in the result and does not affect the others. Artefacts that only an
+    evaluator can run here (Core ML off a Mac) are skipped: their times say nothing about a phone.
+
+        result = edgesdk.profile("net.edge", runs=50)
+        print([record.latency.p50 for record in result.records])
 
     Args:
         bundle: The bundle, or its folder.
         device: Identifier of a device, or the device.
-        targets: Names of targets, targets without their variant (for all their variants), or
-            files of the bundle; None for every artefact.
-        threads: Threads of the runtime, at least 1.
-        runs: Timed runs, at least 1.
-        timeout: Seconds for a load and for every single run.
-        memory_limit: Bytes one artefact's process may hold resident; None for no limit.
-        include_evaluators: Measure evaluators too; their records say ``evaluator``.
+        targets: Targets, targets without variant (for all variants), or files of the bundle; None
+            for every artefact.
+        threads: Number of runtime threads, at least 1.
+        runs: Number of timed runs, at least 1.
+        timeout: Seconds for loading and for each run.
+        memory_limit: Resident bytes allowed per artefact process; None for no limit.
+        include_evaluators: True to measure evaluators too; their records have ``evaluator`` set.
         on_progress: Called before every step.
 
     Raises:
-        UsageError: A number out of range.
-        UnknownNameError: No such device or artefact.
-        BundleError: The bundle cannot be used.
+        UsageError: A number is out of range.
+        UnknownNameError: The device or an artefact is unknown.
+        BundleError: The bundle cannot be read or holds no artefact.
         StorageError: The manifest cannot be written.
         DeviceError: The device itself failed.
     """
@@ -139,14 +142,14 @@ def profile(
 
 
 def select_artefacts(manifest: Manifest, targets: Sequence[str] | None) -> list[ArtefactRecord]:
-    """The artefacts that some names mean, in the manifest's order, each once.
+    """Select artefacts by name, each once, in the manifest's order.
 
     Args:
-        manifest: Of a bundle.
+        manifest: Manifest of a bundle.
         targets: See :func:`profile`.
 
     Raises:
-        UnknownNameError: A name that means no artefact.
+        UnknownNameError: A name matches no artefact.
     """
     if targets is None:
         return list(manifest.artefacts)
@@ -158,7 +161,7 @@ def select_artefacts(manifest: Manifest, targets: Sequence[str] | None) -> list[
             for record in manifest.artefacts
             if name in (record.target, record.file.path)
         ]
-        # As everywhere: an exact name first, a target without its variant only after it.
+        # An exact match wins over a target without variant.
         variants = [
             record.file.path
             for record in manifest.artefacts
@@ -175,7 +178,7 @@ def _case(bundle: Bundle, artefact: ArtefactRecord, sample: Mapping[str, np.ndar
         bind_inputs(artefact.inputs, sample)
         inputs = dict(sample)
     except (InputSpecError, UnknownNameError):
-        # The artefact has another face than the model. Time depends on shapes, hardly on values.
+        # The artefact's inputs differ from the model's. Time depends on shapes, hardly on values.
         inputs = random_inputs(artefact.inputs, seed=0, example=sample)
     return Case(
         artefact.target,
@@ -214,7 +217,7 @@ def _entry(
 
 
 def _recorded(bundle: Bundle, records: Mapping[str, ProfileRecord]) -> Bundle:
-    # Read again: a measurement takes minutes, in which somebody may have verified the bundle.
+    # Read the manifest again: the bundle may have been verified during the measurement.
     current = Bundle.open(bundle.path, check_hashes=False)
     hashes = {artefact.file.path: artefact.file.sha256 for artefact in bundle.manifest.artefacts}
     artefacts = [

@@ -1,4 +1,4 @@
-"""From raw measurements to the manifest's profile records: statistics and nothing else."""
+"""Convert raw measurements to the manifest's profile records."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from edgesdk.runtime.session import MeasuredOperator
 
 __all__ = ["operator_shares", "percentiles", "profile_record", "with_profile"]
 
-#: Operators kept in a manifest; a phone's network seldom has as many.
-_MOST_OPERATORS = 1000
-_LONGEST_NAME = 500
+#: Maximum number of operators per record.
+_MAX_OPERATORS = 1000
+_MAX_NAME = 500
 
 
 def percentiles(milliseconds: Sequence[float]) -> Percentiles:
-    """Percentiles of timed runs, interpolated linearly between the two nearest runs.
+    """Return percentiles of timed runs, interpolated linearly between the two nearest runs.
 
     Args:
-        milliseconds: One time a run, at least one.
+        milliseconds: Time of each run, at least one.
 
     Raises:
-        UsageError: No run at all.
+        UsageError: There are no runs.
     """
     if not milliseconds:
-        raise UsageError("there are no percentiles of no runs", remedy="time at least one run")
+        raise UsageError("percentiles need at least one run", remedy="time at least one run")
     times = np.asarray(milliseconds, dtype=np.float64)
     p10, p50, p90, p99 = (float(value) for value in np.percentile(times, (10, 50, 90, 99)))
     return Percentiles(
@@ -44,17 +44,17 @@ def percentiles(milliseconds: Sequence[float]) -> Percentiles:
 
 
 def operator_shares(measured: Sequence[MeasuredOperator]) -> list[OperatorTime]:
-    """Operators with their part of the sum, most expensive first.
+    """Return operators with their share of the total time, the slowest first.
 
     Args:
-        measured: Median time an operator.
+        measured: Median time of each operator.
     """
     total = sum(entry.milliseconds for entry in measured)
     ordered = sorted(measured, key=lambda entry: entry.milliseconds, reverse=True)
     return [
         OperatorTime(
-            name=entry.name[:_LONGEST_NAME],
-            operator=entry.operator[:_LONGEST_NAME],
+            name=entry.name[:_MAX_NAME],
+            operator=entry.operator[:_MAX_NAME],
             milliseconds=entry.milliseconds,
             share=entry.milliseconds / total if total > 0 else 0.0,
         )
@@ -71,20 +71,20 @@ def profile_record(
     threads: int,
     measured: datetime.datetime,
 ) -> ProfileRecord:
-    """The record of one measurement.
+    """Return the record of one measurement.
 
     Args:
-        measurement: What was measured.
-        figures: Its figures.
+        measurement: The measurement.
+        figures: Figures of the measurement.
         device: Identifier of the device.
-        device_name: The device in words.
-        threads: Threads the runtime was given.
-        measured: When.
+        device_name: Description of the device.
+        threads: Number of runtime threads.
+        measured: Time of the measurement.
     """
     operators = operator_shares(figures.operators)
     note = figures.operators_note
-    if len(operators) > _MOST_OPERATORS:
-        note = f"{note}; the {_MOST_OPERATORS} most expensive of {len(operators)}".lstrip("; ")
+    if len(operators) > _MAX_OPERATORS:
+        note = f"{note}; the {_MAX_OPERATORS} most expensive of {len(operators)}".lstrip("; ")
     return ProfileRecord(
         device=device,
         device_name=device_name,
@@ -98,7 +98,7 @@ def profile_record(
         latency=percentiles(figures.latencies_ms),
         peak_memory_bytes=figures.peak_memory_bytes,
         model_memory_bytes=figures.model_memory_bytes,
-        operators=operators[:_MOST_OPERATORS],
+        operators=operators[:_MAX_OPERATORS],
         operators_note=note,
         temperature_c=figures.temperature_c,
         measured=measured.isoformat(timespec="seconds"),
@@ -106,7 +106,7 @@ def profile_record(
 
 
 def with_profile(artefact: ArtefactRecord, profile: ProfileRecord) -> ArtefactRecord:
-    """The artefact with a further profile, in place of one of the same device and threads."""
+    """Return the artefact with a profile that replaces one of the same device and threads."""
     same = (profile.device, profile.threads)
     others = [entry for entry in artefact.profiles if (entry.device, entry.threads) != same]
     return artefact.model_copy(update={"profiles": [*others, profile]})

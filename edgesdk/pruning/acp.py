@@ -116,7 +116,7 @@ def acp_counts(
     if data.validation is None:
         raise UsageError(
             "ACP measures candidates on validation images",
-            remedy="hold some out of the training set: --validation 0.1",
+            remedy="hold some out of the training set: open_data(path, validation=0.1)",
         )
     count = max(_CLUSTERED_IMAGES, len(data.classes))
     maps = mean_feature_maps(

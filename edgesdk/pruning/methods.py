@@ -192,7 +192,7 @@ def select_channels(
     else:
         raise UsageError(
             "no budget was given",
-            remedy="give --flops -50%, --params, --latency, or --factor for ucp",
+            remedy="give --flops -50%, --params, --latency, or --gate-threshold for ucp",
         )
     kept = keep_best(ranked.ranking, channels, counts)
     return Selection(kept, cost(counts), cost.full, threshold)

@@ -10,9 +10,9 @@ from edgesdk.report.labels import artefact_labels
 from edgesdk.report.summary import delegated_share
 
 __all__ = [
-    "CoverageView",
     "ClassAnswer",
     "ClassifiedSample",
+    "CoverageView",
     "classified_samples",
     "coverage_views",
     "protocols",

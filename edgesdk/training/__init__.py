@@ -1,6 +1,6 @@
-"""Training of classifiers: recipes as data, labelled images, one loop, exact resume.
+"""Train classifiers from recipes and labelled images, with exact resume.
 
-Nothing heavy is imported until it is used.
+Heavy packages are imported on first use.
 """
 
 from __future__ import annotations

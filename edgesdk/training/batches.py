@@ -1,7 +1,7 @@
-"""Which samples make up a step, which of them a process takes, and how they are read.
+"""Choose the samples of each step, divide them among processes, and read them.
 
-All of it is a function of the seed, the epoch and the step: a resumed run meets the same batches,
-and several processes share out the very batches that one would have had.
+Batches are a function of the seed, the epoch and the step: a resumed run reads the same batches,
+and several processes divide the batches that one process would read.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _SMALLEST = 2
 
 @dataclass(frozen=True)
 class Share:
-    """The part of a batch that one process takes.
+    """One process's part of a batch.
 
     Attributes:
-        indices: Samples, ``int64 [N]``, at least two.
+        indices: Indices of samples, ``int64 [N]``, at least two.
         partners: Position in this share of the sample that each is mixed with, ``int64 [N]``.
-        weights: 1 for samples that count, 0 for those that only fill the share up, ``[N]``.
-        size: Samples that count in all processes together.
+        weights: 1 for samples that count, 0 for padding, ``[N]``.
+        size: Number of samples that count in all processes together.
     """
 
     indices: np.ndarray
@@ -48,7 +48,7 @@ class Batch:
     """A share with its images.
 
     Attributes:
-        share: Which samples.
+        share: Indices of the samples.
         images: ``[N, C, H, W]``, ``uint8`` or floating.
         labels: ``int64 [N]``.
     """
@@ -59,22 +59,23 @@ class Batch:
 
 
 def batches_of_epoch(count: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Indices of every batch of an epoch, in order.
+    """Return the indices of every batch of an epoch, in order.
 
-    The last batch holds what is left over; a single sample left over is dropped.
+    The last batch holds the remainder; a remainder of one sample is dropped.
 
     Args:
-        count: Samples.
-        batch_size: Over all processes.
-        seed: Of the order.
-        epoch: From 0.
+        count: Number of samples.
+        batch_size: Batch size over all processes.
+        seed: Seed of the order.
+        epoch: Epoch from 0.
 
     Raises:
-        TrainingError: A single sample.
+        TrainingError: The data set has fewer than two samples.
     """
     if count < _SMALLEST:
         raise TrainingError(
-            f"there is nothing to learn from {count} sample", remedy="give more training images"
+            f"training needs at least two samples, not {count}",
+            remedy="give more training images",
         )
     order = permutation(seed, "order", epoch, count)
     batches = [order[start : start + batch_size] for start in range(0, count, batch_size)]
@@ -82,15 +83,15 @@ def batches_of_epoch(count: int, batch_size: int, seed: int, epoch: int) -> list
 
 
 def share_of(batch: np.ndarray, process: int, processes: int) -> Share:
-    """The part of a batch for one of several processes.
+    """Return one process's part of a batch.
 
-    Neighbours in a batch are partners of each other, an odd last one is its own; partners stay in
-    one process.
+    Neighbours in a batch are each other's partners, and an odd last sample is its own; partners
+    stay in one process.
 
     Args:
         batch: Indices of all samples.
-        process: From 0.
-        processes: How many there are.
+        process: Index of the process.
+        processes: Number of processes.
     """
     pairs = (len(batch) + 1) // 2
     start, end = (2 * (pairs * part // processes) for part in (process, process + 1))
@@ -109,7 +110,7 @@ def share_of(batch: np.ndarray, process: int, processes: int) -> Share:
 
 @contextlib.contextmanager
 def generators_kept() -> Iterator[None]:
-    """Give the global generators of torch, numpy and Python back as they were found."""
+    """Restore the global generators of torch, numpy and Python afterwards."""
     python, numbers = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():
@@ -122,20 +123,20 @@ def generators_kept() -> Iterator[None]:
 def read_batches(
     data: Any, shares: Sequence[Share], *, seed: int, epoch: int, workers: int = 0
 ) -> Iterator[Batch]:
-    """Read the images of shares, one after the other.
+    """Read the images of shares in order.
 
-    What a data set of the user draws from the global generators of torch, numpy and Python is
-    seeded by seed, epoch and index, so it neither depends on how batches are shared out.
+    The global generators of torch, numpy and Python are seeded by seed, epoch and index for every
+    sample, so random transforms of a data set do not depend on the number of processes.
 
     Args:
         data: Map-style: ``data[index]`` is ``(image tensor, label)``.
-        shares: What to read.
-        seed: Of the run.
-        epoch: From 0.
-        workers: Processes that read; 0 to read in this one.
+        shares: Shares to read.
+        seed: Seed of the run.
+        epoch: Epoch from 0.
+        workers: Number of reader processes; 0 to read in this one.
 
     Raises:
-        DataError: A sample that is none, or images of different shapes.
+        DataError: A sample is malformed, or images have different shapes.
     """
     if isinstance(data, LabelledImages) and (workers == 0 or data.in_memory):
         for share in shares:
@@ -164,7 +165,7 @@ def _unchanged(samples: Any) -> Any:
 
 
 class _SeededSamples(torch.utils.data.Dataset[Any]):
-    """A user's data set in which every sample begins with generators of its own."""
+    """A user's data set that seeds the generators before each sample."""
 
     def __init__(self, data: Any, seed: int, epoch: int) -> None:
         self._data = data
@@ -184,7 +185,7 @@ class _SeededSamples(torch.utils.data.Dataset[Any]):
         except DataError as error:
             if torch.utils.data.get_worker_info() is None:
                 raise
-            # A loader would raise it again as text inside an exception of another kind.
+            # A loader would raise it again as text in another exception.
             return error
 
 

@@ -1,4 +1,4 @@
-"""The memory layout in which convolutions train fastest."""
+"""Train convolutions in the channels-last memory layout, which is fastest."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["in_fastest_layout", "laid_out"]
 
 @contextmanager
 def in_fastest_layout(model: nn.Module, shape: tuple[int, ...]) -> Iterator[bool]:
-    """Hold the weights of a model with channels last while the body runs, where it can take that.
+    """Convert a model's weights to channels last while the body runs, if the model supports it.
 
-    On CPUs and graphics cards convolutions are up to a third faster that way. A model that reshapes
-    activations with ``view`` may not run on such images; it keeps the usual layout.
+    Convolutions are up to a third faster that way on CPUs and GPUs. A model that reshapes
+    activations with ``view`` may fail on such images; it keeps the contiguous layout.
 
     Args:
-        model: Its parameters stay the same objects; in the usual layout again afterwards.
-        shape: Of one image, ``[C, H, W]``.
+        model: Model; its parameters stay the same objects and are contiguous again afterwards.
+        shape: Shape of one image, ``[C, H, W]``.
 
     Yields:
-        Whether images should be laid out with channels last.
+        True if images should be channels last.
     """
     if len(shape) != 3 or not any(isinstance(layer, nn.Conv2d) for layer in model.modules()):
         yield False
@@ -48,11 +48,11 @@ def _runs(model: nn.Module, shape: tuple[int, ...]) -> bool:
         with evaluation_mode(model), torch.no_grad(), torch.random.fork_rng():
             model(laid_out(images, True))
     except RuntimeError:
-        # Whatever else is wrong with it shows in training, in its own words.
+        # If the model fails for another reason, training raises that error.
         return False
     return True
 
 
 def laid_out(images: Tensor, channels_last: bool) -> Tensor:
-    """Images ``[N, C, H, W]`` in the layout that a model has."""
+    """Return images ``[N, C, H, W]`` in the layout of the model."""
     return images.contiguous(memory_format=torch.channels_last) if channels_last else images

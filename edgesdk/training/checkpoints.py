@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,19 +76,6 @@ class Position:
     def speed(self) -> float:
         """Samples per second."""
         return self.samples / max(self.seconds, 1e-9)
-
-    @classmethod
-    def checked(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild a position from a checkpoint.
-
-        Raises:
-            KeyError, ValueError: A value is missing, of another type or negative.
-        """
-        step, sums = values["step"], values["sums"].items()
-        samples, seconds = float(values["samples"]), float(values["seconds"])
-        if type(step) is not int or min(step, samples, seconds) < 0:
-            raise ValueError(f"position {values!r}")
-        return cls(step, {str(name): float(value) for name, value in sums}, samples, seconds)
 
 
 @dataclass
@@ -198,7 +185,11 @@ def read_checkpoint(
         _require_same("model", _described(parts["model"]), own, path)
         if state.average is not None:
             _require_same("model", _described(parts["average"]), own, path)
-        position = Position.checked(description["position"])
+        position = Position(**description["position"])
+        numbers = (position.step, position.samples, position.seconds)
+        if type(position.step) is not int or min(numbers) < 0:
+            raise ValueError(f"position {position}")
+        position.sums = {name: float(value) for name, value in position.sums.items()}
         history = type(state.history).from_dict(description["history"])
         kept: dict[int, Any] = {}
         for key, value in {**parts["optimizer"], **description["optimizer"]}.items():

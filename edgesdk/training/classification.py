@@ -1,4 +1,4 @@
-"""From a SOURCE and labelled images to a trained classifier in a file."""
+"""Train a classifier from a SOURCE and labelled images, and save it."""
 
 from __future__ import annotations
 
@@ -33,34 +33,33 @@ __all__ = [
     "TrainedClassifier",
     "build_classifier",
     "check_output",
-    "signature_of",
     "save_classifier",
+    "signature_of",
     "train_classifier",
 ]
 
 _SUFFIXES = (".edgemodel", ".safetensors")
-#: Share of the steps after which normalisation uses the statistics it has, when a model is trained
-#: for integers: those are what the quantized network folds into its weights. Without a batch's own
-#: statistics to hold them, weights run away at learning rates that were good before, so this is
-#: left to the end of a schedule: from the middle on, a ResNet-20 went from 82 % to chance.
+#: Share of the steps after which quantization-aware training freezes normalisation statistics,
+#: which the quantized network folds into its weights. Frozen earlier, weights diverge at learning
+#: rates that were good before: from the middle on, a ResNet-20 went from 82 % to chance.
 _NORM_LEARNS = 0.9
 
 
 @dataclass(frozen=True)
 class TrainedClassifier:
-    """What :func:`train_classifier` did.
+    """Result of :func:`train_classifier`.
 
     Attributes:
-        model: Trained, in evaluation mode.
-        architecture: Its zoo name; None for a model of any other class.
-        history: Row by row.
-        test: Accuracy on the test set; None without one, or where the run was stopped. Of a model
-            that was trained for integers, with weights and activations rounded.
-        processes: How many trained it.
-        device: Where, such as ``cpu``.
-        is_main: Whether this is the process that writes and speaks.
-        qat: Name of the recipe that it was trained for; empty for none.
-        ranges: Ranges of its activations by tensor, as far as that recipe has some.
+        model: Trained model, in evaluation mode.
+        architecture: Zoo name of the model; None for a model of any other class.
+        history: Records of the training.
+        test: Accuracy on the test set; None without one, or if the run was stopped. After
+            quantization-aware training, with rounded weights and activations.
+        processes: Number of training processes.
+        device: Training device, such as ``cpu``.
+        is_main: True if this process writes files and prints.
+        qat: Name of the recipe of quantization-aware training; empty for none.
+        ranges: Activation ranges by tensor, if that recipe has any.
     """
 
     model: nn.Module
@@ -74,7 +73,7 @@ class TrainedClassifier:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the model, as JSON values."""
+        """Return everything but the model as JSON values."""
         return {
             "architecture": self.architecture,
             "history": self.history.to_dict(),
@@ -86,11 +85,11 @@ class TrainedClassifier:
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
-    """Refuse, before hours of training, what could not be written after them.
+    """Check before training that the output can be written afterwards.
 
     Raises:
-        UsageError: A suffix that is neither ``.edgemodel`` nor ``.safetensors``.
-        OutputExistsError: It is there already and may not be replaced.
+        UsageError: The suffix is neither ``.edgemodel`` nor ``.safetensors``.
+        OutputExistsError: The output exists and may not be replaced.
     """
     if path.suffix not in _SUFFIXES:
         raise UsageError(
@@ -109,21 +108,22 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 def build_classifier(
     source: str, data: DataSplits, seed: int, weights: Path | None = None
 ) -> tuple[nn.Module, str | None]:
-    """The model to train: of the zoo with fresh weights, or the user's as it is.
+    """Build the model to train: a zoo network with fresh weights, or the user's model as it is.
 
     Args:
         source: SOURCE. A network of the zoo is built for the classes, channels and image size of
-            the data, as far as it has such options.
-        data: What it will see.
-        seed: Of the fresh weights.
-        weights: Weights to begin from instead.
+            the data, if it has such options.
+        data: Data for the training.
+        seed: Seed of the fresh weights.
+        weights: Weights to start from instead.
 
     Returns:
-        The model and its zoo name, if it is of the zoo.
+        The model and its zoo name, if it has one.
 
     Raises:
-        UsageError: A network of the zoo that does not classify, or a program, which cannot learn.
-        TrainingError: The model does not take the images or has another number of classes.
+        UsageError: The zoo network is not a classifier, or SOURCE is a program, which cannot be
+            trained.
+        TrainingError: The model does not accept the images or has another number of classes.
         EdgeSdkError: See :func:`edgesdk.frontend.source.load`.
     """
     architecture: str | None = None
@@ -176,10 +176,10 @@ def _check_fit(model: nn.Module, data: DataSplits) -> None:
     except EdgeSdkError:
         raise
     except Exception as error:
-        # Whatever the model's own code raises on images of another shape.
-        told = (str(error).splitlines() or [type(error).__name__])[0]
+        # The model's own code may raise anything on images of another shape.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(
-            f"the model does not take images of {channels}x{height}x{width}: {told}",
+            f"the model does not take images of {channels}x{height}x{width}: {reason}",
             remedy="scale the images with --image-size, choose --channels, or name another model",
         ) from error
     if logits.shape[1] != len(data.classes):
@@ -208,15 +208,15 @@ def train_classifier(
     Args:
         source: See :func:`build_classifier`.
         data: See :func:`edgesdk.training.open_data`.
-        recipe: How to train.
-        weights: Weights to begin from.
+        recipe: Training settings.
+        weights: Weights to start from.
         checkpoint: See :func:`edgesdk.training.fit`, as for the arguments below.
-        resume: Whether to go on from a checkpoint.
+        resume: True to resume from the checkpoint.
         logs: Folder for TensorBoard.
-        workers: Processes that read images.
+        workers: Number of processes that read images.
         on_progress: Called in the main process.
-        stop: StopRequest after every step.
-        qat: Quantization that the model is trained for: it computes as its quantized copy will.
+        stop: Called after every step; True ends the training.
+        qat: Quantization to train for: the model computes as its quantized copy will.
 
     Raises:
         EdgeSdkError: See :func:`build_classifier`, :func:`edgesdk.training.fit` and
@@ -271,13 +271,13 @@ def _prepared(model: nn.Module, data: DataSplits, recipe: Recipe, qat: QuantSpec
 def save_classifier(
     trained: TrainedClassifier, data: DataSplits, path: Path, *, overwrite: bool = False
 ) -> Path:
-    """Write a trained classifier with its classes and its normalisation.
+    """Save a trained classifier with its classes and its normalisation.
 
     Args:
-        trained: What was trained.
-        data: What it was trained on.
+        trained: Result of the training.
+        data: Training data.
         path: ``NAME.edgemodel``, or ``NAME.safetensors`` for the weights alone.
-        overwrite: Whether it may be replaced.
+        overwrite: True to replace an existing output.
 
     Raises:
         EdgeSdkError: See :func:`check_output` and
@@ -301,7 +301,7 @@ def save_classifier(
 
 
 def signature_of(data: DataSplits) -> ModelSignature:
-    """How a classifier of these images is fed: shape, normalisation, classes."""
+    """Return the input shape, normalisation and classes of a classifier of these images."""
     color = "grey" if data.image_shape[0] == 1 else "rgb"
     return ModelSignature(
         inputs=(TensorSpec("image", (1, *data.image_shape), layout="NCHW"),),

@@ -261,7 +261,9 @@ def _train(task: Task, options: RunOptions, logs: TrainingLogs) -> None:
         if record is not None:
             state.history = state.history.plus(record)
         if accelerator.is_main_process:
-            preview = _preview(options, step, step == task.steps)
+            every = options.preview_every_steps
+            show = step == task.steps or (every and step % every == 0)
+            preview = options.preview(step) if options.preview is not None and show else None
             if options.on_progress is not None:
                 pace = (time.monotonic() - started) / (step - began)
                 options.on_progress(task.progress(position, pace, record, preview))
@@ -306,9 +308,3 @@ def _diverged(message: str) -> DivergedError:
         remedy="lower learning_rate, lengthen the warm-up or set clip_gradient, and check that the "
         "images are finite; the checkpoint, if there is one, is from before",
     )
-
-
-def _preview(options: RunOptions, step: int, last: bool) -> Path | None:
-    every = options.preview_every_steps
-    due = last or (every and step % every == 0)
-    return options.preview(step) if options.preview is not None and due else None

@@ -1,4 +1,4 @@
-"""How often a classifier is right."""
+"""Measure the accuracy of classifiers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _TOP = 5
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What :func:`evaluate` measured.
+    """Result of :func:`evaluate`.
 
     Attributes:
         top1: Share of samples whose class scores highest, 0..1.
         top5: Share of samples whose class is among the five highest, 0..1.
         loss: Mean cross-entropy a sample.
-        samples: How many.
+        samples: Number of samples.
     """
 
     top1: float
@@ -47,20 +47,23 @@ def evaluate(
     batch_size: int = 256,
     device: torch.device | str | None = None,
 ) -> Accuracy:
-    """Measure a classifier in evaluation mode.
+    """Measure a classifier in evaluation mode::
+
+        accuracy = evaluate(model, data.test, mean=data.mean, std=data.std)
+        print(f"{accuracy.top1:.1%}")
 
     Args:
-        model: Maps images to logits ``[N, classes]``; its mode is given back.
+        model: Maps images to logits ``[N, classes]``; its mode is restored.
         dataset: :class:`~edgesdk.training.LabelledImages`, or any map-style data set of
             ``(image tensor, label)``.
-        mean: One value a channel, of 0..1; see :func:`edgesdk.training.fit`.
+        mean: One value per channel, in 0..1; see :func:`edgesdk.training.fit`.
         std: Likewise.
-        batch_size: Samples at a time.
-        device: Where to run; None for where the model lies. The model is moved there.
+        batch_size: Samples per batch.
+        device: Device to move the model to; None to leave it where it is.
 
     Raises:
-        DataError: An empty set, labels out of range, or samples that are none.
-        ModelOutputError: The model gives no logits, or none that are finite.
+        DataError: The set is empty, labels are out of range, or samples are malformed.
+        ModelOutputError: The model does not return finite logits.
     """
     if device is not None:
         model.to(device)
@@ -69,7 +72,7 @@ def evaluate(
 
 
 def accuracy_of(total: Tensor) -> Accuracy:
-    """From what :func:`scores` counted, summed over all processes."""
+    """Return the accuracy from the sums of :func:`scores` over all processes."""
     loss, top1, top5, count = total.tolist()
     if not np.isfinite(loss):
         raise ModelOutputError(
@@ -89,10 +92,10 @@ def scores(
     process: int = 0,
     processes: int = 1,
 ) -> Tensor:
-    """Sums over one process's samples: loss, top-1, top-5 and their number, ``float64 [4]``."""
+    """Return the sums over one process's samples: loss, top-1, top-5, count, ``float64 [4]``."""
     count = len(dataset)
     if count == 0:
-        raise DataError("there is nothing to evaluate on", remedy="give labelled images")
+        raise DataError("the data set for evaluation is empty", remedy="give labelled images")
     device = next((value.device for value in model.state_dict().values()), torch.device("cpu"))
     indices = np.arange(process, count, processes)
     shares = [
@@ -119,26 +122,26 @@ def _counted(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def logits_of(output: Any, count: int) -> Tensor:
-    """What a classifier answered, checked to be scores ``[count, classes]``.
+    """Return the logits ``[count, classes]`` of a classifier's output.
 
     Raises:
-        ModelOutputError: It is something else.
+        ModelOutputError: The output is something else.
     """
     output = getattr(output, "logits", output)
     if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != count:
         kind = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ModelOutputError(
-            f"the model answers {count} images with {kind}, not with scores [{count}, classes]",
+            f"the model returns {kind} for {count} images, not scores [{count}, classes]",
             remedy="give a classifier that returns one tensor of logits",
         )
     return output
 
 
 def check_labels(labels: Tensor, indices: np.ndarray, classes: int) -> None:
-    """Labels must be below the number of scores.
+    """Check that labels are below the number of classes.
 
     Raises:
-        DataError: One is not.
+        DataError: A label is out of range.
     """
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         at = int(torch.nonzero((labels < 0) | (labels >= classes))[0])

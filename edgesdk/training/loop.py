@@ -75,8 +75,7 @@ def fit(
         validation: Data set that is evaluated after every epoch.
         mean: One value per channel to subtract; ``uint8`` images are scaled to 0..1 before.
         std: One value per channel to divide by.
-        checkpoint: Folder of the checkpoint, written after every epoch and in between; several
-            hosts must share it.
+        checkpoint: Folder of the checkpoint, shared by all hosts; written after every epoch too.
         resume: True to resume from the checkpoint, if there is one; False to overwrite it.
         logs: Folder for TensorBoard.
         on_progress: Called in the main process as the run goes on.

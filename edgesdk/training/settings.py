@@ -1,4 +1,4 @@
-"""Frozen settings, read from files and texts, whose faults are errors of this SDK."""
+"""Frozen settings read from files and command lines, with errors of this SDK."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["Settings"]
 
 
 class Settings(BaseModel):
-    """Frozen, JSON-able, checked.
+    """Base of settings: frozen, checked, convertible to JSON.
 
     Raises:
-        UsageError: A value out of its range, or one that is missing.
-        UnknownNameError: An unknown key; the nearest known one is named.
+        UsageError: A value is out of range or missing.
+        UnknownNameError: A key is unknown; the message suggests the nearest known one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -27,23 +27,23 @@ class Settings(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise _told(type(self), error) from None
+            raise _usage_error(type(self), error) from None
 
     def changed(self, **values: Any) -> Self:
-        """The same settings with other values, checked."""
+        """Return these settings with other values, checked."""
         return type(self)(**{**self.to_dict(), **values})
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values."""
+        """Return the settings as JSON values."""
         return self.model_dump(mode="json")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read what :meth:`to_dict` gave, or a file held."""
+        """Build settings from the values of :meth:`to_dict` or of a file."""
         return cls(**{str(key): value for key, value in values.items()})
 
 
-def _told(kind: type[BaseModel], error: ValidationError) -> UsageError:
+def _usage_error(kind: type[BaseModel], error: ValidationError) -> UsageError:
     problem = error.errors(include_url=False, include_context=False)[0]
     key = ".".join(str(part) for part in problem["loc"])
     name = re.sub("(?<!^)(?=[A-Z])", " ", kind.__name__).lower()
@@ -51,5 +51,5 @@ def _told(kind: type[BaseModel], error: ValidationError) -> UsageError:
         return UnknownNameError(f"key of a {name}", key, kind.model_fields)
     if problem["type"] == "missing":
         return UsageError(f"the recipe does not say {key}", remedy=f"add {key}")
-    told = problem["msg"][0].lower() + problem["msg"][1:]
-    return UsageError(f"{name}: {key}: {told}", remedy=f"correct {key}")
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return UsageError(f"{name}: {key}: {message}", remedy=f"correct {key}")

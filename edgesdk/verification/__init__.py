@@ -1,4 +1,4 @@
-"""Proof that artefacts equal the model: parity, its gates, the accuracy drop and bisection."""
+"""Verify artefacts against their model: parity and its gates, accuracy drop, bisection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a quantized network lost against the float one, on inputs held apart from calibration."""
+"""Accuracy drop of a quantized network against the float one, on an evaluation set."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _TOP = 5
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Inputs to measure on, with the float model's answers.
+    """Inputs for measuring the drop, with the float model's outputs.
 
     Attributes:
-        inputs: Arrays by input name, one set a sample, as the artefact's face takes them.
-        expected: The float model's answers, by output name.
-        labels: The right class of each sample; empty where nobody knows.
-        source: Where the inputs come from, in words.
+        inputs: Arrays by input name, one set per sample, as an app passes them.
+        expected: The float model's outputs, by output name.
+        labels: Correct class of each sample; empty if unknown.
+        source: Description of the inputs' origin.
         sha256: Digest of inputs and labels.
     """
 
@@ -39,12 +39,12 @@ class EvaluationSet:
     def __post_init__(self) -> None:
         if not self.inputs:
             raise DataError(
-                "there is nothing to measure the drop on", remedy="give at least one sample"
+                "no inputs for measuring the accuracy drop", remedy="give at least one sample"
             )
         if self.labels and self.scores is None:
             raise DataError(
-                "the labels fit no output of the model",
-                remedy="measure without labels, or export the network with its scores alone",
+                "the labels do not fit any output of the model",
+                remedy="measure without labels, or export the network with its class scores only",
             )
 
     def __len__(self) -> int:
@@ -52,28 +52,28 @@ class EvaluationSet:
 
     @property
     def scores(self) -> str | None:
-        """The output that holds one score a class; None where there is none, or more than one."""
+        """Name of the output with class scores; None if there is not exactly one."""
         found = [name for name, array in self.expected[0].items() if classifies(array.shape)]
         return found[0] if len(found) == 1 else None
 
 
 def float_answers(run: Callable[[Arrays], Arrays], inputs: Sequence[Arrays]) -> tuple[Arrays, ...]:
-    """The float model's answers to a set of inputs.
+    """Run the float model on a set of inputs.
 
     Args:
         run: The model.
-        inputs: What to ask.
+        inputs: Arrays by input name, one set per sample.
 
     Raises:
-        DataError: It answers a sample with NaN or infinity.
+        DataError: The model outputs NaN or infinity on a sample.
     """
     answers = []
     for index, arrays in enumerate(inputs):
         outputs = run(arrays)
         if not all(np.isfinite(a).all() for a in outputs.values() if a.dtype.kind == "f"):
             raise DataError(
-                f"the model answers sample {index + 1} with NaN or infinity",
-                remedy="leave that sample out of what the drop is measured on",
+                f"the model outputs NaN or infinity on sample {index + 1}",
+                remedy="remove the sample from the evaluation set",
             )
         answers.append(outputs)
     return tuple(answers)
@@ -84,33 +84,33 @@ def measure_drop(
     data: EvaluationSet,
     *,
     bound: float | None = None,
-    on_sample: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> DropRecord:
-    """Run a quantized network over a set and compare with the float model.
+    """Run a quantized network on an evaluation set and compare it with the float model.
 
     Args:
         run: The quantized network, in its runtime or simulated.
-        data: What to measure on.
+        data: The evaluation set.
         bound: Largest drop allowed, as a share.
-        on_sample: Called with the number done and the number in all.
+        on_progress: Called with the number done and the number in all.
 
     Returns:
-        The record. Its metric is ``top-1`` with labels, ``agreement`` for a classifier without,
-        else ``cosine``.
+        The record. Its metric is ``top-1`` with labels, ``agreement`` for a classifier without
+        labels, else ``cosine``.
     """
     counted = _Counts(data.scores)
     for index, (inputs, expected) in enumerate(zip(data.inputs, data.expected, strict=True)):
         label = data.labels[index] if data.labels else None
         counted.add(expected, run(inputs), label)
-        if on_sample:
-            on_sample(index + 1, len(data))
+        if on_progress:
+            on_progress(index + 1, len(data))
     return counted.record(data, bound)
 
 
 class _Counts:
     def __init__(self, scores: str | None) -> None:
         self._scores = scores
-        self._same = self._held = self._right = self._float_right = 0
+        self._same = self._in_top5 = self._right = self._float_right = 0
         self._rows = 0
         self._cosines: list[float] = []
         self._signal = self._noise = 0.0
@@ -118,7 +118,7 @@ class _Counts:
     def add(self, expected: Arrays, actual: Arrays, label: int | None) -> None:
         wide = np.concatenate([array.ravel().astype(np.float64) for array in expected.values()])
         other = np.concatenate([actual[name].ravel().astype(np.float64) for name in expected])
-        # An artefact that answers NaN has lost the sample, not the comparison.
+        # Count NaN as a wrong output instead of failing the comparison.
         other = np.nan_to_num(other, nan=0.0, posinf=0.0, neginf=0.0)
         self._signal += float(wide @ wide)
         self._noise += float(((wide - other) ** 2).sum())
@@ -131,8 +131,8 @@ class _Counts:
             best, answer = int(np.argmax(row)), int(np.argmax(found))
             self._rows += 1
             self._same += best == answer
-            # The float model's class counts as held where fewer than five score higher.
-            self._held += int((found > found[best]).sum()) < _TOP
+            # The float model's class is contained in the top 5 if fewer than five score higher.
+            self._in_top5 += int((found > found[best]).sum()) < _TOP
             if label is not None:
                 self._right += answer == label
                 self._float_right += best == label
@@ -159,7 +159,7 @@ class _Counts:
                 "top1": self._right / self._rows if data.labels else None,
                 "float_top1": self._float_right / self._rows if data.labels else None,
                 "agreement": self._same / self._rows if classified else None,
-                "containment": self._held / self._rows if classified else None,
+                "containment": self._in_top5 / self._rows if classified else None,
                 "cosine": cosine,
                 "snr_db": snr,
             }
@@ -167,28 +167,28 @@ class _Counts:
 
 
 def require_drop(manifest: Manifest) -> None:
-    """Hold the quantized artefacts of a manifest against the drop they may have.
+    """Check the accuracy drop of a manifest's quantized artefacts against their bounds.
 
     Raises:
-        GateError: One lost more, or could not be measured though a bound was given.
+        GateError: A drop exceeds its bound, or could not be measured although there is a bound.
     """
-    told = [
-        _missed(artefact, artefact.quantized.drop)
+    failures = [
+        _describe(artefact, artefact.quantized.drop)
         for artefact in manifest.artefacts
         if artefact.quantized is not None
         and artefact.quantized.drop is not None
         and not artefact.quantized.drop.passed
     ]
-    if told:
+    if failures:
         raise GateError(
-            f"{len(told)} quantized artefact{'s' * (len(told) > 1)} lost more than allowed\n  "
-            + "\n  ".join(told),
-            remedy="--repair keeps the worst layers float; or choose another recipe",
+            f"{len(failures)} quantized artefact{'s' * (len(failures) > 1)} lost more than allowed"
+            + "".join(f"\n  {failure}" for failure in failures),
+            remedy="--accuracy-control keeps the worst layers float; or choose another recipe",
         )
 
 
-def _missed(artefact: ArtefactRecord, drop: DropRecord) -> str:
-    worst = ", ".join(culprit.path for culprit in drop.culprits[:3])
+def _describe(artefact: ArtefactRecord, drop: DropRecord) -> str:
+    worst = ", ".join(layer.path for layer in drop.culprits[:3])
     return (
         f"{artefact.target} {artefact.quantization}: {drop.drop:.2%} of {drop.metric} on "
         f"{drop.samples} samples, {drop.bound or 0:.2%} allowed"

@@ -1,4 +1,4 @@
-"""Between a model's floats and the int8 numbers at the face of an artefact."""
+"""Convert between a model's floats and the int8 inputs and outputs of an artefact."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from edgesdk.quant.plan import Arrays
 from edgesdk.runtime.session import Session
 from edgesdk.spec import TensorSpec
 
-__all__ = ["FloatFaceSession", "float_run"]
+__all__ = ["FloatIoSession", "float_run"]
 
 
-class FloatFaceSession(Session):
-    """A session that takes and gives floats where its artefact takes and gives int8.
+class FloatIoSession(Session):
+    """Session with float inputs and outputs over an artefact with int8 ones.
 
     Args:
-        session: The artefact; closing it stays its owner's affair.
-        faces: Scales of its int8 inputs and outputs; others pass unchanged.
+        session: The artefact; the caller closes it.
+        io_scales: Scales of its int8 inputs and outputs; others pass unchanged.
     """
 
-    def __init__(self, session: Session, faces: Sequence[IoScaleRecord]) -> None:
+    def __init__(self, session: Session, io_scales: Sequence[IoScaleRecord]) -> None:
         self.runtime, self.evaluator, self.note = session.runtime, session.evaluator, session.note
-        scaled = {face.name for face in faces}
+        scaled = {scale.name for scale in io_scales}
         self.inputs = _float_specs(session.inputs, scaled)
         self.outputs = _float_specs(session.outputs, scaled)
-        self._float_run = float_run(session.run, faces)
+        self._float_run = float_run(session.run, io_scales)
 
     def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         named = {spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)}
@@ -36,41 +36,41 @@ class FloatFaceSession(Session):
         return [outputs[spec.name] for spec in self.outputs]
 
     def close(self) -> None:
-        """Does nothing: the session it stands before is not its own."""
+        """Do nothing: the caller owns the wrapped session."""
 
 
 def float_run(
-    run: Callable[[Arrays], Arrays], faces: Sequence[IoScaleRecord]
+    run: Callable[[Arrays], Arrays], io_scales: Sequence[IoScaleRecord]
 ) -> Callable[[Arrays], Arrays]:
-    """A session that takes and gives floats where its artefact takes and gives int8.
+    """Wrap a run function with int8 inputs and outputs so that it takes and returns floats.
 
     Args:
-        run: The session.
-        faces: Scales of the artefact's int8 inputs and outputs; others pass unchanged.
+        run: Runs the artefact on arrays by input name.
+        io_scales: Scales of its int8 inputs and outputs; others pass unchanged.
     """
-    scales = {face.name: face for face in faces}
+    scales = {scale.name: scale for scale in io_scales}
     if not scales:
         return run
 
     def called(inputs: Arrays) -> Arrays:
-        given = {name: _rounded(array, scales.get(name)) for name, array in inputs.items()}
-        return {name: _floats(array, scales.get(name)) for name, array in run(given).items()}
+        given = {name: _quantized(array, scales.get(name)) for name, array in inputs.items()}
+        return {name: _dequantized(array, scales.get(name)) for name, array in run(given).items()}
 
     return called
 
 
-def _rounded(array: np.ndarray, face: IoScaleRecord | None) -> np.ndarray:
-    if face is None or array.dtype.kind != "f":
+def _quantized(array: np.ndarray, scale: IoScaleRecord | None) -> np.ndarray:
+    if scale is None or array.dtype.kind != "f":
         return array
-    # Half to even, as every runtime rounds.
-    numbers = np.rint(array / np.float32(face.scale)) + face.zero_point
+    # Round half to even, as every runtime does.
+    numbers = np.rint(array / np.float32(scale.scale)) + scale.zero_point
     return np.clip(numbers, -128, 127).astype(np.int8)
 
 
-def _floats(array: np.ndarray, face: IoScaleRecord | None) -> np.ndarray:
-    if face is None or array.dtype != np.int8:
+def _dequantized(array: np.ndarray, scale: IoScaleRecord | None) -> np.ndarray:
+    if scale is None or array.dtype != np.int8:
         return array
-    return (array.astype(np.float32) - face.zero_point) * np.float32(face.scale)
+    return (array.astype(np.float32) - scale.zero_point) * np.float32(scale.scale)
 
 
 def _float_specs(specs: Sequence[TensorSpec], scaled: set[str]) -> tuple[TensorSpec, ...]:

@@ -1,4 +1,4 @@
-"""How far an artefact's outputs are from the model's, in numbers, and the gates they must meet."""
+"""Differences between the outputs of an artefact and its model, and the gates on them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = [
     "meets",
 ]
 
-#: Default gates by precision. A model's own arithmetic in another order stays well inside the
-#: first; half-precision weights alone cost what the second allows. A quantized artefact is held
-#: against the simulated quantized network: a value on the edge of a step may fall either way.
+#: Default gates by precision. Reordered float32 arithmetic stays well inside the first; the second
+#: allows for half-precision weights. Quantized artefacts are compared with the simulated quantized
+#: network, where a value on the edge of a step may round either way.
 GATES: dict[str, GateRecord] = {
     "fp32": GateRecord(cosine=0.9999, relative_error=1e-3),
     "fp16": GateRecord(cosine=0.999, relative_error=2e-2),
@@ -37,7 +37,7 @@ def gate_for(
     relative_error: float | None = None,
     agreement: float | None = None,
 ) -> GateRecord:
-    """The gate of a precision, with the bounds the user set in place of the default ones.
+    """Return the gate of a precision, with the user's bounds in place of the default ones.
 
     Args:
         precision: Key of :data:`GATES`.
@@ -46,8 +46,8 @@ def gate_for(
         agreement: Smallest share of samples with the same top-1 class, 0..1.
 
     Raises:
-        UnknownNameError: An unknown precision.
-        UsageError: A bound outside its range.
+        UnknownNameError: The precision is unknown.
+        UsageError: A bound is out of range.
     """
     if precision not in GATES:
         raise UnknownNameError("precision", precision, GATES)
@@ -58,7 +58,7 @@ def gate_for(
     ):
         if value is not None and not (math.isfinite(value) and low <= value <= high):
             raise UsageError(
-                f"the gate for {name} cannot be {value}",
+                f"invalid gate for {name}: {value}",
                 remedy=f"give a number of {low:g} to {high:g}"
                 if math.isfinite(high)
                 else f"give a number of at least {low:g}",
@@ -72,12 +72,12 @@ def gate_for(
 
 
 def classifies(shape: Sequence[int]) -> bool:
-    """Whether an output of this shape looks like one score a class: ``[batch, classes]``."""
+    """Return True if the shape is that of class scores: ``[batch, classes]``."""
     return len(shape) == 2 and shape[1] >= 2
 
 
 def _scaled(values: np.ndarray) -> tuple[np.ndarray, float]:
-    """The values as a share of the largest one: their squares neither overflow nor vanish."""
+    """Divide values by the largest magnitude, so that squares neither overflow nor underflow."""
     scale = float(np.max(np.abs(values), initial=0))
     return (values.ravel() / scale if scale else values.ravel()), scale
 
@@ -91,17 +91,17 @@ def _cosine(expected: np.ndarray, actual: np.ndarray) -> float:
 
 
 def _decibels(values: np.ndarray) -> float:
-    """Energy of values that are not all zero."""
+    """Return the energy in dB of values that are not all zero."""
     shares, scale = _scaled(values)
     return 20 * (math.log10(float(np.linalg.norm(shares))) + math.log10(scale))
 
 
 @dataclass
 class OutputComparison:
-    """One output compared over any number of samples.
+    """Comparison of one output over any number of samples.
 
     Attributes:
-        name: Output name.
+        name: Name of the output.
     """
 
     name: str
@@ -120,8 +120,8 @@ class OutputComparison:
 
         Args:
             expected: The model's output.
-            actual: The artefact's output; another shape counts as wholly different, and so does
-                NaN or infinity in either.
+            actual: The artefact's output. Another shape counts as entirely different, and so do NaN
+                and infinity in either.
         """
         self._samples += 1
         if actual.shape != expected.shape:
@@ -145,7 +145,7 @@ class OutputComparison:
         self._max_abs = max(self._max_abs, worst)
         if math.isinf(worst):
             return
-        # Rounding alone would give an exact copy a cosine just below 1.
+        # Rounding would give even an exact copy a cosine just below 1.
         if worst > 0:
             self._cosine = min(self._cosine, _cosine(wide, other))
             ratio = _decibels(wide) - _decibels(difference) if wide.any() else -math.inf
@@ -155,7 +155,7 @@ class OutputComparison:
             self._same += int(np.sum(wide.argmax(axis=1) == other.argmax(axis=1)))
 
     def record(self) -> OutputParity:
-        """The worst over all samples so far; nothing is known of an output without samples."""
+        """Return the worst values over all samples so far; None without samples."""
         span = self._high - self._low if self._high >= self._low else 0.0
         known = self._samples > 0 and math.isfinite(self._max_abs)
         if math.isinf(span):
@@ -174,7 +174,7 @@ class OutputComparison:
 
 
 def meets(output: OutputParity, gate: GateRecord) -> bool:
-    """Whether one output is within the gate. What could not be measured is not."""
+    """Return True if an output is within the gate, False if it could not be measured."""
     if output.cosine is None or output.relative_error is None:
         return False
     if output.cosine < gate.cosine or output.relative_error > gate.relative_error:
@@ -188,10 +188,10 @@ def meets(output: OutputParity, gate: GateRecord) -> bool:
 
 @dataclass(frozen=True)
 class Tolerances:
-    """Bounds in place of the default ones; see :func:`gate_for`.
+    """Bounds on parity that replace the default ones; see :func:`gate_for`.
 
     Raises:
-        UsageError: A bound out of its range.
+        UsageError: A bound is out of range.
     """
 
     cosine: float | None = None
@@ -199,16 +199,16 @@ class Tolerances:
     agreement: float | None = None
 
     def __post_init__(self) -> None:
-        # A manifest holds finite numbers only, and a gate that all pass is none.
+        # Manifests hold finite numbers, and a gate that everything passes would be meaningless.
         if self.relative_error is not None and math.isinf(self.relative_error):
             raise UsageError(
-                f"the gate for relative error cannot be {self.relative_error}",
+                f"invalid gate for relative error: {self.relative_error}",
                 remedy="give a share of the output's range, such as 0.01",
             )
         self.gate("fp32")
 
     def gate(self, precision: str) -> GateRecord:
-        """The gate of an artefact of this precision."""
+        """Return the gate for artefacts of a precision."""
         return gate_for(
             precision,
             cosine=self.cosine,

@@ -1,4 +1,4 @@
-"""Prove artefacts: run each in its real runtime on the bundle's samples and compare."""
+"""Verify artefacts: run each in its real runtime on the bundle's samples and compare."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ __all__ = [
 
 _AGAIN = "export the bundle again"
 
-# What a session says of samples that another artefact was made for: that is the artefact's fault.
+# Session errors on samples made for another artefact: a fault of the artefact, not of the user.
 _MISFITS = (InputSpecError, UnknownNameError)
 
-#: Backends of ExecuTorch that exist on the phone only.
+#: Backends of ExecuTorch that run on phones only.
 _PHONE_ONLY = ("executorch:vulkan", "executorch:coreml")
 
-#: Seconds one inference may take before the runtime counts as hung.
+#: Seconds per inference after which the runtime counts as hung.
 TIMEOUT = 300.0
 
 
@@ -81,37 +81,36 @@ def compare(
     samples: Samples,
     gate: GateRecord,
     labels: str | Sequence[str] = "",
-    free: bool = False,
-    faces: Sequence[IoScaleRecord] = (),
+    dynamic: bool = False,
+    io_scales: Sequence[IoScaleRecord] = (),
 ) -> ParityRecord:
-    """Run every sample through a session and compare with what the model answered.
+    """Run every sample through a session and compare with the model's outputs.
 
     Args:
         session: The artefact in its runtime.
         samples: Inputs and expected outputs.
-        gate: The bounds.
-        labels: Name of the label set or the class names themselves, for the classes of real
-            samples.
-        free: Whether the artefact has free dimensions; samples of other shapes are left out
-            otherwise.
-        faces: Scales of int8 inputs and outputs.
+        gate: Bounds on parity.
+        labels: Name of the label set, or the class names, for the classes of real samples.
+        dynamic: True if the artefact has dynamic dimensions; otherwise samples of other shapes are
+            skipped.
+        io_scales: Scales of int8 inputs and outputs.
 
     Raises:
         SessionError: The runtime failed on a sample.
-        BundleDamagedError: There is no sample, or one that knows other outputs.
+        BundleDamagedError: There are no samples, or their outputs have other names.
     """
     if not len(samples):
-        raise BundleDamagedError("there is no sample to compare on", remedy=_AGAIN)
+        raise BundleDamagedError("the bundle has no samples", remedy=_AGAIN)
     names = _class_names(labels)
     comparisons: dict[str, OutputComparison] = {}
     classes: list[tuple[str, str, str]] = []
     shapes: list[str] = []
-    run = float_run(session.run, faces)
+    run = float_run(session.run, io_scales)
     usual = {name: array.shape for name, array in samples.inputs[0].items()}
     count = 0
     for index, (inputs, expected) in enumerate(zip(samples.inputs, samples.expected, strict=True)):
         other_shape = {name: array.shape for name, array in inputs.items()} != usual
-        if other_shape and not free:
+        if other_shape and not dynamic:
             continue
         actual = run(inputs)
         count += 1
@@ -119,7 +118,7 @@ def compare(
             shapes.append(samples.names[index])
         if set(expected) != set(actual):
             raise BundleDamagedError(
-                f"the sample {samples.names[index]!r} has the outputs {_listed(expected)}, "
+                f"outputs differ: sample {samples.names[index]!r} has {_listed(expected)}, "
                 f"the artefact {_listed(actual)}",
                 remedy=_AGAIN,
             )
@@ -158,38 +157,38 @@ def verify_artefact(
     gates: Tolerances,
     labels: str | Sequence[str] = "",
     threads: int = 1,
-    faces: Sequence[IoScaleRecord] = (),
+    io_scales: Sequence[IoScaleRecord] = (),
     then: Callable[[Session], None] | None = None,
 ) -> ParityRecord:
-    """Run one artefact in a process of its own and compare it with the model.
+    """Run one artefact in a separate process and compare it with the model.
 
-    A runtime that refuses the artefact or dies on it makes a record that did not pass.
+    If the runtime refuses the artefact or crashes on it, the record counts as not passed.
 
     Args:
         path: The artefact.
         target: Target with variant.
         precision: ``fp32``, ``fp16`` or ``quantized``.
-        inputs: The artefact's face.
-        outputs: Likewise.
-        samples: Inputs and expected outputs; of a quantized artefact, the simulated network's.
-        samples_sha256: Their digest, for the record.
-        gates: The user's bounds.
-        labels: Name of the label set, or the class names themselves.
-        threads: Threads of the runtime.
-        faces: Scales of int8 inputs and outputs.
-        then: Called with the session after the comparison, because loading one can take long.
+        inputs: Inputs of the artefact.
+        outputs: Outputs of the artefact.
+        samples: Inputs and expected outputs; for a quantized artefact, those of its simulation.
+        samples_sha256: Digest of the samples, for the record.
+        gates: The user's bounds on parity.
+        labels: Name of the label set, or the class names.
+        threads: Number of runtime threads.
+        io_scales: Scales of int8 inputs and outputs.
+        then: Called with the session after the comparison, to avoid loading the artefact again.
 
     Raises:
-        UsageError: An option out of range.
+        UsageError: An option is out of range.
         MissingEnvironmentError: The runtime is not installed.
     """
     gate = gates.gate(precision)
-    free = any(spec.dynamic for spec in inputs)
+    dynamic = any(spec.dynamic for spec in inputs)
     try:
         with open_isolated(
             path, threads=threads, inputs=inputs, outputs=outputs, timeout=TIMEOUT
         ) as session:
-            record = compare(session, samples, gate, labels, free, faces)
+            record = compare(session, samples, gate, labels, dynamic, io_scales)
             if then is not None:
                 then(session)
     except MissingEnvironmentError:
@@ -202,12 +201,12 @@ def verify_artefact(
 
 
 def not_run(target: str, gate: GateRecord, error: EdgeSdkError) -> ParityRecord:
-    """The record of an artefact that could not be run.
+    """Return the record of an artefact that could not be run.
 
     Args:
         target: Target with variant.
-        gate: The bounds it was not held against.
-        error: Why.
+        gate: Bounds on parity.
+        error: The reason.
     """
     note = "this backend runs on the phone only" if target in _PHONE_ONLY else ""
     return ParityRecord(
@@ -216,11 +215,11 @@ def not_run(target: str, gate: GateRecord, error: EdgeSdkError) -> ParityRecord:
 
 
 def verdict(target: str, parity: ParityRecord) -> str:
-    """What came of a comparison, in two or three words.
+    """Return the outcome of a comparison in two or three words.
 
     Args:
         target: Target with variant.
-        parity: Its record.
+        parity: Record of the comparison.
     """
     if parity.passed:
         return "equal"
@@ -232,9 +231,9 @@ def verdict(target: str, parity: ParityRecord) -> str:
 def cached_parity(
     cache: Cache | None, key_facts: dict[str, object], make: Callable[[], ParityRecord]
 ) -> ParityRecord:
-    """Serve a parity record from the cache, or make and store it.
+    """Return a parity record from the cache, or make and store it.
 
-    Only records of runs that took place are kept: a runtime that died may live next time.
+    Failed runs are not stored: the runtime may work next time.
     """
     key = key_of({"kind": "parity", "code": code_digest(), **key_facts})
     if cache is not None:
@@ -255,23 +254,25 @@ def verify(
     threads: int = 1,
     on_progress: Callable[[str, str], None] | None = None,
 ) -> Bundle:
-    """Prove a bundle's artefacts again on this machine, and record the result in it.
+    """Verify a bundle's artefacts on this machine, and record the result in the bundle.
+
+        bundle = edgesdk.verify("net.edge", targets=["onnx"])
+        require_parity(bundle.manifest)
 
     Args:
         bundle: The bundle or its folder.
-        targets: Which artefacts; all without any.
-        gates: Bounds in place of the default ones.
-        threads: Threads of each runtime.
+        targets: Artefacts to verify; empty for all.
+        gates: Bounds that replace the default ones.
+        threads: Number of threads of each runtime.
         on_progress: Called with target and step.
 
     Returns:
-        The bundle with new parity records; whether they passed is in them, see
-        :func:`require_parity`.
+        The bundle with new parity records; see :func:`require_parity`.
 
     Raises:
         BundleError: The bundle is damaged.
-        UnknownNameError: A target it does not have.
-        MissingEnvironmentError: A runtime is not installed; what the others gave is recorded.
+        UnknownNameError: The bundle does not have a target.
+        MissingEnvironmentError: A runtime is not installed; results of the others are recorded.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     chosen = [opened.artefact(name) for name in targets] or opened.manifest.artefacts
@@ -279,9 +280,9 @@ def verify(
     sha256 = opened.manifest.reference.samples.sha256
     records: dict[str, ParityRecord] = {}
     missing: list[MissingEnvironmentError] = []
-    tell = on_progress or (lambda target, step: None)
+    report = on_progress or (lambda target, step: None)
     for artefact in chosen:
-        tell(artefact.target, "verifying")
+        report(artefact.target, "verifying")
         simulated, quantized = artefact.simulated, artefact.quantized
         try:
             record = verify_artefact(
@@ -290,22 +291,22 @@ def verify(
                 precision="quantized" if quantized else artefact.precision,
                 inputs=artefact.inputs,
                 outputs=artefact.outputs,
-                # Of a quantized artefact the simulated network's answers are the truth.
+                # The reference of a quantized artefact is its simulation.
                 samples=Samples.load(opened.path_of(simulated)) if simulated else samples,
                 samples_sha256=simulated.sha256 if simulated else sha256,
-                faces=quantized.faces if quantized else (),
+                io_scales=quantized.faces if quantized else (),
                 gates=gates or Tolerances(),
                 labels=opened.manifest.classes or opened.manifest.labels,
                 threads=threads,
             )
         except MissingEnvironmentError as error:
-            # That this machine cannot run it says nothing against the artefact.
+            # A missing runtime is a fault of this machine, not of the artefact.
             missing.append(error)
-            tell(artefact.target, "no runtime")
+            report(artefact.target, "no runtime")
             continue
-        # By file: a bundle may hold two artefacts of one target.
+        # Key by file: a bundle may hold two artefacts of one target.
         records[artefact.file.path] = record
-        tell(artefact.target, verdict(artefact.target, record))
+        report(artefact.target, verdict(artefact.target, record))
     artefacts = [
         artefact.model_copy(
             update={"parity": records.get(artefact.file.path, artefact.parity)},
@@ -319,7 +320,7 @@ def verify(
 
 
 def _missed(output: OutputParity, gate: GateRecord) -> str:
-    """Which bounds an output does not meet."""
+    """Describe the bounds that an output misses."""
     if not output.finite:
         return f"output {output.name!r} holds NaN or infinity"
     if output.cosine is None or output.relative_error is None:
@@ -362,14 +363,17 @@ def _failure(failure: FailureRecord) -> str:
 
 
 def require_parity(manifest: Manifest, *, allow_failures: bool = False) -> None:
-    """Hold a manifest against its gates.
+    """Check that every artefact of a manifest passed its gates.
+
+        bundle = edgesdk.export("mobilenet_v2", targets="onnx")
+        require_parity(bundle.manifest)
 
     Args:
-        manifest: With parity records.
-        allow_failures: Whether targets without artefact are fine.
+        manifest: Manifest with parity records.
+        allow_failures: True to accept targets that failed to convert.
 
     Raises:
-        GateError: An artefact is not proven, or a target gave none.
+        GateError: An artefact did not pass or was not verified, or a target failed to convert.
     """
     short = [
         artefact
@@ -378,14 +382,14 @@ def require_parity(manifest: Manifest, *, allow_failures: bool = False) -> None:
         and artefact.target not in _PHONE_ONLY
     ]
     failed = [] if allow_failures else manifest.failures
-    told = [*map(_shortfall, short), *map(_failure, failed)]
-    if not told:
+    findings = [*map(_shortfall, short), *map(_failure, failed)]
+    if not findings:
         return
     count = len(manifest.artefacts) + len(failed)
     ran = any(artefact.parity and artefact.parity.outputs for artefact in short)
     raise GateError(
-        f"{len(told)} of {count} target{'s' * (count > 1)} not proven equal to the model\n  "
-        + "\n".join(told).replace("\n", "\n  "),
+        f"{len(findings)} of {count} target{'s' * (count > 1)} not proven equal to the model\n  "
+        + "\n".join(findings).replace("\n", "\n  "),
         remedy="`edgesdk verify BUNDLE --bisect` finds the first operator that differs"
         if ran
         else None,

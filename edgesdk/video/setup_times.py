@@ -44,10 +44,14 @@ class SetupTimes:
             setattr(self, name, getattr(self, name) + time.perf_counter() - started)
 
     def __str__(self) -> str:
-        """Return e.g. ``building the core 41.0 s, loading 1.2 s and warm-up 0.3 s``."""
-        # Looking up a core that is built takes milliseconds: nothing was compiled.
-        built = f"building the core {self.build_seconds:.1f} s, " if self.build_seconds > 1 else ""
-        return f"{built}loading {self.load_seconds:.1f} s and warm-up {self.warm_up_seconds:.1f} s"
+        """Return e.g. ``building the core 41.0 s and loading 1.2 s``."""
+        parts = [f"loading {self.load_seconds:.1f} s"]
+        # To find a core that is built takes milliseconds: nothing was compiled.
+        if self.build_seconds > 1:
+            parts.insert(0, f"building the core {self.build_seconds:.1f} s")
+        if self.warm_up_seconds >= 0.05:
+            parts.append(f"warm-up {self.warm_up_seconds:.1f} s")
+        return ", ".join(parts[:-1]) + " and " * (len(parts) > 1) + parts[-1]
 
 
 def prepare_core(times: SetupTimes) -> None:

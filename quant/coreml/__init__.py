@@ -1,4 +1,4 @@
-"""Core ML: int8 programs by PT2E, small weights by coremltools."""
+"""Core ML quantization: int8 programs by PT2E, weight compression by coremltools."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Where a program gets int8 for Core ML: each layer with its activation, sums, products, pools.
+"""Annotation of int8 operators for Core ML: layers with their activation, sums, products, pools.
 
-The annotator that coremltools' authors keep in ExecuTorch matches patterns that have a bias and no
-transposed convolution, and takes another package; these rules are the same, node by node.
+ExecuTorch's annotator for Core ML matches only patterns with a bias and without transposed
+convolution, and needs another package; these rules are the same, node by node.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from torchao.quantization.pt2e.quantizer import (
 )
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
+from edgesdk.quant.layer_names import layer_path
 from edgesdk.quant.pt2e.folding import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
-from edgesdk.quant.pt2e.layers import float_operators, layer_path
+from edgesdk.quant.pt2e.layers import float_operators
 from edgesdk.quant.pt2e.observers import ActivationObserver, PerChannelWeightObserver
 from edgesdk.quant.spec import QuantSpec, WeightQuant
 
@@ -29,7 +30,7 @@ __all__ = ["CoremlQuantizer"]
 _aten = torch.ops.aten
 _LAYERS = (_aten.linear.default, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS)
 _BINARY = (_aten.add.Tensor, _aten.mul.Tensor, _aten.matmul.default)
-#: Activations that are computed together with the layer in front of them.
+#: Activations fused with the layer in front of them.
 _ACTIVATIONS = (
     _aten.elu.default,
     _aten.gelu.default,
@@ -42,7 +43,7 @@ _ACTIVATIONS = (
     _aten.silu.default,
     _aten.tanh.default,
 )
-#: Operators whose output has the scale of their input.
+#: Operators whose output shares the scale of their input.
 _SHARING = (
     _aten.adaptive_avg_pool2d.default,
     _aten.avg_pool2d.default,
@@ -54,15 +55,15 @@ _SHARING = (
 
 
 class CoremlQuantizer(Quantizer):
-    """Annotates a graph for Core ML as a spec says.
+    """Annotates a graph for Core ML according to a recipe.
 
     Args:
-        spec: The quantization.
-        rewrite: Changes the float graph before it is annotated.
+        spec: Recipe.
+        rewrite: Called with the float graph before annotation, to change it.
 
     Attributes:
-        reasons: Why an operator stays float, by node.
-        float_operators: Operators that get no integers, by name with count.
+        reasons: Reasons for operators that stay float, by node.
+        float_operators: Number of operators that stay float, by name.
     """
 
     def __init__(self, spec: QuantSpec, rewrite: Callable[[GraphModule], object]) -> None:
@@ -94,21 +95,21 @@ class CoremlQuantizer(Quantizer):
         return model
 
     def validate(self, model: GraphModule) -> None:
-        """There is nothing that could be wrong after :meth:`annotate`."""
+        """Do nothing: :meth:`annotate` sets valid annotations only."""
 
     def _why_float(self, node: Node) -> str:
         reason = self._spec.why_float(layer_path(node))
         if reason:
             return reason
         if node.target in TRANSPOSED_CONVOLUTIONS and len(node.args) > 6 and node.args[6] != 1:
-            return "Core ML has no scale for each output of a transposed convolution with groups"
+            return "Core ML has no per-channel scales for transposed convolutions with groups"
         return ""
 
     def _annotate(self, node: Node) -> None:
         if node.target in _LAYERS:
             inputs = {node.args[0]: self._activation}
             if self._spec.weights is not None and self._spec.weights.bits == 8:
-                # Fewer bits are made in the converted model.
+                # Fewer bits are applied in the converted model.
                 inputs[node.args[1]] = self._weights(node)
             self._annotate_with_activation(node, inputs)
         elif node.target in _BINARY and len(node.all_input_nodes) and _all_float(node):

@@ -1,4 +1,4 @@
-"""Weights of a saved Core ML package, unpacked from the bytes of its own files."""
+"""Weights of a saved Core ML package, decoded from its files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from edgesdk.errors import QuantizationError
 
 __all__ = ["PackedWeights", "packed_weights"]
 
-#: Input that holds the weight, by MIL operator.
+#: Name of the weight input, by MIL operator.
 _WEIGHTED = {"conv": "weight", "conv_transpose": "weight", "gather": "x", "linear": "weight"}
 _SENTINEL = 0xDEADBEEF
-#: NumPy type, or number of bits and whether there is a sign, by the name of MIL's type.
+#: NumPy type, or number of bits and signedness, by the name of MIL's type.
 _PLAIN = {
     "BFLOAT16": "bf16",
     "FLOAT16": "<f2",
@@ -45,11 +45,11 @@ class PackedWeights:
     """Weights of one operator.
 
     Attributes:
-        name: Name of what the operator computes.
-        operator: MIL's operator.
+        name: Name of the operator's output.
+        operator: MIL operator.
         bits: Bits of a stored weight.
-        values: The weights as floats.
-        input_bits: 8 where the operator takes decoded integers, else bits of its floats.
+        values: Weights as floats.
+        input_bits: 8 if the operator takes dequantized integers, else bits of its floats.
     """
 
     name: str
@@ -60,13 +60,13 @@ class PackedWeights:
 
 
 def packed_weights(package: Path) -> list[PackedWeights]:
-    """Operators with constant weights, in the order of the program.
+    """Read the operators with constant weights, in the order of the program.
 
     Args:
         package: The ``.mlpackage``.
 
     Raises:
-        QuantizationError: A form of weights that is not known.
+        QuantizationError: The storage of the weights is unknown.
     """
     from coremltools.proto import Model_pb2
 
@@ -92,7 +92,7 @@ def _layers(block: Any, reader: _Reader) -> Iterator[PackedWeights]:
         if values.ndim < 2:
             continue
         taken = makers.get(_source(op, "indices" if op.type == "gather" else "x"))
-        # A cast or a move of decoded integers still takes integers.
+        # A cast or a move of dequantized integers still carries integers.
         integer = taken is not None and taken.type == "dequantize"
         (output,) = op.outputs
         kind = _type_name(output.type)
@@ -114,11 +114,11 @@ def _type_name(kind: Any) -> str:
 class _Reader:
     def __init__(self, blobs: bytes) -> None:
         self._blobs = blobs
-        #: Operators by the names of what they make, for weights that take several.
+        #: Operators by the names of their outputs, for weights decoded by several.
         self.makers: dict[str, Any] = {}
 
     def weight(self, op: Any) -> tuple[np.ndarray, int]:
-        """Weights that an operator makes, as floats, with the bits each is stored in."""
+        """Return the weights that an operator decodes, as floats, and their stored bits."""
         given = self._arguments(op)
         if op.type == "const":
             values = self._value(given["val"])
@@ -130,8 +130,8 @@ class _Reader:
         if op.type == "constexpr_lut_to_dense":
             return self._palette(op, given)
         raise QuantizationError(
-            f"weights are stored as {op.type}, which is not known",
-            remedy="report the model and the recipe",
+            f"the package stores weights as {op.type}, which is not supported",
+            remedy="please report the model and the recipe",
         )
 
     def _arguments(self, op: Any) -> dict[str, Any]:
@@ -163,10 +163,10 @@ class _Reader:
         if "lut" in given:
             table = self._value(given["lut"]).astype(np.float32)
         else:
-            # A table times the scales of channels.
+            # A table with scales per channel.
             table = self._blockwise(self._arguments(self.makers[_source(op, "lut")]))
         if "shape" in given:
-            # The older form: indices packed into bytes, one table.
+            # Older form: indices packed into bytes, one table.
             shape = tuple(int(size) for size in self._value(given["shape"]))
             bits = int(math.log2(table.size))
             packed = self._value(given["indices"])
@@ -178,8 +178,8 @@ class _Reader:
         )
         if table.shape[-1] != 1 or not whole:
             raise QuantizationError(
-                "weights have tables of their own in parts of a channel",
-                remedy="use a recipe with one table a tensor or a channel",
+                "weights have several tables per channel",
+                remedy="use a recipe with one table per tensor or channel",
             )
         tables = np.broadcast_to(table[..., 0], (*indices.shape, table.shape[-2]))
         values = np.take_along_axis(tables, indices[..., None], axis=-1)[..., 0]
@@ -211,7 +211,7 @@ class _Reader:
         return np.frombuffer(data, _PLAIN[kind], count).reshape(shape)
 
     def _blob(self, at: int) -> bytes:
-        """Data of the record at a byte of the weight file."""
+        """Return the record at a byte offset of the weight file."""
         sentinel, _, size, offset = struct.unpack_from("<IIQQ", self._blobs, at)
         if sentinel != _SENTINEL or offset + size > len(self._blobs):
             raise QuantizationError(
@@ -221,7 +221,7 @@ class _Reader:
 
 
 def _unpacked(data: bytes, bits: int, count: int, *, signed: bool) -> np.ndarray:
-    """Numbers of a few bits, packed from the lowest bit of each byte."""
+    """Unpack numbers of a few bits, lowest bits of a byte first."""
     stream = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
     digits = stream[: count * bits].reshape(count, bits).astype(np.int64)
     numbers: np.ndarray = digits @ (1 << np.arange(bits))
@@ -231,7 +231,7 @@ def _unpacked(data: bytes, bits: int, count: int, *, signed: bool) -> np.ndarray
 
 
 def _spread(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Values a block, repeated over the elements of it."""
+    """Repeat the value of each block over its elements."""
     wide = values.astype(np.float32)
     for axis, size in enumerate(shape):
         if wide.ndim == len(shape) and wide.shape[axis] not in (1, size):

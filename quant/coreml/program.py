@@ -1,4 +1,4 @@
-"""Core ML: int8 programs, and weights that coremltools makes small in the converted model."""
+"""Core ML quantization: int8 programs, and weight compression of the converted model."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 __all__ = ["CoremlQuantization", "compress_model", "quantize_program", "read_back"]
 
-#: The oldest system that runs a recipe's operators, by the beginning of its name.
+#: Oldest system that runs a recipe's operators, by prefix of the recipe's name.
 _SYSTEMS = (("w8a8", "iOS17"), ("w4", "iOS18"), ("", "iOS16"))
-#: MIL operators whose weights are made small.
+#: MIL operators whose weights are compressed.
 _CHILDREN = ("conv", "conv_transpose", "gather", "linear", "matmul")
 
 
 @dataclass(frozen=True)
 class CoremlQuantization:
-    """One program on its way into a package.
+    """A program prepared for conversion.
 
     Attributes:
-        program: What to convert in place of the plan's program.
+        program: Program to convert in place of the plan's program.
         system: Name of the deployment target, such as ``iOS17``.
-        module: The program as a graph; weights of ``program`` belong to it.
-        reasons: Why an operator stays float, by node of ``module``.
+        module: The program as a graph; it holds the weights of ``program``.
+        reasons: Reasons for operators that stay float, by node of ``module``.
         float_operators: See :class:`edgesdk.quant.plan.Quantized`.
-        notes: What the user should know.
+        notes: Remarks for the user.
     """
 
     program: ExportedProgram
@@ -51,19 +51,19 @@ class CoremlQuantization:
 
 
 def quantize_program(plan: QuantPlan) -> CoremlQuantization:
-    """Prepare a program for conversion; ``int8`` arithmetic is in it from here on.
+    """Prepare a program for conversion, with ``int8`` arithmetic if the recipe has it.
 
     Raises:
         DataError: Calibration data are missing, do not fit the program or hold NaN.
         MissingBackendError: coremltools or torchao is not installed.
-        QuantizationError: The program cannot be quantized as asked.
-        UnsupportedRecipeError: Core ML has no such quantization.
+        QuantizationError: The program cannot be quantized with this recipe.
+        UnsupportedRecipeError: Core ML does not support the recipe.
     """
     require_support("coreml", plan.spec)
     if plan.spec.io_dtype == "int8":
         raise QuantizationError(
-            "Core ML passes no int8 at a model's face",
-            remedy="leave the face float: the first operator quantizes it",
+            "Core ML does not support int8 inputs and outputs",
+            remedy="use --io-dtype float: the first operator quantizes the input",
         )
     for package in ("coremltools", "torchao"):
         _require(package)
@@ -96,15 +96,15 @@ def _require(package: str) -> None:
 
 
 def compress_model(plan: QuantPlan, prepared: CoremlQuantization, model: Any) -> Any:
-    """Make the weights of a converted model small, where the recipe asks for that.
+    """Compress the weights of a converted model, if the recipe says so.
 
     Args:
-        plan: What to do.
-        prepared: What :func:`quantize_program` gave; ``model`` was converted from its program.
+        plan: Quantization plan.
+        prepared: Result of :func:`quantize_program`; ``model`` was converted from its program.
         model: A ``coremltools.models.MLModel`` with its MIL program.
 
     Returns:
-        The model to save.
+        Model to save.
 
     Raises:
         QuantizationError: coremltools failed.
@@ -138,14 +138,14 @@ def compress_model(plan: QuantPlan, prepared: CoremlQuantization, model: Any) ->
 
 
 def _by_weight(prepared: CoremlQuantization) -> dict[str, WeightedNode]:
-    """Layers by the name that coremltools gives the constant of their weights."""
+    """Return layers by the name that coremltools gives to their weights."""
     from edgesdk.quant.pt2e.layers import weight_names, weighted_nodes
 
     return dict(zip(weight_names(prepared.program), weighted_nodes(prepared.module), strict=True))
 
 
 def _round(plan: QuantPlan, module: GraphModule) -> None:
-    """Round weights before coremltools does, which rounds each alone."""
+    """Round weights with error compensation, which coremltools lacks."""
     from edgesdk.quant.pt2e.layers import weighted_nodes
     from edgesdk.quant.pt2e.rounded_module import round_module, rounds
 
@@ -155,7 +155,7 @@ def _round(plan: QuantPlan, module: GraphModule) -> None:
     precisions = {}
     for layer in weighted_nodes(module):
         fine = _precision(weights, layer)
-        # Alone, 8 bits are rounded just as well by coremltools.
+        # Without data, coremltools rounds 8 bits just as well.
         gains = fine.bits < 8 or plan.calibration
         if gains and rounds(layer) and not plan.spec.keeps_float(layer.path):
             precisions[layer.node.name] = fine
@@ -163,12 +163,12 @@ def _round(plan: QuantPlan, module: GraphModule) -> None:
 
 
 def _precision(weights: WeightQuant, layer: WeightedNode) -> WeightPrecision:
-    """Bits and block of one layer's weights."""
+    """Return bits and block size of one layer's weights."""
     from edgesdk.quant.pt2e.rounded_module import WeightPrecision
 
     by_block = weights.granularity == "block"
     block = _block(weights.block, layer) if by_block else 0
-    # Nine weights of a channel cannot be told apart in 4 bits, and are few in all.
+    # Depthwise channels have few weights, which 4 bits would represent too coarsely.
     small = layer.operator == "depthwise" or (by_block and not block)
     return WeightPrecision(8) if small else WeightPrecision(weights.bits, block)
 
@@ -177,7 +177,7 @@ def _config(weights: WeightQuant, layer: WeightedNode) -> Any:
     import coremltools.optimize.coreml as optimize
 
     if weights.form == "palette":
-        # Weights of depthwise channels differ in size by orders; they are few in all.
+        # Depthwise channels differ in magnitude by orders, and have few weights.
         bits = 8 if layer.operator == "depthwise" else weights.bits
         return optimize.OpPalettizerConfig(mode="kmeans", nbits=bits, weight_threshold=0)
     fine = _precision(weights, layer)
@@ -191,7 +191,7 @@ def _config(weights: WeightQuant, layer: WeightedNode) -> Any:
 
 
 def _block(asked: int, layer: WeightedNode) -> int:
-    """The largest block that the inputs of a layer can be cut into; 0 where it is no use."""
+    """Return the largest block size that divides a layer's inputs; 0 if blocks do not help."""
     if layer.operator == "depthwise" or layer.operator.startswith("conv_transpose"):
         return 0
     inputs = layer.shape[1]
@@ -200,15 +200,15 @@ def _block(asked: int, layer: WeightedNode) -> int:
 
 
 def read_back(plan: QuantPlan, prepared: CoremlQuantization, package: Path) -> Quantized:
-    """What a saved package holds, and what its weights answer to the plan's samples.
+    """Read a saved package, and simulate its weights on the plan's samples.
 
     Args:
-        plan: What was asked for.
-        prepared: What :func:`quantize_program` gave.
+        plan: Quantization plan.
+        prepared: Result of :func:`quantize_program`.
         package: The saved ``.mlpackage``.
 
     Raises:
-        QuantizationError: Its weights cannot be read.
+        QuantizationError: The weights cannot be read.
     """
     from edgesdk.quant.coreml.package import packed_weights
     from edgesdk.quant.pt2e.layers import replace_weight, weighted_nodes
@@ -253,5 +253,5 @@ def _reason(
     if reason:
         return reason
     if packed is None:
-        return "it is another operator in Core ML"
-    return prepared.reasons.get(layer.node.name, "coremltools left the weights as they were")
+        return "Core ML converted it to another operator"
+    return prepared.reasons.get(layer.node.name, "coremltools did not compress its weights")

@@ -1,4 +1,4 @@
-"""ExecuTorch: PT2E for XNNPACK."""
+"""ExecuTorch quantization by PT2E, for XNNPACK."""
 
 from __future__ import annotations
 

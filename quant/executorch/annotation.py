@@ -1,4 +1,4 @@
-"""ExecuTorch's XNNPACK quantizer with our ranges, float layers, and clamps inside their layers."""
+"""ExecuTorch's XNNPACK quantizer, extended by our ranges, float layers and fused clamps."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from edgesdk.quant.executorch.four_bits import rewrite_linear
 from edgesdk.quant.executorch.layout import layout_is_safe
+from edgesdk.quant.layer_names import layer_path
 from edgesdk.quant.plan import QuantPlan
 from edgesdk.quant.pt2e.folding import (
     CONVOLUTIONS,
@@ -25,7 +26,7 @@ from edgesdk.quant.pt2e.folding import (
     constant_of,
     store_constant,
 )
-from edgesdk.quant.pt2e.layers import float_operators, is_depthwise, layer_path, weighted_nodes
+from edgesdk.quant.pt2e.layers import float_operators, is_depthwise, weighted_nodes
 from edgesdk.quant.pt2e.observers import ActivationObserver, PerChannelWeightObserver
 from edgesdk.quant.pt2e.rounded_module import WeightPrecision, round_module, rounds
 from edgesdk.quant.spec import QuantSpec, WeightQuant
@@ -37,23 +38,23 @@ _LINEAR = _aten.linear.default
 _CLAMPS = (_aten.hardtanh.default, _aten.relu.default)
 _LAYERS = (_LINEAR, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS)
 _BINARY = (_aten.add.Tensor, _aten.mul.Tensor)
-#: A sum is refused where the scale of an input is outside these multiples of the output's.
+#: XNNPACK refuses a sum if an input scale is outside these multiples of the output scale.
 _LEAST_RATIO, _LARGEST_RATIO = 2.0**-9, 2.0**7
-_LAYOUT_LOST = "ExecuTorch mislays the layout of what this convolution would measure"
-#: Sums of products are kept in 32 bits, a bias among them.
+_LAYOUT_LOST = "ExecuTorch would lose the memory layout of this convolution's input"
+#: Accumulators and biases have 32 bits.
 _LARGEST_BIAS = 2.0**30
 
 
 class PlanQuantizer(XNNPACKQuantizer):
-    """Annotates a graph for XNNPACK as a plan says.
+    """Annotates a graph for XNNPACK according to a plan.
 
     Args:
-        plan: What to do.
+        plan: Quantization plan.
 
     Attributes:
-        reasons: Why an operator stays float, by node.
-        float_operators: Operators without int8 kernel, by name with count.
-        notes: What the user should know.
+        reasons: Reasons for operators that stay float, by node.
+        float_operators: Number of operators without int8 kernel, by name.
+        notes: Remarks for the user.
     """
 
     def __init__(self, plan: QuantPlan) -> None:
@@ -67,16 +68,16 @@ class PlanQuantizer(XNNPACKQuantizer):
         self.set_global(self._config)
 
     def transform_for_annotation(self, model: GraphModule) -> GraphModule:
-        """Make tensors of the numbers in sums and products, which static ranges need."""
+        """Convert numbers in sums and products to tensors, which static ranges need."""
         return super().transform_for_annotation(model) if self._spec.static else model
 
     def rewrite(self, module: GraphModule) -> None:
-        """Round weights, and make 4-bit linear layers of what can be one."""
+        """Round weights, and convert suitable layers to 4-bit linear layers."""
         if self._spec.weights is not None and self._spec.weights.bits == 4:
             self._four_bit_names = rewrite_linear(self._plan, module)
             self.notes.append(
-                "4-bit weights have a scale for every 32 inputs and are in linear layers and 1x1 "
-                "convolutions; other convolutions have 8 bits or stay float"
+                "linear layers and 1x1 convolutions have 4-bit weights with a scale for every 32 "
+                "inputs; other convolutions have 8 bits or stay float"
             )
         if self._plan.calibration:
             round_module(
@@ -90,7 +91,7 @@ class PlanQuantizer(XNNPACKQuantizer):
             )
 
     def annotate(self, model: GraphModule) -> GraphModule:
-        """Annotate a graph; what is settled here is left alone by the vendor's own rules."""
+        """Annotate a graph; the vendor's rules skip nodes annotated here."""
         for node in model.graph.nodes:
             if node.name in self._four_bit_names:
                 node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(_annotated=True)
@@ -104,14 +105,14 @@ class PlanQuantizer(XNNPACKQuantizer):
                 if self._spec.static:
                     self._annotate(node)
                 elif node.target in _LAYERS:
-                    # The vendor's rules leave out a layer that an activation follows.
+                    # The vendor's rules skip layers followed by an activation.
                     self._annotate_layer(node)
         annotated: GraphModule = super().annotate(model)
         self.float_operators = float_operators(annotated) if self._spec.static else {}
         return annotated
 
     def _why_float(self, node: Node) -> str:
-        """Why an operator stays float; empty where the vendor's rules decide."""
+        """Return the reason why an operator stays float; empty if the vendor's rules decide."""
         reason = self._spec.why_float(layer_path(node))
         if reason:
             return reason
@@ -126,9 +127,9 @@ class PlanQuantizer(XNNPACKQuantizer):
             if len(shape) == 5:
                 return "XNNPACK has no convolution in three dimensions"
             if self._spec.dynamic and is_depthwise(node, shape):
-                return "XNNPACK has no depthwise convolution that measures its input"
+                return "XNNPACK has no dynamic depthwise convolution"
             if self._spec.dynamic and len(shape) != 4:
-                return "XNNPACK measures the input of convolutions in two dimensions alone"
+                return "XNNPACK has dynamic convolutions in two dimensions only"
             if self._spec.dynamic and not layout_is_safe(node):
                 return _LAYOUT_LOST
         return ""
@@ -137,10 +138,10 @@ class PlanQuantizer(XNNPACKQuantizer):
         if node.target in _CLAMPS:
             self._annotate_clamp(node)
         elif node.target is _aten.constant_pad_nd.default and _is_zero_padding(node):
-            # A pad only copies integers: it shares the scale of what it takes.
+            # Padding only copies integers, so it shares the scale of its input.
             self._set_annotation(node, SharedQuantizationSpec((node.args[0], node)))
         elif node.target is _aten.mean.dim or _is_global_pool(node):
-            # Means are much smaller than what they are taken of, and get a scale of their own.
+            # Means are much smaller than their input, and get their own scale.
             self._set_annotation(node, self._config.output_activation)
 
     def _set_annotation(self, node: Node, output: Any) -> None:
@@ -161,7 +162,7 @@ class PlanQuantizer(XNNPACKQuantizer):
         )
 
     def _annotate_clamp(self, clamp: Node) -> None:
-        """A layer with its clamp is one kernel: only what comes out of the clamp has a range."""
+        """Annotate a layer and its clamp as one kernel: only the clamp's output has a range."""
         layer = clamp.args[0]
         if not isinstance(layer, Node) or len(layer.users) != 1:
             return
@@ -181,10 +182,10 @@ class PlanQuantizer(XNNPACKQuantizer):
         )
 
     def fit(self, prepared: GraphModule) -> None:
-        """Widen ranges to what the kernels take, after calibration."""
+        """Widen ranges to the limits of the kernels, after calibration."""
         if not self._spec.static:
             return
-        # An observer that several tensors share has a name for each.
+        # A shared observer has one name per tensor.
         modules = dict(prepared.named_modules(remove_duplicate=False))
         changed = True
         while changed:
@@ -217,14 +218,14 @@ def _is_global_pool(node: Node) -> bool:
 
 
 def _observer(node: Any, modules: dict[str, Any]) -> Any:
-    """The observer that a node of a prepared graph is, if it is one."""
+    """Return the observer of an observer node; None for other nodes."""
     if isinstance(node, Node) and node.op == "call_module":
         return modules.get(str(node.target))
     return None
 
 
 def _given(node: Node, modules: dict[str, Any]) -> ActivationObserver | None:
-    """The observer of what comes out of an operator, behind its clamp where it has one."""
+    """Return the observer of an operator's output, behind its clamp if it has one."""
     users = list(node.users)
     while len(users) == 1 and users[0].target in _CLAMPS:
         users = list(users[0].users)
@@ -262,7 +263,7 @@ def _fit_bias(prepared: GraphModule, node: Node, modules: dict[str, Any]) -> Non
         scale = taken.scale_and_zero_point()[0]
         if bias is not None:
             weight.raise_scales(bias.abs() / (scale * _LARGEST_BIAS))
-            # XNNPACK adds integers; the graph should say what it adds.
+            # XNNPACK adds integers; make the graph add the same values.
             step = weight.calculate_qparams()[0].double() * scale
             rounded = ((bias / step).round() * step).to(bias.dtype)
             name = f"{node.args[2].target}_rounded"
@@ -275,7 +276,7 @@ def _fit_bias(prepared: GraphModule, node: Node, modules: dict[str, Any]) -> Non
 
 
 def _weights(axis: int) -> QuantizationSpec:
-    # What is no linear layer has kernels for 8 bits alone.
+    # Operators other than linear layers have 8-bit kernels only.
     weights = WeightQuant(8)
     return QuantizationSpec(
         dtype=torch.int8,

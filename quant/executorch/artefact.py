@@ -1,4 +1,4 @@
-"""What a lowered ExecuTorch file really holds: the weights in XNNPACK's own graphs."""
+"""Weights of a lowered ExecuTorch file, read from XNNPACK's graphs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgesdk.quant.plan import Quantized, QuantizedLayer
 
 __all__ = ["StoredWeights", "read_back", "stored_weights"]
 
-#: Bits of a weight by XNNPACK's type of it.
+#: Bits of a weight by XNNPACK type.
 _BITS = {
     "xnn_datatype_fp32": 32,
     "xnn_datatype_fp16": 16,
@@ -24,7 +24,7 @@ _BITS = {
     "xnn_datatype_qcint4": 4,
     "xnn_datatype_qbint4": 4,
 }
-#: XNNPACK's operators with weights, by ours.
+#: XNNPACK operators with weights, by ours.
 _KINDS = {
     "conv1d": "XNNConv2d",
     "conv2d": "XNNConv2d",
@@ -40,10 +40,10 @@ class StoredWeights:
     """Weights of one operator of a delegate.
 
     Attributes:
-        kind: XNNPACK's operator, such as ``XNNConv2d``.
-        shape: Of the weights, in XNNPACK's order.
+        kind: XNNPACK operator, such as ``XNNConv2d``.
+        shape: Shape of the weights, in XNNPACK's order.
         bits: Bits of a weight.
-        input_bits: Bits of what the operator takes.
+        input_bits: Bits of the operator's input.
     """
 
     kind: str
@@ -53,7 +53,7 @@ class StoredWeights:
 
 
 def stored_weights(path: Path) -> list[StoredWeights]:
-    """Operators with weights in the delegates of a ``.pte``, in order."""
+    """Read the operators with weights in the delegates of a ``.pte``, in order."""
     from executorch.exir._serialize._program import deserialize_pte_binary
 
     program = deserialize_pte_binary(path.read_bytes()).program
@@ -66,7 +66,7 @@ def stored_weights(path: Path) -> list[StoredWeights]:
 
 
 def _graph(data: bytes) -> Any:
-    """A delegate's graph as JSON; its constants lie elsewhere in the file."""
+    """Decode a delegate's graph to JSON; its constants lie elsewhere in the file."""
     from executorch.backends.xnnpack.serialization import xnnpack_graph_serialize as serialize
     from executorch.exir._serialize._flatbuffer import _flatc_decompile
 
@@ -79,7 +79,7 @@ def _graph(data: bytes) -> Any:
         binary.write_bytes(data[begin : begin + header.flatbuffer_size])
         _flatc_decompile(name, str(schema), str(binary), ["--raw-binary"])
         text = (folder / "graph.json").read_text(encoding="utf-8")
-    # flatc writes infinity as C does, which is no JSON.
+    # flatc writes infinity and NaN as in C, which is not valid JSON.
     return json.loads(re.sub(r"(?<=: )([-+]?)(inf|nan)\b", "0", text))
 
 
@@ -104,12 +104,12 @@ def _weights(graph: Any) -> Iterator[StoredWeights]:
 
 
 def read_back(quantized: Quantized, path: Path) -> Quantized:
-    """Tell of every layer the bits that it has in the file.
+    """Replace the bits of every layer by those in the file.
 
-    A layer that is in no delegate keeps the bits of the program, and says that it is outside.
+    Undelegated layers keep the bits of the program and get a reason.
 
     Args:
-        quantized: What was asked of the lowering.
+        quantized: Result of the quantizer, before lowering.
         path: The ``.pte``.
     """
     left = stored_weights(path)

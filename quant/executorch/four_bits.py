@@ -1,8 +1,8 @@
-"""Linear layers, and convolutions of a single point, with 4-bit weights for XNNPACK.
+"""4-bit linear layers and 1x1 convolutions for XNNPACK.
 
-XNNPACK multiplies 4-bit weights in linear layers alone, with a scale for every 32 inputs. A
-convolution of a single point is a linear layer over channels once space is one dimension; inputs
-are filled up with zeros to a multiple of 32.
+XNNPACK has 4-bit kernels for linear layers only, with a scale for every 32 inputs. A 1x1
+convolution is a linear layer over channels with space flattened to one dimension; inputs are padded
+with zeros to a multiple of 32.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ __all__ = ["BLOCK", "rewrite_linear"]
 
 _aten, _ao = torch.ops.aten, torch.ops.torchao
 
-#: Inputs that share a scale: the only size kernels have at their best.
+#: Inputs per scale, the size that the fastest kernels need.
 BLOCK = 32
 _LOWEST, _HIGHEST = -8, 7
 
 
 def rewrite_linear(plan: QuantPlan, module: GraphModule) -> set[str]:
-    """Give linear layers of a folded graph 4-bit weights, and let them measure their input.
+    """Convert linear layers of a folded graph to 4-bit weights with dynamic inputs.
 
     Args:
-        plan: Says what stays float; its calibration samples, if any, help the rounding.
-        module: Changed in place.
+        plan: Quantization plan; its calibration samples, if any, improve rounding.
+        module: Graph, changed in place.
 
     Returns:
         Names of the new linear operators.
@@ -50,7 +50,7 @@ def rewrite_linear(plan: QuantPlan, module: GraphModule) -> set[str]:
     rounded = round_module(plan, module, {node.name: fine for node in chosen})
     changed = {_rewrite(module, node, rounded[node.name]) for node in chosen}
     for node in module.graph.nodes:
-        # What a convolution lays out plainly comes out of the linear layer with channels last.
+        # Unlike the convolution, the linear layer returns channels last.
         if node.target is _aten.view.default:
             node.target = _aten.reshape.default
     module.graph.eliminate_dead_code()
@@ -82,7 +82,7 @@ def _rewrite(module: GraphModule, node: Node, rows: RoundedRows) -> str:
     inputs = rows.integers.shape[1]
     missing = -inputs % BLOCK
     integers = torch.nn.functional.pad(torch.from_numpy(rows.integers), (0, missing))
-    # Kernels hold them so.
+    # Kernels store scales in bfloat16.
     scales = torch.from_numpy(rows.scales).bfloat16().float()
     name = str(node.args[1].target)
     stored = [
@@ -104,7 +104,7 @@ def _rewrite(module: GraphModule, node: Node, rows: RoundedRows) -> str:
     taken = source.meta["val"].shape
     with graph.inserting_before(node):
         if spatial:
-            # A view first: it alone makes ExecuTorch turn channels last back.
+            # Only a view makes ExecuTorch undo channels last.
             source = call(_aten.flatten.using_ints, source, 2)
             source = call(_aten.permute.default, source, [0, 2, 1])
         if missing:

@@ -1,4 +1,4 @@
-"""A program in half precision behind a face of single precision."""
+"""Programs in half precision with single-precision inputs and outputs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from edgesdk.quant.layer_names import layer_path
 from edgesdk.quant.plan import QuantPlan
 from edgesdk.quant.pt2e.folding import constant_of, folded_module, store_constant
-from edgesdk.quant.pt2e.layers import layer_path
 
 __all__ = ["half_module"]
 
@@ -18,10 +18,10 @@ _LARGEST = torch.finfo(torch.float16).max
 
 
 def half_module(plan: QuantPlan) -> GraphModule:
-    """The program of a plan with weights and arithmetic in half precision.
+    """Convert weights and arithmetic of a plan's program to half precision.
 
-    Layers that the spec keeps float have weights and arithmetic in single precision. Weights larger
-    than half precision can hold become the largest it can.
+    Layers that the recipe keeps float stay in single precision. Weights beyond the range of half
+    precision are clipped to it.
     """
     module = folded_module(plan.program)
     graph = module.graph
@@ -87,7 +87,7 @@ def _narrowed(value: Any) -> Any:
 
 
 def _keep(module: GraphModule, node: Node) -> None:
-    """Surround an operator by casts; casts back and forth between two of them do no harm."""
+    """Surround an operator by casts to and from single precision."""
     for source in dict.fromkeys(node.all_input_nodes):
         if source.op != "get_attr" and (_is_single(source) or source.target is _cast):
             with module.graph.inserting_before(node):

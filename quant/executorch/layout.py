@@ -1,9 +1,9 @@
-"""Where XNNPACK's converter surely has channels last, and where it would mislay the layout.
+"""Check for a layout bug of ExecuTorch's XNNPACK converter at dynamic convolutions.
 
-ExecuTorch 1.5 turns the input of a convolution that measures its input to channels last as early as
-the first tensor it comes from, whatever lies between. A pad or a sum on the way keeps its old
-layout and computes wrongly or not at all. Where what the convolution takes is in channels last
-already, or is an input that goes nowhere else, nothing is turned.
+ExecuTorch 1.5 converts the input of a dynamic convolution to channels last at the first tensor it
+derives from. Pads and sums in between keep their old layout and compute wrongly or fail. The
+conversion is not needed if the convolution's input is in channels last already, or is a program
+input without other users.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CHANNELS_LAST = frozenset(
         _aten.upsample_bilinear2d.vec,
     }
 )
-#: Names of operators that keep the layout of what they take.
+#: Names of operators that keep the layout of their input.
 _KEEPING = frozenset(
     [
         "_native_batch_norm_legit_no_training",
@@ -57,7 +57,7 @@ _KEEPING = frozenset(
 
 
 def layout_is_safe(convolution: Node) -> bool:
-    """Whether a convolution that measures its input is converted rightly."""
+    """Return True if ExecuTorch converts a dynamic convolution correctly."""
     source = convolution.args[0]
     if not isinstance(source, Node):
         return False

@@ -1,4 +1,4 @@
-"""ExecuTorch: programs whose quantization XNNPACK's delegate has kernels for."""
+"""Quantization of programs for ExecuTorch's XNNPACK delegate."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ def quantize_program(plan: QuantPlan, variant: str) -> tuple[ExportedProgram, Qu
     """Quantize a program before it is lowered.
 
     Args:
-        plan: What to do.
+        plan: Quantization plan.
         variant: Backend of ExecuTorch.
 
     Returns:
-        The program to lower in place of the plan's, and what was done. Bits are those of the
-        program; :func:`edgesdk.quant.executorch.artefact.read_back` looks them up in the lowered
-        file.
+        Program to lower in place of the plan's, and the result. Bits are those of the program;
+        :func:`edgesdk.quant.executorch.artefact.read_back` reads them from the lowered file.
 
     Raises:
         DataError: Calibration data are missing, do not fit the program or hold NaN.
         MissingBackendError: ExecuTorch is not installed.
-        QuantizationError: The program cannot be quantized as asked.
-        UnsupportedRecipeError: XNNPACK has no such quantization.
+        QuantizationError: The program cannot be quantized with this recipe.
+        UnsupportedRecipeError: XNNPACK does not support the recipe.
     """
     require_support(f"executorch:{variant}", plan.spec)
     try:
@@ -63,7 +62,9 @@ def _half(plan: QuantPlan) -> tuple[ExportedProgram, Quantized]:
     from edgesdk.quant.pt2e.simulation import simulate
 
     module = half_module(plan)
-    with vendor_errors("the program cannot be halved", "export it without a recipe"):
+    with vendor_errors(
+        "cannot convert the program to half precision", "export it without a recipe"
+    ):
         program = export_again(plan, module)
         simulated = simulate(plan, module)
     return program, Quantized(layers=quantized_layers(module, {}), simulated=simulated)

@@ -1,4 +1,4 @@
-"""A float program that rounds as a recipe says, each layer switchable."""
+"""Fake quantization: a float program with simulated rounding, switchable per layer."""
 
 from __future__ import annotations
 

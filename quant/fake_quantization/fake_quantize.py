@@ -1,7 +1,7 @@
-"""Numbers rounded to the values that integers can stand for, still held as floats.
+"""Fake quantization of tensors: rounded to a grid, held as floats.
 
-Every function lets gradients through as if it had not rounded (a straight-through estimator, Bengio
-et al. 2013); what was clipped gets none.
+Gradients pass as if nothing was rounded (straight-through estimator, Bengio et al. 2013); clipped
+values get none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = [
     "weight_scales",
 ]
 
-#: Bins of the density that a palette begins from, and rounds that refine it at most.
+#: Bins of the density for the initial palette, and the largest number of refinement rounds.
 _DENSITY_BINS = 2048
 _PALETTE_ROUNDS = 100
 
@@ -28,17 +28,17 @@ _PALETTE_ROUNDS = 100
 def fake_quantize_weight(
     weight: Tensor, quant: WeightQuant, *, transposed: bool = False, groups: int = 1
 ) -> Tensor:
-    """Weights as a target stores them.
+    """Round weights as a target stores them.
 
     Args:
         weight: ``[out, in / groups, ...]``, or ``[in, out / groups, ...]`` of a transposed
             convolution.
-        quant: Form, bits and what shares a scale.
-        transposed: Whether it is of a transposed convolution.
+        quant: Form, bits and granularity.
+        transposed: True for a transposed convolution.
         groups: Groups of a convolution.
 
     Returns:
-        The nearest values on the grid, in the shape of ``weight``.
+        Nearest values on the grid, in the shape of ``weight``.
     """
     with torch.no_grad():
         if quant.form == "palette":
@@ -54,7 +54,7 @@ def fake_quantize_weight(
 
 
 def weight_scales(rows: Tensor, quant: WeightQuant) -> Tensor:
-    """Scales of symmetric integers from the largest magnitude each has to hold.
+    """Return the scales of symmetric integers from the largest magnitudes.
 
     Args:
         rows: Weights ``[out, in, ...]``. A block is ``quant.block`` consecutive inputs of one
@@ -62,7 +62,7 @@ def weight_scales(rows: Tensor, quant: WeightQuant) -> Tensor:
         quant: With form ``linear``.
 
     Returns:
-        Positive scales that broadcast to ``rows``; 1 where all weights are zero or next to it.
+        Positive scales that broadcast to ``rows``; 1 for weights that are all (nearly) zero.
     """
     magnitude = rows.detach().abs()
     if quant.granularity == "tensor" or rows.ndim < 2:
@@ -74,12 +74,12 @@ def weight_scales(rows: Tensor, quant: WeightQuant) -> Tensor:
         max_abs = torch.stack(blocks, 1).repeat_interleave(quant.block, 1)[:, : rows.shape[1]]
         max_abs = max_abs.reshape(*rows.shape[:2], *(1,) * (rows.ndim - 2))
     scales = max_abs / quant.largest
-    # Below the normal numbers there is none to divide by.
+    # Subnormal scales cannot be divided by.
     return torch.where(scales >= torch.finfo(scales.dtype).tiny, scales, torch.ones_like(max_abs))
 
 
 def _by_output(weight: Tensor, transposed: bool, groups: int) -> Tensor:
-    """Weights as ``[out, in / groups, ...]``, however the operator keeps them."""
+    """Return weights as ``[out, in / groups, ...]``, from any layout."""
     if not transposed:
         return weight
     inputs, outputs, *kernel = weight.shape
@@ -97,13 +97,13 @@ def _by_input(rows: Tensor, transposed: bool, groups: int) -> Tensor:
 
 
 def palettized(weight: Tensor, bits: int) -> Tensor:
-    """Weights replaced by the nearest of ``2 ** bits`` values that fit them best.
+    """Replace weights by the nearest of the ``2 ** bits`` best values.
 
-    The values are found by Lloyd's rounds on the sorted weights, from where the cube root of the
-    density has equal shares, which is where the best ones lie for many values.
+    Lloyd's algorithm on the sorted weights finds the values. It starts from equal shares of the
+    cube root of the density, the optimum for many values.
 
     Args:
-        weight: Of any shape.
+        weight: Tensor of any shape.
         bits: Bits of an index.
     """
     values, order = torch.sort(weight.detach().flatten().double())
@@ -118,7 +118,7 @@ def palettized(weight: Tensor, bits: int) -> Tensor:
         ends = torch.cat([edges, edges.new_tensor([values.numel()])])
         starts = torch.cat([edges.new_tensor([0]), edges])
         count = ends - starts
-        # A value that nothing is nearest to stays where it is.
+        # Values without nearest weights stay unchanged.
         mean = (sums[ends] - sums[starts]) / count.clamp(min=1)
         centres = torch.where(count > 0, mean, centres)
         if torch.equal(edges, bounds):
@@ -144,12 +144,12 @@ def _spread(values: Tensor, size: int) -> Tensor:
 def fake_quantize_static(
     values: Tensor, low: float, high: float, *, bits: int = 8, symmetric: bool = False
 ) -> Tensor:
-    """Values on the grid of a range.
+    """Round values to the grid of a range.
 
     Args:
-        values: Of any shape.
+        values: Tensor of any shape.
         low: Lowest value of the range, at most 0.
-        high: Highest, at least 0.
+        high: Highest value of the range, at least 0.
         bits: Bits of the signed integers.
         symmetric: See :func:`edgesdk.quant.ranges.scale_and_zero_point`.
     """
@@ -162,7 +162,7 @@ def fake_quantize_static(
 
 
 def fake_quantize_dynamic(values: Tensor, *, bits: int = 8) -> Tensor:
-    """Values on a grid that every sample of the batch measures for itself.
+    """Round each sample of a batch to the grid of its own range.
 
     Args:
         values: ``[batch, ...]``.

@@ -1,4 +1,4 @@
-"""One step through a network some of whose operators are quantized: where what is rounded."""
+"""Execution of operators in a partly quantized network: decides where values are rounded."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def choose_groups(
     static: bool,
     wanted: Callable[[OperatorGroup], bool],
 ) -> tuple[OperatorGroup, ...]:
-    """The groups that compute in integers.
+    """Choose the groups that compute in integers.
 
-    An operator without weights does where everything it takes comes from such, as runtimes do not
-    round a float for its sake.
+    An operator without weights does if all its inputs come from such groups, because runtimes do
+    not quantize a float for it.
 
     Args:
-        network: Whose groups they are.
-        groups: In order.
-        static: Whether activations have ranges; without, weights alone are quantized.
-        wanted: Whether a group may be quantized.
+        network: Network of the groups.
+        groups: Groups in order.
+        static: True if activations have ranges; else only weights are quantized.
+        wanted: Returns True if a group may be quantized.
     """
     heads = {group.head: group for group in groups}
     chosen: dict[Node, OperatorGroup] = {}
@@ -57,7 +57,7 @@ def _carries(network: Network, node: Node, on_grid: set[Node]) -> bool:
 
 
 def tensors_to_round(groups: Sequence[OperatorGroup]) -> tuple[Node, ...]:
-    """Every tensor that may need a range, whichever of the groups are quantized."""
+    """Return all tensors that may need a range, for any choice of groups."""
     found: dict[Node, None] = {}
     for group in groups:
         found.update(dict.fromkeys(group.activations))
@@ -66,12 +66,12 @@ def tensors_to_round(groups: Sequence[OperatorGroup]) -> tuple[Node, ...]:
 
 
 class GroupStep:
-    """Computes operators, some of them quantized; one instance a run.
+    """Computes operators, some of them quantized; one instance per run.
 
     Args:
-        network: What is computed.
-        chosen: The quantized groups.
-        static: Whether results are rounded in calibrated ranges.
+        network: Network to compute.
+        chosen: Quantized groups.
+        static: True if results are rounded to calibrated ranges.
     """
 
     def __init__(self, network: Network, chosen: Sequence[OperatorGroup], *, static: bool) -> None:
@@ -108,30 +108,30 @@ class GroupStep:
         return value
 
     def head(self, group: OperatorGroup, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The first operator of a quantized group; its inputs are rounded already."""
+        """Compute the first operator of a quantized group; its inputs are rounded already."""
         return plain(group.head, args, kwargs)
 
     def norm(
         self, group: OperatorGroup, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """The normalisation of a quantized group."""
+        """Compute the normalization of a quantized group."""
         del group
         return self.other(node, args, kwargs)
 
     def other(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """An operator that no quantized group begins with."""
+        """Compute any other operator."""
         return plain(node, args, kwargs)
 
     def on_output(self, node: Node, value: Any) -> None:
-        """Is told what an operator gives, before it is rounded."""
+        """Receive an operator's result before it is rounded."""
 
     def round_static(self, node: Node, value: Tensor) -> Tensor:
-        """A tensor in its calibrated range."""
+        """Round a tensor to its calibrated range."""
         del node
         return value
 
     def round_input(self, group: OperatorGroup, node: Node, value: Tensor) -> Tensor:
-        """A float that a quantized group takes, where there are no calibrated ranges."""
+        """Round a float input of a quantized group without calibrated ranges."""
         del group, node
         return value
 
@@ -154,6 +154,6 @@ class GroupStep:
 def with_weights(
     args: tuple[Any, ...], kwargs: dict[str, Any], weight: Tensor, bias: Tensor | None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments of a convolution or linear operator with other weights."""
+    """Replace the weights in the arguments of a convolution or linear operator."""
     kept = {key: value for key, value in kwargs.items() if key not in ("weight", "bias")}
     return (args[0], weight, bias, *args[3:]), kept

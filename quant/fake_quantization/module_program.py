@@ -1,4 +1,4 @@
-"""The program of a module, whose weights can be traced back to the module's own."""
+"""Capture of a module's program, with weights traceable to the module's own."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Example: TypeAlias = Tensor | tuple[Tensor, ...]
 
 
 def as_arguments(example: Example) -> tuple[Tensor, ...]:
-    """An example as positional arguments."""
+    """Return an example as positional arguments."""
     return (example,) if isinstance(example, Tensor) else tuple(example)
 
 
 def program_of(model: nn.Module, example: Example) -> ExportedProgram:
-    """Capture a module in evaluation mode, operators of normalisation and dropout included.
+    """Capture a module in evaluation mode, with operators of normalization and dropout.
 
     Args:
-        model: Its mode is given back.
-        example: What it takes.
+        model: Module; its mode is restored.
+        example: Example input.
 
     Raises:
-        CaptureError: ``torch.export`` cannot trace it.
+        CaptureError: ``torch.export`` cannot trace the module.
     """
     try:
         with _evaluated(model), torch.no_grad(), warnings.catch_warnings():
@@ -42,7 +42,7 @@ def program_of(model: nn.Module, example: Example) -> ExportedProgram:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise CaptureError(
             f"torch.export cannot trace the model: {(lines or [type(error).__name__])[0]}",
-            remedy="keep forward() to tensor operations",
+            remedy="use only tensor operations in forward()",
         ) from error
 
 

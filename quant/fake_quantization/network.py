@@ -1,4 +1,4 @@
-"""A program that is computed node by node, so that values can be changed on the way."""
+"""Node-by-node execution of a program, with replaceable operators."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
 from edgesdk.errors import InputSpecError, QuantizationError
+from edgesdk.quant.fake_quantization.operators import refuse_quantized
 from edgesdk.quant.layer_names import operator_name, tensor_names
 
 __all__ = ["Network", "Step", "Walk", "plain", "sample_errors"]
@@ -20,55 +21,55 @@ __all__ = ["Network", "Step", "Walk", "plain", "sample_errors"]
 #: Computes a node from its arguments.
 Step = Callable[[Node, tuple[Any, ...], dict[str, Any]], Any]
 
-#: Operators that spell out the batch an example had.
+#: Operators whose arguments may contain the batch size of the example.
 _SIZED = frozenset({"expand", "reshape", "view"})
 
 
 def plain(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The operator itself."""
+    """Compute the operator itself."""
     return node.target(*args, **kwargs)
 
 
 @contextlib.contextmanager
 def sample_errors() -> Iterator[None]:
-    """Say of what torch raises on a sample that the sample does not fit.
+    """Translate torch's errors on a sample.
 
     Raises:
-        InputSpecError: Torch refused a shape or a dtype.
+        InputSpecError: The sample has the wrong shape or dtype.
     """
     try:
         yield
     except RuntimeError as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputSpecError(
-            f"the program does not take a sample: {first}",
-            remedy="give samples of the shapes and dtypes that it was captured with",
+            f"a sample does not fit the program: {first}",
+            remedy="give samples with the shapes and dtypes that it was captured with",
         ) from error
 
 
 class Network:
-    """An exported program without operators in place, which can be computed for any batch.
+    """Exported program in functional form, computable for any batch size.
 
     Args:
         program: Captured in evaluation mode.
 
     Attributes:
-        graph: Its operators; weights are placeholders.
-        inputs: Placeholders of the tensors it is given, in order.
-        constants: Names of its parameters, buffers and constants by placeholder.
-        outputs: Names of its outputs, in order.
+        graph: Operators; weights are placeholders.
+        inputs: Placeholders of the inputs, in order.
+        constants: Names of parameters, buffers and constants by placeholder.
+        outputs: Names of the outputs, in order.
         names: See :func:`edgesdk.quant.layer_names.tensor_names`.
         nodes: All nodes, in order.
-        returned: The nodes that are returned.
-        last_use: What nobody reads any more, by the node after which that is so.
-        batch: How many samples it was captured with, where all inputs have the same fixed number.
+        returned: Returned nodes.
+        last_use: Nodes last read by each node.
+        batch: Captured batch size; None unless all inputs have the same fixed one.
 
     Raises:
-        QuantizationError: It is quantized already.
+        QuantizationError: The program is quantized already.
     """
 
     def __init__(self, program: ExportedProgram) -> None:
-        _refuse_quantized(program)
+        refuse_quantized(program)
         signature = program.graph_signature
         self.program = program
         self.graph = _functional(program.graph)
@@ -91,7 +92,7 @@ class Network:
         self.batch = self._captured_batch()
 
     def values(self) -> dict[Node, Tensor]:
-        """The program's own parameters, buffers and constants by placeholder."""
+        """Return the program's parameters, buffers and constants by placeholder."""
         found: dict[Node, Tensor] = {}
         for node, path in self.constants.items():
             value = self.program.state_dict.get(path)
@@ -114,10 +115,10 @@ class Network:
         """Run the operators in order.
 
         Args:
-            inputs: One tensor an input.
-            constants: A value for each of :attr:`constants`.
+            inputs: One tensor per input.
+            constants: Value of each of :attr:`constants`.
             step: Computes each operator.
-            until: The last operator that is computed.
+            until: Last operator to compute; None for all.
 
         Returns:
             The outputs; none with ``until``.
@@ -130,7 +131,7 @@ class Network:
         return []
 
     def _captured_batch(self) -> int | None:
-        """The number of samples that all inputs were captured with, where it is a fixed one."""
+        """Return the fixed batch size of all inputs; None if they have none."""
         found = set()
         for node in self.inputs:
             shape: Any = getattr(node.meta.get("val"), "shape", ())
@@ -140,12 +141,12 @@ class Network:
 
 
 class Walk:
-    """A network on its way through its operators, which can stop before any of them.
+    """Run of a network that can pause before any operator.
 
     Args:
-        network: What is computed.
-        inputs: See :meth:`Network.compute`, as for the arguments below.
-        constants: A value for each of the network's constants.
+        network: Network to compute.
+        inputs: One tensor per input.
+        constants: Value of each of the network's constants.
         step: Computes each operator.
     """
 
@@ -164,38 +165,38 @@ class Walk:
 
     @property
     def next(self) -> Node:
-        """The operator it stands before."""
+        """Next operator."""
         return self._network.nodes[self._place]
 
     def fork(self, step: Step) -> Walk:
-        """A walk that goes on from here in another way; this one stays where it is."""
+        """Return a copy that continues from here with another step."""
         other = copy.copy(self)
         other._step, other._values = step, dict(self._values)
         return other
 
     def advance(self, to: Node) -> None:
-        """Compute everything in front of an operator."""
+        """Compute all operators in front of ``to``."""
         while self._network.nodes[self._place] is not to:
             self.step_over()
 
     def finish(self) -> list[Tensor]:
-        """Compute the rest; the outputs."""
+        """Compute the remaining operators and return the outputs."""
         while self._place < len(self._network.nodes):
             self.step_over()
         return [self._values[node] for node in self._network.returned]
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """What the next operator takes."""
+        """Return the arguments of the next operator."""
         node = self._network.nodes[self._place]
         args = torch.fx.map_arg(node.args, self._values.__getitem__)
         kwargs = torch.fx.map_arg(node.kwargs, self._values.__getitem__)
         return self._for_batch(node, args), dict(kwargs)
 
     def step_over(self) -> None:
-        """Compute the next operator, and forget what nobody reads any more."""
+        """Compute the next operator, and release values that are not needed any more."""
         node = self._network.nodes[self._place]
         if node.op == "placeholder":
-            # An argument that is no tensor was fixed when the program was captured.
+            # Arguments other than tensors were fixed at capture.
             self._values.setdefault(node, node.meta.get("val"))
         elif node.op == "get_attr":
             self._values[node] = self._attribute(str(node.target))
@@ -222,25 +223,15 @@ class Walk:
         return tuple(given)
 
 
-def _refuse_quantized(program: ExportedProgram) -> None:
-    for node in program.graph.nodes:
-        name = str(node.target)
-        if node.op == "call_function" and name.startswith(("quantized", "torchao.")):
-            raise QuantizationError(
-                f"the model is quantized already: it holds {name.removesuffix('.default')}",
-                remedy="give the float model",
-            )
-
-
 def _functional(original: Graph) -> Graph:
-    """A copy in which no operator changes what it was given."""
+    """Return a copy of the graph without in-place operators."""
     graph = Graph()
     copied: dict[Node, Node] = {}
     result = graph.graph_copy(original, copied)
-    # Unlike all other nodes, the output is not copied by it.
+    # graph_copy does not copy the output node.
     graph.output(result)
     for old, new in copied.items():
-        # A name such as "input" is one that Python has too, which copying would avoid.
+        # Copying would rename nodes with names of Python builtins, such as "input".
         new.name, new.meta = old.name, dict(old.meta)
     order = {node: place for place, node in enumerate(graph.nodes)}
     for node in list(graph.nodes):
@@ -249,7 +240,7 @@ def _functional(original: Graph) -> Graph:
             continue
         changed, place = node.args[0], order[node]
         if isinstance(changed, Node):
-            # Whoever reads the tensor later reads what has become of it.
+            # Later readers of the tensor must read its new value.
             changed.replace_all_uses_with(
                 node, delete_user_cb=lambda user, place=place: order[user] > place
             )
@@ -259,7 +250,7 @@ def _functional(original: Graph) -> Graph:
 
 
 def _out_of_place(node: Node) -> Any:
-    """The operator that computes the same into a new tensor; None where this one does."""
+    """Return the out-of-place form of an in-place operator; None for other operators."""
     name = operator_name(node)
     if not name.endswith("_") or name.endswith("__"):
         return None
@@ -279,7 +270,7 @@ def _output_names(program: ExportedProgram, count: int) -> tuple[str, ...]:
 
 
 def _last_use(graph: Graph) -> dict[Node, tuple[Node, ...]]:
-    """What nobody reads any more, by the node after which that is so."""
+    """Return the nodes last read by each node."""
     last: dict[Node, Node] = {}
     for node in graph.nodes:
         last[node] = node

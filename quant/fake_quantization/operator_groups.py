@@ -1,4 +1,4 @@
-"""Operators that a kernel computes as one: a layer with its normalisation and its clamp."""
+"""Operators that a kernel fuses: a layer with its normalization and its clamp."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class OperatorGroup:
-    """Operators between which nothing is rounded.
+    """Group of operators without rounding in between.
 
     Attributes:
-        path: Module path of the first one.
-        head: The first operator.
-        norm: The batch normalisation that goes into its weights.
-        tail: The last operator; the tensor it gives is rounded.
-        weight: Placeholder of the weights; None for an operator without.
-        bias: Placeholder of the bias.
-        activations: Tensors the head takes that are no constants.
+        path: Module path of the first operator.
+        head: First operator.
+        norm: Batch normalization folded into its weights; None if absent.
+        tail: Last operator; its result is rounded.
+        weight: Placeholder of the weights; None if absent.
+        bias: Placeholder of the bias; None if absent.
+        activations: Inputs of the head other than constants.
     """
 
     path: str
@@ -58,27 +58,27 @@ class OperatorGroup:
 
     @property
     def transposed(self) -> bool:
-        """Whether it is a transposed convolution."""
+        """True for a transposed convolution."""
         return self.operator in TRANSPOSED
 
     @property
     def groups(self) -> int:
-        """Groups of a convolution."""
+        """Number of groups of a convolution."""
         return int(argument(self.head, "groups") or 1)
 
     @property
     def channel_axis(self) -> int:
-        """Axis of the output channels in the tensor it gives."""
+        """Axis of the output channels in the result."""
         return -1 if self.operator == "linear" else 1
 
     @property
     def before_clamp(self) -> Node:
-        """The operator that gives the tensor the bias was added to."""
+        """Operator in front of the clamp, whose result includes the bias."""
         return self.norm or self.head
 
 
 def find_groups(network: Network) -> tuple[OperatorGroup, ...]:
-    """The operators that have an integer form, in order."""
+    """Find the groups that have an integer form, in order."""
     groups = []
     for node in network.graph.nodes:
         name = operator_name(node)
@@ -131,7 +131,7 @@ def _norm_behind(network: Network, node: Node) -> Node | None:
     constant = all(
         argument(norm, name) in network.constants for name in ("running_mean", "running_var")
     )
-    # Behind a linear layer with further axes the norm counts channels along another one.
+    # Behind a linear layer with further axes, the norm has another channel axis.
     shape = getattr(node.meta.get("val"), "shape", ())
     aligned = operator_name(node) != "linear" or len(shape) == 2
     return norm if constant and aligned else None
@@ -146,12 +146,12 @@ def _clamp_behind(node: Node) -> Node | None:
 
 @dataclass
 class Folded:
-    """Weights with the normalisation behind them.
+    """Weights with the batch normalization folded in.
 
     Attributes:
-        weight: In the shape the operator takes.
-        bias: One number an output channel, or None.
-        factor: What each output channel was multiplied by, or None.
+        weight: Weights in the operator's layout.
+        bias: One number per output channel, or None.
+        factor: Factor of each output channel, or None.
     """
 
     weight: Tensor
@@ -160,11 +160,11 @@ class Folded:
 
 
 def fold_norm(group: OperatorGroup, values: dict[Node, Tensor]) -> Folded:
-    """Weights and bias of a group as a single layer.
+    """Fold the normalization of a group into its weights and bias.
 
     Args:
-        group: One with weights.
-        values: Of the program's constants.
+        group: Group with weights.
+        values: Values of the program's constants.
     """
     assert group.weight is not None
     weight = values[group.weight]
@@ -177,7 +177,7 @@ def fold_norm(group: OperatorGroup, values: dict[Node, Tensor]) -> Folded:
 
 
 def norm_factor(norm: Node, values: dict[Node, Tensor]) -> tuple[Tensor, Tensor]:
-    """What a batch normalisation multiplies each channel by, and what it adds."""
+    """Return the factor and the offset per channel of a batch normalization."""
 
     def value(name: str) -> Tensor | None:
         node = argument(norm, name)
@@ -193,7 +193,7 @@ def norm_factor(norm: Node, values: dict[Node, Tensor]) -> tuple[Tensor, Tensor]
 
 
 def over_outputs(factor: Tensor, group: OperatorGroup, weight: Tensor) -> Tensor:
-    """One factor an output channel, in a shape that broadcasts to the weights."""
+    """Reshape one factor per output channel to broadcast over the weights."""
     if not group.transposed:
         return factor.reshape(-1, *(1,) * (weight.ndim - 1))
     kernel = (1,) * (weight.ndim - 2)

@@ -1,12 +1,14 @@
-"""What quantization makes of each operator of a program."""
+"""Classes of a program's operators in quantization."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgesdk.errors import QuantizationError
 from edgesdk.quant.layer_names import operator_name
 
 if TYPE_CHECKING:
+    from torch.export import ExportedProgram
     from torch.fx import Node
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "argument",
     "arguments",
     "clamps_at_zero",
+    "refuse_quantized",
 ]
 
 CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d"})
@@ -28,14 +31,14 @@ TRANSPOSED = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3
 #: Operators whose constant weights become integers.
 WEIGHTED = CONVOLUTIONS | TRANSPOSED | {"linear"}
 
-#: Normalisation that goes into the weights in front of it.
+#: Normalization that is folded into the weights in front of it.
 NORMS = frozenset({"batch_norm"})
 
-#: Activations that kernels apply before they round.
+#: Activations that kernels apply before rounding.
 CLAMPS = frozenset({"clamp", "clamp_min", "hardtanh", "relu", "relu6"})
 
-#: Operators without weights that runtimes compute on 8-bit integers. Any other is computed in
-#: floats; a quantized operator behind it rounds what it takes.
+#: Operators without weights that runtimes compute on 8-bit integers. Others are computed in floats;
+#: a quantized operator behind them rounds its input.
 INTEGER = frozenset(
     {
         "adaptive_avg_pool1d",
@@ -60,7 +63,7 @@ INTEGER = frozenset(
     }
 )
 
-#: Operators whose results lie on the grid of what they take: they move values, or choose some.
+#: Operators whose results stay on the grid of their input: they move or select values.
 CARRIERS = CLAMPS | {
     "alias",
     "chunk",
@@ -99,7 +102,7 @@ CARRIERS = CLAMPS | {
 
 
 def arguments(node: Node) -> dict[str, Any]:
-    """Every argument of an operator by its name in the schema, defaults included."""
+    """Return all arguments of an operator by name in the schema, including defaults."""
     schema = getattr(node.target, "_schema", None)
     if schema is None:
         return dict(node.kwargs)
@@ -109,12 +112,12 @@ def arguments(node: Node) -> dict[str, Any]:
 
 
 def argument(node: Node, name: str) -> Any:
-    """One argument of an operator; None where it has no such."""
+    """Return one argument of an operator; None if it does not have it."""
     return arguments(node).get(name)
 
 
 def clamps_at_zero(node: Node) -> bool:
-    """Whether an operator is a rectifier: nothing below zero is left, zero stays."""
+    """Return True if an operator is a rectifier: it clamps at zero from below."""
     name = operator_name(node)
     if name in ("relu", "relu6"):
         return True
@@ -122,3 +125,18 @@ def clamps_at_zero(node: Node) -> bool:
     low = {"hardtanh": "min_val", "clamp": "min", "clamp_min": "min"}.get(name)
     high = given.get("max_val" if name == "hardtanh" else "max")
     return low is not None and given.get(low) == 0 and (high is None or high > 0)
+
+
+def refuse_quantized(program: ExportedProgram) -> None:
+    """Check that a program is not quantized.
+
+    Raises:
+        QuantizationError: The program holds an operator of a quantized model.
+    """
+    for node in program.graph.nodes:
+        name = str(node.target)
+        if node.op == "call_function" and name.startswith(("quantized", "torchao.")):
+            raise QuantizationError(
+                f"the model is already quantized: it holds {name.removesuffix('.default')}",
+                remedy="use the float model, or export this one without a recipe",
+            )

@@ -1,4 +1,4 @@
-"""A quantized network simulated in floats, every layer of which can be switched."""
+"""Simulation of a quantized network in floats, with each layer switchable to float."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class SimulatedLayer:
-    """A layer that can be switched.
+    """A layer of the simulated network.
 
     Attributes:
-        path: Its module's path; see :func:`edgesdk.quant.layer_names.layer_path`.
+        path: Path of its module; see :func:`edgesdk.quant.layer_names.layer_path`.
         operator: Operator of the program, such as ``conv2d``.
         weights: Number of weights.
-        nodes: Its operators; several where a module is called again or calls functions itself.
+        nodes: Its operators; several if the module is called again or calls functions itself.
     """
 
     path: str
@@ -52,23 +52,23 @@ class SimulatedLayer:
 
 
 class QuantizedWalk:
-    """A quantized network on its way through one batch.
+    """Pausable run of a quantized network on one batch.
 
     Args:
-        walk: Where it is.
-        step: What computes its operators.
+        walk: Run of the network.
+        step: Computes its operators.
     """
 
     def __init__(self, walk: Walk, step: SimulatedStep) -> None:
         self._walk, self._step = walk, step
 
     def advance(self, to: Node) -> None:
-        """Compute everything in front of an operator."""
+        """Compute all operators in front of ``to``."""
         with torch.inference_mode(), sample_errors():
             self._walk.advance(to)
 
     def peek(self) -> Tensor:
-        """What the next operator is about to give, before it is rounded."""
+        """Return the result of the next operator before rounding, without advancing."""
         shown: list[Tensor] = []
         self._step.watch = lambda node, value: shown.append(value)
         try:
@@ -80,22 +80,22 @@ class QuantizedWalk:
 
 
 class SimulatedQuantization:
-    """A program with weights and activations rounded as a recipe says.
+    """Simulate a program with weights and activations rounded by a recipe.
 
-    Weights of convolutions and linear layers are rounded once, with the batch normalisation behind
-    them folded in. With a static recipe every tensor between operators that have an integer form is
-    rounded in its calibrated range, after a clamp that follows; with a dynamic one each such layer
-    measures its input, sample by sample. What a target does beyond that (which operators it leaves
-    in floats, which tensors share a scale) is not simulated.
+    Weights of convolutions and linear layers are rounded once, with batch normalization folded in.
+    A static recipe rounds every tensor between operators with an integer form to its calibrated
+    range, after a following clamp; a dynamic recipe measures the input of each such layer per
+    sample. Target-specific choices (operators left float, tensors that share a scale) are not
+    simulated.
 
     Args:
-        program: The float program.
-        spec: The recipe; layers in its ``float_layers`` are never quantized.
-        calibration: Samples by input name that ranges are taken from, for a static recipe.
+        program: Float program.
+        spec: Recipe; layers in its ``float_layers`` are never quantized.
+        calibration: Calibration samples by input name, for a static recipe.
         ranges: Ranges by tensor name (:func:`edgesdk.quant.layer_names.tensor_names`) in place of
-            calibration, such as training learnt.
+            calibration, such as learned ones.
         inputs: Names of the inputs; None for the program's own.
-        outputs: Likewise of the outputs.
+        outputs: Names of the outputs; None for the program's own.
 
     Attributes:
         layers: Layers with weights, in order.
@@ -103,10 +103,10 @@ class SimulatedQuantization:
         folded: Rounded weights and float biases by group.
 
     Raises:
-        DataError: A static recipe without calibration, or samples with NaN.
-        InputSpecError: Samples that lack an input, or that the program does not take.
-        QuantizationError: Nothing to quantize, or quantized already.
-        UnknownNameError: ``float_layers`` names no layer.
+        DataError: A static recipe has no calibration samples, or they hold NaN.
+        InputSpecError: A sample lacks an input or does not fit the program.
+        QuantizationError: The program has nothing to quantize, or is quantized already.
+        UnknownNameError: ``float_layers`` holds an unknown layer.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class SimulatedQuantization:
         if not self.layers:
             raise QuantizationError(
                 "the program has no convolution and no linear layer with constant weights",
-                remedy="there is nothing to quantize: export it as it is",
+                remedy="export it without --quantize",
             )
         self._check_paths(spec.float_layers)
         self._batched: bool | None = None
@@ -156,18 +156,18 @@ class SimulatedQuantization:
         """Compute one batch.
 
         Args:
-            inputs: By name.
-            float_layers: Module paths that stay float; a path stands for all below it.
-            only: The only layers that are quantized; None for all.
-            watch: Is shown what every operator gives, before it is rounded.
-            until: The last operator that is computed.
+            inputs: Arrays by input name.
+            float_layers: Module paths that stay float, including everything below.
+            only: The only layers to quantize; None for all.
+            watch: Called with every operator and its result before rounding.
+            until: Last operator to compute; None for all.
 
         Returns:
             Outputs by name; none with ``until``.
 
         Raises:
-            InputSpecError: An input is missing or the program does not take it.
-            UnknownNameError: A path is none of the program's.
+            InputSpecError: An input is missing or does not fit the program.
+            UnknownNameError: A path is not in the program.
         """
         chosen = self._chosen(tuple(float_layers), None if only is None else tuple(only))
         return self._compute(inputs, self._step(chosen, watch), until)
@@ -179,7 +179,7 @@ class SimulatedQuantization:
         watch: Callable[[Node, Tensor], None] | None = None,
         until: Node | None = None,
     ) -> Arrays:
-        """Compute one batch as the float program does; see :meth:`run`."""
+        """Compute one batch with the float program; see :meth:`run`."""
 
         def step(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             value = plain(node, args, kwargs)
@@ -197,13 +197,13 @@ class SimulatedQuantization:
         only: Collection[str] | None = None,
         quantized: bool = True,
     ) -> list[Arrays]:
-        """Outputs for each of several samples, computed in batches where the program allows.
+        """Compute the outputs of several samples, in batches if the program allows.
 
         Args:
-            samples: Each as :meth:`run` takes it.
+            samples: Samples, each as for :meth:`run`.
             float_layers: See :meth:`run`.
             only: See :meth:`run`.
-            quantized: False for the float program's answers.
+            quantized: False for the float program's outputs.
         """
         found: list[Arrays] = []
         for batch in self.batches(samples):
@@ -217,12 +217,12 @@ class SimulatedQuantization:
         return found
 
     def alone(self, samples: Sequence[Arrays]) -> Iterator[tuple[SimulatedLayer, list[Arrays]]]:
-        """Outputs with each layer by itself quantized, layer by layer.
+        """Yield each layer and the outputs with that layer alone quantized.
 
-        What lies in front of a layer is computed once for all that lie behind.
+        Operators in front of a layer are computed once for all later layers.
 
         Args:
-            samples: Each as :meth:`run` takes it.
+            samples: Samples, each as for :meth:`run`.
         """
         batches = self.batches(samples)
         choices = {layer: self._chosen((), (layer.path,)) for layer in self.layers}
@@ -246,9 +246,9 @@ class SimulatedQuantization:
             yield layer, found
 
     def walks(self, batches: Sequence[Arrays]) -> list[QuantizedWalk]:
-        """Walks through the quantized network, one a batch, that stop where they are told to.
+        """Start one pausable run of the quantized network per batch.
 
-        Biases in :attr:`folded` that are changed meanwhile count from then on.
+        Later changes of biases in :attr:`folded` take effect in these runs.
         """
         step = [self._step(self._chosen((), None)) for _ in batches]
         return [
@@ -257,7 +257,7 @@ class SimulatedQuantization:
         ]
 
     def batches(self, samples: Sequence[Arrays]) -> list[list[Arrays]]:
-        """Samples put together as far as the program computes several at once rightly."""
+        """Combine samples to batches if the program computes batches correctly."""
         alike = len({_shapes(sample) for sample in samples}) == 1
         size = _BATCH if alike and len(samples) > 1 and self._takes_batches(samples) else 1
         return [list(samples[start : start + size]) for start in range(0, len(samples), size)]
@@ -292,7 +292,7 @@ class SimulatedQuantization:
                 by_path.setdefault(group.path, []).append(group)
         layers = []
         for path, groups in by_path.items():
-            # A module that is called twice holds its weights once.
+            # A module that is called twice has one set of weights.
             weights = {group.weight for group in groups if group.weight is not None}
             count = sum(self._values[weight].numel() for weight in weights)
             nodes = tuple(group.head for group in groups)
@@ -380,7 +380,7 @@ def _joined(samples: Sequence[Arrays]) -> Arrays:
 
 
 def _parted(answer: Arrays, batch: Sequence[Arrays]) -> list[Arrays]:
-    """The outputs of a batch, sample by sample."""
+    """Split the outputs of a batch into samples."""
     ends = np.cumsum([len(next(iter(sample.values()))) for sample in batch])[:-1]
     parts = {name: np.split(value, ends) for name, value in answer.items()}
     return [{name: pieces[place] for name, pieces in parts.items()} for place in range(len(batch))]

@@ -1,4 +1,4 @@
-"""One step through a simulated network: rounded weights, rounded activations, half precision."""
+"""Execution of operators in a simulated network: rounding and half precision."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from edgesdk.quant.spec import QuantSpec
 
 __all__ = ["Choice", "Range", "SimulatedStep", "halved"]
 
-#: The lowest and the highest value of a tensor.
+#: Lowest and highest value of a tensor.
 Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a run rounds.
+    """Quantized parts of a run.
 
     Attributes:
-        groups: Operators that compute in integers.
+        groups: Groups that compute in integers.
         halved: Nodes that compute in half precision.
     """
 
@@ -40,15 +40,15 @@ class Choice:
 
 
 class SimulatedStep(GroupStep):
-    """Computes operators as a recipe says; one instance a run.
+    """Computes operators under a recipe; one instance per run.
 
     Args:
-        network: What is computed.
-        spec: The recipe.
-        choice: What is rounded.
-        folded: Rounded weights and biases by group, looked up anew each time.
+        network: Network to compute.
+        spec: Recipe.
+        choice: Quantized parts.
+        folded: Rounded weights and biases by group, looked up on each use.
         ranges: Ranges by tensor name.
-        watch: Is shown what every operator gives, before it is rounded.
+        watch: Called with every operator and its result before rounding.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class SimulatedStep(GroupStep):
         return halved(value) if half else value
 
     def on_output(self, node: Node, value: Any) -> None:
-        """Show it."""
+        """Pass the result to ``watch``."""
         if self.watch is not None:
             self.watch(node, value)
 
@@ -90,30 +90,30 @@ class SimulatedStep(GroupStep):
     def norm(
         self, group: OperatorGroup, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Hand on what it is given."""
-        # Its factor is in the weights.
+        """Return the input: the normalization is folded."""
+        # The weights contain its factor.
         return args[0]
 
     def round_static(self, node: Node, value: Tensor) -> Tensor:
-        """A tensor in its calibrated range."""
+        """Round a tensor to its calibrated range."""
         name = self._network.names[node]
         if name not in self._ranges:
             raise UsageError(
-                f"there is no range for {name}", remedy="calibrate, or give a range for it"
+                f"tensor {name} has no range", remedy="calibrate, or give a range for it"
             )
         low, high = self._ranges[name]
-        # Runtimes with 16-bit activations have them symmetric.
+        # Runtimes use symmetric 16-bit activations.
         return fake_quantize_static(value, low, high, bits=self._bits, symmetric=self._bits > 8)
 
     def round_input(self, group: OperatorGroup, node: Node, value: Tensor) -> Tensor:
-        """A float in the range that each of its samples has."""
+        """Round each sample of a float input to its own range."""
         if not self._spec.dynamic or group.weight is None:
             return value
         return fake_quantize_dynamic(value, bits=self._bits)
 
 
 def halved(value: Any) -> Any:
-    """A single-precision tensor rounded to half precision; anything else as it is."""
+    """Round a single-precision tensor to half precision; return other values unchanged."""
     if isinstance(value, Tensor) and value.dtype == torch.float32:
         return value.half().float()
     return value

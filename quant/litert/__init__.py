@@ -1,4 +1,4 @@
-"""LiteRT: Google's quantizer, its file read back."""
+"""LiteRT quantization by Google's quantizer, and simulation of the file."""
 
 from __future__ import annotations
 

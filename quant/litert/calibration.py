@@ -1,4 +1,4 @@
-"""What the tensors of a float ``.tflite`` are on samples: ranges, and moments of vectors."""
+"""Ranges and input moments of a float ``.tflite`` on calibration samples."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from edgesdk.quant.rounding import InputMoments
 
 __all__ = ["Calibration", "calibrate", "checked_samples", "float_runs", "measurable"]
 
-#: Padding that must lose against every value is written as the smallest float.
+#: Values beyond this are padding for max pooling, written as the smallest float.
 _PADDING = 3e38
-#: Inputs of one output channel up to which their second moments are worth their memory.
+#: Largest number of inputs per output channel with second moments, which need memory.
 _MOST_INPUTS = 2304
-#: What stands in for a range that is one point: integers need some width to stand for zero.
+#: Width of the range of a constant tensor; integers need some width to represent zero.
 _WIDTH = 1.0
-#: NumPy's types of a face.
+#: NumPy types of inputs and outputs.
 _FACE = {"FLOAT32": np.float32, "FLOAT16": np.float16, "INT32": np.int32, "INT64": np.int64}
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was seen.
+    """Result of a calibration.
 
     Attributes:
-        ranges: Lowest and highest value to represent, by index of the tensor.
-        moments: Of what the rows of a layer's weights are multiplied by, by index of its operator.
+        ranges: Lowest and highest value to represent, by tensor index.
+        moments: Moments of a layer's inputs, by operator index.
     """
 
     ranges: dict[int, tuple[float, float]] = field(default_factory=dict)
@@ -44,15 +44,15 @@ class Calibration:
 
 
 def checked_samples(model: LitertModel, samples: Sequence[Arrays], where: str) -> list[Arrays]:
-    """Samples in the types of a model's inputs.
+    """Convert samples to the types of a model's inputs, and check them.
 
     Args:
-        model: The float model.
+        model: Float model.
         samples: Arrays by input name.
-        where: What the samples are, for messages.
+        where: Kind of samples, for messages.
 
     Raises:
-        DataError: One lacks an input, has another shape, or holds NaN or infinity.
+        DataError: A sample lacks an input, has another shape, or holds NaN or infinity.
     """
     found = []
     for number, sample in enumerate(samples):
@@ -61,7 +61,7 @@ def checked_samples(model: LitertModel, samples: Sequence[Arrays], where: str) -
             place = f"{where} {number}"
             if name not in sample:
                 raise DataError(
-                    f"{place} has no {name!r}", remedy=f"give {', '.join(model.inputs)}"
+                    f"{place} has no input {name!r}", remedy=f"give {', '.join(model.inputs)}"
                 )
             tensor, array = model.tensors[index], np.asarray(sample[name])
             sizes = model.free.get(index, tensor.shape)
@@ -69,12 +69,12 @@ def checked_samples(model: LitertModel, samples: Sequence[Arrays], where: str) -
                 size not in (-1, given) for size, given in zip(sizes, array.shape, strict=True)
             ):
                 raise DataError(
-                    f"{name!r} of {place} is {list(array.shape)}, not {list(sizes)}",
+                    f"{name!r} of {place} has shape {list(array.shape)}, not {list(sizes)}",
                     remedy="prepare it as for the float model",
                 )
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise DataError(
-                    f"{name!r} of {place} holds NaN or infinity", remedy="leave that sample out"
+                    f"{name!r} of {place} holds NaN or infinity", remedy="remove that sample"
                 )
             arrays[name] = np.ascontiguousarray(array, _FACE.get(tensor.dtype, array.dtype))
         found.append(arrays)
@@ -84,15 +84,15 @@ def checked_samples(model: LitertModel, samples: Sequence[Arrays], where: str) -
 def float_runs(
     path: Path, model: LitertModel, samples: Sequence[Arrays]
 ) -> Iterator[Callable[[int], np.ndarray]]:
-    """Run a float model, with all its tensors kept.
+    """Run a float model and keep all its tensors.
 
     Args:
         path: The ``.tflite`` file.
-        model: What it holds.
+        model: Its content.
         samples: See :func:`checked_samples`.
 
     Yields:
-        After each sample, what gives the values of a tensor by its index.
+        After each sample, a function from a tensor index to its values.
 
     Raises:
         MissingBackendError: ``ai_edge_litert`` is not installed.
@@ -104,7 +104,7 @@ def float_runs(
         raise MissingBackendError("ai_edge_litert", "litert") from error
     try:
         with warnings.catch_warnings():
-            # Keeping all tensors costs memory, says the interpreter: that is what they are for.
+            # The interpreter warns that keeping all tensors needs memory; that is intended.
             warnings.simplefilter("ignore")
             interpreter: Any = Interpreter(
                 model_content=path.read_bytes(),
@@ -127,12 +127,12 @@ def float_runs(
     except (OSError, RuntimeError, ValueError) as error:
         raise QuantizationError(
             f"LiteRT cannot run {path.name}: {(str(error).splitlines() or ['no reason'])[0]}",
-            remedy="the float artefact must run before it can be quantized",
+            remedy="make the float artefact run first, then quantize it",
         ) from error
 
 
 def measurable(model: LitertModel) -> list[int]:
-    """Tensors that have ranges: the floats that a model takes or computes."""
+    """Return the tensors that have ranges: float inputs and results."""
     used = {
         index for operator in model.operators for index in (*operator.present, *operator.outputs)
     }
@@ -154,16 +154,16 @@ def calibrate(
     method: str = "min_max",
     bits: int = 8,
 ) -> Calibration:
-    """Take ranges of tensors, and moments of what the weights of layers are multiplied by.
+    """Observe ranges of tensors and input moments of layers.
 
     Args:
         path: The float ``.tflite`` file.
-        model: What it holds.
+        model: Its content.
         samples: See :func:`checked_samples`.
-        tensors: Those to take ranges of.
-        layers: Those to take moments for; one with very many inputs gets none.
+        tensors: Tensors to take ranges of.
+        layers: Layers to take moments for, except those with very many inputs.
         method: One of :data:`edgesdk.quant.spec.RANGE_METHODS`.
-        bits: Bits of the integers that a range is for.
+        bits: Bits of the integers.
 
     Raises:
         DataError: A tensor held NaN or infinity.
@@ -200,8 +200,8 @@ def _inputs(layer: LitertLayer) -> int:
 def _counted(values: np.ndarray, name: str) -> np.ndarray:
     if np.isnan(values).any():
         raise DataError(
-            f"tensor {name.split(';')[-1]!r} held NaN while ranges were taken",
-            remedy="look for samples the model cannot compute on",
+            f"tensor {name.split(';')[-1]!r} held NaN during calibration",
+            remedy="remove samples on which the model overflows",
         )
     if np.abs(values).max(initial=0.0) < _PADDING:
         return values

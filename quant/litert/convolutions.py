@@ -1,4 +1,4 @@
-"""Operators of LiteRT that move a window over an image, computed in floats by torch.
+"""LiteRT convolutions, pools and resizes, computed in floats by torch.
 
 Images are ``[samples, height, width, channels]``.
 """
@@ -60,7 +60,7 @@ def _transpose_conv(
     height, width = int(size[1]), int(size[2])
     crops = []
     for wanted, given in ((height, whole.shape[2]), (width, whole.shape[3])):
-        # Of the surplus the smaller half goes in front, as in the convolution it undoes.
+        # The smaller half of the surplus goes in front, as in the convolution it inverts.
         front = max(0, given - wanted) // 2 if options.padding == 0 else 0
         crops.append((front, max(0, front + wanted - given)))
     missing = (0, crops[1][1], 0, crops[0][1])
@@ -84,14 +84,14 @@ def _max_pool(options: Any, image: Tensor) -> Tensor:
 def _average_pool(options: Any, image: Tensor) -> Tensor:
     kernel, strides = _pool_window(options)
     total = functional.avg_pool2d(_padded(options, image, kernel), kernel, strides)
-    # Padding does not count.
+    # Padding does not count in the average.
     ones = torch.ones_like(image[:1, :, :, :1])
     share = functional.avg_pool2d(_padded(options, ones, kernel), kernel, strides)
     return activated(options, _image(total / share))
 
 
 def _positions(options: Any, size: int, wanted: int) -> Tensor:
-    """Where the results of a resize lie in what it takes."""
+    """Return the positions of a resize's results in its input."""
     places = torch.arange(wanted, dtype=torch.float64)
     if options.alignCorners and wanted > 1:
         return places * ((size - 1) / (wanted - 1))
@@ -140,7 +140,7 @@ def _depth_to_space(options: Any, image: Tensor) -> Tensor:
     return split.permute(0, 1, 3, 2, 4, 5).reshape(count, height * block, width * block, -1)
 
 
-#: What an operator's options and inputs give, by its name in the schema.
+#: Functions from options and inputs to results, by operator name in the schema.
 CONVOLUTIONS: dict[str, Callable[..., Tensor]] = {
     "AVERAGE_POOL_2D": _average_pool,
     "CONV_2D": _conv_2d,

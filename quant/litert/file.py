@@ -1,21 +1,26 @@
-"""A ``.tflite`` file with its numbers: operators, tensors, and what the integers stand for."""
+"""Content of a ``.tflite`` file: operators, tensors, constants and quantization parameters."""
 
 from __future__ import annotations
 
 import math
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgesdk.errors import MissingBackendError, QuantizationError
+from edgesdk.errors import QuantizationError
+from edgesdk.quant.litert.flatbuffer import (
+    listed,
+    names_of,
+    open_flatbuffer,
+    operator_name,
+    text_of,
+)
 
 __all__ = ["LitertModel", "LitertOperator", "LitertTensor", "read_model"]
 
-#: NumPy's types by the schema's names; types of less than a byte are unpacked to int8.
+#: NumPy types by the schema's names; types smaller than a byte are unpacked to int8.
 _DTYPES = {
     "BOOL": np.bool_,
     "FLOAT16": np.float16,
@@ -31,7 +36,7 @@ _DTYPES = {
 }
 _PACKED_BITS = {"INT2": 2, "INT4": 4}
 
-#: An operator input that was left out.
+#: Index of an absent operator input.
 ABSENT = -1
 
 
@@ -40,16 +45,16 @@ class LitertTensor:
     """One tensor.
 
     Attributes:
-        index: Its place among the tensors.
-        name: Its name; unique in the graph.
-        dtype: Its type as the schema names it, such as ``FLOAT32`` or ``INT4``.
-        shape: Its shape; 1 where a size is free.
-        stored: The values of a constant as they are stored, unpacked; None for what is computed.
-        scales: Scales of a quantized tensor: one, one a slice along ``axis``, or for blocks one
-            by slice and block, ``(slices, blocks)``; empty for floats.
-        zero_points: Integers that stand for 0, one a scale; empty where there is no scale.
-        axis: Axis along which slices have their own scales.
-        block: Values along the last axis that share a scale; 0 where slices do.
+        index: Index among the tensors.
+        name: Name, unique in the graph.
+        dtype: Type in the schema, such as ``FLOAT32`` or ``INT4``.
+        shape: Sizes; 1 for a free one.
+        stored: Stored values of a constant, unpacked; None for computed tensors.
+        scales: Scales of a quantized tensor: one, one per slice along ``axis``, or one per slice
+            and block, ``(slices, blocks)``; empty for floats.
+        zero_points: Integers that represent 0, one per scale; empty without scales.
+        axis: Axis whose slices have their own scales.
+        block: Number of values per scale along the last axis; 0 without blocks.
     """
 
     index: int
@@ -64,12 +69,12 @@ class LitertTensor:
 
     @property
     def constant(self) -> bool:
-        """Whether the file holds its values."""
+        """True if the file holds its values."""
         return self.stored is not None
 
     @property
     def quantized(self) -> bool:
-        """Whether its integers stand for floats."""
+        """True if its integers represent floats."""
         return self.scales.size > 0
 
     @property
@@ -79,19 +84,19 @@ class LitertTensor:
 
     @property
     def levels(self) -> tuple[int, int]:
-        """The smallest and the largest integer of its type."""
+        """Smallest and largest integer of its type."""
         if self.dtype == "UINT8":
             return 0, 255
         return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
 
     def values(self) -> np.ndarray:
-        """What a constant stands for: floats decoded to float32, other types as they are.
+        """Return a constant's values: quantized ones decoded to float32, others unchanged.
 
         Raises:
-            QuantizationError: It is computed, or its scales do not fit its shape.
+            QuantizationError: The tensor is computed, or its scales do not fit its shape.
         """
         if self.stored is None:
-            raise QuantizationError(f"tensor {self.name!r} has no values: it is computed")
+            raise QuantizationError(f"tensor {self.name!r} is computed and has no stored values")
         if not self.quantized:
             floats = self.dtype in ("FLOAT16", "FLOAT64")
             return self.stored.astype(np.float32) if floats else self.stored
@@ -99,7 +104,7 @@ class LitertTensor:
         return ((self.stored.astype(np.float32) - zero) * scale).astype(np.float32)
 
     def _spread(self) -> tuple[np.ndarray, np.ndarray]:
-        """Scales and zero points in a shape that goes with the values."""
+        """Return scales and zero points that broadcast over the values."""
         try:
             if self.block:
                 grid = self.scales.reshape(self.shape[0], -1)
@@ -123,11 +128,11 @@ class LitertOperator:
     """One operator.
 
     Attributes:
-        index: Its place in the order of execution.
-        name: Its name as the schema has it, such as ``CONV_2D``.
-        inputs: Indices of tensors; -1 for one that was left out.
+        index: Position in the order of execution.
+        name: Name in the schema, such as ``CONV_2D``.
+        inputs: Indices of tensors; -1 for absent ones.
         outputs: Indices of tensors.
-        options: The schema's table of its parameters, None where it has none.
+        options: The schema's table of its parameters; None if it has none.
     """
 
     index: int
@@ -138,7 +143,7 @@ class LitertOperator:
 
     @property
     def present(self) -> tuple[int, ...]:
-        """The inputs that were not left out."""
+        """Indices of the inputs that are present."""
         return tuple(index for index in self.inputs if index != ABSENT)
 
 
@@ -149,9 +154,9 @@ class LitertModel:
     Attributes:
         operators: In the order of execution.
         tensors: By index.
-        inputs: Index of each input's tensor by its name in the signature.
-        outputs: Likewise.
-        free: Sizes of the tensors with free ones, -1 for each of those, by index.
+        inputs: Tensor index of each input, by its name in the signature.
+        outputs: Tensor index of each output, by its name in the signature.
+        free: Sizes of tensors with free ones, -1 for each of those, by tensor index.
     """
 
     operators: tuple[LitertOperator, ...]
@@ -161,11 +166,11 @@ class LitertModel:
     free: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     def producers(self) -> dict[int, LitertOperator]:
-        """From a tensor to the operator that computes it."""
+        """Return the operator that computes each tensor."""
         return {tensor: operator for operator in self.operators for tensor in operator.outputs}
 
     def consumers(self) -> dict[int, list[LitertOperator]]:
-        """From a tensor to the operators that read it."""
+        """Return the operators that read each tensor."""
         found: dict[int, list[LitertOperator]] = {}
         for operator in self.operators:
             for tensor in operator.present:
@@ -177,38 +182,19 @@ def read_model(path: Path) -> LitertModel:
     """Read the main graph of a model with all its constants.
 
     Raises:
-        QuantizationError: It is no LiteRT model, or a damaged one.
+        QuantizationError: The file is not a LiteRT model, or is damaged.
         MissingBackendError: ``ai_edge_litert`` is not installed.
     """
-    try:
-        from ai_edge_litert import schema_py_generated as schema
-    except ImportError as error:
-        raise MissingBackendError("ai_edge_litert", "litert") from error
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise QuantizationError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        if content[4:8] != b"TFL3":
-            raise ValueError("its identifier is not that of a model")
-        model = schema.ModelT.InitFromPackedBuf(content, 0)
+    with open_flatbuffer(path, QuantizationError) as (content, model, schema):
         return _Reader(model, content, schema).model()
-    except (
-        *(AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error),
-        NotImplementedError,
-    ) as error:
-        raise QuantizationError(
-            f"{path.name} is no LiteRT model: {error}",
-            remedy="give a .tflite file that was written completely",
-        ) from error
 
 
 class _Reader:
     def __init__(self, model: Any, content: bytes, schema: Any) -> None:
         self._model = model
         self._content = content
-        self._types = _names(schema.TensorType)
-        self._codes = _names(schema.BuiltinOperator)
+        self._types = names_of(schema.TensorType)
+        self._codes = names_of(schema.BuiltinOperator)
         self._blockwise = schema.QuantizationDetails.BlockwiseQuantization
         self._graph = model.subgraphs[0]
 
@@ -218,16 +204,16 @@ class _Reader:
         )
         operators = tuple(
             self._operator(place, entry)
-            for place, entry in enumerate(_listed(self._graph.operators))
+            for place, entry in enumerate(listed(self._graph.operators))
         )
         signature = next(
-            (entry for entry in _listed(self._model.signatureDefs) if entry.subgraphIndex == 0),
+            (entry for entry in listed(self._model.signatureDefs) if entry.subgraphIndex == 0),
             None,
         )
         faces = [
-            {_text(item.name): int(item.tensorIndex) for item in _listed(entries)}
+            {text_of(item.name): int(item.tensorIndex) for item in listed(entries)}
             if signature is not None
-            else {tensors[index].name: int(index) for index in _listed(indices)}
+            else {tensors[index].name: int(index) for index in listed(indices)}
             for entries, indices in (
                 (getattr(signature, "inputs", None), self._graph.inputs),
                 (getattr(signature, "outputs", None), self._graph.outputs),
@@ -242,21 +228,17 @@ class _Reader:
 
     def _operator(self, place: int, entry: Any) -> LitertOperator:
         code = self._model.operatorCodes[entry.opcodeIndex]
-        # Files of an older schema hold the code in the field of one byte.
-        name = self._codes[max(code.builtinCode, code.deprecatedBuiltinCode)]
-        if name == "CUSTOM":
-            name = f"CUSTOM {_text(code.customCode)}"
         return LitertOperator(
             place,
-            name,
-            tuple(int(index) for index in _listed(entry.inputs)),
-            tuple(int(index) for index in _listed(entry.outputs)),
+            operator_name(code, self._codes),
+            tuple(int(index) for index in listed(entry.inputs)),
+            tuple(int(index) for index in listed(entry.outputs)),
             entry.builtinOptions if entry.builtinOptions is not None else entry.builtinOptions2,
         )
 
     def _tensor(self, place: int, entry: Any) -> LitertTensor:
         dtype = self._types[entry.type]
-        shape = tuple(int(size) for size in _listed(entry.shape))
+        shape = tuple(int(size) for size in listed(entry.shape))
         scales, zeros = np.zeros(0, np.float32), np.zeros(0, np.int64)
         axis = block = 0
         details = entry.quantization
@@ -267,12 +249,12 @@ class _Reader:
             zeros = np.zeros(scales.size, np.int64)
         elif details is not None and details.scale is not None:
             scales = np.asarray(details.scale, np.float32)
-            zeros = np.asarray(_listed(details.zeroPoint), np.int64)
+            zeros = np.asarray(listed(details.zeroPoint), np.int64)
             if zeros.size != scales.size:
                 zeros = np.full(scales.size, zeros[0] if zeros.size else 0, np.int64)
             axis = int(details.quantizedDimension)
         return LitertTensor(
-            *(place, _text(entry.name), dtype, shape, self._stored(entry)),
+            *(place, text_of(entry.name), dtype, shape, self._stored(entry)),
             *(scales, zeros, axis, block),
         )
 
@@ -281,7 +263,7 @@ class _Reader:
         dtype = self._types[entry.type]
         if data is None or dtype not in _DTYPES:
             return None
-        shape = tuple(int(size) for size in _listed(entry.shape))
+        shape = tuple(int(size) for size in listed(entry.shape))
         bits = _PACKED_BITS.get(dtype)
         if bits:
             return _unpacked(data, bits, math.prod(shape)).reshape(shape)
@@ -290,35 +272,19 @@ class _Reader:
     def _bytes(self, buffer: Any) -> bytes | None:
         if buffer.data is not None:
             return bytes(buffer.data)
-        # Large weights may lie behind the flatbuffer; an offset of 0 or 1 means that there is none.
+        # Large weights may lie behind the flatbuffer; offsets 0 and 1 mean that none do.
         if buffer.offset > 1 and buffer.size:
             data = self._content[buffer.offset : buffer.offset + buffer.size]
             if len(data) != buffer.size:
-                raise ValueError("weights end behind the end of the file")
+                raise ValueError("its weights extend beyond the end of the file")
             return data
         return None
 
 
 def _unpacked(data: bytes, bits: int, count: int) -> np.ndarray:
-    """Signed integers of less than a byte; the lowest bits of a byte come first."""
+    """Unpack signed integers smaller than a byte, lowest bits first."""
     packed = np.frombuffer(data, np.uint8)
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     fields = (packed[:, None] >> shifts) & (2**bits - 1)
     signed = fields.astype(np.int8).ravel()[:count]
     return np.where(signed >= 2 ** (bits - 1), signed - 2**bits, signed).astype(np.int8)
-
-
-def _names(enumeration: type) -> dict[int, str]:
-    return {value: name for name, value in _constants(enumeration)}
-
-
-def _constants(enumeration: type) -> Iterator[tuple[str, int]]:
-    return ((name, value) for name, value in vars(enumeration).items() if not name.startswith("_"))
-
-
-def _listed(values: Any) -> list[Any]:
-    return [] if values is None else list(values)
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")

@@ -1,8 +1,7 @@
-"""Floats put on the integers of a LiteRT tensor, as the kernels of its operators do it.
+"""Rounding of floats to the integers of a LiteRT tensor, as the kernels of its operators do it.
 
-All kernels round to the nearest integer, but not by the same steps: some round half a step in
-another direction, some twice. The difference is one step here and there; in a deep network it adds
-up to more than the parity between two implementations allows.
+All kernels round to the nearest integer, but some round halves in another direction, and some round
+twice. Such differences of one step add up in a deep network to more than parity allows.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ from edgesdk.quant.litert.file import LitertModel, LitertOperator, LitertTensor
 
 __all__ = ["on_grid", "put_result", "rounded_rows"]
 
-#: Fraction of the factor with which XNNPACK brings 8-bit integers to another scale.
+#: Fixed-point steps of the factor with which XNNPACK rescales 8-bit integers.
 _FACTOR = 256.0
-#: Operators whose sums of products get another scale; one for each channel, the last axis.
+#: Operators with accumulators, rescaled per channel of the last axis.
 _PRODUCTS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
-#: Parts of a step that floats of single precision tell apart.
+#: Fractions of a step that single precision distinguishes.
 _FINE = 65536.0
 
 
 def on_grid(tensor: LitertTensor, value: Tensor) -> Tensor:
-    """A value as the integers of its tensor can say it; halves go to the even integer."""
+    """Round a value to the integers of its tensor, half to even."""
     if not tensor.quantized:
         return value.to(torch.float32) if value.is_floating_point() else value
     scale, zero = _scale(tensor)
@@ -33,13 +32,13 @@ def on_grid(tensor: LitertTensor, value: Tensor) -> Tensor:
 def put_result(
     model: LitertModel, operator: LitertOperator, tensor: LitertTensor, value: Tensor
 ) -> Tensor:
-    """The result of an operator as its tensor holds it.
+    """Round the result of an operator as its kernel does.
 
     Args:
-        model: The model.
-        operator: Whose result it is.
-        tensor: Where it goes.
-        value: What the operator computed in floats.
+        model: Model.
+        operator: Operator that computed the result.
+        tensor: Tensor of the result.
+        value: Result in floats.
     """
     if not tensor.quantized:
         return on_grid(tensor, value)
@@ -48,7 +47,7 @@ def put_result(
         if source.quantized and source.bits == 8:
             return _rescaled(source, tensor, value)
     if operator.name == "AVERAGE_POOL_2D":
-        # Its sums are divided as integers: halves are frequent, and must be seen as such.
+        # Its sums are divided as integers: halves are frequent, and must be recognized.
         scale, zero = _scale(tensor)
         exact = (value.to(torch.float64) / scale * _FINE).round() / _FINE
         return _decoded(tensor, _half_away(exact + zero))
@@ -77,7 +76,7 @@ def _half_away(value: Tensor) -> Tensor:
 
 
 def _rescaled(source: LitertTensor, tensor: LitertTensor, value: Tensor) -> Tensor:
-    """XNNPACK's conversion between two scales: a factor of few bits, halves upwards."""
+    """Rescale as XNNPACK does: a factor of few bits, half up."""
     (old, _), (new, zero) = _scale(source), _scale(tensor)
     factor = round(_FACTOR * old / new)
     steps = (value.to(torch.float64) / old).round()
@@ -87,7 +86,7 @@ def _rescaled(source: LitertTensor, tensor: LitertTensor, value: Tensor) -> Tens
 def _scaled_sum(
     source: LitertTensor, weight: LitertTensor, tensor: LitertTensor, value: Tensor
 ) -> Tensor:
-    """XNNPACK's way from a sum of products to its scale: one product in single precision."""
+    """Rescale an accumulator as XNNPACK does: one product in single precision."""
     scale, zero = _scale(tensor)
     steps = torch.tensor(weight.scales) * torch.tensor(_scale(source)[0])
     sums = (value.to(torch.float64) / steps.double()).round().to(torch.float32)
@@ -97,7 +96,7 @@ def _scaled_sum(
 def _rounded_twice(
     source: LitertTensor, weight: LitertTensor, tensor: LitertTensor, value: Tensor
 ) -> Tensor:
-    """The interpreter's own kernels: to whole steps of a sum first, then to those of the result."""
+    """Round as the interpreter's kernels do: to steps of the sum, then to those of the result."""
     scale, zero = _scale(tensor)
     factors = torch.tensor(weight.scales, dtype=torch.float64) * (_scale(source)[0] / scale)
     _, exponents = torch.frexp(factors)
@@ -107,10 +106,10 @@ def _rounded_twice(
 
 
 def rounded_rows(rows: Tensor) -> Tensor:
-    """What an operator makes of floats that it multiplies by integer weights.
+    """Round the float inputs of an operator with integer weights.
 
     Args:
-        rows: Of shape ``[ranges, values]``; each row gets 8 bits over its own range.
+        rows: Values ``[ranges, values]``; each row gets 8 bits over its own range.
     """
     low = rows.amin(dim=1, keepdim=True).clamp_max(0.0)
     high = rows.amax(dim=1, keepdim=True).clamp_min(0.0)

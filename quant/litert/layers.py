@@ -1,4 +1,4 @@
-"""Layers of a ``.tflite`` file: operators with constant weights, and the modules they come from."""
+"""Layers of a ``.tflite`` file: operators with constant weights, and their modules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LitertLayer", "find_layers", "layer_paths", "read_layers", "weighted_operators"]
 
-#: Inputs that may hold constant weights, by operator, with the axis of the output channels.
+#: Positions of weight inputs and the axis of their output channels, by operator.
 _WEIGHTS: dict[str, tuple[tuple[int, int], ...]] = {
     "BATCH_MATMUL": ((1, -1), (0, -2)),
     "CONV_2D": ((1, 0),),
@@ -40,17 +40,17 @@ _LABELS = {
     "GATHER": "embedding",
     "TRANSPOSE_CONV": "conv_transpose2d",
 }
-#: Input that is multiplied by the weights.
+#: Position of the activation input, by operator.
 _ACTIVATION = {"TRANSPOSE_CONV": 2, "EMBEDDING_LOOKUP": 0}
 
-#: Operators of a program that move constants without changing them.
+#: Operators of a program that move constants without changing values.
 _MOVING = frozenset(
     {
         *("alias", "clone", "contiguous", "detach", "permute", "reshape", "squeeze", "t"),
         *("transpose", "unsqueeze", "view"),
     }
 )
-#: Largest difference of two fingerprints of the same weights.
+#: Largest difference between fingerprints of the same weights.
 _SAME = 1e-3
 
 
@@ -61,8 +61,8 @@ class LitertLayer:
     Attributes:
         operator: The operator.
         kind: ``conv2d``, ``depthwise``, ``conv_transpose2d``, ``linear``, ``embedding``, ...
-        slot: Which of its inputs is the weight.
-        weight: The constant, behind whatever decodes it as the model runs.
+        slot: Position of the weight among the inputs.
+        weight: The constant, behind any operators that decode it.
         axis: Axis of the output channels; never negative.
         activation: Index of the tensor that is multiplied by the weights.
     """
@@ -80,22 +80,22 @@ class LitertLayer:
         return int(np.prod(self.weight.shape))
 
     def rows(self, values: np.ndarray) -> np.ndarray:
-        """Weights as one row an output channel, ``[out, in]``.
+        """Return weights as one row per output channel, ``[out, in]``.
 
         Args:
-            values: In the shape of the weight.
+            values: Weights in the operator's layout.
         """
         return np.moveaxis(values, self.axis, 0).reshape(values.shape[self.axis], -1)
 
     def unrolled(self, rows: np.ndarray) -> np.ndarray:
-        """The inverse of :meth:`rows`."""
+        """Return rows in the operator's layout; the inverse of :meth:`rows`."""
         shape = list(self.weight.shape)
         moved = [shape.pop(self.axis), *shape]
         return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, self.axis))
 
 
 def weighted_operators(model: LitertModel) -> list[LitertLayer]:
-    """Operators with constant weights, in the order of execution."""
+    """Find the operators with constant weights, in the order of execution."""
     producers = model.producers()
     found = []
     for operator in model.operators:
@@ -136,15 +136,15 @@ class _ProgramLayer:
 
 
 def layer_paths(model: LitertModel, program: ExportedProgram) -> list[str]:
-    """The module path of each of :func:`weighted_operators` of a float model.
+    """Find the module path of each of :func:`weighted_operators` of a float model.
 
-    Weights are recognised by their values: the converter moves axes and multiplies output channels
-    by the factors of a normalisation, which leaves the proportions within a channel. What cannot be
-    recognised has its place between others that can.
+    Layers are matched by their weights: the converter permutes axes and scales output channels by
+    the factors of a normalization, but keeps the proportions within a channel. Layers without a
+    match are matched by their position between others.
 
     Args:
-        model: The float model.
-        program: What it was converted from.
+        model: Float model.
+        program: Program it was converted from.
     """
     layers = weighted_operators(model)
     known = _program_layers(program)
@@ -169,7 +169,7 @@ def _recognised(layers: Sequence[LitertLayer], known: Sequence[_ProgramLayer]) -
             for place, candidate in enumerate(known)
             if candidate.rows == rows.shape and np.abs(candidate.fingerprint - own).max() < _SAME
         ]
-        # A module that is called twice has its weights twice: in order, as long as any is left.
+        # A module that is called twice has its weights twice: assign them in order.
         place = next((place for place in same if place in free), same[0] if same else None)
         free.discard(-1 if place is None else place)
         places.append(place)
@@ -191,14 +191,14 @@ def _between(
     alike = [place for place in left if np.prod(known[place].rows) == layer.weights]
     missing = [number for number, place in enumerate(places) if place is None and number <= order]
     first = next((p for p in range(order, -1, -1) if places[p] is not None), -1)
-    # The n-th operator of a gap is the n-th layer of its size in it.
+    # The n-th operator of a gap is the n-th layer of its size in the gap.
     turn = sum(number > first for number in missing) - 1
     choices = alike or left
     return choices[min(turn, len(choices) - 1)] if choices else None
 
 
 def _fingerprint(rows: np.ndarray) -> np.ndarray:
-    """Proportions of the weights of each output channel, whatever their order and scale."""
+    """Return the weights' proportions per output channel, independent of order and scale."""
     magnitude = np.abs(rows.astype(np.float64))
     largest = magnitude.max(axis=1, keepdims=True, initial=0.0)
     share = magnitude / np.where(largest > 0, largest, 1.0)
@@ -228,7 +228,7 @@ class _Constants:
         self._program = program
 
     def value(self, node: Any) -> Any:
-        """A tensor, or None where the node depends on an input."""
+        """Return a tensor; None if the node depends on an input."""
         name = self._names.get(getattr(node, "name", ""))
         if name is not None:
             stored = self._program.state_dict.get(name)
@@ -241,7 +241,7 @@ class _Constants:
 
 
 def _weight_rows(node: Node, constants: _Constants) -> Iterable[np.ndarray]:
-    """Weights of a node as ``[out, in]``, where it has constant ones."""
+    """Yield the constant weights of a node as ``[out, in]``."""
     name = operator_name(node)
     if name.startswith("conv") and name.removeprefix("conv_transpose")[-2:] in ("1d", "2d", "3d"):
         weight = constants.value(argument(node, "weight"))
@@ -266,18 +266,18 @@ def _weight_rows(node: Node, constants: _Constants) -> Iterable[np.ndarray]:
 
 
 def _tensor_path(model: LitertModel, layer: LitertLayer) -> str:
-    """The last part of the name that the converter gave the result."""
+    """Return the last part of the result's name."""
     name = model.tensors[layer.operator.outputs[0]].name
     parts = [part for part in name.split(";") if part]
     return parts[-1].rpartition("/")[2] if parts else f"operator {layer.operator.index}"
 
 
 def find_layers(model: LitertModel, paths: Sequence[str]) -> list[tuple[LitertLayer, str]]:
-    """Operators with weights and their module paths, for a model quantized or not.
+    """Return operators with weights and their module paths, for a float or quantized model.
 
     Args:
-        model: A model made from the one that the paths were found in: quantizing inserts operators,
-            but the ones with weights keep their order.
+        model: The float model of the paths, or its quantized form: quantization inserts operators,
+            but those with weights keep their order.
         paths: See :func:`layer_paths`.
     """
     return list(zip(weighted_operators(model), paths, strict=True))
@@ -286,14 +286,14 @@ def find_layers(model: LitertModel, paths: Sequence[str]) -> list[tuple[LitertLa
 def read_layers(
     model: LitertModel, paths: Sequence[str], reasons: dict[str, str]
 ) -> tuple[QuantizedLayer, ...]:
-    """What became of the layers, from the types of the tensors in a file.
+    """Read the quantization of the layers from the types of a file's tensors.
 
-    Operators of one module are told as one layer.
+    Operators of one module count as one layer.
 
     Args:
-        model: The quantized model.
+        model: Quantized model.
         paths: See :func:`layer_paths`.
-        reasons: Why a layer stayed float, by path.
+        reasons: Reasons for layers that stayed float, by path.
     """
     found: dict[tuple[str, str], list[LitertLayer]] = {}
     for layer, path in find_layers(model, paths):
@@ -319,6 +319,6 @@ def _activation_bits(model: LitertModel, layer: LitertLayer) -> int:
     activation = model.tensors[layer.activation]
     if activation.quantized or activation.dtype == "FLOAT16":
         return activation.bits
-    # Integers that an operator takes as they are beside floats: it rounds its input as it runs.
+    # Integer weights beside a float input: the operator quantizes its input at run time.
     dynamic = model.tensors[layer.operator.inputs[layer.slot]].quantized
     return 8 if dynamic and layer.kind != "embedding" else 32

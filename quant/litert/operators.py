@@ -1,7 +1,7 @@
-"""Operators of LiteRT computed in floats by torch: arithmetic, shapes and choices.
+"""LiteRT operators computed in floats by torch: arithmetic, shapes and selection.
 
-Each takes the schema's table of its options and its inputs, and gives its result, or a list where
-it has several.
+Each takes the schema's table of its options and its inputs, and returns its result, or a list of
+results.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 __all__ = ["OPERATORS", "activated"]
 
-#: The schema's numbers of fused activations.
+#: Fused activations by their number in the schema.
 _FUSED: dict[int, Callable[[Tensor], Tensor]] = {
     0: lambda value: value,
     1: torch.relu,
@@ -24,7 +24,7 @@ _FUSED: dict[int, Callable[[Tensor], Tensor]] = {
     4: torch.tanh,
 }
 
-#: The schema's numbers of types.
+#: Types by their number in the schema.
 _TYPES = {
     0: torch.float32,
     1: torch.float16,
@@ -39,10 +39,10 @@ _TYPES = {
 
 
 def activated(options: Any, value: Tensor) -> Tensor:
-    """A result behind the activation that is fused into its operator.
+    """Apply the fused activation of an operator to its result.
 
     Raises:
-        ValueError: An activation that is not known.
+        ValueError: The activation is unknown.
     """
     number = int(getattr(options, "fusedActivationFunction", 0))
     if number not in _FUSED:
@@ -100,7 +100,7 @@ def _pad(_: Any, value: Tensor, margins: Tensor, filling: Tensor | None = None) 
 
 
 def _mirror_pad(options: Any, value: Tensor, margins: Tensor) -> Tensor:
-    # Reflected margins leave the border out, symmetric ones repeat it.
+    # Reflected margins exclude the border, symmetric ones repeat it.
     inset = 1 if options.mode == 0 else 0
     for axis, pair in enumerate(margins):
         before, after = _integers(pair)
@@ -192,7 +192,7 @@ def _prelu(_: Any, value: Tensor, slope: Tensor) -> Tensor:
     return torch.where(value >= 0, value, value * slope)
 
 
-#: What an operator's options and inputs give, by its name in the schema.
+#: Functions from options and inputs to results, by operator name in the schema.
 OPERATORS: dict[str, Callable[..., Tensor | list[Tensor]]] = {
     "ABS": _unary(torch.abs),
     "ADD": _binary(torch.add),

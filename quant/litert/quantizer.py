@@ -1,4 +1,4 @@
-"""LiteRT: recipes carried out by ``ai_edge_quantizer`` on a float ``.tflite``."""
+"""Quantizer of LiteRT models: ``ai_edge_quantizer`` on a float ``.tflite``."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ from edgesdk.quant.support import require_support
 __all__ = ["quantize"]
 
 _TARGET = "litert"
-#: Operators that move between floats and integers and compute nothing.
+#: Operators that only convert between floats and integers.
 _BETWEEN = frozenset({"DEQUANTIZE", "QUANTIZE"})
-#: LiteRT takes a scale for a power of two where its logarithm is within 0.001 of a whole number;
-#: and what a range is widened by to be out of that.
+#: LiteRT treats a scale as a power of two if its logarithm is within 0.001 of an integer. Distance
+#: to avoid, and the factor that widens a range out of it.
 _NEARLY, _WIDER = 0.002, 1.005
 
 
 @dataclass(frozen=True)
 class _Float:
-    """The float artefact with what is known of it."""
+    """The float artefact, its layers, and the operators that stay float."""
 
     path: Path
     model: LitertModel
@@ -59,30 +59,29 @@ class _Float:
 
     @property
     def changed(self) -> list[LitertLayer]:
-        """Layers that are quantized."""
+        """Quantized layers."""
         return [layer for layer in self.layers if layer.operator.index not in self.kept]
 
 
 def quantize(artefact: Path, output: Path, plan: QuantPlan) -> Quantized:
     """Quantize a float artefact.
 
-    Where the plan has calibration samples, they serve weights too, not only ranges: rounding then
-    heeds what each weight is multiplied by.
+    If the plan has calibration samples, rounding of weights uses them too, not only ranges.
 
     Args:
-        artefact: The float ``.tflite`` that was converted from the plan's program.
-        output: The ``.tflite`` to write.
-        plan: What to do.
+        artefact: Float ``.tflite``, converted from the plan's program.
+        output: Quantized ``.tflite`` to write.
+        plan: Quantization plan.
 
     Returns:
-        What was done, read back from ``output``.
+        Result, read back from ``output``.
 
     Raises:
         DataError: Calibration samples are missing, do not fit or are not finite.
         MissingBackendError: ``ai_edge_quantizer`` or ``ai_edge_litert`` is not installed.
-        QuantizationError: The artefact is quantized already or cannot be.
-        UnknownNameError: ``float_layers`` names no module.
-        UnsupportedRecipeError: LiteRT has no such quantization.
+        QuantizationError: The artefact is quantized already or cannot be quantized.
+        UnknownNameError: ``float_layers`` holds an unknown module.
+        UnsupportedRecipeError: LiteRT does not support the recipe.
     """
     require_support(_TARGET, plan.spec)
     model = read_model(artefact)
@@ -90,8 +89,8 @@ def quantize(artefact: Path, output: Path, plan: QuantPlan) -> Quantized:
     layers = weighted_operators(model)
     if not layers and not plan.spec.static:
         raise QuantizationError(
-            "the model has no operator with constant weights",
-            remedy=f"{plan.spec.name} changes weights alone; there is nothing to do",
+            "the model has no operator with constant weights to quantize",
+            remedy=f"leave it float: {plan.spec.name} changes weights only",
         )
     paths = layer_paths(model, plan.program)
     weighted = {layer.operator.index for layer in layers}
@@ -111,7 +110,7 @@ def _refuse_quantized(path: Path, model: LitertModel) -> None:
     half = any(operator.name in _BETWEEN for operator in model.operators)
     if rounded or half:
         raise QuantizationError(
-            f"{path.name} is quantized already",
+            f"{path.name} is already quantized",
             remedy="quantize the float artefact of the model",
         )
 
@@ -138,7 +137,7 @@ def _measured(floats: _Float, plan: QuantPlan) -> Calibration:
     spec = plan.spec
     if spec.static and not plan.calibration:
         raise DataError(
-            f"{spec.name} takes ranges from data, and there are none",
+            f"{spec.name} needs calibration samples, but none were given",
             remedy="give calibration samples",
         )
     samples = checked_samples(floats.model, plan.calibration, "calibration sample")
@@ -157,7 +156,7 @@ def _measured(floats: _Float, plan: QuantPlan) -> Calibration:
 def _prepared(
     floats: _Float, spec: QuantSpec, measured: Calibration
 ) -> tuple[bytes, dict[str, dict[str, np.ndarray]]]:
-    """The file with rounded weights, and the vendor's calibration result."""
+    """Return the file with rounded weights, and the calibration result for the vendor."""
     content = floats.path.read_bytes()
     if spec.weights is None:
         return content, {}
@@ -183,10 +182,10 @@ def _prepared(
 def _avoid_powers_of_two(
     ranges: dict[int, tuple[float, float]], spec: QuantSpec
 ) -> dict[int, tuple[float, float]]:
-    """Ranges of 16 bits whose scales are no powers of two.
+    """Widen 16-bit ranges whose scales are nearly powers of two.
 
-    LiteRT adds and subtracts tensors whose scales all are, or nearly, by shifting, and refuses the
-    file where it would have to shift to the left: a photograph of 0 to 1 less a half, for instance.
+    If all scales of a sum are such, LiteRT computes it by shifts, and refuses the file if it had to
+    shift to the left, as for an image of 0..1 minus 0.5.
     """
     if spec.activations is None or spec.activations.bits != 16:
         return ranges
@@ -245,8 +244,7 @@ def _vendor_errors(spec: QuantSpec) -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        # It draws progress bars, and runs the model with all tensors kept, about which the
-        # interpreter warns.
+        # It draws progress bars, and the interpreter warns that all tensors are kept.
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
@@ -255,8 +253,8 @@ def _vendor_errors(spec: QuantSpec) -> Iterator[None]:
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise QuantizationError(
-            f"ai_edge_quantizer cannot do {spec.name}: {first}",
-            remedy="keep the layers it names float with float_layers, or choose another recipe",
+            f"ai_edge_quantizer failed on {spec.name}: {first}",
+            remedy="keep the layers it names float with --keep-float, or choose another recipe",
         ) from error
     finally:
         logger.setLevel(level)
@@ -282,11 +280,11 @@ def _read_back(output: Path, floats: _Float, plan: QuantPlan) -> Quantized:
 
 
 def _reasons(floats: _Float, spec: QuantSpec) -> dict[str, str]:
-    """Why a layer stays float where it does, by path."""
+    """Return the reasons for layers that stay float, by path."""
     return {
         path: spec.why_float(path)
         if layer.operator.index in floats.kept
-        else f"LiteRT has no integer kernel of {layer.operator.name} for it"
+        else f"LiteRT has no integer kernel of {layer.operator.name} for this layer"
         for layer, path in zip(floats.layers, floats.paths, strict=True)
     }
 
@@ -316,8 +314,8 @@ def _io_scales(model: LitertModel, plan: QuantPlan) -> tuple[IoScale, ...]:
             tensor = model.tensors[index]
             if tensor.dtype in ("FLOAT32", "INT16"):
                 raise QuantizationError(
-                    f"{name!r} stayed {tensor.dtype.lower()} at the face",
-                    remedy="leave the face float",
+                    f"{name!r} cannot be int8: it stayed {tensor.dtype.lower()}",
+                    remedy="use --io-dtype float",
                 )
             if tensor.quantized:
                 scale, zero = float(tensor.scales[0]), int(tensor.zero_points[0])
@@ -327,16 +325,16 @@ def _io_scales(model: LitertModel, plan: QuantPlan) -> tuple[IoScale, ...]:
 
 def _notes(model: LitertModel, layers: Sequence[Any], spec: QuantSpec) -> Iterator[str]:
     if spec.weights is None:
-        yield "weights are in half precision; the CPU computes with them in single precision"
+        yield "weights are in half precision; the CPU computes in single precision"
         return
     wide = [layer for layer in layers if spec.weights.bits < layer.bits <= 8]
     if wide:
         kinds = ", ".join(sorted({layer.operator for layer in wide}))
         yield (
             f"{len(wide)} layers have {wide[0].bits}-bit weights: LiteRT has no kernels for "
-            f"{spec.weights.bits}-bit ones of {kinds} in this recipe"
+            f"{spec.weights.bits}-bit weights of {kinds} in this recipe"
         )
     if spec.weights.bits < 8 and any(layer.operator == "conv2d" for layer in layers):
-        yield "XNNPACK takes no convolutions with 4-bit weights: the interpreter's own run, slower"
+        yield "XNNPACK has no convolutions with 4-bit weights: the interpreter's slower ones run"
     if spec.activations is not None and spec.activations.bits == 16:
-        yield "XNNPACK has no 16-bit kernels: the interpreter's own run, slower"
+        yield "XNNPACK has no 16-bit kernels: the interpreter's slower ones run"

@@ -1,4 +1,4 @@
-"""A quantization in the words of ``ai_edge_quantizer``."""
+"""Translation of a recipe to rules of ``ai_edge_quantizer``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from edgesdk.quant.spec import ActivationQuant, QuantSpec
 
 __all__ = ["vendor_recipe", "weight_bits"]
 
-#: Operators with kernels for 4-bit weights, by what becomes of what they take; the others with
-#: weights have 8-bit kernels.
+#: Operators with kernels for 4-bit weights, by kind of activations; other operators with weights
+#: have 8-bit kernels.
 _FOUR_BITS = {
     "weight_only": ("BATCH_MATMUL", "CONV_2D", "EMBEDDING_LOOKUP", "FULLY_CONNECTED"),
     "dynamic": ("CONV_2D", "EMBEDDING_LOOKUP", "FULLY_CONNECTED"),
     "static": ("CONV_2D", "FULLY_CONNECTED"),
 }
-#: The quantizer's names where they are not the schema's.
+#: The quantizer's names that differ from the schema's.
 _NAMES = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
 
 _MEASURED = ActivationQuant(8, "dynamic")
@@ -28,11 +28,11 @@ _EVERYWHERE = ".*"
 
 
 def weight_bits(spec: QuantSpec, operator: str) -> int:
-    """Bits of an operator's weights; 16 for half precision.
+    """Return the bits of an operator's weights; 16 for half precision.
 
     Args:
-        spec: The quantization.
-        operator: The schema's name, such as ``CONV_2D``.
+        spec: Recipe.
+        operator: Name in the schema, such as ``CONV_2D``.
     """
     if spec.weights is None:
         return 16
@@ -47,18 +47,18 @@ def _when(spec: QuantSpec) -> str:
 
 
 def vendor_recipe(spec: QuantSpec, kept: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """The rules for the quantizer; of those that fit an operator the last one counts.
+    """Return the rules for the quantizer; the last matching rule of an operator applies.
 
     Args:
-        spec: The quantization.
-        kept: Names of the results of the operators that stay float.
+        spec: Recipe.
+        kept: Names of the results of operators that stay float.
     """
     bits = 16 if spec.weights is None else spec.weights.bits
     rules = [_rule(_EVERYWHERE, _ALL, spec, 16 if bits == 16 else 8)]
     if bits < 8:
         rules += [_rule(_EVERYWHERE, operator, spec, bits) for operator in _FOUR_BITS[_when(spec)]]
     if spec.static:
-        # A table has no arithmetic that fixed ranges could serve: it is stored small.
+        # Lookup tables have no arithmetic, so only their weights are quantized.
         stored = replace(spec, activations=_MEASURED, io_dtype="float")
         rules.append(_rule(_EVERYWHERE, "EMBEDDING_LOOKUP", stored, 8))
     if spec.io_dtype == "float":
@@ -72,7 +72,7 @@ def vendor_recipe(spec: QuantSpec, kept: Iterable[str] = ()) -> list[dict[str, A
 
 
 def _only(name: str) -> str:
-    # The quantizer calls an operator by the names of its results, each with a semicolon behind it.
+    # The quantizer names an operator by its results, each followed by a semicolon.
     return f"^{re.escape(name)};$"
 
 
@@ -109,7 +109,7 @@ def _rule(
         width = activation_bits or spec.activations.bits
         config["activation_tensor_config"] = {
             "num_bits": width,
-            # Kernels for 16 bits know no zero point.
+            # 16-bit kernels have no zero point.
             "symmetric": width == 16,
             "granularity": "TENSORWISE",
             "dtype": "INT",

@@ -1,4 +1,4 @@
-"""Which operators stay float with the layers that a user keeps float."""
+"""Operators of a LiteRT model that stay float around float layers."""
 
 from __future__ import annotations
 
@@ -9,36 +9,35 @@ from edgesdk.quant.litert.file import LitertModel, LitertOperator
 
 __all__ = ["float_region", "fragile_region", "norm_region", "scope"]
 
-#: What makes deviations of variances.
+#: Roots of variances.
 _ROOTS = frozenset({"RSQRT", "SQRT"})
-#: What a normalisation by moments is written with.
+#: Operators of normalizations by statistics of their input.
 _ARITHMETIC = frozenset(
     {"ADD", "DIV", "MEAN", "MUL", "POW", "SQUARE", "SQUARED_DIFFERENCE", "SUB", "SUM"}
 )
-#: Operators whose results span so many orders of magnitude that 8 bits lose most of them: squares,
-#: and what is taken of variances.
+#: Operators whose results span too many orders of magnitude for 8 bits, such as squares.
 _WIDE = frozenset({"EXP", "LOG", "POW", "RSQRT", "SQRT", "SQUARE", "SQUARED_DIFFERENCE"})
-#: Reductions in integers, and how many values the interpreter's kernel can sum up without overflow:
-#: with 16384 it answers the wrong end of the range.
+#: Integer reductions, and the number of values that the interpreter's kernel sums without overflow
+#: (16384 values overflow).
 _SUMS = frozenset({"MEAN", "SUM"})
 _LONGEST_SUM = 4096
 
 
 def scope(model: LitertModel, operator: LitertOperator) -> str:
-    """What the vendor's quantizer calls an operator: the names of its results."""
+    """Return the vendor's name of an operator: the names of its results."""
     return ";".join(model.tensors[index].name for index in operator.outputs)
 
 
 def float_region(model: LitertModel, weighted: Collection[int], kept: Collection[int]) -> set[int]:
-    """The operators that stay float.
+    """Return the operators that stay float.
 
-    An operator without weights stays float where everything around it does: values are not rounded
-    between two float layers.
+    An operator without weights stays float if everything around it does, so values between two
+    float layers are not rounded.
 
     Args:
-        model: The float model.
+        model: Float model.
         weighted: Indices of the operators with weights.
-        kept: Those of them that stay float.
+        kept: Indices of those that stay float.
 
     Returns:
         Indices of operators, ``kept`` among them.
@@ -64,13 +63,13 @@ def float_region(model: LitertModel, weighted: Collection[int], kept: Collection
 
 
 def fragile_region(model: LitertModel, weighted: Collection[int]) -> set[int]:
-    """Operators that kernels for integers exist for, and that are useless or wrong with them.
+    """Return operators whose integer kernels are too inaccurate or wrong.
 
-    What is computed for these alone stays float too, such as the mean under a square root.
+    Operators that only feed these stay float too, such as the mean under a square root.
 
     Args:
-        model: The float model.
-        weighted: Indices of the operators with weights, which never are.
+        model: Float model.
+        weighted: Indices of the operators with weights, which are never included.
     """
     found = {
         operator.index
@@ -89,12 +88,11 @@ def fragile_region(model: LitertModel, weighted: Collection[int]) -> set[int]:
 
 
 def norm_region(model: LitertModel, weighted: Collection[int]) -> set[int]:
-    """The arithmetic around roots: normalisations written out, from what they centre to what they
-    are added to.
+    """Return the arithmetic around roots, that is normalizations written out as operators.
 
     Args:
-        model: The float model.
-        weighted: Indices of the operators with weights, at which it ends.
+        model: Float model.
+        weighted: Indices of the operators with weights, which bound the region.
     """
     neighbours = _neighbours(model)
     operators = {operator.index: operator for operator in model.operators}

@@ -1,8 +1,8 @@
-"""A quantized ``.tflite`` computed a second time: its integers decoded, its arithmetic in floats.
+"""Simulation of quantized ``.tflite`` models: integers decoded, arithmetic in floats.
 
-Nothing here calls the interpreter. Every operator takes decoded floats, is computed by torch, and
-its result is rounded to the scale the file gives for it. A kernel that computes wrongly, or a scale
-that was lost on the way, shows as a difference between the two.
+The interpreter is not involved. Torch computes every operator on decoded floats, and rounds its
+result to the scale in the file. A wrong kernel or a lost scale shows as a difference between the
+two.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Simulation", "simulate"]
 
-#: Operators that compute on integers with integer weights and round what floats they are given.
+#: Operators that quantize float inputs if their weights are integers.
 _PRODUCTS = frozenset(
     {"BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
 )
-#: Place of what is rounded, and of the weight.
+#: Positions of the quantized input and of the weight.
 _PLACES = {"TRANSPOSE_CONV": (2, 1)}
 #: Operators that multiply matrices.
 _BY_ROW = frozenset({"BATCH_MATMUL", "FULLY_CONNECTED"})
 
 
 class Simulation:
-    """A quantized model ready to be computed.
+    """Simulation of one quantized model.
 
     Args:
         path: The ``.tflite`` file.
 
     Raises:
         MissingBackendError: ``ai_edge_litert`` is not installed.
-        QuantizationError: It is no LiteRT model, or holds an operator that is not known here.
+        QuantizationError: The file is not a LiteRT model, or an operator is not supported.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +59,7 @@ class Simulation:
         )
         if missing:
             raise QuantizationError(
-                f"{path.name} holds {', '.join(missing)}, which cannot be simulated",
+                f"{path.name} holds {', '.join(missing)}, which the simulation does not support",
                 remedy="keep the layers around it float, or rewrite it in the model",
             )
         self._constants = {
@@ -70,26 +70,27 @@ class Simulation:
         self._last_use = _last_use(self.model)
 
     def run(self, inputs: Mapping[str, np.ndarray], *, keep_all: bool = False) -> Arrays:
-        """Compute one sample.
+        """Simulate one sample.
 
         Args:
-            inputs: Arrays by input name, as the float model takes them; what an int8 input takes is
-                rounded to its scale.
-            keep_all: Whether to give every computed tensor by its name, not only the outputs.
+            inputs: Arrays by input name, as for the float model; those of int8 inputs are rounded.
+            keep_all: True to return every computed tensor by name, not only the outputs.
 
         Returns:
-            Outputs by their names in the signature; integers that stand for floats are decoded.
+            Outputs by name in the signature; quantized ones are decoded.
 
         Raises:
             DataError: An input is missing.
-            QuantizationError: An operator is used in a form that is not known here.
+            QuantizationError: The form of an operator is not supported.
         """
         import torch
 
         values: dict[int, Tensor] = dict(self._constants)
         for name, index in self.model.inputs.items():
             if name not in inputs:
-                raise DataError(f"there is no {name!r}", remedy="give every input of the model")
+                raise DataError(
+                    f"the sample has no input {name!r}", remedy="give every input of the model"
+                )
             given = torch.from_numpy(np.ascontiguousarray(inputs[name]))
             values[index] = self._grid.on_grid(self.model.tensors[index], given)
         kept: Arrays | None = {} if keep_all else None
@@ -110,7 +111,7 @@ class Simulation:
         if operator.name in _PRODUCTS:
             self._round_dynamically(operator, taken)
             if self.model.tensors[operator.outputs[0]].quantized:
-                # Sums of products of integers come out exact, as those of the kernels are.
+                # Double precision makes sums of products of integers exact, as in the kernels.
                 taken = [_exact(value) for value in taken]
         function: Callable[..., Tensor | list[Tensor]] = self._functions[operator.name]
         try:
@@ -140,29 +141,29 @@ def _exact(value: Tensor | None) -> Tensor | None:
 
 
 def _by_row(operator: LitertOperator, weight: LitertTensor) -> bool:
-    """Whether each row of what an operator takes has a range of its own, or only each sample."""
+    """Return True if each row of an operator's input has its own range, not each sample."""
     if operator.name != "CONV_2D":
         return operator.name in _BY_ROW
-    # XNNPACK computes a window of one value that visits every place as a product of matrices; what
-    # has 4-bit weights it leaves to the interpreter's own kernel, which does not.
+    # XNNPACK computes 1x1 convolutions of stride 1 as matrix products, except with 4-bit weights,
+    # which the interpreter's own kernel computes.
     options = operator.options
     whole = weight.shape[1:3] == (1, 1) and (options.strideH, options.strideW) == (1, 1)
     return whole and weight.bits == 8
 
 
 def simulate(path: Path, inputs: Mapping[str, np.ndarray], *, keep_all: bool = False) -> Arrays:
-    """Compute one sample with a quantized model; see :meth:`Simulation.run`.
+    """Simulate one sample with a quantized model; see :meth:`Simulation.run`.
 
     Args:
         path: The ``.tflite`` file.
         inputs: Arrays by input name.
-        keep_all: Whether to give every computed tensor by its name, not only the outputs.
+        keep_all: True to return every computed tensor by name, not only the outputs.
     """
     return Simulation(path).run(inputs, keep_all=keep_all)
 
 
 def _last_use(model: LitertModel) -> list[list[int]]:
-    """For each operator the tensors that nobody needs behind it."""
+    """Return the tensors last used by each operator."""
     last = {
         tensor: operator.index
         for operator in model.operators

@@ -1,8 +1,8 @@
-"""Weights of a float ``.tflite`` rounded before the vendor's quantizer stores them.
+"""Rounding of a float ``.tflite``'s weights before the vendor's quantizer stores them.
 
-The quantizer rounds each weight to the nearest integer. Here the integers are chosen so that what
-one weight loses the others of its output channel make good, and the floats in the file are moved
-onto those integers; the quantizer is told the scales and finds them again.
+The quantizer rounds each weight to the nearest integer. Here the integers are chosen with error
+compensation within an output channel, and the floats in the file are set to these integers times
+the scales. The quantizer gets the scales and reproduces the integers.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from edgesdk.quant.rounding import InputMoments, RoundedRows, mean_shift, round_
 
 __all__ = ["RoundedWeights", "round_weights"]
 
-#: A bias is stored in steps of a scale that is fixed by its input and its weights, in 32 bits.
+#: Biases have 32 bits, with the scale of the input times that of the weights.
 _LARGEST_BIAS = 2.0**30
-#: Operators in which each output channel has a scale of its own.
+#: Operators with a scale per output channel.
 _KINDS = ("conv2d", "conv_transpose2d", "depthwise", "linear")
 
 
 @dataclass
 class RoundedWeights:
-    """What was done to the weights.
+    """Result of rounding weights.
 
     Attributes:
         content: The file with weights and biases replaced.
-        ranges: Lowest and highest weight of each output channel, by name of the tensor, in the
-            form in which the vendor's quantizer takes calibration results.
+        ranges: Lowest and highest weight of each output channel by tensor name, in the form of the
+            vendor's calibration results.
     """
 
     content: bytearray
@@ -52,14 +52,12 @@ def round_weights(
     """Round the weights of a float model.
 
     Args:
-        content: The file.
-        model: What it holds.
-        bits: Bits of a weight, by index of the layer's operator; layers that are not named are
-            left as they are.
+        content: Bytes of the file.
+        model: Content of the file.
+        bits: Bits of a weight, by operator index; other layers are not changed.
         layers: See :func:`edgesdk.quant.litert.layers.weighted_operators`.
-        moments: Of what the weights are multiplied by, by index of the operator.
-        input_scales: Scale of what a layer takes, by index of its operator, where that is
-            quantized with fixed scales: no bias may need more than 32 bits then.
+        moments: Moments of the inputs, by operator index.
+        input_scales: Scales of static inputs, by operator index, which limit biases to 32 bits.
     """
     rounded = RoundedWeights(bytearray(content))
     writer = _Writer(rounded.content)
@@ -89,11 +87,11 @@ def round_weights(
 
 
 def _sum_preserving(rows: np.ndarray, rounded: RoundedRows, bits: int) -> RoundedRows:
-    """Rounding that hardly changes the sum of the weights of an output channel.
+    """Adjust rounding to preserve the sum of each output channel's weights.
 
-    Where nothing is known of the inputs they are taken to be alike, as they are behind a rectifier,
-    where all are positive: then the sum of the errors shifts the result. Weights nearest to the
-    middle between two integers go the other way until the sum is as near as it can be.
+    Without data, inputs are assumed to have similar means, as behind a rectifier; the sum of the
+    rounding errors then shifts the output. Weights nearest to the middle between two integers are
+    rounded the other way until the sum is as close as possible.
     """
     largest = 2 ** (bits - 1) - 1
     integers = rounded.integers.astype(np.int64)
@@ -101,7 +99,7 @@ def _sum_preserving(rows: np.ndarray, rounded: RoundedRows, bits: int) -> Rounde
     surplus = np.round(lost.sum(axis=1, keepdims=True))
     sign = np.where(surplus < 0, -1, 1)
     gain = lost * sign
-    # What was clipped has no integer to go to, and a weight of zero stays one.
+    # Clipped weights cannot move further, and zero weights stay zero.
     movable = (np.abs(integers + sign) <= largest) & (gain > 0) & (rows != 0)
     order = np.argsort(np.where(movable, -gain, np.inf), axis=1, kind="stable")
     rank = np.argsort(order, axis=1, kind="stable")
@@ -112,7 +110,7 @@ def _sum_preserving(rows: np.ndarray, rounded: RoundedRows, bits: int) -> Rounde
 def _raised_scales(
     rows: np.ndarray, rounded: RoundedRows, least: np.ndarray, bits: int
 ) -> RoundedRows:
-    """Scales that are at least so large, for each row; others stay as they are."""
+    """Raise the scale of each row to at least ``least``, and round again."""
     scales = np.maximum(rounded.scales, least[:, None].astype(np.float32))
     largest = 2 ** (bits - 1) - 1
     nearest = np.clip(np.round(rows / scales), -largest, largest).astype(np.int8)
@@ -138,7 +136,7 @@ def _bias(model: LitertModel, layer: LitertLayer) -> tuple[int, np.ndarray] | No
 
 
 class _Writer:
-    """Replaces constants of a file where they lie."""
+    """Replaces constants of a file in place."""
 
     def __init__(self, content: bytearray) -> None:
         from ai_edge_litert import schema_py_generated as schema
@@ -156,11 +154,11 @@ class _Writer:
         )
 
     def alone(self, tensor: int, readers: int = 0) -> bool:
-        """Whether nothing else changes with a constant: equal ones may share their bytes.
+        """Return True if a constant can change alone; equal constants may share bytes.
 
         Args:
-            tensor: Its index.
-            readers: Operators that may read it; 0 for any number.
+            tensor: Tensor index.
+            readers: Largest number of operators that read it; 0 for any.
         """
         shared = self._owners[self._graph.Tensors(tensor).Buffer()] > 1
         return not shared and (not readers or self._readers[tensor] <= readers)
@@ -169,10 +167,12 @@ class _Writer:
         buffer = self._model.Buffers(self._graph.Tensors(tensor).Buffer())
         data = np.ascontiguousarray(values, np.float32).view(np.uint8).ravel()
         if buffer.DataLength() == data.size:
-            # A view of the file's own bytes.
+            # This is a view of the file's bytes.
             buffer.DataAsNumpy()[:] = data
         elif buffer.Offset() > 1 and buffer.Size() == data.size:
             start = buffer.Offset()
             self._content[start : start + data.size] = data.tobytes()
         else:
-            raise QuantizationError("the weights of the float model are not where it says")
+            raise QuantizationError(
+                "the weights of the float model are not at their offset in the file"
+            )

@@ -1,4 +1,4 @@
-"""Windows of LiteRT's convolutions and pools, and the vectors they cut out of a tensor."""
+"""Windows of LiteRT's convolutions and pools, and their input vectors."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
 
 __all__ = ["input_vectors", "padding_of"]
 
-#: The schema's numbers of paddings.
+#: Paddings by their number in the schema.
 _SAME, _VALID = 0, 1
-#: Positions of one sample that vectors are taken from; neighbours are much alike.
+#: Number of positions per sample; neighboring ones are similar.
 _POSITIONS = 256
 
 
 def padding_of(
     options: Any, sizes: tuple[int, int], kernel: tuple[int, int]
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Rows and columns of padding, each before and after.
+    """Return the padding of rows and columns, each before and after.
 
     Args:
-        options: Of a convolution or pool.
+        options: Options of a convolution or pool.
         sizes: Height and width of its input.
         kernel: Height and width of its window, without dilation.
 
     Raises:
-        QuantizationError: A padding that the schema does not know.
+        QuantizationError: The padding is unknown.
     """
     if options.padding == _VALID:
         return (0, 0), (0, 0)
     if options.padding != _SAME:
-        raise QuantizationError(f"the padding {options.padding} is unknown")
+        raise QuantizationError(f"unknown padding {options.padding}")
     strides, dilations = _strides(options), _dilations(options)
     found = []
     for size, window, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
@@ -50,20 +50,19 @@ def _strides(options: Any) -> tuple[int, int]:
 
 
 def _dilations(options: Any) -> tuple[int, int]:
-    # Pools have none.
+    # Pools have no dilation.
     return int(getattr(options, "dilationHFactor", 1)), int(getattr(options, "dilationWFactor", 1))
 
 
 def input_vectors(layer: LitertLayer, values: np.ndarray) -> np.ndarray | None:
-    """What the rows of a layer's weights are multiplied by, at some positions of a sample.
+    """Return the input vectors of a layer at some positions of a sample.
 
     Args:
-        layer: A convolution, or an operator that multiplies by a matrix.
-        values: What it takes.
+        layer: Convolution or matrix product.
+        values: Input of the layer.
 
     Returns:
-        Floats of shape ``[groups, positions, inputs]``; None for a form of weights that is not
-        known.
+        Floats ``[groups, positions, inputs]``; None for unsupported layers.
     """
     if layer.operator.name == "FULLY_CONNECTED":
         return _some(values.reshape(1, -1, layer.weight.shape[1]))
@@ -97,7 +96,7 @@ def input_vectors(layer: LitertLayer, values: np.ndarray) -> np.ndarray | None:
 
 
 def _chosen(count: int) -> np.ndarray:
-    """Evenly spread places among so many, the same every time."""
+    """Choose evenly spaced positions, deterministically."""
     if count <= _POSITIONS:
         return np.arange(count)
     return (np.arange(_POSITIONS) * count) // _POSITIONS

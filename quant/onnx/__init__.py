@@ -1,4 +1,4 @@
-"""ONNX: Microsoft's QDQ form, written and read back by us, computed by ONNX Runtime."""
+"""ONNX quantization in QDQ form, for ONNX Runtime."""
 
 from __future__ import annotations
 

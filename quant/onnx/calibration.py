@@ -1,4 +1,4 @@
-"""What the tensors of a float ONNX model hold while it computes the calibration samples."""
+"""Ranges and moments of a float ONNX model's tensors on calibration samples."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from edgesdk.quant.rounding import InputMoments
 
 __all__ = ["first_line", "input_moments", "observe_ranges"]
 
-#: Samples that moments are taken from; twice as many change hardly any weight.
+#: Number of samples for moments; twice as many change hardly any weight.
 _SAMPLES = 64
-#: Places of an image that moments are taken from.
+#: Number of positions of an image for moments.
 _PLACES = 2048
-#: Moments of more inputs than these would take gigabytes and minutes.
+#: Largest number of inputs with moments; more would take gigabytes and minutes.
 _MOST_INPUTS = 4608
-#: Bytes of moments that are gathered in one pass over the samples.
+#: Bytes of moments gathered in one pass over the samples.
 _PASS_BYTES = 512 * 2**20
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a vendor's exception that says something."""
+    """Return the first non-empty line of a vendor's exception."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:400]
 
 
 def _values(graph: OnnxGraph, names: Iterable[str], samples: Sequence[Arrays]) -> Iterator[Arrays]:
-    """The values of some tensors, sample by sample, computed by ONNX Runtime in floats."""
+    """Yield the values of tensors for each sample, computed by ONNX Runtime in floats."""
     try:
         import onnx
         import onnxruntime
@@ -45,7 +45,7 @@ def _values(graph: OnnxGraph, names: Iterable[str], samples: Sequence[Arrays]) -
     model.CopyFrom(graph.model)
     del model.graph.output[:]
     given = {value.name for value in graph.inputs}
-    # A type without shape: what the exporter noted may be narrower than what a sample has.
+    # A type without shape: the exporter's shape may not fit the sample.
     computed = [name for name in wanted if name not in given]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in computed)
     options = onnxruntime.SessionOptions()
@@ -58,7 +58,7 @@ def _values(graph: OnnxGraph, names: Iterable[str], samples: Sequence[Arrays]) -
     except Exception as error:
         raise QuantizationError(
             f"ONNX Runtime cannot compute the float model: {first_line(error)}",
-            remedy="check that the float artefact runs",
+            remedy="check that the float artefact runs in ONNX Runtime",
         ) from error
     for sample in samples:
         missing = sorted(given - sample.keys())
@@ -72,8 +72,8 @@ def _values(graph: OnnxGraph, names: Iterable[str], samples: Sequence[Arrays]) -
             results = session.run(computed, feed) if computed else []
         except Exception as error:
             raise DataError(
-                f"a calibration sample cannot be computed on: {first_line(error)}",
-                remedy="give samples of the model's shapes and dtypes",
+                f"the model cannot run on a calibration sample: {first_line(error)}",
+                remedy="give samples with the model's shapes and dtypes",
             ) from error
         yield {name: feed[name] for name in wanted if name in given} | dict(
             zip(computed, results, strict=True)
@@ -83,27 +83,25 @@ def _values(graph: OnnxGraph, names: Iterable[str], samples: Sequence[Arrays]) -
 def observe_ranges(
     graph: OnnxGraph, names: Iterable[str], samples: Sequence[Arrays], method: str, bits: int
 ) -> dict[str, tuple[float, float]]:
-    """Ranges of tensors over the samples.
+    """Observe the ranges of tensors over the samples.
 
     Args:
-        graph: The float model.
-        names: Tensors of interest; those that hold no floats are left out.
+        graph: Float model.
+        names: Tensors to observe; only float ones are.
         samples: Inputs by name.
-        method: See :class:`edgesdk.quant.ranges.RangeObserver`.
-        bits: Likewise.
+        method: Range method, see :class:`edgesdk.quant.ranges.RangeObserver`.
+        bits: Bits of the integers.
 
     Returns:
-        Lowest and highest value by tensor; zero lies between or at an end.
+        Lowest and highest value by tensor; the range contains zero.
 
     Raises:
-        DataError: There are no samples, or one the model cannot compute on.
+        DataError: No samples, or the model cannot run on one.
         MissingBackendError: ONNX Runtime is not installed.
         QuantizationError: ONNX Runtime refuses the float model.
     """
     if not samples:
-        raise DataError(
-            "ranges cannot be taken from no samples", remedy="calibrate with at least one sample"
-        )
+        raise DataError("no samples to calibrate with", remedy="calibrate with at least one sample")
     observers: dict[str, RangeObserver] = {}
     for values in _values(graph, names, samples):
         for name, array in values.items():
@@ -116,16 +114,16 @@ def observe_ranges(
 def input_moments(
     graph: OnnxGraph, layers: Sequence[OnnxLayer], samples: Sequence[Arrays]
 ) -> dict[str, InputMoments]:
-    """Moments of what each layer's weights are multiplied by.
+    """Compute the moments of each layer's inputs.
 
     Args:
-        graph: The float model.
-        layers: Its layers.
-        samples: Inputs by name; no more than 64 are computed.
+        graph: Float model.
+        layers: Layers of the model.
+        samples: Inputs by name; at most 64 are used.
 
     Returns:
-        By node name; layers without are transposed or three-dimensional convolutions, tables of
-        embeddings and those with very many inputs.
+        Moments by node name, without transposed and three-dimensional convolutions, embeddings,
+        and layers with very many inputs.
     """
     nodes = {node.name: node for node in graph.graph.node}
     found: dict[str, InputMoments] = {}
@@ -170,7 +168,7 @@ def _gather(
 
 
 def _add(moments: InputMoments, vectors: np.ndarray) -> None:
-    """Take in vectors of shape ``[groups, inputs, number]``."""
+    """Add vectors ``[groups, inputs, number]``."""
     number = vectors.shape[2]
     moments.second += vectors @ vectors.transpose(0, 2, 1)
     moments.total += vectors.sum(axis=2, dtype=np.float64)

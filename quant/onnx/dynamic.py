@@ -1,9 +1,9 @@
-"""Operators that measure the range of their input as they run, in integer arithmetic.
+"""Dynamic quantization: integer operators that measure the range of their input at run time.
 
-ONNX Runtime's own dynamic quantizer gives a convolution one scale for all its weights. Its integer
-operators leave scales to the graph around them, so a scale for each output channel costs nothing:
-the integer result is multiplied by the input's scale times a vector. Weights are ``uint8`` around
-128: products of ``uint8`` and ``int8`` overflow 16 bits on x86 processors without VNNI.
+ONNX Runtime's own dynamic quantizer uses one scale for all weights of a convolution. Its integer
+operators leave scaling to the graph, so a scale per output channel is free: the integer result is
+multiplied by the input's scale times a vector. Weights are ``uint8`` with zero point 128, because
+products of ``uint8`` and ``int8`` overflow 16 bits on x86 processors without VNNI.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def make_dynamic(
     """Replace layers by integer operators.
 
     Args:
-        graph: Changed in place.
-        layers: Those to quantize.
-        rounded: Their weights.
+        graph: Model, changed in place.
+        layers: Layers to quantize.
+        rounded: Rounded weights of the layers.
 
     Returns:
-        Why a layer computes in floats with stored weights, by node name.
+        Reasons for layers that compute in floats with quantized weights, by node name.
     """
     writer = _Writer(graph)
     store = WeightStore(graph)
@@ -57,16 +57,14 @@ def make_dynamic(
 
 def _float_reason(layer: OnnxLayer, node: Any) -> str:
     if layer.kind in ("ConvTranspose", "Gather"):
-        return f"ONNX Runtime has no integer {layer.kind}; weights are stored in few bits"
+        return f"ONNX Runtime has no integer {layer.kind}; only the weights are quantized"
     if layer.operator == "depthwise":
-        # Measured: its integer form is a product of matrices a channel, several times slower.
-        return (
-            "ONNX Runtime's depthwise layers are faster in floats; weights are stored in few bits"
-        )
+        # Measured: the integer form, a matrix product per channel, is several times slower.
+        return "ONNX Runtime's depthwise layers are faster in float; only the weights are quantized"
     if layer.slot != 1 or len(layer.shape) < 2 or attribute(node, "transA", 0):
-        return "constant left factors have no integer form; weights are stored in few bits"
+        return "constant left factors have no integer kernel; only the weights are quantized"
     if layer.kind == "MatMul" and len(layer.shape) != 2:
-        return "stacks of matrices have no integer form; weights are stored in few bits"
+        return "batched matrices have no integer kernel; only the weights are quantized"
     return ""
 
 
@@ -78,7 +76,7 @@ class _Writer:
         self._stored: dict[tuple[str, int], tuple[str, str]] = {}
 
     def integer(self, layer: OnnxLayer, node: Any, rows: RoundedRows, bits: int) -> list[Any]:
-        """The nodes that stand for a layer; the one that multiplies keeps its name."""
+        """Return the nodes that replace a layer; the multiplying node keeps its name."""
         graph, base = self._graph, layer.weight
         convolution = layer.kind == "Conv"
         added, (numbers, scale, zero) = self._measure(node)
@@ -118,7 +116,7 @@ class _Writer:
         return added
 
     def _measure(self, node: Any) -> tuple[list[Any], tuple[str, str, str]]:
-        """Integers, scale and zero point of a node's input, measured once for all its users."""
+        """Add the quantization of a node's input, once for all its users."""
         name = node.input[0]
         if name in self._measured:
             return [], self._measured[name]
@@ -145,7 +143,7 @@ class _Writer:
         added = []
         if bits < 8:
             wide = graph.fresh(f"{base}_wide")
-            # Folded at load, so that the kernel sees bytes.
+            # ONNX Runtime folds this at load, so the kernel gets bytes.
             added.append(graph.node("Cast", [name], wide, name=f"{base}_widening", to=_UINT8))
             name = wide
         zero_point = graph.constant(f"{base}_zero_point", np.asarray(middle, np.uint8))

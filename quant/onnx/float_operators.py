@@ -1,4 +1,4 @@
-"""ONNX operators on floats, in torch: those that networks of images and tokens are made of."""
+"""ONNX float operators in torch, as used by vision and language networks."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def _flatten(node: Any, inputs: Inputs) -> list[Tensor]:
 def _cast(node: Any, inputs: Inputs) -> list[Tensor]:
     kind = _DTYPES.get(int(attribute(node, "to")))
     if kind is None:
-        raise QuantizationError("the simulation has no Cast to such a type")
+        raise QuantizationError("the simulation does not support Cast to this type")
     return [given(inputs, 0).to(kind)]
 
 

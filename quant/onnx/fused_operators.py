@@ -1,9 +1,9 @@
-"""Operators between dequantizing and quantizing ones, on the integers themselves.
+"""Operators between dequantize and quantize nodes, simulated on the integers themselves.
 
-Computed as written, in floats, a sum comes out near enough to the middle between two integers to be
-rounded otherwise than the exact sum now and then; some fifty layers on, two such computations
-differ everywhere by a step. Integer kernels sum exactly and round once, as ``QLinearConv`` is
-defined, and so does this: what then still differs from a runtime is a fault.
+In floats, a sum can lie so close to the middle of two integers that it rounds differently from the
+exact sum; after some fifty layers two such computations differ by a step everywhere. Integer
+kernels sum exactly and round once, as ``QLinearConv`` defines, and so does this module: remaining
+differences to a runtime are errors.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Values = Mapping[str, Tensor | None]
 
 @dataclass(frozen=True)
 class FusedOperator:
-    """One operator with all that dequantizes its inputs and quantizes its output.
+    """One operator with the nodes that dequantize its inputs and quantize its output.
 
     Attributes:
         node: The operator.
-        inputs: What dequantizes each input.
-        output: What quantizes its result.
+        inputs: Dequantize node of each input.
+        output: Quantize node of its result.
     """
 
     node: Any
@@ -41,12 +41,12 @@ class FusedOperator:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the values it is computed from."""
+        """Names of the values it needs."""
         names = [name for node in self.inputs for name in node.input]
         return tuple(dict.fromkeys([*names, *self.output.input[1:]]))
 
     def compute(self, values: Values) -> Tensor | None:
-        """The quantized result; None where the integers are no bytes."""
+        """Return the quantized result; None if the integers do not have 8 bits."""
         parts = [_part(node, values) for node in self.inputs]
         scale, zero_point = (_value(values, name) for name in self.output.input[1:3])
         if zero_point.dtype not in _BYTES:
@@ -66,7 +66,7 @@ class _Part:
 
 
 def fused_operators(graph: OnnxGraph) -> dict[str, FusedOperator]:
-    """Operators that have an integer kernel, by node name."""
+    """Find operators with an integer kernel; return them by node name."""
     producers, consumers = graph.producers(), graph.consumers()
     results = {value.name for value in graph.graph.output}
     found = {}
@@ -93,12 +93,12 @@ def _part(node: Any, values: Values) -> _Part:
 def _value(values: Values, name: str) -> Tensor:
     tensor = values[name]
     if tensor is None:
-        raise QuantizationError("an operator that quantizes lacks an input")
+        raise QuantizationError("a quantize operator lacks an input")
     return tensor
 
 
 def _rounded(total: Tensor, factor: Tensor, zero_point: Tensor) -> Tensor:
-    """Exact sums to steps of the output: one product in single precision, half to even."""
+    """Rescale exact sums to the output: one float32 product, rounded half to even."""
     return torch.round(total.float() * factor) + zero_point.float()
 
 

@@ -1,4 +1,4 @@
-"""An ONNX graph that is being changed: constants by name, fresh names, nodes put before others."""
+"""Editing of ONNX graphs: constants by name, unique names, insertion of nodes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgesdk.errors import MissingBackendError, QuantizationError
 
 __all__ = ["OnnxGraph", "attribute", "is_quantized", "read_model"]
 
-#: Operators that only quantized models have.
+#: Operators of quantized models.
 _QUANTIZED_OPERATORS = frozenset(
     {
         "ConvInteger",
@@ -29,9 +29,9 @@ _QUANTIZED_OPERATORS = frozenset(
         "QuantizeLinear",
     }
 )
-#: Below this operator set layouts of several operators differ from what is written here.
+#: Oldest supported operator set; several operators differ in older ones.
 _OLDEST = 18
-#: With this one come integers of 4 and 16 bits.
+#: First operator set with integers of 4 and 16 bits.
 _SMALL_INTEGERS = 21
 
 
@@ -40,7 +40,7 @@ def read_model(path: Path) -> Any:
 
     Raises:
         MissingBackendError: ``onnx`` is not installed.
-        QuantizationError: The file is no ONNX model.
+        QuantizationError: The file is not an ONNX model.
     """
     try:
         import onnx
@@ -51,15 +51,15 @@ def read_model(path: Path) -> Any:
         model = onnx.load(str(path))
     except (DecodeError, OSError, ValueError) as error:
         raise QuantizationError(
-            f"{path.name} cannot be read as an ONNX model: {error}", remedy="convert it again"
+            f"cannot read {path.name} as an ONNX model: {error}", remedy="convert it again"
         ) from error
     if not model.graph.node and not model.graph.output:
-        raise QuantizationError(f"{path.name} holds no graph", remedy="convert it again")
+        raise QuantizationError(f"{path.name} does not hold a graph", remedy="convert it again")
     return model
 
 
 def is_quantized(model: Any) -> bool:
-    """Whether a model computes with integers or keeps its weights in few bits already."""
+    """Return True if a model has integer operators or quantized weights."""
     import onnx
 
     small = {
@@ -85,7 +85,7 @@ def is_quantized(model: Any) -> bool:
 
 
 def attribute(node: Any, name: str, default: Any = None) -> Any:
-    """An attribute of a node, or the default where it has none."""
+    """Return an attribute of a node, or the default if it is absent."""
     import onnx
 
     for entry in node.attribute:
@@ -96,15 +96,15 @@ def attribute(node: Any, name: str, default: Any = None) -> Any:
 
 
 class OnnxGraph:
-    """The main graph of a model, for changes.
+    """Editor of a model's main graph.
 
-    Nodes get a name each, and constants become initializers.
+    Every node gets a name, and constants become initializers.
 
     Args:
-        model: Changed in place.
+        model: Model, changed in place.
 
     Raises:
-        QuantizationError: Its operator set is too old.
+        QuantizationError: The operator set is too old.
     """
 
     def __init__(self, model: Any) -> None:
@@ -119,7 +119,7 @@ class OnnxGraph:
         )
         if self.opset < _OLDEST:
             raise QuantizationError(
-                f"the model has ONNX operator set {self.opset}; {_OLDEST} is the oldest that works",
+                f"the model has ONNX operator set {self.opset}; {_OLDEST} or later is needed",
                 remedy="convert the model again",
             )
         self._constants_to_initializers()
@@ -135,7 +135,7 @@ class OnnxGraph:
 
     @property
     def inputs(self) -> list[Any]:
-        """Value infos of the inputs that are no constants."""
+        """Value infos of the inputs, without constants."""
         return [value for value in self.graph.input if value.name not in self._initializers]
 
     def _constants_to_initializers(self) -> None:
@@ -154,11 +154,11 @@ class OnnxGraph:
             self.graph.node.extend(kept)
 
     def is_constant(self, name: str) -> bool:
-        """Whether a value is the same in every run."""
+        """Return True if a value is constant."""
         return name in self._initializers
 
     def array(self, name: str) -> np.ndarray:
-        """A constant; integers of fewer than 8 bits as ``int8`` or ``uint8``."""
+        """Return a constant; integers of fewer than 8 bits as ``int8`` or ``uint8``."""
         array = np.asarray(self._onnx.numpy_helper.to_array(self._initializers[name]))
         if array.dtype.kind not in "biufc":
             wide = {"int4": "int8", "int2": "int8", "uint4": "uint8", "uint2": "uint8"}
@@ -166,18 +166,18 @@ class OnnxGraph:
         return array
 
     def bits(self, name: str) -> int:
-        """Bits of an element of a constant."""
+        """Return the bits of one element of a constant."""
         kind = self._onnx.TensorProto.DataType.Name(self._initializers[name].data_type)
         digits = "".join(filter(str.isdigit, kind))
         return {"FLOAT": 32, "DOUBLE": 64, "BOOL": 8}.get(kind, int(digits or 32))
 
     def is_integer(self, name: str) -> bool:
-        """Whether a constant holds integers."""
+        """Return True if a constant holds integers."""
         kind = self._onnx.TensorProto.DataType.Name(self._initializers[name].data_type)
         return "INT" in kind
 
     def fresh(self, name: str) -> str:
-        """A name that nothing has, made from ``name``; it is taken from now on."""
+        """Reserve a unique name made from ``name``, and return it."""
         found, count = name, 1
         while not found or found in self._names:
             count += 1
@@ -189,12 +189,12 @@ class OnnxGraph:
         """Add a constant.
 
         Args:
-            name: Its name, made unique.
-            array: Its values.
-            bits: 4 stores integers in 4 bits.
+            name: Name, made unique.
+            array: Values.
+            bits: 4 to store integers in 4 bits.
 
         Returns:
-            The name it got.
+            The unique name.
         """
         found = self.fresh(name)
         if bits == 4:
@@ -207,7 +207,7 @@ class OnnxGraph:
         return found
 
     def set_constant(self, name: str, array: np.ndarray) -> None:
-        """Give a constant other values."""
+        """Replace the values of a constant."""
         self._initializers[name].CopyFrom(self._onnx.numpy_helper.from_array(array, name))
 
     def node(
@@ -219,21 +219,21 @@ class OnnxGraph:
         name: str,
         **attributes: Any,
     ) -> Any:
-        """Make a node with a unique name; it is in the graph only when it is put there."""
+        """Make a node with a unique name, without inserting it."""
         results = [outputs] if isinstance(outputs, str) else list(outputs)
         return self._onnx.helper.make_node(
             operator, list(inputs), results, self.fresh(name), **attributes
         )
 
     def put_before(self, node: Any, added: Iterable[Any]) -> None:
-        """Have nodes computed before another one, after what was put there already."""
+        """Insert nodes before another one, behind nodes inserted there earlier."""
         self._before.setdefault(node.name, []).extend(added)
 
     def replace(self, replaced: Mapping[str, Sequence[Any]]) -> None:
-        """Write the nodes anew, with what was put before them and some replaced.
+        """Apply the insertions, and replace some nodes.
 
         Args:
-            replaced: What stands in the place of a node, by its name.
+            replaced: Replacement nodes by the name of the replaced node.
         """
         nodes: list[Any] = []
         for node in self.graph.node:
@@ -244,7 +244,7 @@ class OnnxGraph:
         self.drop_unused()
 
     def drop_unused(self) -> None:
-        """Drop constants and notes on values that nothing takes any more."""
+        """Remove unused constants and value infos."""
         used = {name for node in self.graph.node for name in node.input}
         used.update(name for node in self.graph.node for name in _names_in_bodies(node))
         used.update(value.name for value in self.graph.output)
@@ -258,11 +258,11 @@ class OnnxGraph:
         self.graph.value_info.extend(notes)
 
     def producers(self) -> dict[str, Any]:
-        """The node that computes a value, by the value's name."""
+        """Return the node that computes each value, by value name."""
         return {name: node for node in self.graph.node for name in node.output if name}
 
     def consumers(self) -> dict[str, list[Any]]:
-        """The nodes that take a value, by the value's name."""
+        """Return the nodes that read each value, by value name."""
         found: dict[str, list[Any]] = {}
         for node in self.graph.node:
             for name in dict.fromkeys(node.input):
@@ -271,15 +271,15 @@ class OnnxGraph:
         return found
 
     def need_small_integers(self) -> None:
-        """Raise the operator set to the one with integers of 4 and 16 bits."""
+        """Raise the operator set to the first with integers of 4 and 16 bits."""
         if self.opset >= _SMALL_INTEGERS:
             return
         for node in self.graph.node:
             if node.op_type == "GroupNormalization":
-                # The one operator whose meaning changed on the way.
+                # The only operator whose definition changed in between.
                 raise QuantizationError(
-                    "GroupNormalization cannot be carried to operator set 21",
-                    remedy="use a recipe of 8 bits, or another normalisation",
+                    "GroupNormalization differs in operator set 21, which this recipe needs",
+                    remedy="use a recipe of 8 bits, or another normalization",
                 )
         for entry in self.model.opset_import:
             if entry.domain in ("", "ai.onnx"):
@@ -288,7 +288,7 @@ class OnnxGraph:
         self.model.ir_version = max(self.model.ir_version, 10)
 
     def save(self, path: Path) -> None:
-        """Write the model; the same model gives the same bytes."""
+        """Write the model; equal models give equal bytes."""
         path.write_bytes(self.model.SerializeToString(deterministic=True))
 
 

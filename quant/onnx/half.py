@@ -1,4 +1,4 @@
-"""An ONNX model in half precision behind float faces, by ONNX Runtime's own converter."""
+"""ONNX models in half precision with float inputs and outputs, by ONNX Runtime's converter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgesdk.quant.onnx.graph import OnnxGraph
 
 __all__ = ["in_half_precision"]
 
-#: How the converter's names of casts end.
+#: Suffixes of the names of the converter's casts.
 _TO_HALF, _TO_SINGLE = "_cast_to_fp16_node", "_cast_to_fp32_node"
 
 
@@ -19,19 +19,19 @@ def in_half_precision(graph: OnnxGraph, kept: Iterable[str]) -> OnnxGraph:
     """Convert weights and arithmetic to half precision.
 
     Args:
-        graph: The float model; used up.
+        graph: Float model; consumed.
         kept: Names of nodes that stay in single precision.
 
     Raises:
         MissingBackendError: ONNX Runtime is not installed.
-        QuantizationError: Its converter failed.
+        QuantizationError: ONNX Runtime's converter failed.
     """
     try:
         from onnxruntime.quantization.onnx_model import ONNXModel
         from onnxruntime.transformers.float16 import convert_float_to_float16
     except ImportError as error:
         raise MissingBackendError("onnxruntime", "onnx") from error
-    # With a note on its type, a weight of a kept node would be rounded all the same.
+    # The converter halves weights with a value info, even those of kept nodes.
     noted = [value for value in graph.graph.value_info if not graph.is_constant(value.name)]
     del graph.graph.value_info[:]
     graph.graph.value_info.extend(noted)
@@ -41,11 +41,11 @@ def in_half_precision(graph: OnnxGraph, kept: Iterable[str]) -> OnnxGraph:
         )
     except Exception as error:
         raise QuantizationError(
-            f"ONNX Runtime's half precision failed: {first_line(error)}",
+            f"ONNX Runtime's conversion to half precision failed: {first_line(error)}",
             remedy="use another recipe for onnx",
         ) from error
     _drop_repeated(model.graph)
-    # Its casts at the faces stand behind everything else.
+    # The converter appends the casts of inputs and outputs at the end.
     sorted_model = ONNXModel(model)
     sorted_model.topological_sort()
     half = OnnxGraph(sorted_model.model)
@@ -54,7 +54,7 @@ def in_half_precision(graph: OnnxGraph, kept: Iterable[str]) -> OnnxGraph:
 
 
 def _drop_repeated(graph: Any) -> None:
-    """Drop casts that were written once for each of several kept users."""
+    """Remove casts that the converter wrote again for each kept user."""
     visited: set[str] = set()
     kept = []
     for node in graph.node:
@@ -66,12 +66,12 @@ def _drop_repeated(graph: Any) -> None:
 
 
 def _skip_round_trips(graph: OnnxGraph) -> None:
-    """Let kept nodes hand each other single precision, not halves of it."""
+    """Remove casts to half and back between kept nodes."""
     producers = graph.producers()
     straight: dict[str, str] = {}
     for node in graph.graph.node:
         before = producers.get(node.input[0]) if node.op_type == "Cast" else None
-        # The converter's own casts alone: the model's may start from integers.
+        # Only the converter's own casts: those of the model may start from integers.
         if before is not None and before.name.endswith(_TO_HALF) and node.name.endswith(_TO_SINGLE):
             straight[node.output[0]] = before.input[0]
     for node in graph.graph.node:

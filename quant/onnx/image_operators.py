@@ -1,4 +1,4 @@
-"""ONNX operators that move windows over images or change their sizes, on floats in torch."""
+"""ONNX convolutions, pools and resizes on floats, in torch."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ Inputs = list[Tensor | None]
 
 
 def numbers(inputs: Inputs, place: int) -> list[int] | None:
-    """An input of whole numbers, such as axes; None where it is left out."""
+    """Return an input of integers, such as axes; None if it is absent."""
     tensor = inputs[place] if place < len(inputs) else None
     return None if tensor is None else [int(number) for number in tensor.reshape(-1)]
 
 
 def in_single(function: Callable[..., Tensor], x: Tensor, *rest: Any) -> Tensor:
-    """Compute in single precision, rounded to that of ``x``: torch lacks half here and there."""
+    """Compute in single precision and round to that of ``x``; torch lacks some half kernels."""
     wide = [item.float() if isinstance(item, Tensor) else item for item in rest]
     return function(x.float(), *wide).to(x.dtype)
 
@@ -72,9 +72,9 @@ def _conv_transpose(node: Any, inputs: Inputs) -> list[Tensor]:
     bias = inputs[2] if len(inputs) > 2 else None
     window = window_of(node, weight.shape[2:], x.shape[2:])
     if attribute(node, "output_shape") or attribute(node, "auto_pad", "NOTSET") != "NOTSET":
-        raise QuantizationError("the simulation knows ConvTranspose only with padding in numbers")
+        raise QuantizationError("the simulation supports ConvTranspose with explicit padding only")
     grown = tuple(attribute(node, "output_padding", [0] * (x.dim() - 2)))
-    # Padding takes borders off the result; the two sides may differ.
+    # Padding crops the result; the two sides may differ.
     result = in_single(
         _TRANSPOSED[x.dim() - 2],
         x,
@@ -124,7 +124,7 @@ def _pad_axis(
         value = float(fill) if fill is not None else 0.0
         return taken.masked_fill(outside.reshape(shape), value)
     else:
-        raise QuantizationError(f"the simulation has no padding {mode!r}")
+        raise QuantizationError(f"the simulation does not support padding {mode!r}")
     return x.index_select(axis, places)
 
 
@@ -147,8 +147,10 @@ def _average_pool(node: Any, inputs: Inputs) -> list[Tensor]:
     x, kernel = given(inputs, 0), attribute(node, "kernel_shape")
     window = window_of(node, kernel, x.shape[2:])
     if attribute(node, "ceil_mode", 0) or any(step != 1 for step in window.dilations):
-        raise QuantizationError("the simulation has no AveragePool with ceil_mode or dilations")
-    # Sums of values over sums of ones: what is padded counts only where it is asked to.
+        raise QuantizationError(
+            "the simulation does not support AveragePool with ceil_mode or dilations"
+        )
+    # Sums of values over sums of ones: padding counts only with count_include_pad.
     ones = torch.ones([1, 1, *x.shape[2:]], dtype=torch.float32)
     counted = bool(attribute(node, "count_include_pad", 0))
     shape = [1, 1, *kernel]

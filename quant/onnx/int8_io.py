@@ -1,4 +1,4 @@
-"""Inputs and outputs of a quantized ONNX model as int8 numbers."""
+"""Int8 inputs and outputs of a quantized ONNX model."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ _FLOAT, _INT8 = 1, 3
 
 
 def quantize_input(array: np.ndarray, scale: IoScale) -> np.ndarray:
-    """Floats as the int8 numbers that an input takes."""
+    """Quantize floats to the int8 numbers of an input."""
     numbers = np.rint(array / np.float32(scale.scale)) + scale.zero_point
     return np.clip(numbers, -128, 127).astype(np.int8)
 
 
 def dequantize_output(array: np.ndarray, scale: IoScale) -> np.ndarray:
-    """What the int8 numbers of an output stand for."""
+    """Dequantize the int8 numbers of an output."""
     return (array.astype(np.float32) - scale.zero_point) * np.float32(scale.scale)
 
 
 def make_int8_io(
     graph: OnnxGraph, ranges: Mapping[str, tuple[float, float]]
 ) -> tuple[IoScale, ...]:
-    """Have a model take and give int8 numbers in place of floats.
+    """Make the float inputs and outputs of a model int8.
 
-    Inside, the bytes have no sign, and where a float operator comes first or last there are none:
-    a pair of operators at each face turns the face's numbers into the model's. Its scale is the one
-    the model uses there itself, so that nothing is rounded twice.
+    The model's own bytes are unsigned, and float operators may come first or last, so an operator
+    at each input and output converts between the two. It uses the model's own scale there, so
+    nothing is rounded twice.
 
     Args:
-        graph: Changed in place; its activations are quantized.
+        graph: Model with quantized activations, changed in place.
         ranges: Ranges of its inputs and outputs.
 
     Returns:
-        The scales, inputs first; tensors that are no floats stay as they are.
+        Scales of the int8 tensors, inputs first; tensors other than floats are unchanged.
     """
     scales = []
     for value in graph.inputs:
@@ -65,12 +65,12 @@ def _constants(graph: OnnxGraph, scale: IoScale) -> list[str]:
 def _io_scale(
     graph: OnnxGraph, name: str, nodes: list[Any], limits: tuple[float, float]
 ) -> IoScale:
-    """The scale of the bytes that the model has at a face inside, else that of its range."""
+    """Return the model's own scale of an input or output; without one, that of its range."""
     for node in nodes:
         if node is None or node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
             continue
         array = graph.array(node.input[2])
-        # Bytes without sign are the same numbers, moved by half their range.
+        # Unsigned bytes are the same numbers, shifted by half their range.
         moved = {np.dtype(np.int8): 0, np.dtype(np.uint8): 128}.get(array.dtype)
         if moved is not None and array.size == 1:
             return IoScale(name, float(graph.array(node.input[1])), int(array) - moved)

@@ -1,7 +1,6 @@
-"""ONNX operators on integers, by the letter of the standard, in torch.
+"""ONNX integer operators in torch, exactly as the standard defines them.
 
-Products of integers are summed up in double precision, which is exact for every sum that 32 bits
-can hold.
+Products of integers are summed in double precision, which is exact for sums of up to 32 bits.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from edgesdk.quant.onnx.windows import window_of
 
 __all__ = ["INTEGER_ARITHMETIC", "Operator", "centred", "convolve_exactly", "given"]
 
-#: Takes a node and its inputs (None where one is left out), gives its outputs.
+#: Maps a node and its inputs (None if absent) to its outputs.
 Operator = Callable[[Any, list[Tensor | None]], list[Tensor]]
 
 _CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {
@@ -30,7 +29,7 @@ _CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {
 
 
 def given(inputs: list[Tensor | None], place: int) -> Tensor:
-    """An input that the operator cannot do without."""
+    """Return a required input."""
     tensor = inputs[place] if place < len(inputs) else None
     if tensor is None:
         raise QuantizationError(f"an operator lacks its input {place}")
@@ -42,7 +41,7 @@ def _optional(inputs: list[Tensor | None], place: int) -> Tensor | None:
 
 
 def _spread(node: Any, numbers: Tensor, like: Tensor) -> Tensor:
-    """Scales or zero points in a shape that spreads over a tensor."""
+    """Reshape scales or zero points to broadcast over a tensor."""
     if numbers.dim() == 0 or numbers.numel() == 1:
         return numbers.reshape([1] * like.dim())
     axis = int(attribute(node, "axis", 1))
@@ -69,7 +68,7 @@ def _quantize(node: Any, inputs: list[Tensor | None]) -> list[Tensor]:
 def _dequantize(node: Any, inputs: list[Tensor | None]) -> list[Tensor]:
     x, scale = given(inputs, 0), given(inputs, 1)
     zero_point = _optional(inputs, 2)
-    # Biases have 32 bits, more than a float holds.
+    # Biases have 32 bits, more than the mantissa of a float.
     numbers = x.double()
     if zero_point is not None:
         numbers = numbers - _spread(node, zero_point.double(), x)
@@ -88,7 +87,7 @@ def _dynamic_quantize(node: Any, inputs: list[Tensor | None]) -> list[Tensor]:
 
 
 def centred(x: Tensor, zero_point: Tensor | None, axis: int) -> Tensor:
-    """Integers less their zero point, which may be one for each place of an axis."""
+    """Subtract the zero point, which may vary along an axis."""
     if zero_point is None:
         return x.double()
     if zero_point.numel() > 1:
@@ -99,12 +98,12 @@ def centred(x: Tensor, zero_point: Tensor | None, axis: int) -> Tensor:
 
 
 def convolve_exactly(node: Any, x: Tensor, weight: Tensor) -> Tensor:
-    """A convolution of whole numbers, in double precision.
+    """Convolve integers in double precision.
 
     Args:
-        node: Tells how the kernel moves.
-        x: The image; it is padded with zeros.
-        weight: The kernel.
+        node: Operator with strides, dilations and padding.
+        x: Image, padded with zeros.
+        weight: Kernel.
     """
     window = window_of(node, weight.shape[2:], x.shape[2:])
     return _CONVOLUTIONS[x.dim() - 2](
@@ -119,7 +118,7 @@ def convolve_exactly(node: Any, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _convolve(node: Any, inputs: list[Tensor | None]) -> list[Tensor]:
-    # What is padded stands for zero, so the padding comes after the zero point is taken off.
+    # Padding represents zero, so it comes after the subtraction of the zero point.
     x = centred(given(inputs, 0), _optional(inputs, 2), 0)
     weight = centred(given(inputs, 1), _optional(inputs, 3), 0)
     return [convolve_exactly(node, x, weight).to(torch.int32)]
@@ -132,12 +131,12 @@ def _multiply(node: Any, inputs: list[Tensor | None]) -> list[Tensor]:
 
 
 def _multiply_blocks(node: Any, inputs: list[Tensor | None]) -> list[Tensor]:
-    """``MatMulNBits``: weights of ``bits`` bits in blocks, low bits first, around their middle."""
+    """Compute ``MatMulNBits``: blocks of ``bits``-bit weights, low bits first, centered."""
     x, packed, scales = given(inputs, 0), given(inputs, 1), given(inputs, 2)
     bits, block = int(attribute(node, "bits", 4)), int(attribute(node, "block_size"))
     rows, depth = int(attribute(node, "N")), int(attribute(node, "K"))
     if bits not in (4, 8):
-        raise QuantizationError(f"the simulation has no MatMulNBits of {bits} bits")
+        raise QuantizationError(f"the simulation does not support MatMulNBits with {bits} bits")
     numbers = packed.reshape(rows, -1)
     if bits == 4:
         numbers = torch.stack((numbers & 15, numbers >> 4), dim=-1).reshape(rows, -1)

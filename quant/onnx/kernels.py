@@ -1,4 +1,4 @@
-"""Which operators ONNX Runtime computes in floats, read from the graph it makes of a file."""
+"""Operators that ONNX Runtime computes in floats, read from its optimized graph."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["float_operators"]
 
 
 def float_operators(graph: OnnxGraph, kept: Collection[str]) -> dict[str, int]:
-    """Operators behind quantized ones that have no integer kernel.
+    """Count operators behind quantized ones that have no integer kernel.
 
     Args:
-        graph: The quantized model.
-        kept: Names of nodes that were to stay float; they are not counted.
+        graph: Quantized model.
+        kept: Names of nodes kept float on request; not counted.
 
     Returns:
-        Numbers by operator, sorted by name.
+        Counts by operator, sorted by name.
 
     Raises:
         MissingBackendError: ONNX Runtime is not installed.
-        QuantizationError: It refuses the model.
+        QuantizationError: ONNX Runtime refuses the model.
     """
     try:
         import onnxruntime
@@ -39,7 +39,7 @@ def float_operators(graph: OnnxGraph, kept: Collection[str]) -> dict[str, int]:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = 1
-        # Beyond this level layouts are chosen for this very machine.
+        # Higher levels choose layouts for this machine.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.optimized_model_filepath = str(path)
         try:
@@ -49,7 +49,7 @@ def float_operators(graph: OnnxGraph, kept: Collection[str]) -> dict[str, int]:
         except Exception as error:
             raise QuantizationError(
                 f"ONNX Runtime refuses the quantized model: {first_line(error)}",
-                remedy="keep the layer it names float",
+                remedy="keep the layer it names float with --keep-float",
             ) from error
         model = read_model(path)
     left = _computed_in_floats(model)
@@ -58,14 +58,14 @@ def float_operators(graph: OnnxGraph, kept: Collection[str]) -> dict[str, int]:
     for node in behind:
         if node.name in kept:
             continue
-        # What has no kernel may have been taken apart into operators of other names.
+        # Operators without kernel may have been split into operators of other names.
         if node.op_type not in INTEGER_OPERATORS or any(node.name in name for name in left):
             found[node.op_type] += 1
     return dict(sorted(found.items()))
 
 
 def _behind_quantized(model: Any) -> list[Any]:
-    """Operators that take floats which come from activations in few bits."""
+    """Return operators that read dequantized activations."""
     constants = {weight.name for weight in model.graph.initializer}
     floats: set[str] = set()
     found = []
@@ -80,5 +80,5 @@ def _behind_quantized(model: Any) -> list[Any]:
 
 
 def _computed_in_floats(model: Any) -> set[str]:
-    """Names of such operators in the graph that ONNX Runtime made."""
+    """Return the names of such operators in ONNX Runtime's optimized graph."""
     return {node.name for node in _behind_quantized(model)}

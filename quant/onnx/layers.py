@@ -1,4 +1,4 @@
-"""Layers of an ONNX graph: operators with constant weights, and what became of them in a file."""
+"""Layers of an ONNX graph (operators with constant weights) and their quantization result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxLayer", "find_layers", "node_paths", "parameter_paths", "read_layers"]
 
-#: Slots of the inputs that may hold constant weights, by operator.
+#: Positions of inputs that may be constant weights, by operator.
 _WEIGHT_SLOTS = {
     "Conv": (1,),
     "ConvTranspose": (1,),
@@ -28,7 +28,7 @@ _WEIGHT_SLOTS = {
     "MatMulInteger": (1, 0),
     "MatMulNBits": (1,),
 }
-#: Operators that hand constant weights on in other numbers or another shape.
+#: Operators that decode or reshape constant weights.
 _DECODING = ("Cast", "DequantizeLinear", "Mul", "Reshape", "Slice", "Transpose")
 
 
@@ -42,10 +42,10 @@ class OnnxLayer:
         path: Module path in the user's model.
         operator: ``conv2d``, ``depthwise``, ``conv_transpose2d``, ``linear`` or ``embedding``.
         weight: Name of the constant.
-        slot: Which input of the node it is.
-        shape: Of the constant.
+        slot: Position of the constant among the node's inputs.
+        shape: Shape of the constant.
         axis: Axis of the output channels; negative ones count from the end.
-        groups: Of a convolution, else 1.
+        groups: Groups of a convolution, else 1.
     """
 
     node: str
@@ -65,14 +65,14 @@ class OnnxLayer:
 
     @property
     def fan_in(self) -> int:
-        """Weights of one output channel."""
+        """Number of weights of one output channel."""
         if self.kind == "ConvTranspose":
             return self.weights // (self.shape[1] * self.groups)
         return self.weights // self.shape[self.axis]
 
 
 def parameter_paths(program: ExportedProgram) -> dict[str, str]:
-    """The layer that uses a parameter, by the parameter's full name."""
+    """Return the path of the layer that uses each parameter, by the parameter's name."""
     signature = program.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     names.update(signature.inputs_to_lifted_tensor_constants)
@@ -87,7 +87,7 @@ def parameter_paths(program: ExportedProgram) -> dict[str, str]:
 
 
 def _scopes(node: Any) -> list[str]:
-    """Paths of the modules that a node lies in, as the exporter noted them."""
+    """Return the paths of the modules around a node, from the exporter's metadata."""
     noted = {entry.key: entry.value for entry in node.metadata_props}
     try:
         scopes = ast.literal_eval(noted.get("pkg.torch.onnx.name_scopes", "[]"))
@@ -98,16 +98,16 @@ def _scopes(node: Any) -> list[str]:
 
 
 def node_paths(graph: OnnxGraph) -> dict[str, str]:
-    """The innermost module of each node, by the node's name; empty where it lies in none."""
+    """Return the innermost module of each node, by node name; empty if it lies in none."""
     return {node.name: (_scopes(node) or [""])[-1] for node in graph.graph.node}
 
 
 def find_layers(graph: OnnxGraph, program: ExportedProgram) -> tuple[OnnxLayer, ...]:
-    """Operators with constant weights of a float model, in its order.
+    """Find the operators with constant weights of a float model, in order.
 
     Args:
-        graph: The float model.
-        program: The program it was made from; its parameters gave the constants their names.
+        graph: Float model.
+        program: Program it was converted from; its parameters name the constants.
     """
     parameters = parameter_paths(program)
     found = []
@@ -119,7 +119,7 @@ def find_layers(graph: OnnxGraph, program: ExportedProgram) -> tuple[OnnxLayer, 
             shape = graph.array(name).shape
             if len(shape) < 2:
                 continue
-            # A folded normalisation is noted as the layer's place, its own parameters are not.
+            # With a folded normalization, only the node's metadata name the layer.
             path = parameters.get(name) or (_scopes(node) or [node.name])[-1]
             groups = int(attribute(node, "group", 1))
             found.append(
@@ -161,12 +161,12 @@ def _output_axis(node: Any, slot: int, rank: int, groups: int) -> int:
 def read_layers(
     graph: OnnxGraph, layers: Sequence[OnnxLayer], reasons: dict[str, str]
 ) -> tuple[QuantizedLayer, ...]:
-    """What became of each layer, read from the quantized model.
+    """Read the quantization of each layer from the quantized model.
 
     Args:
-        graph: The quantized model; its nodes kept the names of the float ones they replace.
+        graph: Quantized model; its nodes have the names of the float ones they replace.
         layers: Layers of the float model.
-        reasons: Why a layer was left in floats, by node name.
+        reasons: Reasons for layers that stayed float, by node name.
     """
     producers = graph.producers()
     nodes = {node.name: node for node in graph.graph.node}
@@ -190,7 +190,7 @@ def read_layers(
 
 
 def _stored_weight(graph: OnnxGraph, producers: dict[str, Any], node: Any) -> str:
-    """The constant behind the weights of a node, through what decodes it."""
+    """Return the constant that a node's weights are decoded from."""
     for slot in _WEIGHT_SLOTS[node.op_type]:
         name = str(node.input[slot])
         while not graph.is_constant(name):
@@ -209,7 +209,7 @@ def _activation_bits(
     if node.op_type in ("ConvInteger", "MatMulInteger"):
         return 8
     if not graph.is_integer(_stored_weight(graph, producers, node)):
-        # A layer in floats may well stand behind a quantized one.
+        # A float layer may follow a quantized one.
         return 16 if bits == 16 else 32
     source = producers.get(node.input[slot])
     if source is not None and source.op_type == "DequantizeLinear" and len(source.input) > 2:

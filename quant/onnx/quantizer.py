@@ -1,4 +1,4 @@
-"""Quantized ONNX models, for ONNX Runtime."""
+"""Quantizer of ONNX models, for ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ __all__ = ["quantize"]
 def quantize(artefact: Path, output: Path, plan: QuantPlan) -> Quantized:
     """Quantize an ONNX model.
 
-    Weights are rounded one by one; where the plan has calibration samples, those of a row make good
-    each other's errors, for weight-only and dynamic recipes too.
+    If the plan has calibration samples, rounding compensates errors within a row, in weight-only
+    and dynamic recipes too.
 
     Args:
-        artefact: The float model, converted from the plan's program.
-        output: Where the quantized one goes.
-        plan: What to do.
+        artefact: Float model, converted from the plan's program.
+        output: Quantized model to write.
+        plan: Quantization plan.
 
     Raises:
-        DataError: Calibration samples that ranges cannot be taken from.
+        DataError: Calibration samples are missing or invalid.
         MissingBackendError: ``onnx`` or ``onnxruntime`` is not installed.
-        QuantizationError: The model is quantized already, or cannot be.
-        UnknownNameError: A layer that is to stay float does not exist.
-        UnsupportedRecipeError: ONNX Runtime has no such quantization.
+        QuantizationError: The model is quantized already or cannot be quantized.
+        UnknownNameError: A layer to keep float does not exist.
+        UnsupportedRecipeError: ONNX Runtime does not support the recipe.
     """
     spec = plan.spec
     require_support("onnx", spec)
     model = read_model(artefact)
     if is_quantized(model):
         raise QuantizationError(
-            f"{artefact.name} is quantized already", remedy="quantize the float model"
+            f"{artefact.name} is already quantized", remedy="quantize the float model"
         )
     graph = OnnxGraph(model)
     layers = find_layers(graph, plan.program)
     if not layers:
         raise QuantizationError(
-            "the model has no operator with constant weights", remedy="leave it float"
+            "the model has no operator with constant weights to quantize", remedy="leave it float"
         )
     kept = _kept_nodes(graph, layers, spec)
     quantized = [layer for layer in layers if layer.node not in kept]
@@ -92,11 +92,11 @@ def _with_integers(
     spec = plan.spec
     if spec.weights is None:
         raise QuantizationError(
-            f"{spec.name} stores no weights as integers", remedy="use a named recipe"
+            f"{spec.name} does not store weights as integers", remedy="use a named recipe"
         )
     if spec.static and spec.weights.block:
         raise QuantizationError(
-            "ONNX Runtime's integer kernels take one scale for each output channel, no blocks",
+            "ONNX Runtime's integer kernels need one scale per output channel, not per block",
             remedy="use granularity='channel'",
         )
     ranges: dict[str, tuple[float, float]] = {}
@@ -124,7 +124,7 @@ def _with_integers(
 def _simulated(
     model: Any, sample: Arrays, io_scales: tuple[IoScale, ...], plan: QuantPlan
 ) -> Arrays:
-    """Answers in floats, through int8 io_scales where there are some."""
+    """Simulate one sample; int8 inputs and outputs are converted from and to floats."""
     scales = {one.name: one for one in io_scales}
     inputs = {
         name: quantize_input(array, scales[name]) if name in scales else array
@@ -144,10 +144,11 @@ def _notes(layers: Sequence[Any], spec: QuantSpec) -> list[str]:
     wide = [layer for layer in layers if layer.bits == 8 and bits < 8]
     if wide:
         notes.append(
-            f"{len(wide)} layers with rows of fewer than {SHORT_ROW} weights are stored in 8 bits"
+            f"{len(wide)} layers with fewer than {SHORT_ROW} weights per output channel have "
+            "8-bit weights"
         )
     if spec.activations is not None and spec.activations.bits == 16:
-        notes.append("ONNX Runtime computes 16-bit activations in floats that are rounded to them")
+        notes.append("ONNX Runtime computes 16-bit activations in floats, rounded to 16 bits")
     elif spec.static:
         notes.append(
             "on x86 processors without VNNI set session.x64quantprecision=1 in ONNX Runtime: "

@@ -1,4 +1,4 @@
-"""ONNX ``Resize`` in torch: nearest and linear, axis by axis, by the standard's coordinates."""
+"""ONNX ``Resize`` in torch: nearest and linear, per axis, with the standard's coordinates."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ __all__ = ["resize"]
 
 
 def resize(node: Any, inputs: list[Tensor | None]) -> list[Tensor]:
-    """Change the sizes of an image.
+    """Resize an image.
 
     Raises:
-        QuantizationError: A mode other than nearest and linear, or an option beyond them.
+        QuantizationError: The mode is not nearest or linear, or an option is not supported.
     """
     x = given(inputs, 0)
     mode = str(attribute(node, "mode", "nearest"))
     if mode not in ("nearest", "linear") or attribute(node, "antialias", 0):
-        raise QuantizationError(f"the simulation has no Resize in the mode {mode!r}")
+        raise QuantizationError(f"the simulation does not support Resize mode {mode!r}")
     if str(attribute(node, "keep_aspect_ratio_policy", "stretch")) != "stretch":
-        raise QuantizationError("the simulation has no Resize that keeps the aspect ratio")
+        raise QuantizationError(
+            "the simulation does not support Resize with keep_aspect_ratio_policy"
+        )
     axes = list(attribute(node, "axes", list(range(x.dim()))))
     scales = inputs[2] if len(inputs) > 2 else None
     sizes = inputs[3] if len(inputs) > 3 else None
@@ -39,7 +41,7 @@ def resize(node: Any, inputs: list[Tensor | None]) -> list[Tensor]:
             new = int(sizes[place])
             scale = new / old
         else:
-            raise QuantizationError("a Resize has neither scales nor sizes")
+            raise QuantizationError("Resize has neither scales nor sizes")
         if new != old or scale != 1.0:
             result = _along(node, result, axis, new, scale, mode)
     return [result.to(x.dtype)]
@@ -71,7 +73,7 @@ def _coordinates(node: Any, old: int, new: int, scale: float) -> Tensor:
         return places * 0
     if mode in ("half_pixel", "pytorch_half_pixel"):
         return (places + 0.5) / scale - 0.5
-    raise QuantizationError(f"the simulation has no coordinates {mode!r} of Resize")
+    raise QuantizationError(f"the simulation does not support Resize coordinates {mode!r}")
 
 
 def _nearest(mode: str, places: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Constant weights of an ONNX operator as rows, one an output channel, and back."""
+"""Conversion of an ONNX operator's weights to rows, one per output channel, and back."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["from_rows", "row_scales", "to_rows"]
 
 
 def to_rows(weights: np.ndarray, layer: OnnxLayer) -> np.ndarray:
-    """Weights as ``[output channels, weights of one]``; groups lie one after the other.
+    """Return weights as ``[output channels, fan-in]``, with consecutive groups.
 
     Args:
-        weights: As the operator takes them.
+        weights: Weights in the operator's layout.
         layer: The operator.
     """
     if layer.kind == "ConvTranspose":
@@ -23,7 +23,7 @@ def to_rows(weights: np.ndarray, layer: OnnxLayer) -> np.ndarray:
 
 
 def from_rows(rows: np.ndarray, layer: OnnxLayer) -> np.ndarray:
-    """Rows in the shape that the operator takes; the inverse of :func:`to_rows`."""
+    """Return rows in the operator's layout; the inverse of :func:`to_rows`."""
     shape = layer.shape
     if layer.kind == "ConvTranspose":
         own = rows.reshape(layer.groups, shape[1], shape[0] // layer.groups, *shape[2:])
@@ -34,10 +34,10 @@ def from_rows(rows: np.ndarray, layer: OnnxLayer) -> np.ndarray:
 
 
 def row_scales(scales: np.ndarray, layer: OnnxLayer) -> np.ndarray:
-    """One number an output channel in a shape that spreads over the operator's weights.
+    """Reshape one number per output channel to broadcast over the operator's weights.
 
     Args:
-        scales: Of shape ``[output channels]``.
+        scales: Numbers ``[output channels]``.
         layer: The operator.
     """
     rank = len(layer.shape)

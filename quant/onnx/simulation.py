@@ -1,7 +1,7 @@
-"""A quantized ONNX model computed in torch: integers as written, everything else in floats.
+"""Simulation of quantized ONNX models in torch: exact integers, everything else in floats.
 
-Nothing of ONNX Runtime takes part, so a kernel that computes wrongly, or a file that says something
-else than was meant, shows as a difference between the two.
+ONNX Runtime is not involved, so a wrong kernel or a wrong file shows as a difference between the
+two.
 """
 
 from __future__ import annotations
@@ -29,20 +29,19 @@ _OPERATORS = {**FLOAT_OPERATORS, **INTEGER_ARITHMETIC}
 def simulate(
     model: Path | Any, inputs: Mapping[str, np.ndarray], *, keep_all: bool = False
 ) -> Arrays:
-    """Compute a model.
+    """Simulate a model.
 
     Args:
-        model: An ONNX file, or a model in memory; it is left as it is.
+        model: ONNX file, or model in memory; not changed.
         inputs: Arrays by input name.
-        keep_all: Whether to answer every tensor inside too, by its name.
+        keep_all: True to also return every inner tensor by name.
 
     Returns:
         Outputs by name.
 
     Raises:
         MissingBackendError: ``onnx`` is not installed.
-        QuantizationError: The model has an operator that is not known here, or an input is
-            missing.
+        QuantizationError: An operator is not supported, or an input is missing.
     """
     if isinstance(model, Path):
         model = read_model(model)
@@ -53,11 +52,11 @@ def simulate(
     graph = OnnxGraph(copied)
     values: dict[str, Tensor | None] = {"": None}
     for weight in graph.graph.initializer:
-        # A copy, because torch cannot hold read-only memory.
+        # Copied because torch does not support read-only memory.
         values[weight.name] = torch.from_numpy(np.array(graph.array(weight.name)))
     for value in graph.inputs:
         if value.name not in inputs:
-            raise QuantizationError(f"the simulation was given no input {value.name!r}")
+            raise QuantizationError(f"the simulation lacks the input {value.name!r}")
         values[value.name] = torch.from_numpy(np.array(inputs[value.name]))
     results = [value.name for value in graph.graph.output]
     fused = fused_operators(graph)
@@ -86,7 +85,7 @@ def simulate(
 def _last_use(
     graph: OnnxGraph, results: list[str], fused: Mapping[str, FusedOperator]
 ) -> dict[int, list[str]]:
-    """Values that nothing needs any more after a node, by the node's place."""
+    """Return the values last used by each node, by the node's position."""
     last = {}
     for place, node in enumerate(graph.graph.node):
         inner = fused[node.name].needs if node.name in fused else ()
@@ -100,13 +99,13 @@ def _last_use(
 
 def _compute(node: Any, values: dict[str, Tensor | None]) -> list[str]:
     if node.op_type == "QuantizeLinear" and node.output[0] in values:
-        # The operator in front was computed together with it.
+        # It was computed together with the operator in front.
         return []
     operator = _OPERATORS.get(node.op_type)
     if operator is None:
         raise QuantizationError(
-            f"the simulation has no operator {node.op_type} (node {node.name!r})",
-            remedy="keep that part out of the model, or check the artefact in its runtime alone",
+            f"the simulation does not support the operator {node.op_type} (node {node.name!r})",
+            remedy="replace the operator in the model, or export it without this recipe",
         )
     results = operator(node, [values[name] for name in node.input])
     names = []

@@ -1,4 +1,4 @@
-"""Activations with calibrated ranges: ONNX Runtime's quantizer with our ranges and our weights."""
+"""Static quantization by ONNX Runtime's quantizer, with our ranges and rounded weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgesdk.quant.onnx.weights import RoundedWeights, WeightStore
 
 __all__ = ["INTEGER_OPERATORS", "make_static", "ranged_tensors"]
 
-#: Operators that ONNX Runtime's CPU provider computes on 8-bit integers, or hands on as they are.
+#: Operators that ONNX Runtime's CPU provider computes on 8-bit integers, or passes through.
 #: Softmax has such a kernel too, but 256 steps of probabilities are too few for attention.
 INTEGER_OPERATORS = (
     "Add",
@@ -45,7 +45,7 @@ _INT8 = 3
 
 
 def ranged_tensors(graph: OnnxGraph) -> list[str]:
-    """Tensors whose ranges the quantizer asks for, with the faces of the model."""
+    """Return the tensors whose ranges the quantizer needs, with inputs and outputs."""
     names = [value.name for value in (*graph.inputs, *graph.graph.output)]
     for node in graph.graph.node:
         if node.op_type in INTEGER_OPERATORS:
@@ -65,19 +65,20 @@ def make_static(
     """Quantize weights and activations.
 
     Args:
-        graph: The float model; used up.
-        layers: Those to quantize.
-        rounded: Their weights.
+        graph: Float model; consumed.
+        layers: Layers to quantize.
+        rounded: Rounded weights of the layers.
         ranges: Lowest and highest value by tensor.
         activation_bits: 8 or 16.
-        kept: Names of nodes that stay in floats.
+        kept: Names of nodes that stay float.
 
     Returns:
-        The quantized model, and why a layer computes in floats with stored weights, by node name.
+        The quantized model, and reasons for layers that compute in floats with quantized weights,
+        by node name.
 
     Raises:
         MissingBackendError: ONNX Runtime is not installed.
-        QuantizationError: Its quantizer failed.
+        QuantizationError: ONNX Runtime's quantizer failed.
     """
     stored = [layer for layer in layers if not _has_kernel(layer)]
     overrides = _our_integers(graph, [layer for layer in layers if _has_kernel(layer)], rounded)
@@ -95,8 +96,8 @@ def make_static(
         name: (np.asarray(low, np.float32), np.asarray(high, np.float32))
         for name, (low, high) in ranges.items()
     }
-    # Not QInt8: on x86 ONNX Runtime turns signed activations into unsigned ones at load, but not
-    # those with several users, and the layers around these fall back to floats.
+    # Not QInt8: on x86 ONNX Runtime converts signed activations to unsigned ones at load, except
+    # those with several users; layers around these fall back to floats.
     kind = {8: QuantType.QUInt8, 16: QuantType.QInt16}[activation_bits]
     try:
         quantizer = QDQQuantizer(
@@ -121,7 +122,7 @@ def make_static(
     except Exception as error:
         raise QuantizationError(
             f"ONNX Runtime's quantizer failed with {type(error).__name__}: {first_line(error)}",
-            remedy="keep the layers it names float, or use w8_only",
+            remedy="keep the layers it names float with --keep-float, or use w8_only",
         ) from error
     quantized = OnnxGraph(quantizer.model.model)
     narrow = {layer.weight for layer in layers if rounded.bits[layer.node] < 8}
@@ -132,17 +133,16 @@ def make_static(
     quantized.replace({})
     reasons = {
         layer.node: f"ONNX Runtime has no 8-bit {layer.kind} of this form; "
-        "weights are stored in few bits"
+        "only the weights are quantized"
         for layer in stored
     }
     return quantized, reasons
 
 
 def _clamped_outputs(graph: OnnxGraph) -> list[str]:
-    """Clamps of what is an output of the model too.
+    """Return the clamps whose input is also an output of the model.
 
-    The quantizer gives what goes into a clamp the range of what comes out, and would cut off the
-    output with it.
+    The quantizer gives the input of a clamp the range of its result, which would clip that output.
     """
     outputs = {value.name for value in graph.graph.output}
     return [
@@ -159,7 +159,7 @@ def _has_kernel(layer: OnnxLayer) -> bool:
 def _our_integers(
     graph: OnnxGraph, layers: Sequence[OnnxLayer], rounded: RoundedWeights
 ) -> dict[str, list[dict[str, Any]]]:
-    """Have the quantizer find our integers: the weights they stand for, and their scales."""
+    """Make the quantizer reproduce our integers: set dequantized weights and their scales."""
     overrides: dict[str, list[dict[str, Any]]] = {}
     for layer in layers:
         rows = rounded.rows[layer.node]
@@ -172,7 +172,7 @@ def _our_integers(
 
 
 def _narrow(graph: OnnxGraph, weights: set[str]) -> None:
-    """Store weights in 4 bits; they become bytes at load, for the kernels of 8 bits."""
+    """Store weights in 4 bits; ONNX Runtime widens them at load for its 8-bit kernels."""
     for node in graph.graph.node:
         if node.op_type != "DequantizeLinear":
             continue

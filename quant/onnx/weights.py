@@ -1,9 +1,9 @@
-"""Constant weights of an ONNX model in few bits, decoded to floats when the model is loaded.
+"""Quantized weights of an ONNX model, decoded to floats when the model is loaded.
 
-A small integer goes through ``Cast``, ``Mul`` and ``Reshape``, not through ``DequantizeLinear``:
-ONNX Runtime folds the former into plain floats once, at load, and keeps its fastest float kernels;
-a ``DequantizeLinear`` it leaves in the graph for integer kernels to match, and without such a
-kernel decodes the weights anew in every run.
+Integers are decoded by ``Cast``, ``Mul`` and ``Reshape``, not by ``DequantizeLinear``: ONNX Runtime
+folds the former into floats once, at load, and uses its fastest float kernels. It leaves
+``DequantizeLinear`` in the graph for integer kernels to match, and without such a kernel decodes
+the weights in every run.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from edgesdk.quant.spec import WeightQuant
 
 __all__ = ["RoundedWeights", "WeightStore", "round_weights", "shift_biases"]
 
-#: Rows of fewer weights stay in 8 bits: a scale of their own weighs as much as they would save,
-#: and these layers, depthwise ones above all, lose most by 4 bits.
+#: Rows of fewer weights keep 8 bits: their scales would cost as much as 4 bits save, and such
+#: layers, depthwise ones above all, lose most accuracy with 4 bits.
 SHORT_ROW = 32
 
 
 @dataclass(frozen=True)
 class RoundedWeights:
-    """Weights of the layers of a model as integers.
+    """Weights of a model's layers as integers.
 
     Attributes:
-        rows: By node name.
+        rows: Rounded rows by node name.
         bits: Bits of an integer, by node name.
-        shifts: What rounding takes from the mean of each output channel, by node name; only where
-            samples told.
+        shifts: Decrease of each output channel's mean by rounding, by node name; only for layers
+            with moments.
     """
 
     rows: dict[str, RoundedRows] = field(default_factory=dict)
@@ -54,10 +54,10 @@ def round_weights(
     """Round the weights of layers to integers.
 
     Args:
-        graph: The float model.
-        layers: Those that are to be quantized.
-        weights: How finely.
-        samples: Inputs of the model by name; with some, roundings make good each other's errors.
+        graph: Float model.
+        layers: Layers to quantize.
+        weights: Bits and granularity.
+        samples: Inputs of the model by name; if given, rounding compensates errors.
     """
     moments = input_moments(graph, layers, samples) if samples else {}
     rounded = RoundedWeights()
@@ -67,7 +67,7 @@ def round_weights(
         bits = 8 if weights.bits < 8 and layer.fan_in < SHORT_ROW else weights.bits
         block = weights.block if bits == weights.bits else 0
         known: InputMoments | None = moments.get(layer.node)
-        # Layers that share weights share the integers too, those that fit the first.
+        # Layers that share weights share the integers, rounded for the first layer.
         key = (layer.weight, layer.axis)
         if key not in shared:
             shared[key] = round_rows(rows, bits, block, known)
@@ -81,12 +81,12 @@ def round_weights(
 def shift_biases(
     graph: OnnxGraph, layers: Sequence[OnnxLayer], shifts: Mapping[str, np.ndarray]
 ) -> None:
-    """Give the mean that rounding took from output channels back through the biases.
+    """Add the shift of the mean that rounding causes to the biases.
 
     Args:
-        graph: Changed in place.
-        layers: The layers.
-        shifts: One number an output channel, by node name.
+        graph: Model, changed in place.
+        layers: Layers of the model.
+        shifts: One number per output channel, by node name.
     """
     nodes = {node.name: node for node in graph.graph.node}
     for layer in layers:
@@ -110,10 +110,10 @@ def shift_biases(
 
 
 class WeightStore:
-    """Puts rounded weights into a graph, decoded in front of the layers that use them.
+    """Stores rounded weights in a graph and decodes them in front of their layers.
 
     Args:
-        graph: Changed in place; :meth:`OnnxGraph.replace` puts the decoding nodes there.
+        graph: Model, changed in place; :meth:`OnnxGraph.replace` inserts the decoding nodes.
     """
 
     def __init__(self, graph: OnnxGraph) -> None:
@@ -122,12 +122,12 @@ class WeightStore:
         self._decoded: dict[tuple[str, int], str] = {}
 
     def put(self, layer: OnnxLayer, rows: RoundedRows, bits: int) -> None:
-        """Have a layer use its weights rounded.
+        """Replace the weights of a layer by rounded ones.
 
         Args:
-            layer: The layer.
-            rows: Its weights.
-            bits: 8, or 4 to store two in a byte.
+            layer: Layer.
+            rows: Rounded weights.
+            bits: 8, or 4 to store two per byte.
         """
         node = self._nodes[layer.node]
         key = (layer.weight, layer.axis)
@@ -195,7 +195,7 @@ class WeightStore:
 
 
 def _row_layout(layer: OnnxLayer) -> tuple[list[int], list[int]]:
-    """The shape of the rows' weights before axes are put in order, and that order."""
+    """Return the shape of the rows before the permutation of axes, and the permutation."""
     shape = layer.shape
     if layer.kind == "ConvTranspose":
         front = [layer.groups, shape[1], shape[0] // layer.groups, *shape[2:]]

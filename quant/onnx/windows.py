@@ -1,4 +1,4 @@
-"""Windows of ONNX convolutions and pools: strides, dilations and padding in numbers."""
+"""Windows of ONNX convolutions and pools: explicit strides, dilations and padding."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["Window", "window_of"]
 
 @dataclass(frozen=True)
 class Window:
-    """How a kernel moves over an image, one number a spatial axis.
+    """Window of a convolution or pool, one number per spatial axis.
 
     Attributes:
-        kernel: Sizes of the kernel.
-        strides: Steps between two positions.
-        dilations: Steps between two values of the kernel.
-        before: Padding in front.
-        after: Padding behind.
+        kernel: Kernel sizes.
+        strides: Strides.
+        dilations: Dilations.
+        before: Padding at the start.
+        after: Padding at the end.
     """
 
     kernel: tuple[int, ...]
@@ -32,26 +32,26 @@ class Window:
 
     @property
     def even(self) -> bool:
-        """Whether both sides are padded alike."""
+        """True if both sides have equal padding."""
         return self.before == self.after
 
     @property
     def torch_padding(self) -> list[int]:
-        """As :func:`torch.nn.functional.pad` wants it: the last axis first."""
+        """Padding for :func:`torch.nn.functional.pad`, the last axis first."""
         pairs = zip(reversed(self.before), reversed(self.after), strict=True)
         return [size for pair in pairs for size in pair]
 
 
 def window_of(node: Any, kernel: Sequence[int], sizes: Sequence[int]) -> Window:
-    """The window of a convolution or pool.
+    """Return the window of a convolution or pool.
 
     Args:
-        node: The operator.
-        kernel: Sizes of its kernel.
+        node: Operator.
+        kernel: Kernel sizes.
         sizes: Spatial sizes of its input.
 
     Raises:
-        QuantizationError: A padding that ONNX does not know.
+        QuantizationError: The padding mode is unknown.
     """
     axes = len(kernel)
     strides = tuple(attribute(node, "strides", [1] * axes))

@@ -1,4 +1,4 @@
-"""What ExecuTorch and Core ML share: torchao's PT2E flow, its layers, their arithmetic."""
+"""torchao's PT2E flow for ExecuTorch and Core ML: conversion, layers and simulation."""
 
 from __future__ import annotations
 

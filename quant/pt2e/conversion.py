@@ -1,4 +1,4 @@
-"""torchao's flow on an exported program: observe, calibrate, convert, export again."""
+"""torchao's PT2E flow on an exported program: observe, calibrate, convert, export again."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _ops = torch.ops.quantized_decomposed
 
 @dataclass(frozen=True)
 class Reference:
-    """A program with its quantization written out as operators.
+    """A program with explicit quantize and dequantize operators.
 
     Attributes:
-        module: As a graph module, weights as integers; floats at its face always.
-        program: The same, exported: inputs, outputs and origins are those of the float program.
-        io_scales: Scales of int8 inputs and outputs.
+        module: Graph module with integer weights, and float inputs and outputs.
+        program: The exported program, with inputs, outputs and origins of the float program.
+        io_scales: Scales of the int8 inputs and outputs of ``program``.
     """
 
     module: GraphModule
@@ -40,7 +40,7 @@ class Reference:
 
 @contextmanager
 def vendor_errors(what: str, remedy: str) -> Iterator[None]:
-    """Turn whatever a vendor's package raises into our error, with its first line."""
+    """Translate exceptions of a vendor's package to QuantizationError with their first line."""
     try:
         yield
     except EdgeSdkError:
@@ -52,12 +52,12 @@ def vendor_errors(what: str, remedy: str) -> Iterator[None]:
 
 
 def quantize_pt2e(plan: QuantPlan, quantizer: Any) -> Reference:
-    """Quantize the program of a plan with a quantizer of torchao's kind.
+    """Quantize the program of a plan with a torchao quantizer.
 
     Args:
-        plan: What to do.
-        quantizer: Annotates the graph. Its ``rewrite(module)``, where it has one, is called before;
-            its ``fit(prepared)`` after calibration, to widen ranges to what the kernels take.
+        plan: Quantization plan.
+        quantizer: Annotates the graph. If it has ``rewrite(module)``, that is called before; if it
+            has ``fit(prepared)``, that is called after calibration, to adjust ranges.
 
     Raises:
         DataError: Calibration data are missing, do not fit the program or hold NaN.
@@ -67,7 +67,7 @@ def quantize_pt2e(plan: QuantPlan, quantizer: Any) -> Reference:
 
     check_calibration(plan)
     module = folded_module(plan.program)
-    remedy = "keep the layer it names float, or choose another recipe"
+    remedy = "keep the layer it names float with --keep-float, or choose another recipe"
     with torch.no_grad(), vendor_errors("torchao cannot quantize the program", remedy):
         if hasattr(quantizer, "rewrite"):
             quantizer.rewrite(module)
@@ -86,16 +86,16 @@ def quantize_pt2e(plan: QuantPlan, quantizer: Any) -> Reference:
 
 
 def check_calibration(plan: QuantPlan) -> None:
-    """Make sure that there is something to calibrate on and that it fits the program.
+    """Check that calibration samples exist and fit the program.
 
     Raises:
-        DataError: It does not.
+        DataError: They are missing, do not fit, or hold NaN or infinity.
     """
     if not plan.spec.static:
         return
     if not plan.calibration:
         raise DataError(
-            f"{plan.spec.name} takes ranges from data, and there are none",
+            f"{plan.spec.name} needs calibration samples, but none were given",
             remedy="give calibration samples",
         )
     wanted = dict(zip(plan.inputs, _placeholders(plan.program), strict=True))
@@ -103,7 +103,9 @@ def check_calibration(plan: QuantPlan) -> None:
         for name, node in wanted.items():
             where = f"calibration sample {number}"
             if name not in sample:
-                raise DataError(f"{where} has no {name!r}", remedy=f"give {', '.join(wanted)}")
+                raise DataError(
+                    f"{where} has no input {name!r}", remedy=f"give {', '.join(wanted)}"
+                )
             array, value = sample[name], node.meta["val"]
             sizes = [size if isinstance(size, int) else None for size in value.shape]
             fits = len(sizes) == array.ndim and all(
@@ -111,12 +113,12 @@ def check_calibration(plan: QuantPlan) -> None:
             )
             if not fits:
                 raise DataError(
-                    f"{name!r} of {where} is {list(array.shape)}, not {list(value.shape)}",
+                    f"{name!r} of {where} has shape {list(array.shape)}, not {list(value.shape)}",
                     remedy="prepare it as for the float model",
                 )
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise DataError(
-                    f"{name!r} of {where} holds NaN or infinity", remedy="leave that sample out"
+                    f"{name!r} of {where} holds NaN or infinity", remedy="remove that sample"
                 )
 
 
@@ -135,12 +137,12 @@ def _calibrate(plan: QuantPlan, prepared: GraphModule) -> None:
 
 
 def tensors(plan: QuantPlan, sample: Mapping[str, np.ndarray]) -> list[torch.Tensor]:
-    """One sample as the program's arguments."""
+    """Return one sample as the program's arguments."""
     return [torch.from_numpy(np.array(sample[name], order="C")) for name in plan.inputs]
 
 
 def _any_sample(plan: QuantPlan) -> Sequence[Arrays]:
-    """Something to run once on: weights are looked at when the graph runs."""
+    """Return one sample to run the graph on, so that weight observers see the weights."""
     if plan.calibration or plan.samples:
         return [(plan.calibration or plan.samples)[0]]
     example = plan.program.example_inputs
@@ -155,7 +157,7 @@ def _zeros(node: Node) -> torch.Tensor:
 
 
 def _int8_io(plan: QuantPlan, module: GraphModule) -> tuple[IoScale, ...]:
-    """Take the quantization at the edges out of the graph and leave it to the app."""
+    """Remove the quantization of inputs and outputs from the graph; the app does it."""
     quantize, dequantize = _ops.quantize_per_tensor.default, _ops.dequantize_per_tensor.default
     io_scales = []
     inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
@@ -184,8 +186,8 @@ def _int8_io(plan: QuantPlan, module: GraphModule) -> tuple[IoScale, ...]:
 
 def _no_int8(name: str, kind: str) -> QuantizationError:
     return QuantizationError(
-        f"the {kind} {name!r} cannot be int8: an operator that stays float is next to it",
-        remedy="leave the face float, or quantize the layer there",
+        f"the {kind} {name!r} cannot be int8: it is next to a float operator",
+        remedy="use --io-dtype float, or quantize the layer there",
     )
 
 
@@ -193,9 +195,9 @@ def export_again(plan: QuantPlan, module: GraphModule, int8: Sequence[str] = ())
     """Export a changed graph of the plan's program; operators keep their origins.
 
     Args:
-        plan: Where it comes from.
-        module: Takes and gives what the plan's program does.
-        int8: Names of inputs that are int8 now.
+        plan: Quantization plan.
+        module: Changed graph with the program's inputs and outputs.
+        int8: Names of the int8 inputs.
     """
     (sample,) = _any_sample(plan)
     given = [
@@ -211,7 +213,7 @@ def export_again(plan: QuantPlan, module: GraphModule, int8: Sequence[str] = ())
 
 
 def _grown(given: Sequence[torch.Tensor], nodes: Sequence[Node]) -> tuple[torch.Tensor, ...]:
-    """Samples in which no free size is 1: torch.export takes that for a constant."""
+    """Enlarge free sizes of 1, which torch.export treats as constants."""
     grown = []
     for tensor, node in zip(given, nodes, strict=True):
         for axis, size in enumerate(node.meta["val"].shape):
@@ -222,7 +224,7 @@ def _grown(given: Sequence[torch.Tensor], nodes: Sequence[Node]) -> tuple[torch.
 
 
 def _free_sizes(program: ExportedProgram, nodes: Sequence[Node]) -> Any:
-    """Free dimensions as torch.export wants them sizes; None where there is none."""
+    """Return dynamic shapes for torch.export; None if no dimension is free."""
     free = [[not isinstance(size, int) for size in node.meta["val"].shape] for node in nodes]
     if not any(any(axes) for axes in free):
         return None
@@ -243,7 +245,7 @@ def _free_sizes(program: ExportedProgram, nodes: Sequence[Node]) -> Any:
 
 
 def _copy_origins(module: GraphModule, program: ExportedProgram) -> None:
-    """Lead operators back to the user's lines instead of to the code torch made of the graph."""
+    """Restore the operators' origins in the user's code, which the export replaces."""
     known = [node for node in module.graph.nodes if node.op == "call_function"]
     place = 0
     for node in program.graph.nodes:

@@ -1,4 +1,4 @@
-"""A program as quantizers want it: no operator in place, padding spelled out, norms in weights."""
+"""Normal form of a program for quantizers: functional, explicit padding, folded batch norms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
-from edgesdk.errors import QuantizationError
+from edgesdk.quant.fake_quantization.operators import arguments, refuse_quantized
 
 __all__ = [
     "CONVOLUTIONS",
@@ -22,7 +22,7 @@ __all__ = [
 
 _aten = torch.ops.aten
 
-#: Convolutions with padding in numbers.
+#: Convolutions with explicit padding.
 CONVOLUTIONS = (_aten.conv1d.default, _aten.conv2d.default, _aten.conv3d.default)
 TRANSPOSED_CONVOLUTIONS = (
     _aten.conv_transpose1d.default,
@@ -41,22 +41,16 @@ _NORMS = (
 
 
 def folded_module(program: ExportedProgram) -> GraphModule:
-    """The float program as one graph of functional operators that hold the weights they use.
+    """Convert a float program to one graph module of functional operators with their weights.
 
-    Padding given as ``same`` or ``valid`` becomes numbers, with a pad in front where it differs on
-    both sides; batch normalisation right after a convolution or a linear layer goes into its
-    weights. The program itself stays as it is.
+    Padding ``same`` or ``valid`` becomes explicit, with a separate pad if its sides differ; batch
+    normalization right after a convolution or a linear layer is folded into its weights. The
+    program itself is not changed.
 
     Raises:
         QuantizationError: The program is quantized already.
     """
-    for node in program.graph.nodes:
-        name = str(node.target)
-        if node.op == "call_function" and name.startswith(("quantized_decomposed", "torchao")):
-            raise QuantizationError(
-                f"the model is quantized already: it holds {name.removesuffix('.default')}",
-                remedy="give the float model, or export this one without a recipe",
-            )
+    refuse_quantized(program)
     module = program.run_decompositions({}).module(check_guards=False)
     assert isinstance(module, GraphModule)
     for node in list(module.graph.nodes):
@@ -64,8 +58,8 @@ def folded_module(program: ExportedProgram) -> GraphModule:
             continue
         if node.target in _NAMED_PADDING:
             _spell_out_padding(module, node)
-        elif node.target is _aten.pad.default and _arguments(node)["mode"] == "constant":
-            given = _arguments(node)
+        elif node.target is _aten.pad.default and arguments(node)["mode"] == "constant":
+            given = arguments(node)
             node.target = _aten.constant_pad_nd.default
             node.args = (given["self"], given["pad"], given["value"] or 0.0)
             node.kwargs = {}
@@ -79,7 +73,7 @@ def folded_module(program: ExportedProgram) -> GraphModule:
 
 
 def constant_of(module: GraphModule, node: Any) -> Tensor | None:
-    """The tensor that a node of a graph module reads; None where it is no stored tensor."""
+    """Return the stored tensor that a node of a graph module reads; None for other nodes."""
     if not isinstance(node, Node) or node.op != "get_attr":
         return None
     value: Any = module
@@ -89,14 +83,14 @@ def constant_of(module: GraphModule, node: Any) -> Tensor | None:
 
 
 def store_constant(module: GraphModule, at: Node, name: str, value: Tensor, like: Node) -> Node:
-    """A node that reads a new tensor, in front of another.
+    """Store a tensor in a module and insert a node that reads it.
 
     Args:
-        module: Gets the tensor.
-        at: The node it is placed in front of.
-        name: What to call the tensor.
+        module: Module to store the tensor in.
+        at: Node to insert in front of.
+        name: Name of the tensor.
         value: The tensor.
-        like: A node whose description of values is of the same kind.
+        like: Node with metadata of the same kind.
     """
     flat = name.replace(".", "_")
     while hasattr(module, flat):
@@ -114,15 +108,15 @@ def store_constant(module: GraphModule, at: Node, name: str, value: Tensor, like
 
 
 def _spell_out_padding(module: GraphModule, node: Node) -> None:
-    arguments = _arguments(node)
-    source, weight = arguments["input"], arguments["weight"]
+    given = arguments(node)
+    source, weight = given["input"], given["weight"]
     sizes = weight.meta["val"].shape[2:]
     rank = len(sizes)
-    dilation = _repeated(arguments["dilation"], rank)
-    same = arguments["padding"] == "same"
+    dilation = _repeated(given["dilation"], rank)
+    same = given["padding"] == "same"
     totals = [step * (size - 1) if same else 0 for size, step in zip(sizes, dilation, strict=True)]
     if any(total % 2 for total in totals):
-        # torch puts the odd one behind.
+        # torch puts the odd one at the end.
         ends = [end for total in reversed(totals) for end in (total // 2, total - total // 2)]
         with module.graph.inserting_before(node):
             padded = module.graph.call_function(_aten.constant_pad_nd.default, (source, ends, 0.0))
@@ -132,38 +126,28 @@ def _spell_out_padding(module: GraphModule, node: Node) -> None:
     node.args = (
         source,
         weight,
-        arguments["bias"],
-        _repeated(arguments["stride"], rank),
+        given["bias"],
+        _repeated(given["stride"], rank),
         [total // 2 for total in totals],
         dilation,
-        arguments["groups"],
+        given["groups"],
     )
     node.kwargs = {}
 
 
 def _describe(node: Node, origin: Node) -> None:
-    """Give a new node the origin of another, and the value it computes."""
+    """Set the metadata of a new node: the origin of another, and its own value."""
     for key in ("nn_module_stack", "stack_trace"):
         if origin.meta.get(key):
             node.meta[key] = origin.meta[key]
-    arguments = [item.meta["val"] if isinstance(item, Node) else item for item in node.args]
-    with next(item for item in arguments if isinstance(item, Tensor)).fake_mode:
-        node.meta["val"] = node.target(*arguments)
+    values = [item.meta["val"] if isinstance(item, Node) else item for item in node.args]
+    with next(item for item in values if isinstance(item, Tensor)).fake_mode:
+        node.meta["val"] = node.target(*values)
 
 
 def _repeated(values: Any, rank: int) -> list[int]:
     listed = list(values) if isinstance(values, (list, tuple)) else [values]
     return listed * rank if len(listed) == 1 else listed
-
-
-def _arguments(node: Node) -> dict[str, Any]:
-    """Every argument of an operator by name, defaults included."""
-    schema = node.target._schema.arguments
-    found = {item.name: item.default_value for item in schema if item.has_default_value()}
-    for item, value in zip(schema, node.args, strict=False):
-        found[item.name] = value
-    found.update(node.kwargs)
-    return found
 
 
 def _fold(module: GraphModule, norm: Node) -> None:
@@ -175,19 +159,19 @@ def _fold(module: GraphModule, norm: Node) -> None:
     if not (transposed or linear or source.target in CONVOLUTIONS):
         return
     if linear and source.meta["val"].dim() != 2:
-        # The norm takes its channels from another dimension than the layer gives them in.
+        # The norm uses another channel dimension than the layer.
         return
-    given = _arguments(norm)
+    given = arguments(norm)
     mean = constant_of(module, given["running_mean"])
     variance = constant_of(module, given["running_var"])
-    layer = _arguments(source)
+    layer = arguments(source)
     weight, bias = constant_of(module, layer["weight"]), constant_of(module, layer["bias"])
     if mean is None or variance is None or weight is None:
         return
     if layer["bias"] is not None and bias is None:
         return
     gain, shift = constant_of(module, given["weight"]), constant_of(module, given["bias"])
-    # In double precision: the folded weights are what everything after is measured against.
+    # In double precision: all later errors are measured against the folded weights.
     factor = (variance.double() + given["eps"]).rsqrt()
     factor = factor if gain is None else factor * gain.double()
     moved = (0.0 if bias is None else bias.double()) - mean.double()
@@ -213,11 +197,11 @@ def _fold(module: GraphModule, norm: Node) -> None:
 def _over_outputs(
     factor: Tensor, weight: Tensor, layer: dict[str, Any], transposed: bool
 ) -> Tensor:
-    """One factor an output channel in the shape of the weight."""
+    """Reshape one factor per output channel to broadcast over the weight."""
     ones = [1] * (weight.dim() - 2)
     if not transposed:
         return factor.reshape(-1, *[1] * (weight.dim() - 1))
     groups = int(layer["groups"])
-    # Inputs come first; each group has outputs of its own.
+    # Inputs come first; each group has its own outputs.
     per_group = factor.reshape(groups, 1, -1).expand(groups, weight.shape[0] // groups, -1)
     return per_group.reshape(weight.shape[0], weight.shape[1], *ones)

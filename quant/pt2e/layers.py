@@ -1,4 +1,4 @@
-"""Operators with constant weights, read from a graph in which quantization is written out."""
+"""Operators with constant weights, read from a graph with explicit quantization."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
+from edgesdk.quant.layer_names import layer_path
 from edgesdk.quant.plan import QuantizedLayer
 from edgesdk.quant.pt2e.folding import (
     CONVOLUTIONS,
@@ -28,7 +29,6 @@ __all__ = [
     "WeightedNode",
     "float_operators",
     "is_depthwise",
-    "layer_path",
     "quantized_layers",
     "replace_weight",
     "weight_names",
@@ -37,7 +37,7 @@ __all__ = [
 
 _aten = torch.ops.aten
 
-#: Place of the weight among the arguments.
+#: Position of the weight among the arguments.
 _WEIGHT = {
     **dict.fromkeys((*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS), 1),
     _aten.linear.default: 1,
@@ -48,7 +48,7 @@ _WEIGHT = {
     _aten.embedding.default: 0,
 }
 _DEQUANTIZED = "dequantize"
-#: Operators that hand integers on as they are, or that no kernel is needed for.
+#: Operators that pass integers through, or need no kernel.
 _MOVING = re.compile(
     r"alias|chunk|clone|contiguous|detach|dropout|expand|flatten|getitem|pad|permute|reshape|repeat"
     r"|select|slice|split|squeeze|stack|sym_|tile|transpose|unbind|unfold|view|_assert"
@@ -61,9 +61,9 @@ class WeightedNode:
 
     Attributes:
         node: The operator.
-        path: Its module.
-        operator: Its name, ``depthwise`` for a convolution that is one.
-        shape: Of its weights, as the operator takes them.
+        path: Path of its module.
+        operator: Name; ``depthwise`` for depthwise convolutions.
+        shape: Shape of the weights in the operator's layout.
         bits: Bits of a weight.
         activation_bits: Bits of its input.
     """
@@ -81,24 +81,12 @@ class WeightedNode:
         return math.prod(self.shape)
 
 
-def layer_path(node: Node) -> str:
-    """Module path in the user's model; the node's name where it lies in no module."""
-    stack = node.meta.get("nn_module_stack")
-    path = ""
-    if stack:
-        entry = list(stack.values())[-1]
-        path = str(entry[0]) if isinstance(entry, tuple) else str(entry)
-        # A module that is called again carries the number of the call.
-        path = re.sub(r"@\d+", "", path)
-    return path or node.name
-
-
 def is_depthwise(node: Node, shape: Sequence[int]) -> bool:
-    """Whether an operator is a convolution that filters each of several channels by itself.
+    """Return True if an operator is a depthwise convolution of several channels.
 
     Args:
-        node: The operator.
-        shape: Of its weights.
+        node: Operator.
+        shape: Shape of its weights.
     """
     groups = node.args[6] if len(node.args) > 6 else 1
     return node.target in CONVOLUTIONS and groups != 1 and shape[1] == 1
@@ -111,7 +99,7 @@ def _float_bits(value: Any) -> int:
 
 
 def _stored(module: GraphModule, node: Any) -> tuple[Tensor | None, int]:
-    """What a weight argument holds, through what dequantizes it, and in how many bits."""
+    """Return the constant behind a weight argument, dequantized or not, and its bits."""
     bits = 0
     while isinstance(node, Node) and node.op == "call_function" and node.args:
         name = str(node.target)
@@ -128,14 +116,14 @@ def _stored(module: GraphModule, node: Any) -> tuple[Tensor | None, int]:
 
 
 def _limits(node: Node) -> tuple[int, int]:
-    """The smallest and the largest integer that a dequantizing operator takes."""
+    """Return the smallest and the largest integer of a dequantize operator."""
     named = {item.name: place for place, item in enumerate(node.target._schema.arguments)}
     low, high = (node.args[named[name]] for name in ("quant_min", "quant_max"))
     return int(low), int(high)
 
 
 def weighted_nodes(module: GraphModule) -> Iterator[WeightedNode]:
-    """Every operator with constant weights, in the order of the program."""
+    """Yield the operators with constant weights, in the order of the program."""
     for node in module.graph.nodes:
         place = _WEIGHT.get(node.target) if node.op == "call_function" else None
         if place is None or len(node.args) <= place:
@@ -157,10 +145,10 @@ def weighted_nodes(module: GraphModule) -> Iterator[WeightedNode]:
 
 
 def weight_names(program: ExportedProgram) -> list[str]:
-    """Names of the inputs of a program that hold weights, in the order of :func:`weighted_nodes`.
+    """Return the names of a program's weight inputs, in the order of :func:`weighted_nodes`.
 
     Args:
-        program: Exported from the graph module whose layers are wanted.
+        program: Program exported from the graph module.
     """
     stored = {**program.graph_signature.inputs_to_parameters}
     stored.update(program.graph_signature.inputs_to_buffers)
@@ -186,12 +174,12 @@ def weight_names(program: ExportedProgram) -> list[str]:
 
 
 def replace_weight(module: GraphModule, layer: WeightedNode, values: np.ndarray) -> None:
-    """Give a layer other weights, as floats.
+    """Replace the weights of a layer by floats.
 
     Args:
-        module: The graph the layer is in; to be recompiled afterwards.
-        layer: The layer.
-        values: Of the layer's shape.
+        module: Graph of the layer; the caller recompiles it.
+        layer: Layer.
+        values: Weights in the layer's shape.
     """
     place = _WEIGHT[layer.node.target]
     like: Any = layer.node.args[place]
@@ -208,11 +196,11 @@ def _name(node: Node) -> str:
 
 
 def quantized_layers(module: GraphModule, reasons: Mapping[str, str]) -> tuple[QuantizedLayer, ...]:
-    """The layers of a graph as a report tells them.
+    """Describe the quantization of the layers of a graph.
 
     Args:
-        module: Quantization written out.
-        reasons: Why a node stayed float, by its name.
+        module: Graph with explicit quantization.
+        reasons: Reasons for nodes that stayed float, by name.
     """
     return tuple(
         QuantizedLayer(
@@ -228,9 +216,9 @@ def quantized_layers(module: GraphModule, reasons: Mapping[str, str]) -> tuple[Q
 
 
 def float_operators(module: GraphModule) -> dict[str, int]:
-    """Operators of an annotated graph that no annotation makes integer, by name with count.
+    """Count the operators of an annotated graph that stay float, by name.
 
-    Layers with weights are told one by one elsewhere, and what only moves values has no arithmetic.
+    Layers with weights are reported elsewhere, and operators that only move values do not count.
     """
     found: Counter[str] = Counter()
     for node in module.graph.nodes:

@@ -1,4 +1,4 @@
-"""Observers that torchao places into a graph, with ranges of :mod:`edgesdk.quant.ranges`."""
+"""Observers for torchao's graphs, with the ranges of :mod:`edgesdk.quant.ranges`."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from edgesdk.quant.ranges import RangeObserver, scale_and_zero_point
 
 __all__ = ["ActivationObserver", "PerChannelWeightObserver"]
 
-#: The smallest scale any weight gets: kernels want normal numbers, also of their products.
+#: Smallest scale of a weight; kernels need normal numbers, in products too.
 _SMALLEST = 1e-20
 
 
 class ActivationObserver(UniformQuantizationObserverBase):
-    """Takes the range of everything that shares one scale.
+    """Observes the range of all tensors that share one scale.
 
-    Tensors that share a scale (the inputs of a concatenation) are seen together, once a sample:
-    a range averaged over samples must hold all of them.
+    Tensors that share a scale (the inputs of a concatenation) are observed together, once per
+    sample, because a range averaged over samples must cover all of them.
 
     Args:
         method: One of :data:`edgesdk.quant.spec.RANGE_METHODS`.
         bits: Bits of the integers.
-        symmetric: Whether the zero point is 0.
+        symmetric: True for zero point 0.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class ActivationObserver(UniformQuantizationObserverBase):
         self._floor = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Look at a tensor and hand it on."""
+        """Observe a tensor and return it."""
         if x.numel():
             self._pending.append(x.detach().to(torch.float32).reshape(-1).numpy())
         return x
 
     def end_sample(self) -> None:
-        """Take in what one sample brought.
+        """Add the tensors of one sample to the range.
 
         Raises:
             DataError: A value is NaN or infinite.
@@ -56,17 +56,17 @@ class ActivationObserver(UniformQuantizationObserverBase):
             self._pending = []
 
     def raise_scale(self, floor: float) -> bool:
-        """Make the scale at least ``floor``; whether that changed it."""
+        """Raise the scale to at least ``floor``; return True if it changed."""
         if self.scale_and_zero_point()[0] >= floor:
             return False
         self._floor = floor
         return True
 
     def scale_and_zero_point(self) -> tuple[float, int]:
-        """Scale and zero point of the range seen so far.
+        """Return scale and zero point of the observed range.
 
         Raises:
-            DataError: Nothing was seen.
+            DataError: Nothing was observed.
         """
         low, high = self._ranges.range()
         scale, zero = scale_and_zero_point(low, high, bits=self._bits, symmetric=self._symmetric)
@@ -76,19 +76,19 @@ class ActivationObserver(UniformQuantizationObserverBase):
                 return self._floor, 0
             _, zero = scale_and_zero_point(low, high, bits=self._bits, symmetric=self._symmetric)
             scale = self._floor
-        # A kernel computes with single precision, in which a narrower range would be no number.
+        # Kernels use single precision, in which a smaller scale would not be a normal number.
         return max(scale, _SMALLEST), zero
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
-        """What torchao asks for."""
+        """Return scale and zero point as tensors, for torchao."""
         scale, zero_point = self.scale_and_zero_point()
         return torch.tensor([scale]), torch.tensor([zero_point])
 
 
 class PerChannelWeightObserver(UniformQuantizationObserverBase):
-    """Takes the reach of each output channel of a weight; symmetric around zero.
+    """Observes the range of each output channel of a weight, symmetric around zero.
 
-    torchao tells the axis only to observers with ``PerChannel`` in their name.
+    torchao passes the axis only to observers with ``PerChannel`` in their name.
 
     Args:
         bits: Bits of the integers.
@@ -103,21 +103,21 @@ class PerChannelWeightObserver(UniformQuantizationObserverBase):
         self._floor: Tensor | float = _SMALLEST
 
     def forward(self, x: Tensor) -> Tensor:
-        """Look at the weight and hand it on."""
+        """Observe the weight and return it."""
         others = [axis for axis in range(x.dim()) if axis != self.ch_axis]
         self._max_abs = x.detach().abs().amax(others) if others else x.detach().abs()
         return x
 
     def raise_scales(self, floor: Tensor) -> None:
-        """Make the scale of each channel at least that of ``floor``."""
+        """Raise the scale of each channel to at least ``floor``."""
         self._floor = torch.clamp(floor, min=_SMALLEST)
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
-        """What torchao asks for."""
+        """Return scale and zero point as tensors, for torchao."""
         if self._max_abs is None:
-            raise RuntimeError("the weight was not looked at")
+            raise RuntimeError("the weight was not observed")
         scale = self._max_abs / self._largest
-        # A channel of zeros is as well off with any scale.
+        # Any scale fits a channel of zeros.
         scale = torch.where(self._max_abs > 0, scale, torch.ones_like(scale))
         scale = torch.maximum(scale, torch.as_tensor(self._floor, dtype=scale.dtype))
         return scale, torch.zeros_like(scale, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Weights of a graph rounded to few bits, with regard to what they are multiplied by."""
+"""Rounding of a graph's weights to few bits, with error compensation from input moments."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ __all__ = ["WeightPrecision", "round_module", "rounds"]
 
 _aten = torch.ops.aten
 
-#: Samples that moments are taken from, and places of each picture.
+#: Number of samples for moments, and of positions in each image.
 _SAMPLES, _PLACES = 64, 512
-#: Layers with more inputs are rounded alone: their moments would not fit into memory.
+#: Largest number of inputs of a layer with moments; more would not fit into memory.
 _MOST_INPUTS = 4096
 
 
 @dataclass(frozen=True)
 class WeightPrecision:
-    """How the weights of one layer are rounded.
+    """Precision of one layer's weights.
 
     Attributes:
-        bits: 2 to 8.
-        block: Inputs that share a scale; 0 for all of an output channel.
+        bits: Bits of a weight, 2 to 8.
+        block: Number of inputs per scale; 0 for a whole output channel.
     """
 
     bits: int
@@ -45,16 +45,16 @@ def round_module(
 ) -> dict[str, RoundedRows]:
     """Round weights of convolutions and linear layers in place, and shift their biases.
 
-    With calibration samples roundings make good each other's errors, and the bias takes what the
-    mean of an output loses; without, each weight goes to the nearest integer.
+    With calibration samples, rounding compensates errors within a row, and the bias absorbs the
+    shift of the output's mean. Without samples, each weight goes to the nearest integer.
 
     Args:
-        plan: Holds the calibration samples.
-        module: The float program; its weights become what the integers stand for.
-        precisions: By node of an operator with weights whose outputs come first.
+        plan: Quantization plan with the calibration samples.
+        module: Float program; its weights become the dequantized integers.
+        precisions: Precision by node of an operator with the output channels first.
 
     Returns:
-        The rounded rows, one an output channel, by node.
+        Rounded rows, one per output channel, by node.
     """
     layers = [layer for layer in weighted_nodes(module) if layer.node.name in precisions]
     moments = _moments(plan, module, layers) if plan.calibration else {}
@@ -68,7 +68,7 @@ def round_module(
         rows = exact.reshape(exact.shape[0], -1).numpy()
         known = moments.get(node.name)
         if source not in shared:
-            # A block of inputs is one of their places under the kernel each.
+            # A block of inputs covers all their kernel positions.
             places = rows.shape[1] // exact.shape[1]
             shared[source] = round_rows(rows, fine.bits, fine.block * places, known)
         rounded = found[node.name] = shared[source]
@@ -81,7 +81,7 @@ def round_module(
 
 
 def rounds(layer: WeightedNode) -> bool:
-    """Whether :func:`round_module` takes a layer: its weights have their outputs first."""
+    """Return True if :func:`round_module` supports a layer: its output channels come first."""
     return layer.node.target in (_aten.linear.default, *CONVOLUTIONS)
 
 
@@ -112,7 +112,7 @@ def _moments(
 
 
 class _Watching(Interpreter):
-    """Runs a graph and takes in what its layers are given."""
+    """Runs a graph and adds the inputs of its layers to their moments."""
 
     def __init__(self, module: GraphModule, moments: dict[str, InputMoments]) -> None:
         super().__init__(module)
@@ -141,7 +141,7 @@ def _rows(node: Node, source: Tensor, weight: Tensor) -> Tensor:
 
 
 def _columns(node: Node, source: Tensor, weight: Tensor) -> Tensor:
-    """What each window of a convolution sees, ``[groups, inputs, number]``."""
+    """Return the windows of a convolution, ``[groups, inputs, number]``."""
     given: list[Any] = [*node.args[3:6], *[1, 0, 1][len(node.args[3:6]) :]]
     stride, padding, dilation = (
         list(item) if isinstance(item, (list, tuple)) else [item] * (weight.dim() - 2)

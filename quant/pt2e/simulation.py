@@ -1,7 +1,7 @@
-"""Quantized programs computed without anybody's integer kernels.
+"""Simulation of quantized programs without integer kernels.
 
 Integers are decoded to double precision, in which sums of their products are exact, and every
-operator is torch's own. What the runtime answers is held against that.
+operator is torch's own. Parity compares the runtime with this simulation.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _WIDE = {torch.float32: torch.float64, torch.float16: torch.float64}
 
 
 def simulate(plan: QuantPlan, module: GraphModule) -> tuple[Arrays, ...]:
-    """Answers of a graph with its quantization written out.
+    """Simulate a graph with explicit quantization on the plan's samples.
 
     Args:
-        plan: Names inputs and outputs, and holds the samples.
-        module: Takes and gives what the plan's program does.
+        plan: Quantization plan.
+        module: Graph with the program's inputs and outputs.
 
     Returns:
-        One array an output and sample, floats in single precision.
+        Outputs by name for each sample, floats in single precision.
     """
     exact = _Exact(module)
     answers = []
@@ -80,7 +80,7 @@ def _widened(value: Any) -> Any:
 
 
 class _Exact(Interpreter):
-    """Runs a graph in double precision, quantization included."""
+    """Runs a graph in double precision, including quantization."""
 
     def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
         return _widened(super().placeholder(target, args, kwargs))
@@ -106,10 +106,10 @@ class _Exact(Interpreter):
 
 
 def _shared_axes(module: GraphModule, node: Node, rank: int) -> tuple[int, ...]:
-    """Dimensions that share a scale where an operator measures its input.
+    """Return the dimensions that share a scale in the input of a dynamic operator.
 
-    A linear layer measures each row by itself, a convolution each picture; one of a single point is
-    a linear layer over channels to XNNPACK.
+    Linear layers measure each row, convolutions each image; XNNPACK treats 1x1 convolutions as
+    linear layers over channels.
     """
     pending, visited = [node], set()
     while pending:
@@ -144,15 +144,15 @@ def _measured(value: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 def _quantized(
     value: Tensor, scale: Any, zero_point: Any, low: int, high: int, dtype: torch.dtype
 ) -> Tensor:
-    # A runtime multiplies by the inverse in single precision: what lies in the middle between two
-    # integers goes to the same side.
+    # Runtimes multiply by the inverse in single precision; doing the same rounds values in the
+    # middle between two integers to the same side.
     inverse = 1.0 / torch.as_tensor(scale, dtype=torch.float32)
     steps = (value.float() * inverse).round() + torch.as_tensor(zero_point).float()
     return steps.clamp(low, high).to(dtype)
 
 
 def _integer_step(module: GraphModule, node: Node, rank: int) -> Tensor | None:
-    """What one of the integers stands for that a layer in front sums up, per output channel."""
+    """Return the step of the accumulator of the layer in front, per output channel."""
     layer: Any = node.args[0]
     if layer.target in _CLAMPS:
         layer = layer.args[0]
@@ -179,7 +179,7 @@ def _requantized(
     high: int,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Sums of integers to integers, by one factor in single precision as runtimes have it."""
+    """Requantize sums of integers by one single-precision factor, as runtimes do."""
     sums = (value / step.double()).round().float()
     steps = (sums * (step / np.float32(scale))).round() + float(zero_point)
     return steps.clamp(low, high).to(dtype)
@@ -200,7 +200,7 @@ def _dequantized_channels(
 
 
 def _blocked(value: Tensor, block: list[int]) -> Tensor:
-    """With a dimension of its own, behind each dimension, for what shares a scale."""
+    """Split each dimension into blocks and the elements of a block."""
     sizes = []
     for size, part in zip(value.shape, block, strict=True):
         sizes += [size // part, part]
@@ -208,7 +208,7 @@ def _blocked(value: Tensor, block: list[int]) -> Tensor:
 
 
 def _spread(scale: Tensor, value: Tensor, block: list[int]) -> Tensor:
-    """Scales in the shape that :func:`_blocked` gives."""
+    """Reshape scales to broadcast over the result of :func:`_blocked`."""
     sizes = []
     for size, part in zip(value.shape, block, strict=True):
         sizes += [size // part, 1]

@@ -55,7 +55,7 @@ def test_a_batch_costs_what_one_sample_costs(
     ("arguments", "told"),
     [
         (("resnet81",), "did you mean 'resnet18'"),
-        (("nets/tiny.py:build",), "nothing says what tiny takes"),
+        (("nets/tiny.py:build",), "the inputs of tiny are unknown"),
         (("nets/tiny.py:build", "--input", "image:1x5x32x32"), "fails on the inputs"),
         (("nets/tiny.py:build", "--input", "what"), "cannot read the input"),
         ((), "Missing argument"),

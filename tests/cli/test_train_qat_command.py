@@ -111,7 +111,7 @@ def test_a_trained_model_can_be_trained_on_for_integers(folder, capsys):
 @pytest.mark.parametrize(
     ("source", "recipe", "told"),
     [
-        (NAME, "fp16", "rounds nothing to integers"),
+        (NAME, "fp16", "does not round to integers"),
         (NAME, "palette4", "fitted after training"),
         (NAME, "w8a8", "did you mean 'w8a8_static'|unknown recipe"),
         ("net_for_integers.py:without_layers", "w8a8_static", "no convolution"),

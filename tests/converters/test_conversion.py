@@ -87,7 +87,7 @@ def test_a_frozen_dimension(sizes: list[Any], told: str) -> None:
     with pytest.raises(DynamicShapeError) as caught:
         check_free_dimensions("onnx", (FREE, PLAIN), {"image": sizes, "ids": [1, 16]})
     assert caught.value.message == told
-    assert caught.value.remedy == "export onnx without --dynamic, one artefact a shape"
+    assert caught.value.remedy == "export onnx without --dynamic, one artefact per shape"
 
 
 def test_an_input_the_artefact_left_out_is_frozen_nowhere() -> None:

@@ -76,11 +76,14 @@ def test_unsupported_operator_says_why_and_what_to_do(
     program: torch.export.ExportedProgram,
 ) -> None:
     error = unsupported_operator(program, "aten::sort.values", "litert", "the interpreter lacks it")
-    assert error.message == "litert has no operator aten::sort.values: the interpreter lacks it"
+    assert (
+        error.message
+        == "litert does not support the operator aten::sort.values: the interpreter lacks it"
+    )
     assert error.remedy
     unknown = unsupported_operator(program, "aten.nonsense", "onnx")
     assert unknown.where is None
-    assert unknown.message == "onnx has no operator aten.nonsense"
+    assert unknown.message == "onnx does not support the operator aten.nonsense"
 
 
 # The words of the converters as they were met: coremltools 9.0, torch 2.13 (ONNX), litert-torch
@@ -189,7 +192,7 @@ def test_the_words_of_every_converter(
 ) -> None:
     error = conversion_error(program, target, RuntimeError(text))
     assert isinstance(error, UnsupportedOperatorError)
-    assert error.message.startswith(f"{target} has no operator {operator}")
+    assert error.message.startswith(f"{target} does not support the operator {operator}")
     assert error.where == line_of(line)
 
 

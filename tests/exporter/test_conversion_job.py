@@ -9,6 +9,7 @@ import torch
 
 from edgesdk.converters.registry import parse_target
 from edgesdk.exporter import conversion_job as conversions
+from edgesdk.exporter.context import ExportContext
 from edgesdk.exporter.conversion_job import ConversionJob
 from edgesdk.exporter.options import ExportOptions
 from edgesdk.exporter.prepared import CaptureSpec, PreparedModel, prepare
@@ -33,10 +34,15 @@ def net(factor: float = 2.0, weight: float = 1.0) -> PreparedModel:
     return prepare(model, torch.ones(2, 4))
 
 
+def context(prepared: PreparedModel, folder: Path) -> ExportContext:
+    options = ExportOptions()
+    return ExportContext(prepared, options.gates, options.limits, None, folder, lambda *_: None)
+
+
 def key(prepared: PreparedModel, folder: Path, target: str = "onnx", dynamic: str = "") -> str:
     dims = tuple(sorted(parse_dynamic(dynamic).items())) if dynamic else ()
     job = ConversionJob(*parse_target(target), CaptureSpec(dims))
-    job.prepare(prepared, folder, None)
+    job.prepare(context(prepared, folder))
     return job.key
 
 
@@ -70,9 +76,10 @@ def test_other_versions_and_another_sdk_are_another_key(tmp_path, monkeypatch, f
 
 def test_a_job_that_was_stopped_starts_no_process(tmp_path):
     job = ConversionJob(*parse_target("onnx"), CaptureSpec())
-    job.prepare(net(), tmp_path, None)
+    made = context(net(), tmp_path)
+    job.prepare(made)
     job.stop()
-    result = job.run(ExportOptions().limits, lambda target, step: None)
+    result = job.run(made)
     assert isinstance(result, FailedTarget)
     assert "stopped" in result.error.message
 

@@ -107,7 +107,7 @@ def test_the_style_keeps_its_size_where_the_picture_is_free() -> None:
     # Three shares look like a pixel; they are neither photographed nor enlarged.
     prepared = prepare(tiny(), inputs=FACE.inputs)
     free = CaptureSpec(tuple(sorted(parse_dynamic("hw=64..256/8").items())))
-    picture, style = prepared.face_specs(free)
+    picture, style = prepared.input_specs(free)
     assert sorted(picture.dynamic) == [2, 3] and style == FACE.inputs[1]
     assert prepared.example()["style"].ravel().tolist() == pytest.approx([1 / 3] * 3)
 

@@ -214,7 +214,7 @@ def test_large_pictures_are_looked_at_smaller() -> None:
 
 def test_a_network_that_ends_too_early() -> None:
     first = {name: value for name, value in vgg(0).items() if "conv1_1" in name}
-    with pytest.raises(UsageError, match="no layer that styles are compared in"):
+    with pytest.raises(UsageError, match="none of the layers conv1_2"):
         StyleRuler(PerceptualNet(first, PLAIN), "one layer")
 
 
@@ -326,7 +326,7 @@ def test_a_file_of_weights_that_is_not_there_is_told_without_its_folder(
     monkeypatch.setenv("EDGESDK_PERCEPTUAL", str(tmp_path / "gone.npz"))
     made, _ = again()
     assert made.manifest.paintings is not None
-    assert "there is no file gone.npz" in made.manifest.paintings.note
+    assert "file not found: gone.npz" in made.manifest.paintings.note
     assert str(tmp_path) not in made.manifest.paintings.note
 
 
@@ -336,7 +336,7 @@ def test_a_missing_runtime_is_told_and_fails_nothing(
     # Neither figures nor parity of before may answer for it.
     monkeypatch.setattr("edgesdk.exporter.paintings.style_distance.find_perceptual", absent)
     monkeypatch.setattr(
-        "edgesdk.exporter.paintings.comparison.ArtefactPainting._served", lambda self: None
+        "edgesdk.exporter.paintings.comparison.ArtefactPainting._from_cache", lambda self: None
     )
     monkeypatch.setattr("edgesdk.verification.verify_bundle.open_isolated", absent)
     made, _ = again(gates=Tolerances(cosine=0.97))

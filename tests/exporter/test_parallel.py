@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from edgesdk.exporter.parallel import run_side_by_side
+from edgesdk.exporter.parallel import run_parallel
 
 
 def test_results_come_in_the_order_of_the_calls():
@@ -18,9 +18,9 @@ def test_results_come_in_the_order_of_the_calls():
         late.set()
         return "second"
 
-    assert run_side_by_side([first, second], 2) == ["first", "second"]
-    assert run_side_by_side([], 3) == []
-    assert run_side_by_side([lambda: None], 0) == [None]
+    assert run_parallel([first, second], 2) == ["first", "second"]
+    assert run_parallel([], 3) == []
+    assert run_parallel([lambda: None], 0) == [None]
 
 
 def test_never_more_at_a_time_than_asked_for():
@@ -35,7 +35,7 @@ def test_never_more_at_a_time_than_asked_for():
         with lock:
             running -= 1
 
-    run_side_by_side([call] * 12, 3)
+    run_parallel([call] * 12, 3)
     assert 1 <= most <= 3
 
 
@@ -53,7 +53,7 @@ def test_an_exception_ends_the_wait_and_what_has_not_begun_never_does():
         raise ValueError("here")
 
     with pytest.raises(ValueError, match="here"):
-        run_side_by_side([slow, failing, *[lambda: begun.append(1)] * 5], 2)
+        run_parallel([slow, failing, *[lambda: begun.append(1)] * 5], 2)
     release.set()
     assert begun == []
 
@@ -65,5 +65,5 @@ def test_an_interruption_of_the_wait_is_not_held_up():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_side_by_side([lambda: release.wait(30), interrupt], 2)
+        run_parallel([lambda: release.wait(30), interrupt], 2)
     release.set()

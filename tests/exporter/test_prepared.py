@@ -66,7 +66,7 @@ def test_names_of_ones_own_are_taken_in_order() -> None:
         (("a:1x3", "b:1x3", "c:1", "d:1"), r"takes 3 inputs \(image, mask, scale\), 4 were given"),
         (("1x3", "1x5"), "two inputs have the same name"),
         (("image:1x3", "image:1x5"), "two inputs have the same name"),
-        (("mask:1x5", "photo:1x3"), "takes no input 'photo'"),
+        (("mask:1x5", "photo:1x3"), "has no input 'photo'"),
     ],
 )
 def test_inputs_that_do_not_fit_the_signature(texts: tuple[str, ...], told: str) -> None:
@@ -105,15 +105,15 @@ def test_positional_only_and_starred_arguments() -> None:
 
 
 def test_nothing_that_says_what_a_model_takes() -> None:
-    with pytest.raises(InputSpecError, match="nothing says what Both takes") as caught:
+    with pytest.raises(InputSpecError, match="inputs of Both are unknown") as caught:
         prepare(Both().eval())
     assert caught.value.remedy == "--input image:1x3x224x224"
-    with pytest.raises(UsageError, match="say the same twice"):
+    with pytest.raises(UsageError, match="both an example and input specs"):
         prepare(Both().eval(), torch.ones(1), inputs=specs("x:1"))
     with pytest.raises(UsageError, match="load the weights"):
         prepare(Both().eval(), torch.ones(1), weights=Path("w.pth"))
     for wrong in (3, nn.ReLU, None):
-        with pytest.raises(UsageError, match="is no model"):
+        with pytest.raises(UsageError, match="expected a model"):
             prepare(wrong, torch.ones(1))  # type: ignore[arg-type]
     program = torch.export.export(nn.ReLU().eval(), (torch.ones(1),))
     with pytest.raises(UsageError) as caught_program:
@@ -166,11 +166,11 @@ def test_captures_are_made_once() -> None:
 
 def test_an_image_input_takes_camera_bytes() -> None:
     prepared = prepare(Picture().eval(), inputs=specs("image:1x3x8x6"), image="imagenet,color=bgr")
-    (spec,) = prepared.face_specs(CaptureSpec())
+    (spec,) = prepared.input_specs(CaptureSpec())
     assert (spec.shape, spec.dtype, spec.layout) == ((1, 8, 6, 3), "uint8", "NHWC")
     assert spec.image is not None
     assert spec.image.color == "bgr"
-    (planes,) = prepared.face_specs(CaptureSpec(planes=True))
+    (planes,) = prepared.input_specs(CaptureSpec(planes=True))
     assert (planes.shape, planes.dtype, planes.image) == ((1, 3, 8, 6), "float32", None)
     assert prepared.example()["image"].dtype == np.uint8
     samples = make_samples(prepared, CaptureSpec())
@@ -191,12 +191,12 @@ def test_an_image_input_takes_camera_bytes() -> None:
     ],
 )
 def test_preprocessing_without_an_image_input(texts: tuple[str, ...], image: str) -> None:
-    with pytest.raises(InputSpecError, match="no input takes an image"):
+    with pytest.raises(InputSpecError, match="no input for images"):
         prepare(Picture().eval(), inputs=specs(*texts), image=image)
 
 
 def test_auto_preprocessing_needs_a_source_that_knows() -> None:
-    with pytest.raises(InputSpecError, match="nothing says how Picture's images"):
+    with pytest.raises(InputSpecError, match="image preprocessing of Picture is unknown"):
         prepare(Picture().eval(), inputs=specs("image:1x3x8x8"), image="auto")
 
 
@@ -206,14 +206,14 @@ def dynamic(*texts: str) -> CaptureSpec:
 
 def test_free_dimensions_by_axis() -> None:
     prepared = prepare(Picture().eval(), inputs=specs("image:2x3x64x32"))
-    (spec,) = prepared.face_specs(dynamic("batch", "hw=32..128/16"))
+    (spec,) = prepared.input_specs(dynamic("batch", "hw=32..128/16"))
     assert {axis: dim.name for axis, dim in spec.dynamic.items()} == {
         0: "batch",
         2: "height",
         3: "width",
     }
     baked = prepare(Picture().eval(), inputs=specs("image:2x3x64x32"), image="unit")
-    (spec,) = baked.face_specs(dynamic("hw=32..128/16"))
+    (spec,) = baked.input_specs(dynamic("hw=32..128/16"))
     assert {axis: dim.name for axis, dim in spec.dynamic.items()} == {1: "height", 2: "width"}
 
 
@@ -228,14 +228,14 @@ def test_free_dimensions_by_axis() -> None:
 def test_ranges_that_leave_the_example_out(text: str, told: str) -> None:
     prepared = prepare(Picture().eval(), inputs=specs("image:2x3x64x32"))
     with pytest.raises(InputSpecError, match=told) as caught:
-        prepared.face_specs(dynamic(text))
+        prepared.input_specs(dynamic(text))
     assert "--dynamic" in (caught.value.remedy or "")
 
 
 def test_inputs_that_disagree_on_a_free_dimension() -> None:
     prepared = prepare(Both().eval(), inputs=specs("image:2x3", "mask:4x5"))
     with pytest.raises(InputSpecError, match="'image' and 'mask' have the batch 2 and 4"):
-        prepared.face_specs(dynamic("batch"))
+        prepared.input_specs(dynamic("batch"))
 
 
 @pytest.mark.parametrize(
@@ -355,9 +355,9 @@ def test_an_answer_that_is_not_finite_names_sample_and_operator(tmp_path: Path) 
     with pytest.raises(ModelOutputError) as caught:
         make_samples(prepared, CaptureSpec())
     assert caught.value.message == (
-        "the model answers NaN or infinity; aten.log.default makes the first one (on random 1)"
+        "the model returns NaN or infinity; aten.log.default makes the first one (on random 1)"
     )
-    assert "test_preparing.py:" in (caught.value.where or "")
+    assert "test_prepared.py:" in (caught.value.where or "")
     np.save(tmp_path / "bad.npy", np.zeros((2, 50), np.float32))
     with pytest.raises(ModelOutputError, match=r"\(on bad\.npy\)"):
         make_samples(prepared, CaptureSpec(), [tmp_path / "bad.npy"])

@@ -120,15 +120,15 @@ def test_codes_stay_within_their_bounds_and_the_best_never_worsens(start, seed, 
     assert swarm.codes[0] == tuple(start)
     for index, code in enumerate(swarm.codes):
         assert all(abs(a - b) <= index for a, b in zip(code, start, strict=True))
-    seen = []
+    evaluated = []
 
     def evaluate(codes):
-        assert not set(codes) & set(seen)
-        seen.extend(codes)
+        assert not set(codes) & set(evaluated)
+        evaluated.extend(codes)
         return distance(np.full(len(start), 7))(codes)
 
     best = swarm.search(evaluate)
-    assert all(1 <= v <= top for code in seen for v, top in zip(code, largest, strict=True))
+    assert all(1 <= v <= top for code in evaluated for v, top in zip(code, largest, strict=True))
     assert swarm.history == sorted(swarm.history) and len(swarm.history) == 6
     assert swarm.evaluated[best] == swarm.history[-1]
 

@@ -140,8 +140,8 @@ def test_predicted_cost_is_the_counted_one(data, small_net_with_channels):
         for group in channels.groups
     }
     kept = keep_best(random_ranking(channels, 0), channels, counts)
-    lean = pruned_copy(model, channels.drops(kept))
-    found = count(lean, picture)
+    pruned = pruned_copy(model, channels.drops(kept))
+    found = count(pruned, picture)
     assert (found.params, found.macs) == (cost(counts).params, cost(counts).macs)
 
 
@@ -174,8 +174,8 @@ def test_published_budgets_are_met_within_one_percent(name, side, budget, round_
     channels = find_channels(model, picture)
     cost = WidthsCost(model, picture, channels)
     selection = select(l1_ranking(model, channels), channels, cost, budget, WidthRule(round_to))
-    lean = pruned_copy(model, channels.drops(selection.kept))
-    found = count(lean, picture)
+    pruned = pruned_copy(model, channels.drops(selection.kept))
+    found = count(pruned, picture)
     for share, part, whole in (
         (budget.macs, found.macs, cost.full.macs),
         (budget.params, found.params, cost.full.params),

@@ -32,14 +32,14 @@ def largest_difference(model, inputs, channels) -> float:
     drops = channels.drops(random_kept(channels))
     with torch.no_grad():
         silent = outputs_of(call(masked_copy(model, drops), inputs))
-        lean = outputs_of(call(pruned_copy(model, drops), inputs))
+        pruned = outputs_of(call(pruned_copy(model, drops), inputs))
         whole = outputs_of(call(model, inputs))
-    assert [value.shape for value in silent] == [value.shape for value in lean]
+    assert [value.shape for value in silent] == [value.shape for value in pruned]
     # What was silenced must matter, or the comparison says nothing.
     assert any(not torch.allclose(a, b) for a, b in zip(silent, whole, strict=True))
     return max(
         float((a - b).abs().max() / c.abs().max())
-        for a, b, c in zip(silent, lean, whole, strict=True)
+        for a, b, c in zip(silent, pruned, whole, strict=True)
     )
 
 
@@ -113,8 +113,12 @@ def test_groups_of_a_convolution_lose_as_many_each(net, picture):
     blocks = {group.name: group.blocks for group in channels.groups}
     assert blocks == {"first": 4, "grouped": 4, "up": 1}
     assert largest_difference(model, picture, channels) <= 1e-5
-    lean = pruned_copy(model, channels.drops(random_kept(channels)))
-    assert (lean.grouped.in_channels, lean.grouped.out_channels, lean.grouped.groups) == (8, 12, 4)
+    pruned = pruned_copy(model, channels.drops(random_kept(channels)))
+    assert (pruned.grouped.in_channels, pruned.grouped.out_channels, pruned.grouped.groups) == (
+        8,
+        12,
+        4,
+    )
     with pytest.raises(PruningError, match="unequal"):
         pruned_copy(model, channels.group("first").drops([0]))
 

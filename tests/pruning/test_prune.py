@@ -10,7 +10,14 @@ import pytest
 import torch
 
 from edgesdk import models
-from edgesdk.errors import BudgetError, PruningError, UnknownNameError, UsageError
+from edgesdk.errors import (
+    BudgetError,
+    InputSpecError,
+    OutputExistsError,
+    PruningError,
+    UnknownNameError,
+    UsageError,
+)
 from edgesdk.exporter.export import export
 from edgesdk.frontend.edgemodel.file import read_model_file, save_model
 from edgesdk.models.widths import config_from_layers
@@ -109,6 +116,35 @@ def test_a_pruned_zoo_net_is_built_again_from_its_configuration(name, side, tmp_
     assert found.pruning["after"]["macs"] == result.after.macs
     with torch.no_grad():
         assert torch.equal(found.model(picture), result.model(picture))
+
+
+def test_a_source_is_pruned_and_saved(tmp_path: Path):
+    output = tmp_path / "small.edgemodel"
+    options = PruneOptions(macs=0.5)
+    result = prune("resnet20", options=options, output=output)
+    saved = read_model_file(output)
+    assert saved.architecture == result.architecture == "resnet20"
+    assert saved.pruning == result.record()
+    for key, value in saved.model.state_dict().items():
+        assert torch.equal(value, result.model.state_dict()[key])
+    with pytest.raises(OutputExistsError, match="exists"):
+        prune("resnet20", options=options, output=output)
+    # The pruned model is a SOURCE again, and its inputs may be given.
+    again = prune(str(output), options=options, input_specs=["image:1x3x16x16"], output=None)
+    assert again.before.params == result.after.params
+    with pytest.raises(UsageError, match=r"small\.pth"):
+        prune("resnet20", options=options, output=tmp_path / "small.pth")
+
+
+def test_a_model_with_data_needs_no_inputs(net, data, tmp_path: Path):
+    options = PruneOptions(macs=0.5, retrain="none")
+    prune(net, options=options, data=data, architecture="resnet20", output=tmp_path / "a.edgemodel")
+    assert read_model_file(tmp_path / "a.edgemodel").signature.classes == data.classes
+    with pytest.raises(InputSpecError, match="unknown"):
+        prune(net, options=options)
+    for arguments in ({"weights": "net.safetensors"}, {"input_specs": ["image:1x1x16x16"]}):
+        with pytest.raises(UsageError, match="belong to a SOURCE"):
+            prune(net, PICTURE, options, **arguments)
 
 
 USER_NET = """

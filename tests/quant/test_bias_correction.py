@@ -152,7 +152,7 @@ def test_progress_is_told():
 
 def test_bad_input():
     net = network()
-    with pytest.raises(DataError, match="nothing to measure"):
+    with pytest.raises(DataError, match="no calibration data to measure"):
         correct_bias(net, parse_recipe("w4_only"), [])
     with pytest.raises(QuantizationError, match="fp16"):
         correct_bias(net, parse_recipe("fp16"), batches(1))

@@ -105,7 +105,7 @@ def test_only_fixed_ranges_spare_them() -> None:
     assert leave_one_out.keeps_float("norm.scale") and not leave_one_out.keeps_float("normal")
     assert "moments" in leave_one_out.why_float("norm")
     asked = replace(leave_one_out, float_layers=("norm", "mix"))
-    assert asked.why_float("norm") == asked.why_float("mix") == "kept float as asked"
+    assert asked.why_float("norm") == asked.why_float("mix") == "kept float as requested"
     assert asked.why_float("paint") == ""
 
 

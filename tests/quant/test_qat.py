@@ -403,7 +403,7 @@ def test_no_layer_to_quantize():
 def test_no_data():
     with pytest.raises(DataError, match="not trained"):
         finish_qat(prepare_qat(built(), W2A8, EXAMPLE))
-    with pytest.raises(TrainingError, match="nothing to learn"):
+    with pytest.raises(TrainingError, match="at least two samples"):
         fit(prepare_qat(built(), W2A8, EXAMPLE), [], RECIPE)
 
 

@@ -126,7 +126,7 @@ def test_layers_that_are_kept_float_are_float_in_the_file(
     for layer in quantized.layers:
         if plan.spec.keeps_float(layer.path):
             assert (layer.bits, layer.activation_bits) == (32, 32)
-            assert recipe == "fp16" or layer.reason == "kept float as asked"
+            assert recipe == "fp16" or layer.reason == "kept float as requested"
         elif recipe == "w8a8_static":
             assert layer.bits == 8
     assert worst(plan, quantized, tmp_path / "net.pte", closeness) > 0.9999
@@ -210,7 +210,7 @@ def test_a_convolution_whose_layout_would_be_mislaid_stays_float(
     plan = plan_of(nn.Sequential(*layers), "w8a32_dynamic")
     quantized = lowered(plan, tmp_path / "net.pte")
     assert quantized.layers[0].bits == 32
-    assert "mislays the layout" in quantized.layers[0].reason
+    assert "lose the memory layout" in quantized.layers[0].reason
     assert worst(plan, quantized, tmp_path / "net.pte", closeness) > 0.99999
 
 
@@ -239,7 +239,7 @@ def test_what_xnnpack_lacks_is_refused(plan_of: PlanOf, recipe: str) -> None:
 
 
 def test_other_backends_are_refused(plan_of: PlanOf) -> None:
-    with pytest.raises(UnsupportedRecipeError, match="lowered for XNNPACK alone"):
+    with pytest.raises(UnsupportedRecipeError, match="only the XNNPACK variant"):
         quantize_program(plan_of(nn.Conv2d(3, 4, 1), "w8a8_static"), "vulkan")
 
 

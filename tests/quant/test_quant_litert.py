@@ -303,7 +303,7 @@ def test_four_bits_where_there_are_kernels(
     assert wide == {"depthwise.0", "up"}
     assert {layer.bits for layer in quantized.layers} == {4, 8}
     assert {layer.activation_bits for layer in quantized.layers} == {activation}
-    assert "4-bit ones of conv_transpose2d, depthwise" in " ".join(quantized.notes)
+    assert "4-bit weights of conv_transpose2d, depthwise" in " ".join(quantized.notes)
     types = {tensor.dtype for tensor in read_model(path).tensors if tensor.constant}
     assert "INT4" in types
 
@@ -343,7 +343,7 @@ def test_layers_that_are_kept_float(everything: Converted, tmp_path: Path, recip
     kept = {layer.path: layer for layer in quantized.layers if layer.bits == 32}
     assert kept.keys() == {"gate.down", "gate.up", "head"}
     assert {layer.activation_bits for layer in kept.values()} == {32}
-    assert {layer.reason for layer in kept.values()} == {"kept float as asked"}
+    assert {layer.reason for layer in kept.values()} == {"kept float as requested"}
     assert likeness(run(path, everything.samples), quantized.simulated) > 0.9999
 
 
@@ -529,7 +529,7 @@ def test_bad_calibration(
 @pytest.mark.parametrize("recipe", ["w8a8_static", "fp16"])
 def test_what_is_quantized_is_refused(single: Converted, tmp_path: Path, recipe: str) -> None:
     path, _ = single.quantize(tmp_path / "q.tflite", recipe)
-    with pytest.raises(QuantizationError, match="quantized already"):
+    with pytest.raises(QuantizationError, match="already quantized"):
         quantize(path, tmp_path / "again.tflite", single.plan("w8a32_dynamic"))
 
 

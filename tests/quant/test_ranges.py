@@ -78,7 +78,7 @@ def test_values_that_are_no_numbers(method):
         observer.add(np.array([0.0, np.nan], np.float32))
     with pytest.raises(DataError, match="NaN or infinity"):
         observer.add(np.array([np.inf], np.float32))
-    with pytest.raises(DataError, match="no value"):
+    with pytest.raises(DataError, match="no values to take a range"):
         RangeObserver(method).range()
 
 

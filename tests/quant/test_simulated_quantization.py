@@ -494,7 +494,7 @@ def test_samples_that_do_not_fit():
     found = simulated(parse_recipe("w8_only"))
     with pytest.raises(InputSpecError, match="no input 'x'"):
         found.run({"y": np.zeros(1, np.float32)})
-    with pytest.raises(InputSpecError, match="does not take"):
+    with pytest.raises(InputSpecError, match="does not fit the program"):
         found.run({"x": np.zeros((1, 3, 6, 6), np.float32)})
     with pytest.raises(InputSpecError):
         simulated(parse_recipe("w8a8_static"), calibration=images(1, shape=(5, 6, 6)))
@@ -509,7 +509,7 @@ def test_unknown_layers():
 
 def test_a_range_that_is_missing():
     found = simulated(parse_recipe("w8a8_static"), ranges={})
-    with pytest.raises(UsageError, match="no range for x"):
+    with pytest.raises(UsageError, match="tensor x has no range"):
         found.run(images(1)[0])
 
 

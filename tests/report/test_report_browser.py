@@ -98,7 +98,7 @@ class Browser:
         return answer
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression in the page."""
+        """Return the value of a JavaScript expression in the page."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
@@ -126,7 +126,7 @@ class Browser:
         return [event["params"] for event in self.events if event.get("method") in methods]
 
     def screenshot(self) -> Image.Image:
-        """What is to be seen now."""
+        """Return a screenshot."""
         data = self.call("Page.captureScreenshot", format="png")["data"]
         return Image.open(io.BytesIO(base64.b64decode(data)))
 

@@ -154,7 +154,7 @@ def test_the_newest_profile_of_a_condition_counts(passed: Manifest) -> None:
     assert summary_rows(changed(passed, 0, profiles=[first, newer]))[0].p50_ms == 7.0
 
 
-def test_equal_names_are_told_apart_by_their_files(passed: Manifest) -> None:
+def test_equal_names_differ_by_their_files(passed: Manifest) -> None:
     twin = passed.artefacts[0].model_copy(
         update={"file": passed.artefacts[0].file.model_copy(update={"path": "b.onnx"})}
     )

@@ -137,7 +137,7 @@ def test_every_artefact_has_its_figures(styled: Manifest) -> None:
     assert "(VGG16 in trunk.npz, conv1_2)" in found
 
 
-def test_the_reason_for_what_is_missing_is_told(styled: Manifest) -> None:
+def test_a_missing_figure_has_a_reason(styled: Manifest) -> None:
     note = "the change of style was not measured: <no> network"
     paintings = PaintingsRecord(note=note)
     found = words(section(render(styled.model_copy(update={"paintings": paintings}))))
@@ -153,7 +153,7 @@ def test_models_without_styles_have_no_section(full: Manifest) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (b"<script>alert(1)</script>", "cannot be read as a picture"),
         (b"", "cannot be read as a picture"),
@@ -163,15 +163,15 @@ def test_models_without_styles_have_no_section(full: Manifest) -> None:
         (None, "file not available"),
     ],
 )
-def test_a_thumbnail_that_is_none_is_told(
-    styled: Manifest, content: bytes | None, told: str
+def test_a_broken_thumbnail_has_a_note(
+    styled: Manifest, content: bytes | None, expected: str
 ) -> None:
     contents = {path: data for path, data in CONTENTS.items() if path != "styles/001.jpg"}
     if content is not None:
         contents["styles/001.jpg"] = content
     text = render(styled, thumbnails=contents)
     found = section(text)
-    assert found.count("<img ") == 3 and found.count(told) == 1
+    assert found.count("<img ") == 3 and found.count(expected) == 1
     assert "alert(1)" not in text
 
 
@@ -208,11 +208,11 @@ def test_any_figures_give_a_section(styled: Manifest, value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [(None, "–"), (0.0, "0"), (1e-9, "< 0.001"), (0.0213, "0.021"), (1.0, "1.000"), (2e6, "2e6")],
 )
-def test_a_change_of_style_in_words(value: float | None, told: str) -> None:
-    assert change_text(value).replace("e+0", "e") == told
+def test_a_change_of_style_in_words(value: float | None, expected: str) -> None:
+    assert change_text(value).replace("e+0", "e") == expected
 
 
 def test_the_terminal_has_the_same_figures(styled: Manifest) -> None:
@@ -230,7 +230,7 @@ def test_the_terminal_has_the_same_figures(styled: Manifest) -> None:
     unmeasured = styled.artefacts[0].model_copy(update={"painted": painted(style_change=None)})
     table = painted_table(styled.model_copy(update={"artefacts": [unmeasured]}))
     assert table is not None and len(table.columns) == 4
-    # Why it paints nothing is told, unless it does not run at all.
+    # The reason for missing paintings is shown, unless the artefact does not run at all.
     assert painting_notes(styled) == [
         "litert: paints nothing: the Python package 'ai-edge-litert' is not installed"
     ]

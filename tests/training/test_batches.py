@@ -25,7 +25,7 @@ def test_a_last_sample_alone_is_dropped():
 
 
 def test_nothing_can_be_learnt_from_one_sample():
-    with pytest.raises(TrainingError, match="1 sample"):
+    with pytest.raises(TrainingError, match="at least two samples, not 1"):
         batches_of_epoch(1, 4, seed=0, epoch=0)
 
 

@@ -73,11 +73,11 @@ def test_bytes_are_normalised(images):
 
 
 def test_what_cannot_be_evaluated(tiny_net, images):
-    with pytest.raises(DataError, match="nothing to evaluate"):
+    with pytest.raises(DataError, match="for evaluation is empty"):
         evaluate(Echo(), Listed([], []))
     with pytest.raises(DataError, match="label 2, which is out of range for a model of 2"):
         evaluate(tiny_net(classes=2), images)
-    with pytest.raises(ModelOutputError, match="not with scores"):
+    with pytest.raises(ModelOutputError, match="not scores"):
         evaluate(nn.Identity(), images)
     with pytest.raises(ModelOutputError, match="not finite"):
         evaluate(Echo(), Listed([[float("nan"), 0.0]], [0]))

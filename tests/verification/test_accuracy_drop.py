@@ -84,12 +84,12 @@ def test_nan_loses_the_sample_not_the_comparison():
 
 
 def test_bad_sets():
-    with pytest.raises(DataError, match="nothing to measure"):
+    with pytest.raises(DataError, match="no inputs for measuring"):
         EvaluationSet((), ())
     pictures = ({"image": np.zeros((1, 3, 2, 2), np.float32)},)
-    with pytest.raises(DataError, match="labels fit no output"):
+    with pytest.raises(DataError, match="labels do not fit any output"):
         EvaluationSet(_inputs(1), pictures, labels=(3,))
-    with pytest.raises(DataError, match="sample 2 with NaN"):
+    with pytest.raises(DataError, match="NaN or infinity on sample 2"):
         float_answers(lambda arrays: {"y": np.where(arrays["x"] > 0, np.nan, 1.0)}, _inputs(2))
 
 

@@ -26,6 +26,7 @@ from edgesdk.video import abi, library
 from edgesdk.video.key_frames import KeyframePolicy
 from edgesdk.video.media.ahead import ReadAhead
 from edgesdk.video.media.reading import VideoReader
+from edgesdk.video.setup_times import SetupTimes
 from edgesdk.video.stylize import StylizeProgress, comparison_paths, stylize
 from edgesdk.video.stylize_options import StylizeOptions, with_changes
 
@@ -303,6 +304,14 @@ def test_a_slow_build_is_not_counted(
     assert f"building the core {setup.build_seconds:.1f} s, loading" in str(found)
     assert found.to_dict()["setup"]["build_seconds"] == setup.build_seconds
     assert found.to_dict()["whole_video"]["speed_up"] == found.whole_video_speed_up
+
+
+def test_setup_names_the_times_that_count() -> None:
+    assert str(SetupTimes(0.002, 1.23, 0.01)) == "loading 1.2 s"
+    assert str(SetupTimes(41, 1.2, 0.01)) == "building the core 41.0 s and loading 1.2 s"
+    assert str(SetupTimes(41, 1.2, 0.3)) == (
+        "building the core 41.0 s, loading 1.2 s and warm-up 0.3 s"
+    )
 
 
 def test_nothing_is_warmed_up_without_a_comparison(make_clip: MakeClip, tmp_path: Path) -> None:

@@ -1,5 +1,21 @@
-"""The paintings of a stylizer before and after conversion, and how far its style moved."""
+"""Paintings of a stylizer before and after conversion, imported on first use."""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from typing import TYPE_CHECKING
+
+from edgesdk.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from edgesdk.exporter.paintings.reference import OriginalPaintings
+    from edgesdk.exporter.paintings.style_distance import perceptual_state
+
+__all__ = ["OriginalPaintings", "perceptual_state"]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".reference": ("OriginalPaintings",),
+        ".style_distance": ("perceptual_state",),
+    },
+)

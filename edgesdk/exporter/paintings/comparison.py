@@ -1,4 +1,4 @@
-"""What conversion did to a stylizer's pictures: an artefact paints what the float model painted."""
+"""Compare the paintings of an artefact with those of the float model."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from edgesdk.bundle.manifest import (
     ParityRecord,
 )
 from edgesdk.errors import EdgeSdkError
+from edgesdk.exporter.context import ExportContext
 from edgesdk.exporter.paintings.reference import OriginalPainting, OriginalPaintings
 from edgesdk.exporter.results import ConvertedArtefact
-from edgesdk.host.cache import Cache, key_of
+from edgesdk.host.cache import key_of
 from edgesdk.host.own_code import code_digest
 from edgesdk.runtime.isolated import open_isolated
 from edgesdk.runtime.session import Session
-from edgesdk.verification.int8_io import FloatFaceSession
+from edgesdk.verification.int8_io import FloatIoSession
 from edgesdk.video.painters import session_painter
 from edgesdk.video.picture_quality import psnr
 
-__all__ = ["ArtefactPainting", "paint_again", "painted_record"]
+__all__ = ["ArtefactPainting", "painted_record", "repaint"]
 
 Picture = NDArray[np.uint8]
 
-#: Seconds one picture may take before the runtime counts as hung.
+#: Seconds per picture after which the runtime counts as hung.
 _TIMEOUT = 300.0
 
 
@@ -45,13 +46,13 @@ def painted_record(
     """Compare pictures with those of the float model.
 
     Args:
-        originals: The float model's.
-        painted: The artefact's, uint8, H x W x 3, one for each of them.
-        runtime: What painted.
-        evaluator: Whether it stood in for a runtime.
+        originals: The float model's paintings.
+        painted: The artefact's paintings, uint8, H x W x 3, one per original.
+        runtime: Runtime of the artefact.
+        evaluator: True if an evaluator stands in for the runtime.
 
     Raises:
-        UsageError: A picture has another size.
+        UsageError: A picture has another size than its original.
     """
     pictures = [
         PaintedPictureRecord(
@@ -64,7 +65,7 @@ def painted_record(
     ]
     decibels = [picture.psnr_db for picture in pictures]
     differing = [value for value in decibels if value is not None]
-    # Equal pictures have a squared difference of 0: the mean of decibels would be infinite.
+    # Average squared differences: equal pictures have 0, while their PSNR is infinite.
     square = sum(10 ** (-value / 10) for value in differing) / max(1, len(decibels))
     changes = [picture.style_change for picture in pictures if picture.style_change is not None]
     return PaintedRecord(
@@ -77,22 +78,22 @@ def painted_record(
     )
 
 
-def paint_again(
-    session: Session, originals: OriginalPaintings, faces: Sequence[IoScaleRecord] = ()
+def repaint(
+    session: Session, originals: OriginalPaintings, io_scales: Sequence[IoScaleRecord] = ()
 ) -> PaintedRecord:
-    """Paint with an artefact what the float model painted, as an app would.
+    """Paint the compared pictures with an artefact, as an app would.
 
     Args:
         session: The artefact in its runtime.
-        originals: What was painted.
-        faces: Scales of int8 inputs and outputs.
+        originals: The float model's paintings.
+        io_scales: Scales of int8 inputs and outputs.
 
     Raises:
-        UsageError: The artefact takes no picture and no shares of as many styles.
-        ModelOutputError: It answers no picture, or NaN.
+        UsageError: The artefact takes no picture, or weights of another number of styles.
+        ModelOutputError: The output is not a picture, or holds NaN.
         SessionError: The runtime failed.
     """
-    floats = FloatFaceSession(session, faces) if faces else session
+    floats = FloatIoSession(session, io_scales) if io_scales else session
     painter = session_painter(floats, white=originals.white, style_names=originals.styles)
     pictures = []
     for original in originals.compared:
@@ -106,59 +107,45 @@ def paint_again(
 
 @dataclass
 class ArtefactPainting:
-    """One artefact that is to paint, in a session that is open anyway or in one of its own.
+    """Paintings of one artefact, made in an open session or in a session of their own.
 
     Attributes:
-        originals: What the float model painted.
+        context: Values that all parts of the export share.
+        originals: The float model's paintings.
         result: The artefact.
-        faces: Scales of its int8 inputs and outputs.
-        cache: Where an unchanged record is served from.
-        facts: What decides the record besides artefact and originals.
+        facts: Facts that decide the record besides artefact and originals, for the cache key.
+        io_scales: Scales of int8 inputs and outputs.
     """
 
+    context: ExportContext
     originals: OriginalPaintings
     result: ConvertedArtefact
-    faces: Sequence[IoScaleRecord] = ()
-    cache: Cache | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    io_scales: Sequence[IoScaleRecord] = ()
     _record: PaintedRecord | None = None
 
-    @classmethod
-    def of(
-        cls,
-        originals: OriginalPaintings | None,
-        result: ConvertedArtefact,
-        faces: Sequence[IoScaleRecord],
-        cache: Cache | None,
-        facts: Mapping[str, Any],
-    ) -> ArtefactPainting | None:
-        """As the class itself; None where the float model painted nothing."""
-        if originals is None or not originals.compared:
-            return None
-        return cls(originals, result, faces, cache, facts)
-
     def paint(self, session: Session) -> None:
-        """Paint in an open session, unless that was done before. What fails is recorded."""
-        self._record = self._record or self._served()
+        """Paint in an open session, unless that is already done. A failure is recorded."""
+        self._record = self._record or self._from_cache()
         if self._record is not None:
             return
         try:
-            self._record = paint_again(session, self.originals, self.faces)
+            self._record = repaint(session, self.originals, self.io_scales)
         except EdgeSdkError as error:
             self._record = PaintedRecord(
                 runtime=session.runtime, evaluator=session.evaluator, failure=error.message
             )
             return
-        if self.cache is not None:
-            self.cache.put(self._key(), self._record.model_dump(mode="json"))
+        if self.context.cache is not None:
+            self.context.cache.put(self._key(), self._record.model_dump(mode="json"))
 
     def record(self, parity: ParityRecord) -> PaintedRecord:
-        """The record, from :meth:`paint`, the cache, or a session that is opened for it.
+        """Return the record from :meth:`paint`, the cache, or a new session.
 
         Args:
-            parity: Of the artefact: what does not run does not paint.
+            parity: Parity of the artefact; an artefact that does not run does not paint.
         """
-        self._record = self._record or self._served()
+        self._record = self._record or self._from_cache()
         if self._record is None and parity.failure is not None:
             self._record = PaintedRecord(failure=parity.failure)
         if self._record is None:
@@ -175,8 +162,9 @@ class ArtefactPainting:
                 self._record = self._record or PaintedRecord(failure=error.message)
         return self._record or PaintedRecord()
 
-    def _served(self) -> PaintedRecord | None:
-        known = self.cache.get(self._key()) if self.cache is not None else None
+    def _from_cache(self) -> PaintedRecord | None:
+        cache = self.context.cache
+        known = cache.get(self._key()) if cache is not None else None
         return None if known is None else PaintedRecord.model_validate(known)
 
     def _key(self) -> str:
@@ -186,7 +174,7 @@ class ArtefactPainting:
                 "code": code_digest(),
                 "artefact": self.result.sha256,
                 "originals": self.originals.key,
-                "faces": [face.model_dump(mode="json") for face in self.faces],
+                "faces": [scale.model_dump(mode="json") for scale in self.io_scales],
                 **self.facts,
             }
         )

@@ -1,22 +1,25 @@
-"""What a stylizer of several styles paints before any conversion: thumbnails, and a yardstick."""
+"""Paintings of a stylizer before conversion: thumbnails, and the reference for artefacts."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from edgesdk.bundle.manifest import FileRecord, PaintingsRecord, ThumbnailRecord
+from edgesdk.bundle.manifest import FileRecord, IoScaleRecord, PaintingsRecord, ThumbnailRecord
 from edgesdk.bundle.writer import BundleWriter
 from edgesdk.errors import EdgeSdkError
+from edgesdk.exporter.context import ExportContext
 from edgesdk.exporter.paintings.style_distance import StyleRuler, StyleScale
 from edgesdk.exporter.prepared import CaptureSpec, PreparedModel
+from edgesdk.exporter.results import ConvertedArtefact
 from edgesdk.frontend.capture import run_eager
 from edgesdk.frontend.random_inputs import spread
 from edgesdk.host.atomic_write import storage_errors
@@ -26,30 +29,33 @@ from edgesdk.runtime.session import Session
 from edgesdk.spec import TensorSpec
 from edgesdk.video.painters import SessionPainter, session_painter
 
-__all__ = ["THUMBNAILS", "OriginalPainting", "OriginalPaintings"]
+if TYPE_CHECKING:
+    from edgesdk.exporter.paintings.comparison import ArtefactPainting
+
+__all__ = ["OriginalPainting", "OriginalPaintings"]
 
 Picture = NDArray[np.uint8]
 
 #: Folder of the thumbnails in a bundle.
-THUMBNAILS = "styles"
+_THUMBNAILS = "styles"
 #: Longer side of a thumbnail, pixels.
 _THUMBNAIL_SIDE = 192
-#: More styles than this nobody looks at one by one, and each costs a painting.
-_MOST_THUMBNAILS = 256
-#: Pictures that every artefact paints: few, because an evaluator takes long over each.
-_MOST_COMPARED = 4
+#: Maximum number of thumbnails; each costs a painting.
+_MAX_THUMBNAILS = 256
+#: Number of pictures that every artefact paints; few, because evaluators are slow.
+_COMPARED = 4
 
 
 @dataclass(frozen=True, eq=False)
 class OriginalPainting:
-    """One photograph as the float model paints it.
+    """One photograph painted by the float model.
 
     Attributes:
         style: Name of the style.
         photograph: Name of the photograph.
-        pixels: The photograph in the size the model takes, uint8, H x W x 3, RGB.
-        painted: What was painted, likewise.
-        scale: Between the two; None where there is no perceptual network.
+        pixels: The photograph at the model's input size, uint8, H x W x 3, RGB.
+        painted: The painting, in the same form.
+        scale: Style distance between the two; None without a perceptual network.
     """
 
     style: str
@@ -61,17 +67,17 @@ class OriginalPainting:
 
 @dataclass(frozen=True, eq=False)
 class OriginalPaintings:
-    """What the float model paints. Made by :meth:`of`.
+    """Paintings of the float model, made by :meth:`of`.
 
     Attributes:
-        styles: Names of all styles, in the order of their shares.
-        white: The value of white at the model's face.
-        compared: What artefacts paint too.
-        photograph: Name of the photograph that the gallery shows.
-        gallery: Thumbnails of it, JPEG: unpainted, then in every style.
-        network: What scales were made with; empty where there is no perceptual network.
-        identity: Of that network; empty likewise.
-        note: Why something is missing.
+        styles: Names of all styles, in the order of their weights.
+        white: Value of white at the model's input.
+        compared: Pictures that artefacts paint too.
+        photograph: Name of the photograph in the gallery.
+        gallery: JPEG thumbnails of it: the original, then one per style.
+        network: Description of the perceptual network; empty if there is none.
+        identity: Digest of the perceptual network; empty if there is none.
+        note: Reasons for missing parts.
     """
 
     styles: tuple[str, ...]
@@ -88,44 +94,46 @@ class OriginalPaintings:
         """Paint the package's photographs with a prepared model.
 
         Args:
-            prepared: The model, which names its styles.
-            outputs: Its outputs.
+            prepared: The model; it names its styles.
+            outputs: Outputs of the model.
 
         Returns:
-            The paintings; none, and a note, of a model that paints no pictures.
+            The paintings; only a note if the model paints no pictures.
         """
         session = _ModelSession(prepared, outputs)
         try:
             painter = session_painter(session, style_names=prepared.styles)
-            studio = _Studio(painter, prepared.styles, _picture_size(session.inputs, painter))
-            compared, gallery = studio.compared(), studio.gallery()
+            gallery_painter = _GalleryPainter(
+                painter, prepared.styles, _picture_size(session.inputs, painter)
+            )
+            compared, gallery = gallery_painter.compared(), gallery_painter.gallery()
         except EdgeSdkError as error:
             return cls(prepared.styles, note=f"nothing was painted: {error.message}")
-        told = [_left_out(len(prepared.styles))]
+        notes = [_truncation_note(len(prepared.styles))]
         network = identity = ""
         try:
             ruler = StyleRuler.find()
             compared = tuple(_scaled(painting, ruler) for painting in compared)
             network, identity = ruler.description, ruler.identity()
         except EdgeSdkError as error:
-            told.append(
-                f"the change of style was not measured: {error.message}; a file of VGG16's weights "
-                "that EDGESDK_PERCEPTUAL names would do"
+            notes.append(
+                f"the change of style was not measured: {error.message}; set EDGESDK_PERCEPTUAL to "
+                "a file of VGG16 weights"
             )
         return cls(
             prepared.styles,
             painter.white,
             compared,
-            studio.photographs[0].name,
+            gallery_painter.photographs[0].name,
             gallery,
             network,
             identity,
-            "; ".join(text for text in told if text),
+            "; ".join(text for text in notes if text),
         )
 
     @cached_property
     def key(self) -> str:
-        """Changes with everything that an artefact's pictures are compared with."""
+        """Digest of everything that artefacts' pictures are compared with."""
         hasher = hashlib.sha256(repr((self.styles, self.white, self.identity)).encode())
         for painting in self.compared:
             hasher.update(repr((painting.style, painting.photograph)).encode())
@@ -134,17 +142,30 @@ class OriginalPaintings:
                 hasher.update(picture.tobytes())
         return hasher.hexdigest()
 
-    def write(self, writer: BundleWriter) -> PaintingsRecord:
-        """Write the thumbnails into a bundle.
+    def comparison(
+        self,
+        context: ExportContext,
+        result: ConvertedArtefact,
+        facts: Mapping[str, Any],
+        io_scales: Sequence[IoScaleRecord] = (),
+    ) -> ArtefactPainting | None:
+        """Return the comparison of an artefact; None if no pictures are compared.
 
         Args:
-            writer: Of the bundle.
+            context: Values that all parts of the export share.
+            result: The artefact.
+            facts: Further facts that decide the record, for its cache key.
+            io_scales: Scales of int8 inputs and outputs.
+        """
+        from edgesdk.exporter.paintings.comparison import ArtefactPainting
 
-        Returns:
-            The record for its manifest.
+        return ArtefactPainting(context, self, result, facts, io_scales) if self.compared else None
+
+    def write(self, writer: BundleWriter) -> PaintingsRecord:
+        """Write the thumbnails into a bundle, and return the record for its manifest.
 
         Raises:
-            StorageError: The disk is full, read-only or not ours.
+            StorageError: The disk is full or read-only, or access is denied.
         """
         if not self.gallery:
             return PaintingsRecord(note=self.note)
@@ -164,25 +185,25 @@ class OriginalPaintings:
 
 
 class _ModelSession(Session):
-    """A prepared model behind the interface of every runtime."""
+    """A prepared model with the interface of a runtime session."""
 
     def __init__(self, prepared: PreparedModel, outputs: Sequence[TensorSpec]) -> None:
         self.runtime = "torch"
-        self.inputs = prepared.face_specs(CaptureSpec())
+        self.inputs = prepared.input_specs(CaptureSpec())
         self.outputs = tuple(outputs)
-        self._face = prepared.face()
+        self._model = prepared.flat_model()
 
     def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         named = {spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)}
-        answers = run_eager(self._face, named)
+        answers = run_eager(self._model, named)
         return [answers[spec.name] for spec in self.outputs]
 
     def close(self) -> None:
-        """Does nothing: the model stays its owner's."""
+        """Do nothing: the caller owns the model."""
 
 
-class _Studio:
-    """A painter with the package's photographs in the size it takes."""
+class _GalleryPainter:
+    """Paints the package's photographs, scaled to the painter's input size."""
 
     def __init__(
         self, painter: SessionPainter, styles: Sequence[str], size: tuple[int, int]
@@ -194,21 +215,21 @@ class _Studio:
         self._known: dict[tuple[int, int], OriginalPainting] = {}
 
     def compared(self) -> tuple[OriginalPainting, ...]:
-        """A few styles spread over all, each on a photograph of its own."""
-        chosen = spread(len(self._styles), _MOST_COMPARED)
+        """Paint a few styles, evenly spread over all, each on another photograph."""
+        chosen = spread(len(self._styles), _COMPARED)
         for place, style in enumerate(chosen):
             photograph = place % len(self.photographs)
             self._known[style, photograph] = self._paint(style, photograph)
         return tuple(self._known.values())
 
     def gallery(self) -> tuple[bytes, ...]:
-        """Thumbnails of the first photograph: unpainted, then in every style."""
-        shown = range(min(len(self._styles), _MOST_THUMBNAILS))
+        """Return thumbnails of the first photograph: the original, then one per style."""
+        shown = range(min(len(self._styles), _MAX_THUMBNAILS))
         paintings = ((self._known.get((style, 0)) or self._paint(style, 0)) for style in shown)
         return _jpeg(self._pixels(0)), *(_jpeg(painting.painted) for painting in paintings)
 
     def _paint(self, style: int, photograph: int) -> OriginalPainting:
-        # By shares: a name may look like a number.
+        # Set the style by weights: a name may look like a number.
         self._painter.set_style(weights=np.eye(len(self._styles), dtype=np.float32)[style])
         pixels = self._pixels(photograph)
         name = self.photographs[photograph].name
@@ -220,7 +241,7 @@ class _Studio:
 
 
 def _picture_size(specs: Sequence[TensorSpec], painter: SessionPainter) -> tuple[int, int]:
-    """Width and height of the input that takes the picture: the one that takes no shares."""
+    """Return width and height of the picture input: the one that takes no style weights."""
     styles = painter.styles.name if painter.styles else ""
     shape, layout = next((spec.shape, spec.layout) for spec in specs if spec.name != styles)
     height, width = shape[2:] if shape[1] == 3 and layout != "NHWC" else shape[1:3]
@@ -231,24 +252,24 @@ def _scaled(painting: OriginalPainting, ruler: StyleRuler) -> OriginalPainting:
     return replace(painting, scale=ruler.scale(painting.pixels, painting.painted))
 
 
-def _left_out(styles: int) -> str:
-    if styles <= _MOST_THUMBNAILS:
+def _truncation_note(styles: int) -> str:
+    if styles <= _MAX_THUMBNAILS:
         return ""
-    return f"of {styles} styles the first {_MOST_THUMBNAILS} are shown"
+    return f"the first {_MAX_THUMBNAILS} of {styles} styles are shown"
 
 
 def _jpeg(pixels: Picture) -> bytes:
     picture = Image.fromarray(pixels)
     picture.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
     content = io.BytesIO()
-    # Strokes differ in colour as much as in brightness: no coarser colours.
+    # Keep colours at full resolution: strokes differ in colour as much as in brightness.
     picture.save(content, "JPEG", quality=85, subsampling=0)
     return content.getvalue()
 
 
 def _write(writer: BundleWriter, name: str, content: bytes) -> FileRecord:
-    path = writer.folder / THUMBNAILS / f"{name}.jpg"
+    path = writer.folder / _THUMBNAILS / f"{name}.jpg"
     with storage_errors("cannot write", path):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
-    return writer.add(path, f"{THUMBNAILS}/{path.name}")
+    return writer.add(path, f"{_THUMBNAILS}/{path.name}")

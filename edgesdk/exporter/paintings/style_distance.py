@@ -1,4 +1,4 @@
-"""How far one painting's style is from another's of the same photograph."""
+"""Distance between the styles of two paintings of the same photograph."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _LONGEST_SIDE = 512
 
 @dataclass(frozen=True, eq=False)
 class StyleScale:
-    """From a painting, which is 0, to the photograph it was painted from, which is 1.
+    """Style distance from a painting: 0 for the painting, 1 for its photograph.
 
-    A layer that can hardly tell the two apart counts less: see
+    Layers that barely distinguish the two count less: see
     :func:`~edgesdk.training.style.gram.unpainted_distances`.
 
     Attributes:
         net: The perceptual network.
         grams: Gram matrices of the painting by layer, ``[1, C, C]``.
-        distances: By layer, how far the photograph is from it, ``[1]``.
+        distances: Distance of the photograph by layer, ``[1]``.
     """
 
     net: PerceptualNet
@@ -46,18 +46,18 @@ class StyleScale:
 
     @torch.no_grad()
     def change(self, painted: Picture) -> float | None:
-        """Squared distance of Gram matrices from the painting's, in the photograph's; mean over
+        """Return the squared distance of Gram matrices, relative to the photograph's; mean over
         layers.
 
         Args:
             painted: uint8, H x W x 3, RGB, of the photograph's size.
 
         Returns:
-            0 for the painting itself; None where no layer tells it from anything.
+            0 for the painting itself; None if no layer has a distance to divide by.
         """
-        seen = self.net(_tensor(painted), self.grams)
+        features = self.net(_tensor(painted), self.grams)
         shares = [
-            float((gram_matrix(seen[layer]) - gram).square().sum() / self.distances[layer])
+            float((gram_matrix(features[layer]) - gram).square().sum() / self.distances[layer])
             for layer, gram in self.grams.items()
             if float(self.distances[layer]) > 0
         ]
@@ -69,65 +69,65 @@ class StyleRuler:
 
     Args:
         net: The network.
-        source: Where its weights come from, in words.
+        source: Name of its weights file.
 
     Raises:
-        UsageError: It has none of the layers that stylizers are trained with.
+        UsageError: The network has none of :data:`STYLE_LAYERS`.
     """
 
     def __init__(self, net: PerceptualNet, source: str) -> None:
         self._net = net
         self.layers = tuple(name for name in STYLE_LAYERS if name in net.layers)
         if not self.layers:
-            raise UsageError(f"{source} has no layer that styles are compared in")
+            raise UsageError(f"{source} has none of the layers {', '.join(STYLE_LAYERS)}")
         self._source = source
 
     @classmethod
     def find(cls) -> StyleRuler:
-        """A ruler with the perceptual network of this machine.
+        """Return a ruler with the perceptual network of this machine.
 
         Raises:
-            MissingBackendError: There is none, or the package that reads it is not installed.
-            WeightsError: Its file is missing, damaged or of something else.
-            UsageError: It ends too early, or its file has a suffix that belongs to none.
+            MissingBackendError: No network was found, or the package that reads it is missing.
+            WeightsError: Its file is missing, damaged or holds another network.
+            UsageError: It ends too early, or its file has an unknown suffix.
         """
         path = find_perceptual()
         try:
             return cls(load_perceptual(path), path.name)
         except EdgeSdkError as error:
-            # It will be told in a bundle, where nobody knows the folders of this machine.
+            # The message goes into the bundle, which must not name folders of this machine.
             error.message = error.message.replace(str(path), path.name)
             raise
 
     @property
     def description(self) -> str:
-        """Network and layers in words."""
+        """Network and layers, for users."""
         return f"VGG16 in {self._source}, {', '.join(self.layers)}"
 
     def identity(self) -> str:
-        """Changes with everything that decides a figure."""
+        """Return a digest of everything that decides a distance."""
         return f"{self._net.identity()} {' '.join(self.layers)} {_LONGEST_SIDE}"
 
     @torch.no_grad()
     def scale(self, photograph: Picture, painting: Picture) -> StyleScale:
-        """The scale between a painting and its photograph.
+        """Return the scale between a painting and its photograph.
 
         Args:
             photograph: uint8, H x W x 3, RGB.
-            painting: Likewise, of the same size.
+            painting: In the same form and size.
 
         Raises:
             UsageError: They are too small for the deepest layer.
         """
-        seen = self._net(_tensor(painting), self.layers)
-        grams = {layer: gram_matrix(seen[layer]) for layer in self.layers}
+        features = self._net(_tensor(painting), self.layers)
+        grams = {layer: gram_matrix(features[layer]) for layer in self.layers}
         return StyleScale(
             self._net, grams, unpainted_distances(self._net, _tensor(photograph), grams)
         )
 
 
 def perceptual_state() -> str:
-    """Digest of this machine's perceptual network, or the reason why there is none."""
+    """Return the digest of this machine's perceptual network, or why there is none."""
     try:
         return digest(find_perceptual())
     except EdgeSdkError as error:

@@ -1,5 +1,4 @@
-"""What quantization reads: inputs that ranges are taken from, and others that the drop is measured
-on."""
+"""Inputs of quantization: a calibration set for ranges, an evaluation set for the drop."""
 
 from __future__ import annotations
 
@@ -23,13 +22,12 @@ from edgesdk.quant.array_file import save_arrays
 from edgesdk.quant.input_sets import InputSet, enough_samples, read_inputs
 from edgesdk.quant.plan import Arrays
 from edgesdk.quant.spec import QuantSpec
-from edgesdk.spec import TensorSpec
 from edgesdk.verification.accuracy_drop import EvaluationSet, float_answers
 
 __all__ = ["QuantizationInputs"]
 
-#: Most inputs that ranges are taken from where the user names no number.
-_MOST = 256
+#: Maximum number of calibration inputs if the user gives no number.
+_MAX_CALIBRATION = 256
 
 
 @dataclass(frozen=True)
@@ -37,16 +35,14 @@ class QuantizationInputs:
     """Inputs of one export that quantizes.
 
     Attributes:
-        calibration: What ranges are taken from; None where no recipe needs any.
-        available: How many inputs there were to choose from.
-        evaluation: What the drop is measured on; None where nothing was given.
-        faces: The model's inputs as the artefact's face takes them.
+        calibration: Inputs that set the ranges; None if no recipe needs any.
+        available: Number of inputs to choose from.
+        evaluation: Inputs for measuring the drop; None if none were given.
     """
 
     calibration: InputSet | None
     available: int
     evaluation: EvaluationSet | None
-    faces: tuple[TensorSpec, ...]
 
     @classmethod
     def read(
@@ -54,46 +50,47 @@ class QuantizationInputs:
         options: QuantizeOptions,
         prepared: PreparedModel,
         specs: Sequence[QuantSpec],
-        on_step: Callable[[str], None] | None = None,
+        on_progress: Callable[[str], None] | None = None,
     ) -> QuantizationInputs:
-        """Read both sets and choose how many inputs ranges are taken from.
+        """Read both sets and choose the number of calibration inputs.
 
         Args:
-            options: What the user asked for.
+            options: Quantization options.
             prepared: The model.
-            specs: The recipes to be made.
-            on_step: Called with what is being done.
+            specs: Recipes of the export.
+            on_progress: Called with the current step.
 
         Raises:
-            UsageError: A recipe needs ranges and there is nothing to take them from.
-            DataError: Inputs that no range or drop comes of.
+            UsageError: A recipe needs calibration inputs and there are none.
+            DataError: The inputs cannot be used.
         """
-        tell = on_step or (lambda step: None)
+        report = on_progress or (lambda step: None)
         reader = _Reader(options, prepared)
         calibration, available = None, 0
-        # Without fixed ranges inputs are no must, but weights rounded in view of them lose less.
+        # Recipes without fixed ranges do not need calibration inputs, but rounding weights with
+        # them is more accurate.
         given = options.calibration is not None or options.data is not None
         if any(spec.static for spec in specs) or (given and any(spec.weights for spec in specs)):
-            tell("reading inputs for calibration")
+            report("reading inputs for calibration")
             found = reader.calibration()
             available = len(found)
             count = options.calibration_samples
             if not count:
-                tell("choosing how many inputs to calibrate on")
+                report("choosing how many inputs to calibrate on")
                 captured = prepared.capture(CaptureSpec())
                 names = [spec.name for spec in captured.inputs]
-                # In less than all its styles a stylizer has not shown its ranges.
+                # A stylizer needs every style in its calibration set.
                 least = len(prepared.backgrounds())
                 count, _ = enough_samples(captured.program, names, found.inputs, least=least)
             calibration = found.first(count)
         evaluation = None
         if options.measured:
-            tell("reading inputs to measure the drop on")
+            report("reading inputs to measure the drop on")
             evaluation = reader.evaluation(calibration)
-        return cls(calibration, available, evaluation, prepared.face_specs(CaptureSpec()))
+        return cls(calibration, available, evaluation)
 
     def record(self, spec: QuantSpec) -> CalibrationRecord | None:
-        """What the manifest says of a recipe's calibration; None where it had none."""
+        """Return the manifest's record of a recipe's calibration; None if it had none."""
         if self.calibration is None or spec.weights is None:
             return None
         return CalibrationRecord(
@@ -106,12 +103,12 @@ class QuantizationInputs:
         )
 
     def write(self, folder: Path, samples: Path, samples_sha256: str) -> QuantizationData:
-        """Write what the converters' processes read.
+        """Write the files that converters read.
 
         Args:
-            folder: Where to.
-            samples: What parity is measured on.
-            samples_sha256: Its digest.
+            folder: Folder for the files.
+            samples: File of samples that parity is measured on.
+            samples_sha256: Digest of ``samples``.
 
         Raises:
             StorageError: The disk is full or read-only.
@@ -128,18 +125,18 @@ class _Reader:
     def __init__(self, options: QuantizeOptions, prepared: PreparedModel) -> None:
         self._options = options
         self._prepared = prepared
-        self._specs = prepared.face_specs(CaptureSpec())
+        self._specs = prepared.input_specs(CaptureSpec())
         self._splits: Any = None
 
     def calibration(self) -> InputSet:
         options = self._options
-        limit = options.calibration_samples or _MOST
+        limit = options.calibration_samples or _MAX_CALIBRATION
         if options.calibration is not None:
             return self._read(options.calibration, limit)
         if options.data is not None:
             return self._labelled("train", limit)[0]
         raise UsageError(
-            "a recipe with fixed ranges needs inputs to take them from",
+            "a recipe with fixed ranges needs calibration inputs",
             remedy="--calibration FOLDER of photographs like those of the app, a file of arrays "
             "(.npz), or --data with labelled images",
         )
@@ -148,28 +145,28 @@ class _Reader:
         options = self._options
         labels: tuple[int, ...] = ()
         if options.evaluation is not None:
-            # What ranges were taken from flatters the drop: it is kept apart by name.
+            # Calibration inputs would flatter the drop: exclude them by name.
             same = options.evaluation is options.calibration or (
                 isinstance(options.evaluation, (str, Path))
                 and isinstance(options.calibration, (str, Path))
                 and Path(options.evaluation).resolve() == Path(options.calibration).resolve()
             )
-            taken = calibration.names if same and calibration is not None else ()
-            found = self._read(options.evaluation, options.samples, taken)
+            used = calibration.names if same and calibration is not None else ()
+            found = self._read(options.evaluation, options.samples, used)
         else:
             found, labels = self._labelled("test", options.samples)
         if calibration is not None:
             _refuse_overlap(calibration, found)
-        face = self._prepared.face()
+        model = self._prepared.flat_model()
 
         def run(arrays: Arrays) -> Arrays:
-            return run_eager(face, arrays)
+            return run_eager(model, arrays)
 
         sha256 = hashlib.sha256(f"{found.sha256} {labels}".encode()).hexdigest()
         expected = float_answers(run, found.inputs)
         return EvaluationSet(found.inputs, expected, labels, found.source, sha256)
 
-    def _read(self, source: Any, limit: int, apart_from: Sequence[str] = ()) -> InputSet:
+    def _read(self, source: Any, limit: int, exclude: Sequence[str] = ()) -> InputSet:
         return read_inputs(
             source,
             self._specs,
@@ -177,11 +174,11 @@ class _Reader:
             backgrounds=self._prepared.backgrounds(),
             limit=limit,
             seed=self._options.seed,
-            exclude=apart_from,
+            exclude=exclude,
         )
 
     def _labelled(self, part: str, limit: int) -> tuple[InputSet, tuple[int, ...]]:
-        """Inputs of labelled images, as the model was trained on them, and their classes."""
+        """Return inputs made of labelled images as in training, and their classes."""
         from edgesdk.training import open_data
 
         if self._splits is None:
@@ -196,7 +193,7 @@ class _Reader:
         inputs, labels = [], []
         for row in order:
             image, label = data[int(row)]
-            inputs.append(self._as_face(np.asarray(image)))
+            inputs.append(self._as_input(np.asarray(image)))
             labels.append(int(label))
         name = Path(str(self._options.data)).name
         return (
@@ -208,12 +205,13 @@ class _Reader:
             tuple(labels),
         )
 
-    def _as_face(self, image: np.ndarray) -> Arrays:
-        """One image ``uint8 [channels, height, width]`` as the face takes it."""
+    def _as_input(self, image: np.ndarray) -> Arrays:
+        """Convert one image ``uint8 [channels, height, width]`` to the model's input."""
         spec = next((spec for spec in self._specs if len(spec.shape) == 4 and spec.layout), None)
         if spec is None:
             raise DataError(
-                "the model takes no image", remedy="give --calibration and --evaluation as arrays"
+                "the model has no image input",
+                remedy="give --calibration and --evaluation as arrays",
             )
         if spec.layout == "NHWC":
             array = image.transpose(1, 2, 0)[None]
@@ -225,7 +223,7 @@ class _Reader:
             array = ((image.astype(np.float32) / 255 - mean) / std)[None]
         if array.shape != spec.shape:
             raise DataError(
-                f"the images are {array.shape}, the model takes {spec.shape}",
+                f"the images have the shape {array.shape}, but the model takes {spec.shape}",
                 remedy="give the images the model was trained on",
             )
         example = self._prepared.example()
@@ -233,17 +231,17 @@ class _Reader:
 
 
 def _refuse_overlap(calibration: InputSet, evaluation: InputSet) -> None:
-    seen = {_fingerprint(arrays) for arrays in calibration.inputs}
+    known = {_fingerprint(arrays) for arrays in calibration.inputs}
     shared = [
         name
         for name, arrays in zip(evaluation.names, evaluation.inputs, strict=True)
-        if _fingerprint(arrays) in seen
+        if _fingerprint(arrays) in known
     ]
     if shared:
         raise DataError(
-            f"{len(shared)} samples are in both sets, {shared[0]} for one",
-            remedy="measure on inputs that no range was taken from, or name one folder for both: "
-            "it is split",
+            f"{len(shared)} samples are in both the calibration and the evaluation set, such as "
+            f"{shared[0]}",
+            remedy="give different inputs, or one folder for both: it is split",
         )
 
 

@@ -1,4 +1,4 @@
-"""Operator by operator: how far a quantized network's results are from the float network's."""
+"""Error of every operator's result in a quantized network, against the float network."""
 
 from __future__ import annotations
 
@@ -14,27 +14,26 @@ from edgesdk.frontend.provenance import module_path, where
 from edgesdk.quant.fake_quantization.simulated import SimulatedQuantization
 from edgesdk.quant.plan import Arrays
 
-__all__ = ["operator_gaps"]
+__all__ = ["operator_errors"]
 
 
-def operator_gaps(
+def operator_errors(
     simulated: SimulatedQuantization,
     samples: Sequence[Arrays],
     *,
-    progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[OperatorErrorRecord]:
     """Run both networks on the same samples and compare every result.
 
-    Errors of what comes before are part of a result; ``lost_db`` tells what the operator itself
-    adds, which is where to look.
+    A result includes the errors of earlier operators; ``lost_db`` is the operator's own share.
 
     Args:
         simulated: The network.
-        samples: Inputs by name; each is run by itself, so that few results are kept at a time.
-        progress: Is told how many of how many samples are done.
+        samples: Inputs by name; samples run one by one, so that few results are kept at a time.
+        on_progress: Called with the number of samples done and the number in all.
 
     Returns:
-        One record an operator with floating results, in the order of the program.
+        One record per operator with a floating-point result, in the order of the program.
     """
     signal: dict[Node, float] = {}
     noise: dict[Node, float] = {}
@@ -55,8 +54,8 @@ def operator_gaps(
 
         simulated.run_float(inputs, watch=keep)
         simulated.run(inputs, watch=compare)
-        if progress is not None:
-            progress(index + 1, len(samples))
+        if on_progress is not None:
+            on_progress(index + 1, len(samples))
     ratios = {node: _decibel(signal[node], noise[node]) for node in signal}
     return [
         OperatorErrorRecord(

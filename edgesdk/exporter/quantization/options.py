@@ -119,12 +119,13 @@ class QuantizeOptions:
                 "the number of samples for measuring the drop must be at least 1",
                 remedy="give a number above zero",
             )
-        for name, value in (
-            ("recipes", texts),
-            ("float_layers", tuple(self.float_layers)),
-            ("data", None if self.data is None else Path(self.data)),
-        ):
-            object.__setattr__(self, name, value)
+        normalized = {
+            "recipes": texts,
+            "float_layers": tuple(self.float_layers),
+            "data": None if self.data is None else Path(self.data),
+        }
+        for name, converted in normalized.items():
+            object.__setattr__(self, name, converted)
 
     @property
     def specs(self) -> list[QuantSpec | None]:

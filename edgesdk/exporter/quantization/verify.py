@@ -1,9 +1,9 @@
-"""Prove a quantized artefact: equal to its simulation, and how far from the float model."""
+"""Compare a quantized artefact with its simulation, and measure its accuracy drop."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from edgesdk.bundle.manifest import (
     CalibrationRecord,
@@ -15,42 +15,41 @@ from edgesdk.bundle.manifest import (
 )
 from edgesdk.bundle.samples import Samples
 from edgesdk.errors import QuantizationError
+from edgesdk.exporter.context import ExportContext
 from edgesdk.exporter.results import ConvertedArtefact
-from edgesdk.host.cache import Cache, key_of
+from edgesdk.host.cache import key_of
 from edgesdk.host.own_code import code_digest
 from edgesdk.runtime.session import Session
 from edgesdk.verification.accuracy_drop import EvaluationSet, measure_drop
 from edgesdk.verification.int8_io import float_run
-from edgesdk.verification.parity import Tolerances
 from edgesdk.verification.verify_bundle import verify_artefact
 
-__all__ = ["PARITY_PRECISION", "face_scales", "quantization_record", "verify_quantized"]
+__all__ = ["PARITY_PRECISION", "io_scales", "quantization_record", "verify_quantized"]
 
-#: Which of :data:`edgesdk.verification.parity.GATES` a quantized artefact is held to.
+#: Key of :data:`edgesdk.verification.parity.GATES` for quantized artefacts.
 PARITY_PRECISION = "quantized"
 
 
-def face_scales(result: ConvertedArtefact) -> tuple[IoScaleRecord, ...]:
-    """Scales of the int8 inputs and outputs of an artefact."""
+def io_scales(result: ConvertedArtefact) -> tuple[IoScaleRecord, ...]:
+    """Return the scales of an artefact's int8 inputs and outputs."""
     quantized = result.conversion.quantized
-    faces = quantized.io_scales if quantized else ()
     return tuple(
-        IoScaleRecord(name=face.name, scale=face.scale, zero_point=face.zero_point)
-        for face in faces
+        IoScaleRecord(name=one.name, scale=one.scale, zero_point=one.zero_point)
+        for one in (quantized.io_scales if quantized else ())
     )
 
 
 def quantization_record(
     result: ConvertedArtefact, calibration: CalibrationRecord | None
 ) -> QuantizationRecord:
-    """What the manifest says of a quantized artefact.
+    """Return the manifest's record of a quantized artefact.
 
     Args:
         result: The artefact.
-        calibration: Where its ranges come from; None where it needed none.
+        calibration: Record of its calibration; None if it needed none.
 
     Raises:
-        QuantizationError: It was not quantized.
+        QuantizationError: The artefact was not quantized.
     """
     quantized, spec = result.conversion.quantized, result.spec
     if quantized is None or spec is None:
@@ -69,45 +68,42 @@ def quantization_record(
         float_norms=list(spec.float_norms),
         float_operators=dict(sorted(quantized.float_operators.items())),
         calibration=calibration,
-        faces=list(face_scales(result)),
+        faces=list(io_scales(result)),
         drop=result.drop,
     )
 
 
 def verify_quantized(
+    context: ExportContext,
     result: ConvertedArtefact,
     evaluation: EvaluationSet | None,
     *,
     bound: float | None,
-    gates: Tolerances,
     simulated_sha256: str,
-    labels: str | Sequence[str] = "",
-    cache: Cache | None = None,
     facts: dict[str, object] | None = None,
     then: Callable[[Session], None] | None = None,
 ) -> tuple[ParityRecord, DropRecord | None]:
     """Run one quantized artefact in its runtime.
 
     Args:
-        result: The artefact, with the answers of its simulation.
-        evaluation: What the drop is measured on; None for no drop.
+        context: Values that all parts of the export share.
+        result: The artefact, with the outputs of its simulation.
+        evaluation: Inputs for measuring the drop; None to skip that.
         bound: Largest drop allowed.
-        gates: The user's bounds on parity.
-        simulated_sha256: Digest of the simulated answers.
-        labels: Names of the classes.
-        cache: Where unchanged work is served from.
-        facts: What decides the answer besides artefact, samples and evaluation.
-        then: Called with the session at the end, where one is opened.
+        simulated_sha256: Digest of the simulated outputs.
+        facts: Facts that decide the result besides artefact, samples and evaluation.
+        then: Called with the session at the end, if one is opened.
 
     Returns:
-        Parity with the simulation, and the drop against the float model; no drop where the
-        runtime refused the artefact.
+        Parity with the simulation, and the drop against the float model; no drop if the runtime
+        refuses the artefact.
 
     Raises:
         MissingEnvironmentError: The runtime is not installed.
-        BundleDamagedError: The simulated answers cannot be read.
+        BundleDamagedError: The simulated outputs cannot be read.
         QuantizationError: The artefact was not quantized.
     """
+    cache = context.cache
     key = key_of(
         {
             "kind": "quantized parity",
@@ -115,7 +111,7 @@ def verify_quantized(
             "artefact": result.sha256,
             "simulated": simulated_sha256,
             "evaluation": evaluation.sha256 if evaluation else "",
-            "gate": gates.gate(PARITY_PRECISION).model_dump(mode="json"),
+            "gate": context.gates.gate(PARITY_PRECISION).model_dump(mode="json"),
             **(facts or {}),
         }
     )
@@ -123,13 +119,13 @@ def verify_quantized(
     if known is not None:
         parity = ParityRecord.model_validate(known["parity"])
         drop = DropRecord.model_validate(known["drop"]) if known["drop"] else None
-        return parity, _held(drop, bound)
+        return parity, _with_bound(drop, bound)
     measured: list[DropRecord] = []
-    faces = face_scales(result)
+    scales = io_scales(result)
 
     def measure(session: Session) -> None:
         if evaluation is not None:
-            measured.append(measure_drop(float_run(session.run, faces), evaluation))
+            measured.append(measure_drop(float_run(session.run, scales), evaluation))
         if then is not None:
             then(session)
 
@@ -143,9 +139,9 @@ def verify_quantized(
         outputs=result.conversion.outputs,
         samples=Samples.load(result.simulated),
         samples_sha256=simulated_sha256,
-        gates=gates,
-        labels=labels,
-        faces=faces,
+        gates=context.gates,
+        labels=context.labels,
+        io_scales=scales,
         then=measure,
     )
     found = measured[0] if measured else None
@@ -157,10 +153,10 @@ def verify_quantized(
                 "drop": found.model_dump(mode="json") if found else None,
             },
         )
-    return parity, _held(found, bound)
+    return parity, _with_bound(found, bound)
 
 
-def _held(drop: DropRecord | None, bound: float | None) -> DropRecord | None:
+def _with_bound(drop: DropRecord | None, bound: float | None) -> DropRecord | None:
     if drop is None:
         return None
     return drop.model_copy(update={"bound": bound, "passed": bound is None or drop.drop <= bound})

@@ -49,8 +49,8 @@ from edgesdk.style_names import model_style_names
 
 __all__ = [
     "MODEL_FILE_VERSION",
-    "ModelSignature",
     "ModelFile",
+    "ModelSignature",
     "load_model",
     "read_model_file",
     "save_model",

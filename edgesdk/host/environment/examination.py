@@ -31,7 +31,7 @@ def examine(
     *,
     import_seconds: float = 180.0,
     backends: Sequence[BackendEntry] = BACKENDS,
-    on_step: Callable[[str], None] | None = None,
+    on_progress: Callable[[str], None] | None = None,
 ) -> Examination:
     """Examine this machine: working parts, problems and suggested fixes.
 
@@ -41,12 +41,12 @@ def examine(
             minute in total.
         import_seconds: Time limit for the imports of one backend.
         backends: Backends to examine.
-        on_step: Called with a short description before each step.
+        on_progress: Called with a short description before each step.
     """
 
     def step(words: str) -> None:
-        if on_step is not None:
-            on_step(words)
+        if on_progress is not None:
+            on_progress(words)
 
     step("reading the metadata of installed packages")
     installed = find_installed()

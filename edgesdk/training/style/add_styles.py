@@ -1,7 +1,7 @@
-"""One more style for a trained network: only its own vectors are learnt.
+"""Add styles to a trained network by training only their own vectors.
 
-Dumoulin, Shlens and Kudlur, ICLR 2017, section 3.2: the convolutions of a network of many styles
-fit paintings that they have not seen; a scale and a shift a channel are all that a style adds.
+Dumoulin, Shlens and Kudlur, ICLR 2017, section 3.2: the convolutions of a multi-style network suit
+unseen paintings; a new style adds only a scale and a shift per channel.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ __all__ = ["learn_styles_from", "with_more_styles"]
 
 
 def with_more_styles(model: MultiStyleNet, names: Sequence[str]) -> MultiStyleNet:
-    """A network of a trained one's styles and more.
+    """Return a copy of a trained network with more styles.
 
     Args:
-        model: Trained; left as it is.
-        names: Of the styles to come.
+        model: Trained network; left as it is.
+        names: Names of the new styles.
 
     Returns:
-        A network that paints the old styles as before, bit for bit; each new one begins as the mean
-        of the old.
+        A network that paints the old styles as before, bit for bit; each new style starts as the
+        mean of the old ones.
 
     Raises:
-        UsageError: No network of many styles, or a name that it has already.
+        UsageError: The model is not a multi-style network, or already has a style of that name.
     """
     if not isinstance(model, MultiStyleNet):
         raise UsageError(
@@ -60,23 +60,23 @@ def with_more_styles(model: MultiStyleNet, names: Sequence[str]) -> MultiStyleNe
 
 
 def learn_styles_from(model: nn.Module, first: int) -> None:
-    """Freeze a network but for the vectors of its later styles.
+    """Freeze a network except the vectors of its later styles.
 
     Args:
-        model: Its parameters are changed in place.
-        first: Number of the first style that learns.
+        model: Network, changed in place.
+        first: Index of the first style to train.
     """
     model.requires_grad_(False)
     for module in model.modules():
         if isinstance(module, StyleNorm):
             for vectors in (module.scale.weight, module.shift.weight):
                 vectors.requires_grad_(True)
-                # Adam leaves alone what never had a gradient.
+                # Adam leaves values without a gradient unchanged.
                 vectors.register_hook(_Later(first))
 
 
 class _Later:
-    """Takes the gradient from the columns before one."""
+    """Gradient hook that zeroes the columns before one."""
 
     def __init__(self, first: int) -> None:
         self._first = first

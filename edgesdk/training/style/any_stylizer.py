@@ -1,4 +1,4 @@
-"""From folders of photographs and paintings to a network that paints in any style."""
+"""Train an arbitrary-style network from folders of photographs and paintings."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from edgesdk.training.style.train import StylesToLearn, StyleTrainer, StyleTrain
 
 __all__ = ["TrainedAnyStylizer", "train_any_stylizer", "views"]
 
-#: Squares that are cut from each painting; so many styles a painting is for the network.
+#: Number of squares cut from each painting; each counts as a style.
 _VIEWS = 16
 _SIDE = 192
 
 
 class _EncoderDecoder(nn.Module):
-    """The encoder and the painter, trained as one."""
+    """Encoder and painter, trained as one network."""
 
     def __init__(self, encoder: StyleEncoder, painter: AnyStyleNet) -> None:
         super().__init__()
@@ -41,12 +41,12 @@ class _EncoderDecoder(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedAnyStylizer(StyleTraining):
-    """What :func:`train_any_stylizer` did, and what is told of every training.
+    """Result of :func:`train_any_stylizer`; see :class:`StyleTraining` for more attributes.
 
     Attributes:
-        encoder: Trained, in evaluation mode.
-        painter: Likewise.
-        paintings: Names of the paintings it learnt from.
+        encoder: Trained encoder, in evaluation mode.
+        painter: Trained painter, in evaluation mode.
+        paintings: Names of the training paintings.
     """
 
     encoder: StyleEncoder
@@ -54,28 +54,28 @@ class TrainedAnyStylizer(StyleTraining):
     paintings: tuple[str, ...]
 
     def summary(self) -> str:
-        """What it is, in a few words."""
+        """Return a one-line summary."""
         return f"any style, learnt from {len(self.paintings)} paintings"
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the networks, as JSON values."""
+        """Return everything but the networks as JSON values."""
         return {"paintings": self.paintings, **super().to_dict()}
 
 
 def views(
     painting: Painting, count: int, sizes: tuple[int, ...], seed: int, *, side: int = _SIDE
 ) -> np.ndarray:
-    """Squares of a painting, each of which counts as a style of its own.
+    """Cut squares from a painting, each of which counts as a style.
 
-    Few paintings must teach what styles are: besides the place and the size, the colours change, by
-    exchanging the channels; the first square has its own.
+    A few paintings must show the variety of styles: squares differ in place, in size and in colour,
+    by permuted channels; the first square keeps its colours.
 
     Args:
-        painting: The painting.
-        count: How many squares.
+        painting: Painting to cut.
+        count: Number of squares.
         sizes: Shorter sides in pixels that the painting is scaled to.
-        seed: Of the run.
-        side: Of a square, pixels.
+        seed: Seed of the run.
+        side: Side of a square in pixels.
 
     Returns:
         ``uint8 [count, side, side, 3]``, RGB.
@@ -105,61 +105,61 @@ def train_any_stylizer(
     views_a_painting: int = _VIEWS,
     report: Callable[[str], None] = lambda text: None,
 ) -> TrainedAnyStylizer:
-    """Train an encoder of paintings and a network that paints in what it encodes.
+    """Train an encoder of paintings together with a painter that takes its codes.
 
     Args:
         content: Folder of photographs.
-        styles: Folder of paintings, the more and the more different the better.
-        recipe: How to train.
-        start: ``NAME.edgemodel`` of a painter in any style, with its encoder beside it, to go on
-            from; or of a network of many styles, whose convolutions and styles the painter begins
-            with (:func:`~edgesdk.training.style.fine_tuning.any_style_taken_over`).
-        config: Options of :class:`~edgesdk.models.any_style.AnyStyleNet`; widths that are not told
-            are those of ``start``.
+        styles: Folder of paintings; many different ones generalise better.
+        recipe: Training settings.
+        start: ``NAME.edgemodel`` of an arbitrary-style painter with its encoder beside it, or of a
+            multi-style network whose convolutions and styles the painter starts with
+            (:func:`~edgesdk.training.style.fine_tuning.any_style_taken_over`).
+        config: Options of :class:`~edgesdk.models.any_style.AnyStyleNet`; missing widths are
+            those of ``start``.
         perceptual: See :func:`~edgesdk.training.style.stylizer.train_stylizer`, like the next two.
         previews: Likewise.
         options: Likewise.
         views_a_painting: See :func:`views`.
-        report: Called with a line of what is being done.
+        report: Called with a line of text as each part begins.
 
     Raises:
         EdgeSdkError: Likewise.
     """
-    studio = StyleTrainer(content, styles, recipe, perceptual=perceptual, report=report)
-    pupil = _pupil({**({} if start is None else widths_of(start)), **(config or {})})
+    trainer = StyleTrainer(content, styles, recipe, perceptual=perceptual, report=report)
+    network = _fresh_network({**({} if start is None else widths_of(start)), **(config or {})})
     more_identity: dict[str, Any] = {"views": views_a_painting}
     if start is not None:
-        any_style_taken_over(start, pupil.encoder, pupil.painter, recipe.seed)
-        more_identity["start"] = weights_digest(pupil)
-    report(f"looking at {views_a_painting} views of each painting")
+        any_style_taken_over(start, network.encoder, network.painter, recipe.seed)
+        more_identity["start"] = weights_digest(network)
+    report(f"measuring {views_a_painting} views of each painting")
     squares = [
         views(one, views_a_painting, recipe.style_sizes, recipe.seed)
-        for one in studio.paintings.paintings
+        for one in trainer.paintings.paintings
     ]
-    training = studio.train(
-        pupil,
+    training = trainer.train(
+        network,
         StylesToLearn(
             shown=[Painting("", square) for each in squares for square in each],
             sizes=(_SIDE,),
             conditions=as_tensor(np.concatenate(squares)),
             a_painting=views_a_painting,
         ),
-        pupil.painter.config,
-        evened=pupil.painter.painter,
+        network.painter.config,
+        equalized=network.painter.painter,
         more_identity=more_identity,
         previews=previews,
         options=options,
     )
-    pupil.cpu().eval()
+    network.cpu().eval()
     return TrainedAnyStylizer(
         **vars(training),
-        encoder=pupil.encoder,
-        painter=pupil.painter,
-        paintings=studio.paintings.names,
+        encoder=network.encoder,
+        painter=network.painter,
+        paintings=trainer.paintings.names,
     )
 
 
-def _pupil(config: dict[str, Any]) -> _EncoderDecoder:
+def _fresh_network(config: dict[str, Any]) -> _EncoderDecoder:
     encoder = models.create("style_encoder", pretrained=False)
     painter = models.create("any_style", **{**config, "pretrained": False})
     if not (isinstance(encoder, StyleEncoder) and isinstance(painter, AnyStyleNet)):

@@ -1,4 +1,4 @@
-"""What each step learns from: a function of the seed and the step, so a run resumes exactly."""
+"""Batches of a stylizer's training, as functions of the seed and the step."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.synthetic_motion import flows, second_frames
 
 __all__ = [
-    "Lessons",
     "SecondFrames",
     "StyleBatch",
+    "StyleBatches",
     "first_crops",
 ]
 
-#: Crops that are looked at before anything is painted.
-_LOOKED_AT = 16
+#: Number of crops of :func:`first_crops`.
+_FIRST_CROPS = 16
 
 
 @dataclass(frozen=True, eq=False)
 class SecondFrames:
-    """The photographs of a lesson a moment later.
+    """The photographs of a batch a moment later.
 
     Attributes:
         photographs: ``[N, 3, H, W]``, 0..1.
-        flow: From them to the first ones, ``[N, 2, H, W]`` in pixels.
-        visible: Where there is such a place, ``[N, 1, H, W]``, 1 or 0.
+        flow: Motion from these to the first photographs, ``[N, 2, H, W]``, in pixels.
+        visible: 1 where the moved pixel lies within the first photograph, else 0,
+            ``[N, 1, H, W]``.
     """
 
     photographs: torch.Tensor
@@ -46,9 +47,9 @@ class StyleBatch:
 
     Attributes:
         photographs: ``[N, 3, H, W]``, 0..1.
-        conditions: What tells the network each picture's style, ``[N, ...]``.
-        goals: What each painting shall come close to.
-        second: A moment later; None where nobody asks for it.
+        conditions: Style input of the network for each photograph, ``[N, ...]``.
+        goals: Style targets of each painting.
+        second: The same photographs a moment later; None without a temporal loss.
     """
 
     photographs: torch.Tensor
@@ -57,14 +58,14 @@ class StyleBatch:
     second: SecondFrames | None
 
 
-class Lessons:
-    """Photographs and styles in a random order that gives each the same number of turns.
+class StyleBatches:
+    """Photographs and styles in a random order that uses each equally often.
 
     Args:
-        photographs: To paint.
-        conditions: What tells the network each style, ``[S, ...]``.
-        goals: Of the same styles.
-        recipe: Seed, sizes, and whether second frames are asked for.
+        photographs: Photographs to paint.
+        conditions: Style input of the network for each style, ``[S, ...]``.
+        goals: Targets of the same styles.
+        recipe: Seed, sizes and the weight of the temporal loss.
     """
 
     def __init__(
@@ -80,10 +81,10 @@ class Lessons:
         self._recipe = recipe
 
     def at(self, step: int, process: int = 0, processes: int = 1) -> StyleBatch:
-        """The lesson of a step, from 0.
+        """Return one process's batch of a step, from 0.
 
         Raises:
-            DataError: No photograph can be read.
+            DataError: None of the photographs can be read.
         """
         recipe = self._recipe
         first = step * recipe.batch_size
@@ -118,12 +119,12 @@ class Lessons:
 
 
 def first_crops(photographs: Photographs, recipe: StyleRecipe) -> torch.Tensor:
-    """Some crops of photographs, before any is painted, ``[N, 3, crop, crop]``, 0..1.
+    """Return crops to measure before the training, ``[N, 3, crop, crop]``, 0..1.
 
     Raises:
-        DataError: No photograph can be read.
+        DataError: None of the photographs can be read.
     """
     order = permutation(recipe.seed, "looked at", 0, len(photographs))
-    chosen = [int(order[place % len(photographs)]) for place in range(_LOOKED_AT)]
+    chosen = [int(order[place % len(photographs)]) for place in range(_FIRST_CROPS)]
     crops = [photographs.crop(index, recipe.seed, -1 - at) for at, index in enumerate(chosen)]
     return as_tensor(np.stack(crops))

@@ -1,4 +1,4 @@
-"""Going on with a trained stylizer: all of its weights learn further, in the same styles."""
+"""Start a training from a trained stylizer: all weights train further."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ __all__ = [
     "widths_of",
 ]
 
-#: Options that make no other network.
+#: Options that do not change the widths of the network.
 _FREE = ("pretrained", "style_names", "styles")
 
 
 def read_stylizer(path: Path) -> MultiStyleNet:
-    """Read a trained network of styles.
+    """Read a trained multi-style network.
 
     Args:
         path: ``NAME.edgemodel``.
 
     Raises:
-        DataError: It holds another network.
+        DataError: The file holds another network.
         EdgeSdkError: See :func:`edgesdk.frontend.edgemodel.file.read_model_file`.
     """
     return _stylizer(path, read_model_file(path).model)
@@ -45,26 +45,27 @@ def read_stylizer(path: Path) -> MultiStyleNet:
 def _stylizer(path: Path, model: nn.Module) -> MultiStyleNet:
     if not isinstance(model, MultiStyleNet):
         raise DataError(
-            f"{path} is no network of styles", remedy="name one that `edgesdk train style` made"
+            f"{path} is not a multi-style network",
+            remedy="name one that `edgesdk train style` made",
         )
     return model
 
 
 def started_from(path: Path, fresh: MultiStyleNet) -> MultiStyleNet:
-    """A trained network in place of a fresh one.
+    """Read the trained network to start from instead of a fresh one.
 
     Args:
         path: ``NAME.edgemodel`` of a network of the same styles, in the same order, and widths.
-        fresh: The one that would be trained otherwise.
+        fresh: Network that would be trained otherwise.
 
     Returns:
-        The trained one; every weight can learn. Where only the fresh one refines at a quarter or a
-        half of the size, or with more channels, it is that one with the trained one's weights, and
-        paints the same: what is its own begins by adding nothing (zero-initialised residuals,
-        Goyal et al., arXiv:1706.02677, section 5.1).
+        The trained network, all of whose weights can be trained. If the fresh network has more or
+        wider refinement blocks, the result has them too and paints the same as the trained one:
+        their weights start as zero-initialised residuals (Goyal et al., arXiv:1706.02677,
+        section 5.1).
 
     Raises:
-        UsageError: It has other styles or widths; says which.
+        UsageError: The network has other styles or widths; the message says which.
         EdgeSdkError: See :func:`read_stylizer`.
     """
     trained = read_stylizer(path)
@@ -75,7 +76,7 @@ def started_from(path: Path, fresh: MultiStyleNet) -> MultiStyleNet:
         raise UsageError(
             f"a training cannot start from {path.name}: {'; '.join(odd)}",
             remedy="give the paintings it was trained on, under the same file names, or add others "
-            "to it with --from",
+            "to it with --add-to",
         )
     return trained
 
@@ -87,7 +88,7 @@ def _refines_more(here: dict[str, Any], there: dict[str, Any]) -> bool:
 
 @torch.no_grad()
 def _refined(trained: MultiStyleNet, fresh: MultiStyleNet) -> MultiStyleNet:
-    """A trained network with more or wider blocks in its decoder, which add nothing yet."""
+    """Return a trained network with more or wider decoder blocks, which add zero at first."""
     config = {**trained.config, "refined_widths": fresh.config["refined_widths"]}
     wider = models.create("multi_style", **config)
     if not isinstance(wider, MultiStyleNet):
@@ -97,7 +98,7 @@ def _refined(trained: MultiStyleNet, fresh: MultiStyleNet) -> MultiStyleNet:
         if decode.block is not None and before.block is None:
             state[f"decoder.{place}.block.norm.scale.weight"].zero_()
         elif decode.block is not None:
-            # What is new inside says nothing to what is behind it.
+            # New channels do not affect the output yet.
             state[f"decoder.{place}.block.project.weight"].zero_()
     for name, value in trained.state_dict().items():
         state[name][tuple(slice(size) for size in value.shape)] = value
@@ -106,19 +107,19 @@ def _refined(trained: MultiStyleNet, fresh: MultiStyleNet) -> MultiStyleNet:
 
 
 def body_taken_over(path: Path, painter: AnyStyleNet, seed: int) -> None:
-    """Give a network of any style what one of many styles has learnt.
+    """Initialise an arbitrary-style network from a multi-style network.
 
-    The convolutions are the same. The first of the codes that styles are mixtures of become the
-    trained styles, the others random combinations of them, so that training begins with codes that
-    paint and differ.
+    The convolutions are copied. The first style codes become the trained styles, the others random
+    combinations of them, so that training starts with different codes that all paint.
 
     Args:
-        path: ``NAME.edgemodel`` of a network of many styles, of the same widths.
-        painter: Changed in place.
-        seed: Of the combinations.
+        path: ``NAME.edgemodel`` of a multi-style network of the same widths.
+        painter: Arbitrary-style network, changed in place.
+        seed: Seed of the combinations.
 
     Raises:
-        UsageError: It has other widths, or more styles than there are codes; says which.
+        UsageError: The network has other widths, or more styles than there are codes; the message
+            says which.
         EdgeSdkError: See :func:`read_stylizer`.
     """
     _take_over_body(path, read_stylizer(path), painter, seed)
@@ -138,7 +139,7 @@ def _take_over_body(path: Path, trained: MultiStyleNet, painter: AnyStyleNet, se
         )
     generator = torch.Generator().manual_seed(seed)
     shares = torch.randn(codes - count, count, generator=generator)
-    # Differences from the mean style: every combination is then as far from it as a style is.
+    # Differences from the mean style keep combinations as far from it as styles are.
     shares = shares - shares.mean(dim=1, keepdim=True) + 1 / count
     shares = torch.cat([torch.eye(count), shares])
     state = trained.state_dict()
@@ -153,13 +154,13 @@ def _take_over_body(path: Path, trained: MultiStyleNet, painter: AnyStyleNet, se
 
 
 def widths_of(path: Path) -> dict[str, Any]:
-    """The widths of a trained network of style, as options for one that begins with its weights.
+    """Return the widths of a trained network, as options of a network that starts from it.
 
     Args:
-        path: ``NAME.edgemodel`` of a network of many styles or of any.
+        path: ``NAME.edgemodel`` of a multi-style or arbitrary-style network.
 
     Raises:
-        DataError: It holds another network.
+        DataError: The file holds another network.
         EdgeSdkError: See :func:`edgesdk.frontend.edgemodel.file.read_model_file`.
     """
     model = read_model_file(path).model
@@ -169,25 +170,25 @@ def widths_of(path: Path) -> dict[str, Any]:
 
 
 def encoder_path(path: Path) -> Path:
-    """Where the encoder of ``NAME.edgemodel`` lies: ``NAME-encoder.edgemodel``."""
+    """Return the path of the encoder of ``NAME.edgemodel``: ``NAME-encoder.edgemodel``."""
     return path.with_name(f"{path.stem}-encoder.edgemodel")
 
 
 def any_style_taken_over(
     path: Path, encoder: StyleEncoder, painter: AnyStyleNet, seed: int
 ) -> None:
-    """Give the two networks of any style what was learnt before.
+    """Initialise encoder and painter of an arbitrary-style network from a trained one.
 
     Args:
-        path: ``NAME.edgemodel`` of a painter in any style, its encoder beside it, or of a network
-            of many styles (:func:`body_taken_over`).
-        encoder: Changed in place; not by a network of many styles.
-        painter: Changed in place.
+        path: ``NAME.edgemodel`` of an arbitrary-style painter with its encoder beside it, or of a
+            multi-style network (:func:`body_taken_over`).
+        encoder: Encoder, changed in place unless ``path`` is a multi-style network.
+        painter: Painter, changed in place.
         seed: See :func:`body_taken_over`.
 
     Raises:
-        UsageError: They are of other widths; says which.
-        DataError: The file beside the painter is no encoder.
+        UsageError: The networks have other widths; the message says which.
+        DataError: The file beside the painter is not an encoder.
         EdgeSdkError: See :func:`edgesdk.frontend.edgemodel.file.read_model_file`.
     """
     before = read_model_file(path).model
@@ -198,8 +199,8 @@ def any_style_taken_over(
     encoding = read_model_file(beside).model
     if not isinstance(encoding, StyleEncoder):
         raise DataError(
-            f"{beside} is no encoder of paintings",
-            remedy="keep the two files that `edgesdk train style --any` wrote together",
+            f"{beside} is not an encoder of paintings",
+            remedy="keep the two files that `edgesdk train style --arbitrary` wrote together",
         )
     pairs = ((before, painter), (encoding, encoder))
     odd = [text for old, new in pairs for text in _other_widths(old.config, new.config)]
@@ -213,7 +214,7 @@ def any_style_taken_over(
 
 
 def weights_digest(model: nn.Module) -> str:
-    """A digest of a network's weights by name: other weights have another."""
+    """Return a digest of a network's weights and their names."""
     found = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())

@@ -14,15 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["checked_shape", "gram_matrix", "unpainted_distances"]
 
-#: A layer in which photographs are this close to a painting, as a share of the painting's own
-#: squared norm, has nothing to teach; a smaller divisor would drown the others in it.
+#: Smallest distance of photographs to a painting, as a share of the painting's squared norm. A
+#: smaller divisor would let that layer dominate the loss.
 _CLOSEST = 0.05
 
 
 def gram_matrix(features: torch.Tensor) -> torch.Tensor:
-    """Products of channels, averaged over places and divided by the channels.
-
-    ``G = F F^T / (C H W)``, Johnson et al. section 3.2, equation 3.
+    """Compute Gram matrices ``G = F F^T / (C H W)``, Johnson et al. section 3.2, equation 3.
 
     Args:
         features: ``[N, C, H, W]``.
@@ -31,10 +29,10 @@ def gram_matrix(features: torch.Tensor) -> torch.Tensor:
         ``[N, C, C]``, float32 at least.
 
     Raises:
-        UsageError: Not four axes, or an empty one.
+        UsageError: ``features`` does not have four non-empty axes.
     """
     _, channels, height, width = checked_shape(features)
-    # Sums of thousands of squares leave what half precision can hold.
+    # Sums of thousands of squares overflow half precision.
     flat = features.flatten(2).to(torch.promote_types(features.dtype, torch.float32))
     return torch.bmm(flat, flat.transpose(1, 2)) / (channels * height * width)
 
@@ -43,7 +41,7 @@ def gram_matrix(features: torch.Tensor) -> torch.Tensor:
 def unpainted_distances(
     net: PerceptualNet, photographs: torch.Tensor, grams: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """How far photographs are from paintings before anything is painted.
+    """Compute the Gram distances of unpainted photographs to paintings.
 
     Args:
         net: The perceptual network.
@@ -57,9 +55,9 @@ def unpainted_distances(
         layer: torch.zeros(len(wanted), device=wanted.device) for layer, wanted in grams.items()
     }
     for photograph in photographs.split(1):
-        seen = net(photograph, grams)
+        features = net(photograph, grams)
         for layer, wanted in grams.items():
-            apart = (gram_matrix(seen[layer]) - wanted).square().sum(dim=(1, 2))
+            apart = (gram_matrix(features[layer]) - wanted).square().sum(dim=(1, 2))
             sums[layer] += apart / len(photographs)
     return {
         layer: torch.maximum(found, _CLOSEST * grams[layer].square().sum(dim=(1, 2)))

@@ -144,7 +144,7 @@ class _GuidedUpscaleTask(StepTask):
     def __init__(
         self,
         model: GuidedUpscale,
-        lessons: GuidedUpscaleBatches,
+        source: GuidedUpscaleBatches,
         recipe: GuidedUpscaleRecipe,
         data: dict[str, Any],
     ) -> None:
@@ -160,12 +160,12 @@ class _GuidedUpscaleTask(StepTask):
         optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate)
         process = SingleProcess(next(model.parameters()).device)
         super().__init__(model, optimizer, recipe, process, StyleHistory(), recipe.steps, data)
-        self.lessons = lessons
+        self.source = source
 
     def batches(self, step: int) -> Iterator[StyleBatch]:
         """Yield the patches of each step."""
         for number in range(step, self.steps):
-            yield self.lessons.at(number)
+            yield self.source.at(number)
 
     def losses(self, batch: StyleBatch, step: int) -> tuple[Tensor, Tensor]:
         """Enlarge the paintings and compare them with their references."""

@@ -1,4 +1,4 @@
-"""What meta-smoothing learns from: small paintings, and what they should have become."""
+"""Training pairs of guided upscaling: a small painting and its full-size reference."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ Picture = NDArray[np.uint8]
 
 
 class Photos(Protocol):
-    """Where pictures come from: :class:`~edgesdk.training.style.photographs.Photographs`."""
+    """Source of pictures, such as :class:`~edgesdk.training.style.photographs.Photographs`."""
 
     def __len__(self) -> int: ...
 
     def identity(self) -> str:
-        """A digest: other pictures have another."""
+        """Return a digest of the pictures."""
         ...
 
     def crop(self, index: int, seed: int, turn: int) -> Picture:
-        """A random square of a picture, ``uint8 [crop, crop, 3]``."""
+        """Return a random square of a picture, ``uint8 [crop, crop, 3]``."""
         ...
 
 
@@ -51,11 +51,11 @@ class PaintedPair:
     """A picture painted at two sizes.
 
     Attributes:
-        small: The painting to be enlarged, ``uint8 [h, w, 3]``.
-        reference: What it should become, ``uint8 [H, W, 3]``.
-        original: The picture, likewise.
-        reduced: Whether ``small`` is the reference made small, because the painter paints another
-            picture at the small size.
+        small: Painting to enlarge, ``uint8 [h, w, 3]``.
+        reference: Painting at full size, ``uint8 [H, W, 3]``.
+        original: Picture, ``uint8 [H, W, 3]``.
+        reduced: True if ``small`` is the downscaled reference, because the painter paints
+            differently at the small size.
     """
 
     small: Picture
@@ -66,12 +66,12 @@ class PaintedPair:
 
 @dataclass(frozen=True, eq=False)
 class StyleBatch:
-    """A step's patches, all of one scale.
+    """Patches of a step, all of one scale.
 
     Attributes:
-        painted: ``[N, 3, h, w]``, 0..1.
-        original: ``[N, 3, H, W]``.
-        reference: Likewise.
+        painted: Small paintings, ``[N, 3, h, w]``, 0..1.
+        original: Pictures, ``[N, 3, H, W]``, 0..1.
+        reference: Paintings at full size, ``[N, 3, H, W]``, 0..1.
     """
 
     painted: torch.Tensor
@@ -82,23 +82,22 @@ class StyleBatch:
 def matting_smoothed(
     painting: torch.Tensor, original: torch.Tensor, radius: int, epsilon: float
 ) -> torch.Tensor:
-    """A painting as a locally linear function of its picture's colours.
+    """Fit a painting by a locally linear function of its picture's colours.
 
-    What photorealistic stylizers clean their results with: noise, halos and grids are in no linear
-    relation to the picture; edges are. The guided filter of He et al., ECCV 2010, with a colour
-    guide.
+    This removes noise, halos and grids, which do not depend linearly on the picture, and keeps
+    edges, which do. The guided filter of He et al., ECCV 2010, with a colour guide.
 
     Args:
-        painting: ``[N, 3, H, W]``, 0..1.
-        original: Likewise.
-        radius: Of the windows, pixels; 0 leaves the painting as it is.
+        painting: Painting, ``[N, 3, H, W]``, 0..1.
+        original: Picture, ``[N, 3, H, W]``, 0..1.
+        radius: Radius of the windows in pixels; 0 returns the painting as it is.
         epsilon: Variance below which a window of the picture counts as plain.
 
     Returns:
-        ``[N, 3, H, W]``.
+        The smoothed painting, ``[N, 3, H, W]``.
 
     Raises:
-        UsageError: Tensors of other or different shapes.
+        UsageError: The tensors have other or different shapes.
     """
     if painting.shape != original.shape or painting.dim() != 4 or painting.shape[1] != 3:
         raise UsageError(
@@ -113,7 +112,7 @@ def matting_smoothed(
         return functional.avg_pool2d(x, side, 1, radius, count_include_pad=False)
 
     def products(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Covariances, ``[N, H, W, 3, 3]``."""
+        """Return covariances, ``[N, H, W, 3, 3]``."""
         both = mean((a[:, :, None] * b[:, None]).flatten(1, 2)).unflatten(1, (3, 3))
         return (both - mean(a)[:, :, None] * mean(b)[:, None]).permute(0, 3, 4, 1, 2)
 
@@ -133,23 +132,23 @@ def painted_pair(
     radius: int = 0,
     epsilon: float = 1e-4,
 ) -> PaintedPair:
-    """Have a picture painted at its own size and at a small one.
+    """Paint a picture at its own size and at a small one.
 
-    A painter whose strokes have a size in pixels paints another picture at the small size; nothing
-    that enlarges could turn one into the other, and learning it would teach blur. Where the two
-    agree less than ``agreement`` at the small size, the small painting is the reference made small.
-    Both are made small as the video pipeline does it, by area.
+    A painter whose strokes have a fixed size in pixels paints differently at the small size; no
+    upscaling can undo that, and training on it would teach blur. If the two paintings agree by less
+    than ``agreement`` at the small size, the small painting is the downscaled reference. Both are
+    downscaled by area, as in the video pipeline.
 
     Args:
-        picture: ``uint8 [H, W, 3]``.
-        painter: Called twice.
-        size: Small height and width.
-        agreement: PSNR, dB; ``inf`` always makes the reference small, 0 never does.
-        radius: Of the smoothing of the reference, see :func:`matting_smoothed`.
-        epsilon: Likewise.
+        picture: Picture, ``uint8 [H, W, 3]``.
+        painter: Stylizer; called twice.
+        size: Height and width of the small painting.
+        agreement: PSNR in dB; ``inf`` always downscales the reference, 0 never does.
+        radius: Radius of the reference's smoothing, see :func:`matting_smoothed`.
+        epsilon: Regularisation of that smoothing.
 
     Raises:
-        ModelOutputError: The painter returned something that is no picture of the same size.
+        ModelOutputError: The painter did not return a picture of the same size.
         UsageError: ``size`` is empty or larger than the picture.
         MissingEnvironmentError: The native core cannot be built.
     """
@@ -176,14 +175,14 @@ def _painted(painter: Painter, picture: Picture) -> Picture:
         or answer.dtype != np.uint8
         or answer.shape != picture.shape
     ):
-        told = (
+        found = (
             f"{answer.dtype} {answer.shape}"
             if isinstance(answer, np.ndarray)
             else type(answer).__name__
         )
         raise ModelOutputError(
-            f"the painter returned {told} for a picture of {picture.shape}",
-            remedy="give a painter that returns uint8 of the size it was shown",
+            f"the painter returned {found} for a picture of {picture.shape}",
+            remedy="give a painter that returns uint8 pictures of the size of its input",
         )
     return answer
 
@@ -194,40 +193,40 @@ def _psnr(one: Picture, other: Picture) -> float:
 
 
 class GuidedUpscaleBatches:
-    """What each step learns from, as a function of the step alone.
+    """Batches of each step, as a function of the step alone.
 
     Args:
-        photographs: To paint.
-        painters: One is drawn for each pair, all alike often; they must answer the same every time.
-        recipe: Says scales, sizes and seed.
+        photographs: Photographs to paint.
+        painters: Stylizers, one drawn uniformly for each pair; they must be deterministic.
+        recipe: Scales, sizes and seed.
 
     Raises:
-        UsageError: No photograph or no painter.
+        UsageError: Photographs or painters are missing.
     """
 
     def __init__(
         self, photographs: Photos, painters: Sequence[Painter], recipe: GuidedUpscaleRecipe
     ) -> None:
         if not len(photographs):
-            raise UsageError("there is no photograph to learn from")
+            raise UsageError("training needs photographs, and there are none")
         if not painters or not all(callable(painter) for painter in painters):
             raise UsageError("painters must be one or more functions from picture to picture")
         self._photographs, self._painters, self._recipe = photographs, tuple(painters), recipe
         self._kept: tuple[int, list[PaintedPair]] = (-1, [])
 
     def scale(self, step: int) -> Fraction:
-        """The scale of a step, a whole number of tenths."""
+        """Return the scale of a step, a multiple of 0.1."""
         recipe = self._recipe
         random = self._random("scale", step // recipe.steps_per_pair)
         least, most = round(recipe.smallest_scale * 10), round(recipe.largest_scale * 10)
         return Fraction(int(random.integers(least, most + 1)), 10)
 
     def at(self, step: int) -> StyleBatch:
-        """The patches of a step.
+        """Return the patches of a step.
 
         Raises:
-            DataError: No photograph can be read.
-            EdgeSdkError: As the painters do.
+            DataError: None of the photographs can be read.
+            EdgeSdkError: A painter raised it.
         """
         recipe, scale = self._recipe, self.scale(step)
         p, q = scale.numerator, scale.denominator

@@ -1,4 +1,4 @@
-"""Everything that decides how meta-smoothing is trained, as plain data."""
+"""Settings of the training of guided upscaling."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ __all__ = ["GuidedUpscaleRecipe"]
 
 
 class GuidedUpscaleRecipe(Settings):
-    """How to train meta-smoothing: frozen, JSON-able, checked.
+    """Settings of the training of guided upscaling: frozen, checked, convertible to JSON.
 
     Attributes:
-        steps: Of the optimizer.
-        batch_size: Patches a step.
+        steps: Optimizer steps.
+        batch_size: Patches per step.
         pairs: Pictures painted for a step; its patches are cut from them in turn.
-        steps_per_pair: Steps that cut other patches from the same paintings, at the same scale.
-        crop: Side in pixels of the pictures that are painted.
-        patch: Side in pixels, about, of the patches.
-        smallest_scale: Scales are drawn in tenths from here ...
-        largest_scale: ... to here.
-        learning_rate: The highest of the run, of Adam; it falls to zero as a cosine.
-        predictor_share: Of that rate, what the network that predicts filters learns with.
+        steps_per_pair: Steps that cut patches from the same paintings, at the same scale.
+        crop: Side of the painted pictures in pixels.
+        patch: Approximate side of the patches in pixels.
+        smallest_scale: Smallest scale; scales are drawn in tenths.
+        largest_scale: Largest scale.
+        learning_rate: Peak learning rate of Adam, followed by a cosine to zero.
+        predictor_share: Share of that rate for the network that predicts filters.
         warmup_steps: Steps in which the rate rises from zero.
-        gradient_weight: Of the differences between gradients.
-        gradients_of: What the answer's gradients are compared with: those of the ``original``
-            picture, which makes a painting follow its edges and fade where it does not, or of the
-            ``reference``, which makes it sharp and is nearer to the reference.
-        variation_weight: Of the sum of squared differences between neighbouring pixels.
-        balanced: Whether each patch counts by how far interpolation is from its reference, so that
-            noisy paintings do not drown smooth ones.
-        smoothing_radius: Of what cleans the reference, pixels; 0 for nothing.
-        smoothing_epsilon: Likewise, see
+        gradient_weight: Weight of the differences between gradients.
+        gradients_of: Target of the output's gradients: the ``original`` picture makes a painting
+            follow the picture's edges and fade elsewhere; the ``reference`` makes it sharp and
+            closer to the reference.
+        variation_weight: Weight of the sum of squared differences between neighbouring pixels.
+        balanced: True to weight each patch by the error of interpolation, so that noisy paintings
+            do not dominate smooth ones.
+        smoothing_radius: Radius in pixels of the filter that cleans the reference; 0 for none.
+        smoothing_epsilon: Regularisation of that filter, see
             :func:`~edgesdk.training.style.guided_upscale_pairs.matting_smoothed`.
-        agreement: dB by which paintings of two sizes must agree to make a pair.
+        agreement: Least PSNR in dB between paintings of two sizes that make a pair.
         clip_gradient: Largest norm of the gradient; 0 for no limit.
-        seed: Of everything random but the weights.
+        seed: Seed of everything random but the weights.
 
     Raises:
-        UsageError: A value out of its range.
-        UnknownNameError: An unknown key; the nearest known one is named.
+        UsageError: A value is out of range.
+        UnknownNameError: A key is unknown; the message suggests the nearest known one.
     """
 
     steps: int = Field(default=6000, ge=1, le=10_000_000)
@@ -80,6 +80,6 @@ class GuidedUpscaleRecipe(Settings):
             )
         if self.warmup_steps >= self.steps:
             raise UsageError(
-                f"warmup_steps {self.warmup_steps} leave nothing of {self.steps} steps",
+                f"warmup_steps {self.warmup_steps} are not below the {self.steps} steps",
                 remedy="set warmup_steps below steps",
             )

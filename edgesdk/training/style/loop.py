@@ -17,7 +17,7 @@ from edgesdk.training.checkpoints import Position
 from edgesdk.training.counter_random import key
 from edgesdk.training.engine import RunOptions, Task, fit_task
 from edgesdk.training.schedules import rate_at
-from edgesdk.training.style.batches import Lessons, StyleBatch
+from edgesdk.training.style.batches import StyleBatch, StyleBatches
 from edgesdk.training.style.history import StyleHistory, StyleProgress, StyleRecord
 from edgesdk.training.style.memory import explain_out_of_memory, require_memory
 from edgesdk.training.style.objective import PARTS, StyleObjective
@@ -28,7 +28,7 @@ __all__ = ["StepTask", "StyleTask", "fit_style"]
 
 def fit_style(
     model: nn.Module,
-    lessons: Lessons,
+    source: StyleBatches,
     objective: StyleObjective,
     recipe: StyleRecipe,
     options: RunOptions | None = None,
@@ -44,7 +44,7 @@ def fit_style(
 
     Args:
         model: Maps photographs ``[N, 3, H, W]`` (0..1) and conditions ``[N, ...]`` to paintings.
-        lessons: Training batches.
+        source: Training batches.
         objective: Losses.
         recipe: Training settings.
         options: Checkpoint, progress, previews, logs and the end of the call.
@@ -72,7 +72,7 @@ def fit_style(
             f"{recipe.batch_size} photographs per step cannot be shared by {processes} processes",
             remedy="set batch_size to a multiple of the number of processes",
         )
-    task = StyleTask(model, lessons, objective, recipe, accelerator, dict(identity or {}))
+    task = StyleTask(model, source, objective, recipe, accelerator, dict(identity or {}))
     require_memory(recipe, accelerator.device, processes)
     history: StyleHistory = fit_task(task, options or RunOptions())
     return history
@@ -121,7 +121,7 @@ class StyleTask(StepTask):
     def __init__(
         self,
         model: nn.Module,
-        lessons: Lessons,
+        source: StyleBatches,
         objective: StyleObjective,
         recipe: StyleRecipe,
         accelerator: Any,
@@ -132,7 +132,7 @@ class StyleTask(StepTask):
             raise TrainingError(f"{type(model).__name__} has no trainable parameter")
         optimizer = torch.optim.Adam(parameters, lr=recipe.learning_rate)
         super().__init__(model, optimizer, recipe, accelerator, StyleHistory(), recipe.steps, data)
-        self.lessons, self.objective = lessons, objective
+        self.source, self.objective = source, objective
 
     def step_context(self) -> AbstractContextManager[None]:
         """Name the largest step that fits if memory runs out."""
@@ -142,7 +142,7 @@ class StyleTask(StepTask):
         """Yield this process's photographs and styles."""
         process, processes = self.accelerator.process_index, self.accelerator.num_processes
         for number in range(step, self.steps):
-            yield self.lessons.at(number, process, processes)
+            yield self.source.at(number, process, processes)
 
     def losses(self, batch: StyleBatch, step: int) -> tuple[Tensor, Tensor]:
         """Paint the photographs, and the second frames if any, and judge the paintings."""

@@ -1,4 +1,4 @@
-"""Everything that decides how a stylizer is trained, as plain data."""
+"""Settings of a stylizer's training."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ __all__ = ["StyleRecipe"]
 
 
 class StyleRecipe(Settings):
-    """How to train a stylizer: frozen, JSON-able, checked.
+    """Settings of a stylizer's training: frozen, checked, convertible to JSON.
 
     Losses are ratios (see :class:`~edgesdk.training.style.objective.StyleObjective`), so weights
     mean the same for every painting, layer and size.
 
     Attributes:
-        steps: Of the optimizer.
-        batch_size: Photographs a step, over all processes together.
-        crop: Side in pixels of what is cut from photographs; a multiple of 8.
-        learning_rate: The highest of the run, of Adam.
+        steps: Optimizer steps.
+        batch_size: Photographs per step over all processes.
+        crop: Side of the crops of photographs in pixels; a multiple of 8.
+        learning_rate: Peak learning rate of Adam.
         warmup_steps: Steps in which the rate rises from zero.
         schedule: ``cosine`` (to zero) or ``constant``.
-        content_layers: Of the perceptual network, compared with the photograph's.
-        style_layers: Likewise, compared with the painting's; at several sizes, see
+        content_layers: Layers of the perceptual network to compare with the photograph.
+        style_layers: Layers to compare with the painting; for several sizes, see
             :mod:`~edgesdk.training.style.perceptual`.
-        style_sizes: Shorter sides in pixels at which a painting is looked at; its Gram matrices are
+        style_sizes: Shorter sides in pixels to which a painting is scaled; its Gram matrices are
             the mean over them.
-        content_weight: Of the photograph's features.
-        tone_weight: Of its light and dark at low resolution.
-        style_weight: Of the painting's Gram matrices.
-        variation_weight: Of differences between neighbouring pixels.
-        lattice_weight: Of strokes and dots that repeat every 16, 8 or 4 pixels; chance alone gives
-            about 0.01 in a crop of 160 pixels.
-        temporal_weight: Of what changes when the photograph moves.
+        content_weight: Weight of differences from the photograph's features.
+        tone_weight: Weight of differences from its luminance at low resolution.
+        style_weight: Weight of differences from the painting's Gram matrices.
+        variation_weight: Weight of differences between neighbouring pixels.
+        lattice_weight: Weight of strokes and dots that repeat every 16, 8 or 4 pixels; chance alone
+            gives about 0.01 in a crop of 160 pixels.
+        temporal_weight: Weight of flicker when the photograph moves.
         clip_gradient: Largest norm of the gradient; 0 for no limit.
-        seed: Of the order, the crops, the motions and the weights.
+        seed: Seed of the order, the crops, the motions and the weights.
         precision: ``fp32``, or ``bf16``/``fp16`` for mixed precision.
 
     Raises:
-        UsageError: A value out of its range.
-        UnknownNameError: An unknown key; the nearest known one is named.
+        UsageError: A value is out of range.
+        UnknownNameError: A key is unknown; the message suggests the nearest known one.
     """
 
     steps: int = Field(default=6000, ge=1, le=10_000_000)
@@ -71,7 +71,7 @@ class StyleRecipe(Settings):
     @field_validator("style_sizes", "content_layers", "style_layers", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
-        """One value, or ``a,b`` as a command line has it, for a list of them."""
+        """Accept one value, or ``a,b`` from a command line, for a list."""
         if isinstance(value, str):
             return [part.strip() for part in value.split(",")]
         return value if isinstance(value, list | tuple) else [value]
@@ -94,7 +94,7 @@ class StyleRecipe(Settings):
         super().__init__(**values)
         if self.warmup_steps >= self.steps:
             raise UsageError(
-                f"style recipe: warmup_steps {self.warmup_steps} leave nothing of {self.steps} "
+                f"style recipe: warmup_steps {self.warmup_steps} are not below the {self.steps} "
                 "steps",
                 remedy="set warmup_steps below steps",
             )

@@ -1,4 +1,4 @@
-"""From folders of photographs and paintings to a trained stylizer in a file."""
+"""Train a multi-style network from folders of photographs and paintings."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _ARCHITECTURE = "multi_style"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedStylizer(StyleTraining):
-    """What :func:`train_stylizer` did, and what is told of every training.
+    """Result of :func:`train_stylizer`; see :class:`StyleTraining` for the other attributes.
 
     Attributes:
-        model: Trained, in evaluation mode.
+        model: Trained network, in evaluation mode.
         styles: Names of its styles.
-        added: How many of them, the last ones, were learnt now.
+        added: Number of styles, the last ones, that this training added.
     """
 
     model: MultiStyleNet
@@ -38,11 +38,11 @@ class TrainedStylizer(StyleTraining):
     added: int
 
     def summary(self) -> str:
-        """What it is, in a few words."""
+        """Return a one-line summary."""
         return f"{len(self.styles)} styles: {', '.join(self.styles)}"
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the model, as JSON values."""
+        """Return everything but the model as JSON values."""
         return {"styles": self.styles, "added": self.added, **super().to_dict()}
 
 
@@ -63,46 +63,46 @@ def train_stylizer(
 
     Args:
         content: Folder of photographs.
-        styles: Folder of paintings, one a style, called as their files are.
-        recipe: How to train.
-        base: ``NAME.edgemodel`` of a trained stylizer that the paintings are added to: only their
-            vectors are learnt, and its own styles stay as they are.
-        start: ``NAME.edgemodel`` of a trained stylizer of the same styles and widths that the
-            training goes on with: all its weights learn further. Not together with ``base``.
-        config: Options of :class:`~edgesdk.models.multi_style.MultiStyleNet` other than its styles.
+        styles: Folder of paintings, one per style; a file's name is its style's name.
+        recipe: Training settings.
+        base: ``NAME.edgemodel`` of a trained stylizer to add the paintings to: only their vectors
+            are trained, and its own styles stay as they are.
+        start: ``NAME.edgemodel`` of a trained stylizer of the same styles and widths to start
+            from: all its weights train further. Not together with ``base``.
+        config: Options of :class:`~edgesdk.models.multi_style.MultiStyleNet` except its styles.
         perceptual: File of the perceptual network, see
-            :func:`~edgesdk.training.style.perceptual.load_perceptual`; None looks for one.
-        previews: Folder of sheets of what is painted meanwhile, one at the end at least.
+            :func:`~edgesdk.training.style.perceptual.load_perceptual`; None to search for one.
+        previews: Folder of preview sheets, one at the end at least.
         options: See :class:`~edgesdk.training.engine.RunOptions`; ``preview`` is set here.
-        report: Called with a line of what is being done.
+        report: Called with a line of text as each part begins.
 
     Raises:
-        UsageError: ``base`` and ``start`` at once, or a ``start`` of other styles or widths.
+        UsageError: ``base`` and ``start`` are both given, or ``start`` has other styles or widths.
         EdgeSdkError: See :class:`~edgesdk.training.style.train.StyleTrainer` and
             :func:`~edgesdk.training.style.loop.fit_style`.
     """
     if base is not None and start is not None:
         raise UsageError(
             "a training cannot both add styles to a network and start from one",
-            remedy="--add-to adds styles and learns their vectors alone, --fine-tune goes on with all "
-            "weights in the same styles: give one",
+            remedy="give one of both: --add-to trains the vectors of new styles alone, --fine-tune "
+            "trains all weights in the same styles",
         )
-    studio = StyleTrainer(
+    trainer = StyleTrainer(
         content, styles, recipe, perceptual=perceptual, called="styles", report=report
     )
-    model, first = _network(studio.paintings.names, base, start, config or {})
+    model, first = _network(trainer.paintings.names, base, start, config or {})
     count = model.config["styles"]
-    report("looking at paintings and photographs")
-    training = studio.train(
+    report("measuring paintings and photographs")
+    training = trainer.train(
         model,
         StylesToLearn(
-            shown=studio.paintings.paintings,
+            shown=trainer.paintings.paintings,
             sizes=recipe.style_sizes,
             conditions=torch.eye(count)[first:, :, None, None],
         ),
         model.config,
-        # What was there before stays as it is, to the bit.
-        evened=None if base is not None else model,
+        # Existing styles stay as they are, to the bit.
+        equalized=None if base is not None else model,
         more_identity={} if start is None else {"start": weights_digest(model)},
         previews=previews,
         options=options,
@@ -118,10 +118,10 @@ def train_stylizer(
 def _network(
     names: tuple[str, ...], base: Path | None, start: Path | None, config: dict[str, Any]
 ) -> tuple[MultiStyleNet, int]:
-    """The network to train, and the number of the first style that it learns."""
+    """Return the network to train and the index of its first style to train."""
     if base is not None:
         if config:
-            raise UsageError("a network that is there already keeps its widths")
+            raise UsageError("a trained network keeps its widths: config cannot change them")
         trained = read_stylizer(base)
         first = trained.config["styles"]
         model = with_more_styles(trained, names)

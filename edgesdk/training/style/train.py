@@ -1,4 +1,4 @@
-"""What every training of style needs besides its network: pictures, a judge, goals and a place."""
+"""Prepare and run the training of any stylizer: photographs, paintings, losses, targets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 from edgesdk.models.multi_style import MultiStyleNet
 from edgesdk.training.accelerator import new_accelerator
 from edgesdk.training.engine import RunOptions
-from edgesdk.training.style.batches import Lessons, first_crops
+from edgesdk.training.style.batches import StyleBatches, first_crops
 from edgesdk.training.style.equalize_channels import equalize_channels
 from edgesdk.training.style.gram import unpainted_distances
 from edgesdk.training.style.history import StyleHistory
@@ -31,16 +31,16 @@ __all__ = ["StyleTrainer", "StyleTraining", "StylesToLearn"]
 
 @dataclass(frozen=True, kw_only=True)
 class StyleTraining:
-    """What is told of every training of style.
+    """Result of a stylizer's training.
 
     Attributes:
-        history: Row by row.
-        skipped: Why a photograph or painting was left out, by file.
-        photographs: How many there were.
+        history: Records of the training.
+        skipped: Reason why a photograph or painting was left out, by file.
+        photographs: Number of photographs.
         perceptual: File of the perceptual network.
-        processes: How many trained it.
-        device: Where, such as ``cpu``.
-        is_main: Whether this is the process that writes and speaks.
+        processes: Number of training processes.
+        device: Training device, such as ``cpu``.
+        is_main: True if this process writes files and prints.
     """
 
     history: StyleHistory
@@ -52,7 +52,7 @@ class StyleTraining:
     is_main: bool = True
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it that matters to others, as JSON values."""
+        """Return the result as JSON values."""
         return {
             "history": self.history.to_dict(),
             "skipped": self.skipped,
@@ -65,13 +65,13 @@ class StyleTraining:
 
 @dataclass(frozen=True, eq=False)
 class StylesToLearn:
-    """The styles of a training.
+    """Styles of a training.
 
     Attributes:
-        shown: A painting or a part of one for each style; its Gram matrices are the goal.
-        sizes: Shorter sides in pixels at which each is looked at.
-        conditions: What tells the network each style, ``[S, ...]``.
-        a_painting: How many styles in a row are of one painting; previews show the first of them.
+        shown: A painting or a part of one for each style; its Gram matrices are the target.
+        sizes: Shorter sides in pixels to which each is scaled.
+        conditions: Style input of the network for each style, ``[S, ...]``.
+        a_painting: Number of styles in a row from one painting; previews show the first of them.
     """
 
     shown: Sequence[Painting]
@@ -81,18 +81,18 @@ class StylesToLearn:
 
 
 class StyleTrainer:
-    """Photographs, paintings and the perceptual network that judges, for a network to be trained.
+    """Photographs, paintings and the perceptual network for the training of a stylizer.
 
     Args:
         content: Folder of photographs.
         styles: Folder of paintings.
-        recipe: How to train.
-        perceptual: File of the perceptual network; None looks for one.
-        called: What a painting is called when it is said how many there are.
-        report: Called with a line of what is being done.
+        recipe: Training settings.
+        perceptual: File of the perceptual network; None to search for one.
+        called: Plural noun for the paintings in reports.
+        report: Called with a line of text as each part begins.
 
     Attributes:
-        paintings: That were read.
+        paintings: Paintings of the folder.
 
     Raises:
         EdgeSdkError: See :class:`~edgesdk.training.style.photographs.Photographs`,
@@ -127,22 +127,22 @@ class StyleTrainer:
         styles: StylesToLearn,
         network: Mapping[str, Any],
         *,
-        evened: MultiStyleNet | None = None,
+        equalized: MultiStyleNet | None = None,
         more_identity: Mapping[str, Any] | None = None,
         previews: Path | None = None,
         options: RunOptions | None = None,
     ) -> StyleTraining:
-        """Train a network in place; it ends on the device of the training.
+        """Train a network in place; it stays on the device of the training.
 
         Args:
-            model: Maps photographs ``[N, 3, H, W]`` (0..1) and conditions ``[N, ...]`` to painted
-                ones.
-            styles: To be learnt.
-            network: Its configuration.
-            evened: The part of it whose channels are evened out in the end, see
+            model: Maps photographs ``[N, 3, H, W]`` (0..1) and conditions ``[N, ...]`` to
+                paintings.
+            styles: Styles to train.
+            network: Configuration of the network.
+            equalized: Part of the network whose channels are equalized at the end, see
                 :mod:`~edgesdk.training.style.equalize_channels`; None for none.
-            more_identity: What identifies the run besides network, pictures and judge.
-            previews: Folder of sheets of what is painted meanwhile, one at the end at least.
+            more_identity: Values that identify the run besides network, pictures and losses.
+            previews: Folder of preview sheets, one at the end at least.
             options: See :class:`~edgesdk.training.engine.RunOptions`; ``preview`` is set here.
 
         Raises:
@@ -163,15 +163,15 @@ class StyleTrainer:
             options = replace(options, preview=sheets.write)
         history = fit_style(
             model,
-            Lessons(self._photographs, conditions, goals, recipe),
+            StyleBatches(self._photographs, conditions, goals, recipe),
             self._objective,
             recipe,
             options,
             identity=self._identity(network, more_identity or {}),
             accelerator=accelerator,
         )
-        if evened is not None:
-            equalize_channels(evened, model.eval(), crops, conditions)
+        if equalized is not None:
+            equalize_channels(equalized, model.eval(), crops, conditions)
         skipped = {**self.paintings.skipped, **self._photographs.skipped}
         return StyleTraining(
             history=history,

@@ -1,4 +1,4 @@
-"""The search for the first operator at which an artefact departs from its model."""
+"""Search for the first operator at which an artefact deviates from its model."""
 
 from __future__ import annotations
 

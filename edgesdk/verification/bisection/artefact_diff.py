@@ -1,8 +1,8 @@
-"""Where an ONNX artefact differs from the one that the same program gives again.
+"""Find the first operator at which an ONNX file differs from a fresh conversion of its program.
 
-An artefact that is wrong although its converter is right was altered after the conversion, or made
-by another version. Both files are run with every intermediate value as an output, and the first
-value that differs names the operator.
+If an artefact is wrong but its converter is right, the file was altered, or made by another
+version. Both files run with every intermediate value as an output; the first different value names
+the operator.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class AlteredValue:
     """The first value that differs.
 
     Attributes:
-        operator: ONNX operator that makes it.
+        operator: ONNX operator that computes it.
         name: Name of the value.
         module: Module path in the user's model.
         where: File and line in the user's model.
-        parity: How far it is off.
+        parity: Difference from the fresh conversion.
     """
 
     operator: str
@@ -48,7 +48,7 @@ class AlteredValue:
 def _tapped(path: Path, folder: Path) -> tuple[Path, list[Any]]:
     import onnx
 
-    # Only values whose type is known can be outputs; the file may declare some without one.
+    # Outputs need a type, and the file may declare values without one.
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
     typed = {
         value.name: value
@@ -61,9 +61,9 @@ def _tapped(path: Path, folder: Path) -> tuple[Path, list[Any]]:
             if name in typed and name not in given:
                 model.graph.output.append(typed[name])
                 given.add(name)
-    untold = [value for name, value in typed.items() if name not in given]
+    not_outputs = [value for name, value in typed.items() if name not in given]
     del model.graph.value_info[:]
-    model.graph.value_info.extend(untold)
+    model.graph.value_info.extend(not_outputs)
     written = folder / f"tapped-{path.name}"
     onnx.save(model, written)
     return written, list(model.graph.node)
@@ -89,19 +89,19 @@ def first_altered_value(
 
     Args:
         given: The artefact in question.
-        again: What the converter makes of the same program today.
-        artefact: Its record.
+        again: A fresh conversion of the same program.
+        artefact: Record of the artefact.
         inputs: A sample.
-        gate: What counts as equal.
+        gate: Bounds within which values count as equal.
         nodes: Nodes of the captured program by name.
         timeout: Seconds for one inference.
 
     Returns:
-        The first difference in the order of execution; None where the files compute other graphs,
-        or the same values.
+        The first difference in the order of execution; None if the graphs differ or all values are
+        equal.
 
     Raises:
-        SessionError: A runtime refuses one of them.
+        SessionError: The runtime refuses one of the files.
     """
     with tempfile.TemporaryDirectory(prefix="edgesdk-altered-") as folder:
         tapped, ours = _tapped(given, Path(folder))
@@ -125,7 +125,7 @@ def first_altered_value(
 
 
 def _origin(node: Any, nodes: Mapping[str, Any]) -> tuple[str, str]:
-    """Module path and line of an ONNX node, by the names the exporter left on it."""
+    """Return module path and line of an ONNX node, from the exporter's metadata."""
     metadata = {entry.key: entry.value for entry in node.metadata_props}
     scopes = ast.literal_eval(metadata.get(_SCOPES, "[]"))
     if not isinstance(scopes, list) or not scopes:

@@ -1,9 +1,9 @@
-"""Find the first operator at which an artefact leaves the model.
+"""Find the first operator at which an artefact deviates from the model.
 
-The program is converted again with intermediate values as additional outputs, evenly spread over
-its operators; the first one that is wrong narrows the search to the operators before it, and so on
-until one is left. Sixteen values a round find one operator of a thousand in three conversions,
-with the same converter and the same runtime as the artefact's own.
+The program is converted again with intermediate values as outputs, evenly spread over its
+operators. The first wrong value limits the search to the operators before it, and so on until one
+is left. With sixteen values per round, three conversions find one operator among a thousand, using
+the artefact's own converter and runtime.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from edgesdk.verification.verify_bundle import TIMEOUT, Tolerances
 
 __all__ = ["Deviation", "bisect"]
 
-# Values tapped in one conversion.
+# Number of intermediate values per conversion.
 _TAPS = 16
 
 
@@ -51,25 +51,25 @@ def bisect(
     """Name the first operator at which an artefact deviates from the model.
 
     Args:
-        bundle: With its program.
-        artefact: One of its records.
-        gates: Bounds in place of the default ones.
-        limits: What each conversion may use.
+        bundle: A bundle with its program.
+        artefact: Record of the artefact.
+        gates: Bounds that replace the default ones.
+        limits: Resource limits of each conversion.
         on_progress: Called with target and step.
 
     Raises:
         UsageError: The bundle was written without its program, or the artefact is quantized.
-        EdgeSdkError: The runtime or the converter fails altogether.
+        EdgeSdkError: The runtime or the converter failed.
     """
     if artefact.quantized is not None:
         raise UsageError(
             f"{artefact.target} {artefact.quantization} differs from the model at every operator",
-            remedy="`edgesdk quantize-report` tells what each operator and layer loses",
+            remedy="`edgesdk quantize-report` lists the error of each operator and layer",
         )
     path = bundle.program_path()
     if path is None:
         raise UsageError(
-            "the bundle carries no program to bisect",
+            "the bundle does not contain its program",
             remedy="export it again without --no-reference",
         )
     search = _Search(
@@ -97,14 +97,14 @@ class _Search:
         program: torch.export.ExportedProgram,
         gate: GateRecord,
         limits: Limits,
-        tell: Callable[[str, str], None],
+        on_progress: Callable[[str, str], None],
     ) -> None:
         self._bundle = bundle
         self._artefact = artefact
         self._program = program
         self._gate = gate
         self._limits = limits
-        self._tell = tell
+        self._on_progress = on_progress
         self._target, self._variant = parse_target(artefact.target)
         self._module = program.module(check_guards=False)
         self._nodes = {node.name: node for node in self._module.graph.nodes}
@@ -116,7 +116,7 @@ class _Search:
         if index is None:
             return self._nothing()
         inputs, expected = samples.inputs[index], samples.expected[index]
-        self._tell(self._artefact.target, f"looking into {samples.names[index]}")
+        self._on_progress(self._artefact.target, f"looking into {samples.names[index]}")
         values = self._reference_values(inputs)
         captured = self._capture_deviation(inputs, expected)
         if captured is not None:
@@ -128,7 +128,7 @@ class _Search:
         return meets(_compare(expected, actual), self._gate)
 
     def _worst_sample(self, samples: Samples) -> int | None:
-        """The sample with the largest difference of those that miss the gate."""
+        """Return the index of the worst sample outside the gate; None if all are within it."""
         worst: tuple[float, int] | None = None
         usual = {name: array.shape for name, array in samples.inputs[0].items()}
         with open_isolated(
@@ -216,16 +216,16 @@ class _Search:
         inputs: Mapping[str, np.ndarray],
     ) -> Deviation:
         low, high = -1, len(candidates)
-        culprit: OutputParity | None = None
+        deviation: OutputParity | None = None
         while high - low > 1:
             inside = list(range(low + 1, min(high + 1, len(candidates))))
             step = max(1, -(-len(inside) // _TAPS))
             picked = inside[step - 1 :: step]
             if inside[-1] not in picked:
                 picked.append(inside[-1])
-            self._tell(
+            self._on_progress(
                 self._artefact.target,
-                f"conversion {self._conversions + 1}: {len(inside)} operators left",
+                f"conversion {self._conversions + 1}: {len(inside)} candidates",
             )
             found = self._tapped([candidates[index] for index in picked], inputs)
             wrong = [
@@ -236,16 +236,16 @@ class _Search:
             if not wrong:
                 if high == len(candidates):
                     return self._not_reproduced(inputs)
-                return self._interplay(candidates[low + 1 : high + 1], culprit)
-            first, culprit = wrong[0]
+                return self._interplay(candidates[low + 1 : high + 1], deviation)
+            first, deviation = wrong[0]
             before = [index for index in picked if index < first]
             low, high = (before[-1] if before else low), first
-        return self._operator(candidates[high], culprit)
+        return self._operator(candidates[high], deviation)
 
     def _tapped(
         self, nodes: Sequence[fx.Node], inputs: Mapping[str, np.ndarray]
     ) -> list[np.ndarray]:
-        """The values the target computes at some nodes, by converting with them as outputs."""
+        """Compute the target's values at some nodes, by converting with them as outputs."""
         self._conversions += 1
         graph = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
@@ -253,7 +253,7 @@ class _Search:
             if node.op != "output":
                 copies[node] = graph.node_copy(node, lambda old: copies[old])
         names = [f"tap_{index}" for index in range(len(nodes))]
-        # A tapped input or a value tapped twice would be refused by some runtimes.
+        # Some runtimes refuse an input as an output, or a value twice.
         graph.output({name: copies[node] for name, node in zip(names, nodes, strict=True)})
         graph.eliminate_dead_code()
         tapped = fx.GraphModule(self._module, graph)
@@ -264,7 +264,7 @@ class _Search:
         with tempfile.TemporaryDirectory(prefix="edgesdk-bisect-") as folder:
             path = Path(folder) / "tapped.pt2"
             torch.export.save(program, path)
-            faces = {spec.name: spec for spec in self._artefact.inputs}
+            given = {spec.name: spec for spec in self._artefact.inputs}
             specs = tuple(
                 TensorSpec(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
                 for name, tensor in zip(placeholders, tensors, strict=True)
@@ -285,8 +285,8 @@ class _Search:
                     )
                     for name in names
                 ),
-                faces=tuple(
-                    faces[spec.name] if faces[spec.name].image is not None else spec
+                app_inputs=tuple(
+                    given[spec.name] if given[spec.name].image is not None else spec
                     for spec in specs
                 ),
                 coverage=False,
@@ -294,9 +294,9 @@ class _Search:
             conversion = self._convert(request)
             fed = {
                 spec.name: inputs[spec.name]
-                if face.image is not None
+                if app_input.image is not None
                 else tensor.numpy().astype(spec.dtype)
-                for spec, face, tensor in zip(specs, request.faces, tensors, strict=True)
+                for spec, app_input, tensor in zip(specs, request.app_inputs, tensors, strict=True)
             }
             used = {spec.name for spec in conversion.inputs}
             with open_isolated(
@@ -350,7 +350,7 @@ class _Search:
         return self._altered_value(found, inputs) if self._target.name == "onnx" else found
 
     def _altered_value(self, found: Deviation, inputs: Mapping[str, np.ndarray]) -> Deviation:
-        self._tell(self._artefact.target, "comparing with a new conversion")
+        self._on_progress(self._artefact.target, "comparing with a new conversion")
         manifest = self._bundle.manifest
         with tempfile.TemporaryDirectory(prefix="edgesdk-bisect-") as folder:
             request = ConversionRequest(
@@ -362,7 +362,7 @@ class _Search:
                 output=Path(folder) / "again.onnx",
                 inputs=tuple(manifest.inputs),
                 outputs=tuple(manifest.outputs),
-                faces=tuple(manifest.inputs),
+                app_inputs=tuple(manifest.inputs),
                 coverage=False,
             )
             self._convert(request)

@@ -1,4 +1,4 @@
-"""The value of every operator of a program, as the truth a converted one is held against."""
+"""Reference values of every operator of a program, to compare a converted one with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ProgramValues(fx.Interpreter):
         self.kept: dict[str, np.ndarray] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        """Keep what the node gives, if it is one tensor of numbers."""
+        """Keep the value of a node, if it is a numeric tensor."""
         value = super().run_node(n)
         if (
             n.op == "call_function"

@@ -1,4 +1,4 @@
-"""What a search for the first wrong operator answers."""
+"""Result of a search for the first wrong operator."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ __all__ = ["Deviation"]
 
 @dataclass(frozen=True)
 class Deviation:
-    """What a search found.
+    """Result of a search for the first wrong operator.
 
     Attributes:
         target: Target with variant.
-        found: Whether an operator, or a stage, is to blame.
+        found: True if an operator or a stage deviates.
         stage: ``none``, ``capture``, ``operator``, ``artefact`` or ``interplay``.
         operator: The first operator that deviates, such as ``aten.conv2d.default``.
-        node: Its name in the program.
+        node: Name of its node in the program.
         where: File and line in the user's model.
         module: Module path in the user's model.
-        max_abs: Largest difference there.
-        cosine: Cosine similarity there.
-        explanation: In words.
-        conversions: Conversions the search took.
+        max_abs: Largest absolute difference of its value.
+        cosine: Cosine similarity of its value.
+        explanation: Explanation for users.
+        conversions: Number of conversions in the search.
     """
 
     target: str
@@ -39,5 +39,5 @@ class Deviation:
     conversions: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Return the result as plain JSON."""
         return asdict(self)

@@ -66,7 +66,7 @@ def test_float16_with_fixed_shapes_is_for_the_neural_engine(
     # One cast makes the caller's float32 a float16; the result leaves as float16.
     assert record.delegated == {"cast": 1, "conv": 2, "relu": 1, "sigmoid": 1}
     assert (record.complete, record.partitions) == (True, 1)
-    assert "planner was not asked" in record.method
+    assert "without Core ML's planner" in record.method
 
 
 @_elsewhere

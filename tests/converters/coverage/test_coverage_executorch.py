@@ -276,7 +276,7 @@ def test_asking_too_late_is_an_error() -> None:
     program = torch.export.export(Styled().eval(), (torch.randn(1, 3, 8, 8),))
     lowered = _lower(program, "xnnpack")
     lowered.to_executorch()
-    with pytest.raises(UsageError, match="final form"):
+    with pytest.raises(UsageError, match=r"to_executorch\(\) has already"):
         cover_executorch(program, lowered, "xnnpack")
 
 

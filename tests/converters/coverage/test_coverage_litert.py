@@ -94,7 +94,7 @@ def test_operators_left_carry_reason_and_place(converted: dict[str, tuple[Path, 
     assert all("torch.exp" in item.rewrite for item in activation)
     convolution = by_name["CONV_2D"]
     assert convolution.reason == "constraint"
-    assert "computed while it runs" in convolution.detail
+    assert "computed at run time" in convolution.detail
     assert "kernels constant" in convolution.rewrite
     step = by_name["STRIDED_SLICE"]
     assert step.reason == "constraint" and "[1, 1, 2, 1]" in step.detail

@@ -62,7 +62,7 @@ def test_an_examination_is_plain_json(real: Examination) -> None:
 @pytest.mark.slow
 def test_every_backend_of_this_machine_imports() -> None:
     steps: list[str] = []
-    examination = examine(on_step=steps.append)
+    examination = examine(on_progress=steps.append)
     ours = [backend for backend in examination.backends if backend.name != "torchvision"]
     assert [backend.name for backend in ours if backend.imports is not True] == []
     assert "importing litert" in steps

@@ -111,7 +111,7 @@ def test_it_has_the_widths_of_what_it_starts_from(
         train(recipe, start=path, config={"code": 8, "refined_widths": [0, 0]})
     other = models.create("unet")
     there = save_model(other, "unet", tmp_path / "other.edgemodel")
-    with pytest.raises(DataError, match=r"other\.edgemodel is no network of styles"):
+    with pytest.raises(DataError, match=r"other\.edgemodel is not a multi-style network"):
         widths_of(there)
 
 

@@ -211,7 +211,7 @@ def test_what_is_no_trained_stylizer(train: Trainer, short: StyleRecipe, tmp_pat
     path = save_model(
         nn.Conv2d(3, 3, 1), None, tmp_path / "c.edgemodel", example=torch.ones(1, 3, 8, 8)
     )
-    with pytest.raises(DataError, match=r"c\.edgemodel is no network of styles"):
+    with pytest.raises(DataError, match=r"c\.edgemodel is not a multi-style network"):
         train(short, start=path)
     with pytest.raises(SourceNotFoundError, match=r"absent\.edgemodel"):
         train(short, start=tmp_path / "absent.edgemodel")
@@ -328,6 +328,6 @@ def test_a_pair_that_is_none_is_refused(tmp_path: Path) -> None:
     save_model(encoder, "style_encoder", beside)
     with pytest.raises(UsageError, match="code are 5 there and 6 here"):
         any_style_taken_over(path, *pair(2, code=6), seed=1)
-    with pytest.raises(DataError, match="no network of styles"):
+    with pytest.raises(DataError, match="not a multi-style network"):
         any_style_taken_over(beside, *fresh, seed=1)
     assert [bits(one) for one in fresh] == before

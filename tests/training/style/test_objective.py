@@ -209,7 +209,7 @@ def test_rates() -> None:
         ({"style_layers": ["conv1_1", "conv1_1"]}, "style_layers"),
         ({"style_weight": -1}, "style_weight"),
         ({"learning_rate": float("nan")}, "learning_rate"),
-        ({"steps": 10, "warmup_steps": 10}, "warmup_steps 10 leave nothing"),
+        ({"steps": 10, "warmup_steps": 10}, "warmup_steps 10 are not below"),
         ({"style_wieght": 3}, "did you mean 'style_weight'"),
     ],
 )
