@@ -93,6 +93,9 @@ def _computed(program: ExportedProgram) -> list[fx.Node]:
         for spec in program.graph_signature.input_specs
         if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and spec.target not in changed
     }
+    for node in program.graph.nodes:
+        if getattr(getattr(node.target, "_schema", None), "is_mutable", False):
+            fixed -= {other.name for other in node.all_input_nodes}
     costly: dict[fx.Node, bool] = {}
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in fixed:

@@ -19,6 +19,7 @@ from edgesdk.frontend.nonfinite import first_not_finite
 from edgesdk.frontend.program_digest import program_digest
 from edgesdk.frontend.provenance import user_frame, where
 from edgesdk.frontend.quiet_torch import quiet_torch
+from edgesdk.frontend.side_effects import changed_inputs, require_no_state, state_kept
 from edgesdk.frontend.signature import FlatModel
 from edgesdk.frontend.tensor_specs import dtype_name
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
@@ -189,8 +190,14 @@ def capture(
     """
     flat_model = FlatModel(model, [spec.name for spec in specs], structure, image, planes=planes)
     grown = _capture_inputs(specs, tensors)
-    example = _try_inputs(flat_model, specs, tensors)
+    example, state = _try_inputs(flat_model, specs, tensors)
     program = _export(flat_model, grown, specs)
+    changed = changed_inputs(program)
+    if changed:
+        # Runtimes share the memory of inputs with the app: the model gets copies to write into.
+        flat_model.copied = frozenset(changed)
+        program = _export(flat_model, grown, specs)
+    require_no_state(program, state)
     _strip_wrapper(program)
     _restore_origins(program, model)
     _refuse_training_operators(program)
@@ -221,11 +228,12 @@ def _export(
 
 def _try_inputs(
     flat_model: FlatModel, specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]
-) -> dict[str, torch.Tensor]:
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """Run the model once; return its outputs and the buffers that it changed."""
     try:
-        with torch.inference_mode():
-            outputs: dict[str, torch.Tensor] = flat_model(*tensors)
-            return outputs
+        with torch.inference_mode(), state_kept(flat_model) as changed:
+            outputs: dict[str, torch.Tensor] = flat_model(*(tensor.clone() for tensor in tensors))
+        return outputs, changed
     except EdgeSdkError:
         raise
     except Exception as error:
@@ -364,9 +372,10 @@ def run_eager(flat_model: FlatModel, inputs: Mapping[str, np.ndarray]) -> dict[s
     Raises:
         InputSpecError: The model refuses these inputs.
     """
-    tensors = {name: torch.from_numpy(np.asarray(a, order="C")) for name, a in inputs.items()}
+    # Copies: forward() may write into its inputs.
+    tensors = {name: torch.from_numpy(np.array(a, order="C")) for name, a in inputs.items()}
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), state_kept(flat_model):
             outputs = flat_model(**tensors)
     except EdgeSdkError:
         raise

@@ -54,6 +54,8 @@ class FlatModel(nn.Module):
         if image:
             self.preprocessing = ImagePreprocessing(image[1], planes=planes)
         self._structure = structure
+        #: Names of inputs that the model writes into, and therefore gets copies of.
+        self.copied: frozenset[str] = frozenset()
         # torch.export names the inputs of a program after the parameters of forward.
         forward = named_forward(names, FlatModel.call)
         self.__class__ = cast(Any, type("FlatModel", (FlatModel,), {"forward": forward}))
@@ -65,7 +67,10 @@ class FlatModel(nn.Module):
 
     def call(self, flat: Sequence[Tensor]) -> dict[str, Tensor]:
         """Run the model on the flat inputs and name its flat outputs."""
-        tensors = list(flat)
+        tensors = [
+            tensor.clone() if name in self.copied else tensor
+            for name, tensor in zip(self._names, flat, strict=True)
+        ]
         if self.image_index is not None:
             tensors[self.image_index] = self.preprocessing(tensors[self.image_index])
         if self._structure is None:

@@ -1,0 +1,162 @@
+"""Side effects of a model: changed buffers, changed inputs, random draws.
+
+An artefact keeps no state between calls and has no generator of random numbers. A model with either
+answers otherwise at every call, so no artefact can equal it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.export import ExportedProgram
+
+from edgesdk.errors import CaptureError
+from edgesdk.frontend.provenance import where
+
+__all__ = ["changed_inputs", "require_no_state", "state_kept"]
+
+# Operators with a seed that draw nothing when this argument has this value.
+_SILENT_IF = {"dropout": ("train", False), "scaled_dot_product_attention": ("dropout_p", 0.0)}
+
+
+@contextlib.contextmanager
+def state_kept(model: nn.Module) -> Iterator[list[str]]:
+    """Run a model inside without lasting effects on its buffers or on random numbers.
+
+    Yields:
+        A list that holds, once the context ends, the paths of the buffers that were changed.
+    """
+    kept = [
+        (path, module, dict(module._buffers), _copies(module))
+        for path, module in model.named_modules()
+        if module._buffers
+    ]
+    changed: list[str] = []
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield changed
+        finally:
+            for path, module, buffers, copies in kept:
+                changed += [
+                    f"{path}.{name}".strip(".") for name in _restore(module, buffers, copies)
+                ]
+
+
+def _copies(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module._buffers.items() if value is not None}
+
+
+def _restore(
+    module: nn.Module, buffers: dict[str, Any], copies: dict[str, torch.Tensor]
+) -> list[str]:
+    """Give a module its buffers and their values again; return the names of changed ones."""
+    changed = []
+    for name, value in copies.items():
+        buffer = buffers[name]
+        replaced = module._buffers.get(name) is not buffer
+        overwritten = not torch.equal(buffer, value)
+        if overwritten:
+            with torch.no_grad():
+                buffer.copy_(value)
+        if replaced or overwritten:
+            changed.append(name)
+    module._buffers.update(buffers)
+    return changed
+
+
+def require_no_state(program: ExportedProgram, changed: Sequence[str] = ()) -> None:
+    """Check that a program neither changes a buffer nor draws random numbers.
+
+    Args:
+        program: The program.
+        changed: Buffers that an eager run changed. An assignment to a buffer of an inner module
+            leaves no operator in the program.
+
+    Raises:
+        CaptureError: It does; names the buffer or the operator, and the user's line.
+    """
+    buffers = program.graph_signature.inputs_to_buffers
+    written = [(node, root) for node, root in _writes(program.graph) if root.name in buffers]
+    paths = {*changed, *(buffers[root.name] for _, root in written)}
+    if paths:
+        names = sorted(path.removeprefix("model.") for path in paths)
+        raise CaptureError(
+            f"forward() changes the buffer{'s' * (len(names) > 1)} "
+            f"{', '.join(map(repr, names))}, and an artefact keeps no state between calls",
+            where=next((line for node, _ in written if (line := _line(node))), None),
+            remedy="take the state as an input of forward() and return its new value",
+        )
+    for node in program.graph.nodes:
+        if node.op == "call_function" and _draws(node):
+            name = ".".join(str(node.target).split(".")[:2])
+            dropout = "dropout" in name
+            raise CaptureError(
+                f"forward() draws random numbers ({name}), so that two runs on one input differ",
+                where=where(node) or None,
+                remedy="use nn.Dropout, which evaluation mode switches off"
+                if dropout
+                else "take the random numbers as an input of forward()",
+            )
+
+
+def changed_inputs(program: ExportedProgram) -> tuple[str, ...]:
+    """Return the names of the inputs that ``forward()`` writes into."""
+    inputs = set(program.graph_signature.user_inputs)
+    roots = (root.name for _, root in _writes(program.graph))
+    return tuple(dict.fromkeys(name for name in roots if name in inputs))
+
+
+def _writes(graph: fx.Graph) -> Iterator[tuple[fx.Node, fx.Node]]:
+    """Yield every operator that writes into an input of the program, with that input."""
+    for node in graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if node.op != "call_function" or schema is None or not schema.is_mutable:
+            continue
+        for argument, given in zip(schema.arguments, node.args, strict=False):
+            alias = argument.alias_info
+            if alias is not None and alias.is_write and isinstance(given, fx.Node):
+                root = _root(given)
+                if root.op == "placeholder":
+                    yield node, root
+
+
+def _root(node: fx.Node) -> fx.Node:
+    """Return the tensor that a view shows, or that an operator has written into and returned."""
+    while node.op == "call_function":
+        schema = getattr(node.target, "_schema", None)
+        aliased = schema is not None and any(r.alias_info is not None for r in schema.returns)
+        if not aliased or not node.args or not isinstance(node.args[0], fx.Node):
+            break
+        node = node.args[0]
+    return node
+
+
+def _line(node: fx.Node) -> str | None:
+    """Return the user's line of a write; an assignment to a buffer has that of its value."""
+    values = [node, *(other for other in node.all_input_nodes if other.op == "call_function")]
+    return next((place for other in values if (place := where(other))), None)
+
+
+def _draws(node: fx.Node) -> bool:
+    tags = getattr(node.target, "tags", ())
+    if torch.Tag.nondeterministic_seeded not in tags:
+        return False
+    condition = _SILENT_IF.get(str(node.target).split(".")[1])
+    if condition is None:
+        return True
+    name, silent = condition
+    return bool(_argument(node, name) != silent)
+
+
+def _argument(node: fx.Node, name: str) -> Any:
+    arguments = node.target._schema.arguments  # type: ignore[union-attr]
+    for index, argument in enumerate(arguments):
+        if argument.name == name:
+            if index < len(node.args):
+                return node.args[index]
+            return node.kwargs.get(name, argument.default_value)
+    return None

@@ -1,0 +1,136 @@
+"""Models that change their buffers or inputs, or draw random numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgesdk.errors import CaptureError
+from edgesdk.frontend.capture import Capture, capture, run_eager
+from edgesdk.frontend.side_effects import changed_inputs, state_kept
+from edgesdk.frontend.signature import FlatModel
+from edgesdk.spec import TensorSpec
+
+SHAPE = (2, 3, 8, 8)
+
+
+def captured(model: nn.Module) -> Capture:
+    return capture(model.eval(), [TensorSpec("x", SHAPE)], [torch.rand(SHAPE)])
+
+
+def line(text: str) -> str:
+    lines = Path(__file__).read_text("utf-8").splitlines()
+    number = next(i for i, row in enumerate(lines, 1) if row.endswith(f"# {text}"))
+    return f"test_side_effects.py:{number}"
+
+
+class Running(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count += 1  # counted
+        self.mean = 0.9 * self.mean + 0.1 * x.mean()
+        return x - self.mean
+
+
+class WritesInPlace(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        x.sub_(0.5).div_(0.25)
+        return x.relu()
+
+
+class WritesThroughAView(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        x[:, :2] *= 0.5
+        return x + 1
+
+
+def test_changed_buffers_are_named_with_their_line() -> None:
+    with pytest.raises(CaptureError, match=r"buffers 'count', 'mean'.*no state") as raised:
+        captured(Running())
+    assert line("counted") in (raised.value.where or "")
+    assert "input of forward()" in (raised.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("function", "operator"),
+    [
+        (lambda x: x + torch.randn_like(x), "aten.randn_like"),
+        (lambda x: functional.dropout(x, 0.5), "aten.dropout"),
+        (lambda x: x * torch.bernoulli(x.sigmoid()), "aten.bernoulli"),
+        (lambda x: x * torch.rand(8), "aten.rand"),
+    ],
+)
+def test_random_draws_are_named(function, operator: str) -> None:
+    class Noise(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return function(x)  # drawn
+
+    with pytest.raises(CaptureError, match=f"random numbers.*{operator}") as raised:
+        captured(Noise())
+    assert "test_side_effects.py" in (raised.value.where or "")
+
+
+def test_what_draws_in_training_only_is_captured() -> None:
+    class Quiet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.drop = nn.BatchNorm2d(3), nn.Dropout(0.5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.drop(self.norm(x)).flatten(2)
+            return functional.scaled_dot_product_attention(y, y, y)
+
+    assert captured(Quiet()).program.graph_signature.user_outputs
+
+
+@pytest.mark.parametrize("network", [WritesInPlace, WritesThroughAView])
+def test_a_model_that_writes_into_its_input_gets_a_copy(network: type[nn.Module]) -> None:
+    found = captured(network())
+    assert changed_inputs(found.program) == ()
+    given = torch.rand(SHAPE)
+    before = given.clone()
+    answer = found.program.module()(given)
+    assert torch.equal(given, before)
+    output = next(iter(answer.values())) if isinstance(answer, dict) else answer
+    assert torch.equal(output, network()(before.clone()))
+
+
+def test_changed_inputs_are_found_through_views() -> None:
+    for network in (WritesInPlace(), WritesThroughAView()):
+        program = torch.export.export(network, (torch.rand(SHAPE),), strict=False)
+        assert changed_inputs(program) == ("x",)
+    assert changed_inputs(torch.export.export(nn.ReLU(), (torch.rand(2),), strict=False)) == ()
+
+
+def test_eager_runs_change_neither_samples_nor_state_nor_generator() -> None:
+    model = Running()
+    flat = FlatModel(model, ["x"])
+    arrays = {"x": np.random.default_rng(0).random(SHAPE, dtype=np.float32)}
+    before = arrays["x"].copy()
+    torch.manual_seed(1)
+    first, second = run_eager(flat, arrays), run_eager(flat, arrays)
+    drawn = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(drawn, torch.rand(1))
+    assert np.array_equal(first["output"], second["output"])
+    assert int(model.count) == 0 and float(model.mean) == 0
+    run_eager(FlatModel(WritesInPlace(), ["x"]), arrays)
+    assert np.array_equal(arrays["x"], before)
+
+
+def test_state_is_restored_after_an_error() -> None:
+    model = Running()
+    with pytest.raises(RuntimeError), state_kept(model):
+        model(torch.ones(SHAPE))
+        raise RuntimeError
+    assert int(model.count) == 0 and float(model.mean) == 0
+    assert set(dict(model.named_buffers())) == {"mean", "count"}
