@@ -125,7 +125,7 @@ def prune(
         option(
             _METHOD,
             "--gate-threshold X",
-            help="Without a budget, ucp keeps channels whose gate exceeds X times the layer's mean.",
+            help="Without a budget, ucp keeps gates above X times the layer's mean.",
         ),
     ] = None,
     gate_place: Annotated[
@@ -133,7 +133,7 @@ def prune(
         option(
             _METHOD,
             "--gate-place PLACE",
-            help="Place of the gates of ucp: behind the layer (layer, default) or behind its norm (norm).",
+            help="Place of ucp's gates: behind the layer (default) or behind its norm.",
         ),
     ] = "layer",
     epsilon: Annotated[
