@@ -128,7 +128,7 @@ def test_a_trained_stylizer_goes_on_learning(
         (
             ("--fine-tune", "a.edgemodel", "--add-to", "b.edgemodel"),
             2,
-            "--fine-tune goes on",
+            "--fine-tune trains all weights",
         ),
         (("--fine-tune", "absent.edgemodel", "--arbitrary"), 2, "absent.edgemodel"),
     ],
