@@ -34,7 +34,7 @@ class Output:
         self.problem: EdgeSdkError | None = None
 
     def result(self, value: Mapping[str, Any], problem: EdgeSdkError | None = None) -> None:
-        """Print the result in ``--json`` mode.
+        """Print the result in ``--json`` mode and keep the problem.
 
         Args:
             value: The result.

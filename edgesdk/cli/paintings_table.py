@@ -1,4 +1,4 @@
-"""The terminal's table of what conversion did to a stylizer's pictures."""
+"""Table of the paintings of converted stylizers in the terminal."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["painted_table", "painting_notes"]
 
 
 def painted_table(manifest: Manifest) -> Table | None:
-    """PSNR and change of style of every artefact that painted; None where none did.
+    """Make the table of PSNR and change of style by artefact; None without paintings.
 
-    What an evaluator painted is marked with an asterisk, as in the table of targets.
+    An asterisk marks paintings of an evaluator, as in the table of targets.
     """
     from rich.text import Text
 
@@ -29,7 +29,7 @@ def painted_table(manifest: Manifest) -> Table | None:
         if record.painted is not None
     ]
     if all(row.failure for _, row in rows):
-        # Why stands in the notes, or in the table of targets.
+        # The notes or the table of targets have the reason.
         return None
     measured = any(row.change != MISSING for _, row in rows)
     titles = ["painted", "pictures", "PSNR mean", "PSNR least"]

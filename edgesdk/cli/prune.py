@@ -90,7 +90,7 @@ def prune(
         tuple[str, str] | None,
         option(
             _BUDGET,
-            "--latency TARGET:DEVICE SHARE",
+            "--latency TARGET SHARE",
             help="Target, device and share of the latency to remove: executorch:local -40%.",
         ),
     ] = None,
@@ -125,7 +125,7 @@ def prune(
         option(
             _METHOD,
             "--gate-threshold X",
-            help="ucp without a budget: keep channels whose gate exceeds X times the layer's mean.",
+            help="Without a budget, ucp keeps gates above X times the layer's mean.",
         ),
     ] = None,
     gate_place: Annotated[
@@ -133,7 +133,7 @@ def prune(
         option(
             _METHOD,
             "--gate-place PLACE",
-            help="ucp: put gates behind the layer (default) or behind its norm.",
+            help="Place of ucp's gates: behind the layer (default) or behind its norm.",
         ),
     ] = "layer",
     epsilon: Annotated[

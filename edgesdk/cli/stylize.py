@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from edgesdk.video.frames import Painter
     from edgesdk.video.stylize import StylizeResult
 
-__all__ = ["parse_blend", "parse_rate", "stylize"]
+__all__ = ["stylize"]
 
 _STYLIZER = "Stylizer"
 _PAINTING = "Painting"
@@ -229,6 +228,8 @@ def stylize(
         raise UsageError("--value-range needs --onnx", remedy="leave --value-range out")
     if colour_method not in _METHODS:
         raise UnknownNameError("colour method", colour_method, _METHODS)
+    from edgesdk.video.option_texts import parse_blend, parse_rate
+
     styles = parse_blend(blend) if blend is not None else None
     frame_rate = parse_rate(rate) if rate is not None else None
     from edgesdk.video.media.opening import camera_index
@@ -282,48 +283,6 @@ def _check_painters(*given: Path | None) -> None:
             "give exactly one of --bundle, --onnx and --colour",
             remedy="--colour PICTURE.jpg needs no network",
         )
-
-
-def parse_blend(text: str) -> dict[str, float]:
-    """Read ``A:0.3,B:0.7``.
-
-    Raises:
-        UsageError: The text has another form, a weight is negative, or all are zero.
-    """
-    found: dict[str, float] = {}
-    for part in text.split(","):
-        name, colon, weight = (text.strip() for text in part.rpartition(":"))
-        try:
-            value = float(weight)
-        except ValueError:
-            value = -1.0
-        if not colon or not name or not 0 <= value < float("inf") or name in found:
-            raise UsageError(
-                f"{part.strip()!r} is not a style with a weight", remedy="write --blend A:0.3,B:0.7"
-            )
-        found[name] = value
-    if not sum(found.values()):
-        raise UsageError(
-            "the weights of the blend are all zero", remedy="give at least one a positive weight"
-        )
-    return found
-
-
-def parse_rate(text: str) -> Fraction:
-    """Read ``25``, ``29.97`` or ``30000/1001``.
-
-    Raises:
-        UsageError: The text has another form, or the rate is not between 0 and 1000.
-    """
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if not 0 < rate <= 1000:
-        raise UsageError(
-            f"{text!r} is not a number of frames per second, up to 1000", remedy="write --rate 25"
-        )
-    return rate
 
 
 def _onnx_painter(

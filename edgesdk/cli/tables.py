@@ -34,7 +34,7 @@ _EVALUATED = "*"
 
 
 def plain_table(*titles: str) -> Table:
-    """A table without lines; words that do not fit go on in the next line, none is cut off."""
+    """Make a table without rules; text that does not fit continues on the next line."""
     table = Table(header_style="bold", box=None, pad_edge=False)
     for title in titles:
         table.add_column(title, overflow="fold")
@@ -42,12 +42,12 @@ def plain_table(*titles: str) -> Table:
 
 
 def targets_table(rows: Sequence[SummaryRow], columns: Sequence[str] = PARITY_COLUMNS) -> Table:
-    """The table of targets; columns that say nothing are left out.
+    """Make the table of targets, without empty columns.
 
-    What only an evaluator has run is marked with an asterisk; see :func:`footnotes`.
+    An asterisk marks artefacts that only an evaluator has run; see :func:`footnotes`.
 
     Args:
-        rows: One a target.
+        rows: One per target.
         columns: Some of :data:`edgesdk.report.summary.COLUMNS`, in that order.
     """
     cells = [_cells(row, rows) for row in rows]
@@ -57,11 +57,11 @@ def targets_table(rows: Sequence[SummaryRow], columns: Sequence[str] = PARITY_CO
         if title in columns and any(cell[index] != "–" for cell in cells)
     ]
     table = plain_table(*(COLUMNS[index] for index in shown))
-    # Names that are typed back into commands stay in one piece, and so do numbers.
+    # Names to copy into commands stay in one piece, and so do numbers.
     for index, column in enumerate(table.columns):
         column.no_wrap = index != 1
     if rows:
-        # Else a long name beside it leaves a column of single letters.
+        # Otherwise a long name beside it leaves a column of single letters.
         table.columns[1].min_width = max(len(row.status.value.split()[0]) for row in rows) + 2
     for row, cell in zip(rows, cells, strict=True):
         table.add_row(
@@ -75,7 +75,7 @@ def targets_table(rows: Sequence[SummaryRow], columns: Sequence[str] = PARITY_CO
 
 def _cells(row: SummaryRow, rows: Sequence[SummaryRow]) -> list[str]:
     cells = list(row.cells())
-    # The name that the options take, where it names one row.
+    # The name as options take it, if it is unambiguous.
     if Counter(other.target for other in rows)[row.target] == 1:
         cells[0] = row.target
     elif row.recipe or Counter((other.target, other.recipe) for other in rows)[row.target, ""] == 1:
@@ -103,19 +103,19 @@ def classes_table(manifest: Manifest) -> Table | None:
     where there are others.
     """
     shown = [record for record in manifest.artefacts if record.quantized is None]
-    seen = {
+    predicted = {
         f"{record.target} {record.quantization or ''}".strip(): {
             name: (eager, artefact) for name, eager, artefact in record.parity.classes
         }
         for record in shown or manifest.artefacts
         if record.parity is not None and record.parity.classes
     }
-    if not seen:
+    if not predicted:
         return None
-    table = plain_table("photograph", "the model sees", *seen)
-    names = list(dict.fromkeys(name for classes in seen.values() for name in classes))
+    table = plain_table("photograph", "the model sees", *predicted)
+    names = list(dict.fromkeys(name for classes in predicted.values() for name in classes))
     for name in names:
-        pairs = [classes.get(name) for classes in seen.values()]
+        pairs = [classes.get(name) for classes in predicted.values()]
         eager = next(pair[0] for pair in pairs if pair is not None)
         cells = [
             Text("–") if pair is None else Text(pair[1], "" if pair[1] == eager else "red")
@@ -126,7 +126,7 @@ def classes_table(manifest: Manifest) -> Table | None:
 
 
 def deviation_lines(deviations: Sequence[Deviation]) -> list[str]:
-    """One paragraph an artefact: what the search found."""
+    """Return the lines of a bisection: one paragraph per artefact."""
     lines = []
     for deviation in deviations:
         lines.append(f"{deviation.target}: {deviation.explanation}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import json
 import os
 import pty
@@ -16,8 +17,10 @@ import threading
 
 import pytest
 
-from edgesdk.cli import main as app
 from edgesdk.cli.interruption import Interruption, take_signals
+
+# ``edgesdk.cli.main`` is the function; this is its module.
+app = importlib.import_module("edgesdk.cli.main")
 
 HEAVY = ("torch", "numpy", "onnx", "coremltools", "executorch", "jax", "safetensors")
 WHAT_IS_LOADED = """
@@ -48,8 +51,9 @@ def test_help_and_typing_mistakes_load_nothing_heavy(edgesdk_command, arguments,
 def test_help_names_every_verb_in_one_line_each(edgesdk_command):
     ended = edgesdk_command("--help")
     assert (ended.code, ended.err) == (0, "")
-    for verb in ("doctor", "models", "cost", "train", "export", "verify", "profile", "report"):
-        assert re.search(rf"^  {verb} +\w", ended.out, re.MULTILINE), verb
+    verbs = ("doctor", "models", "train", "cost", "prune", "export", "verify", "profile", "report")
+    for verb in (*verbs, "stylize", "quantize-report"):
+        assert re.search(rf"^│ {verb} +[A-Z][^│]+\. +│$", ended.out, re.MULTILINE), verb
 
 
 def test_no_verb_shows_the_help_and_is_no_success(edgesdk_command):

@@ -56,7 +56,7 @@ def test_a_budget_in_words_and_as_json(folder, capsys):
 @pytest.mark.parametrize(
     "method",
     [
-        ("ucp", "--factor", "1.0"),
+        ("ucp", "--gate-threshold", "1.0"),
         ("ucp", "--flops", "-50%", "--retrain", "finetune", "--gate-place", "norm"),
         (
             "acp",
@@ -75,7 +75,7 @@ def test_a_budget_in_words_and_as_json(folder, capsys):
 )
 def test_methods_that_train(folder, capsys, method):
     command = ["prune", "resnet20", "--data", "data", "--method", *method, *FEW]
-    assert main([*command, "-o", "small.edgemodel", "--work", "work", "--json"]) == 0
+    assert main([*command, "-o", "small.edgemodel", "--checkpoint", "work", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["after"]["macs"] < result["before"]["macs"]
     assert 0 <= result["top1_after"] <= 1
@@ -85,7 +85,7 @@ def test_methods_that_train(folder, capsys, method):
     with torch.no_grad():
         assert saved.model(torch.zeros(1, 1, 16, 16)).shape == (1, 3)
     # What was kept on the way gives the same network again.
-    assert main([*command, "-o", "again.edgemodel", "--work", "work", "--json"]) == 0
+    assert main([*command, "-o", "again.edgemodel", "--checkpoint", "work", "--json"]) == 0
     again = read_model_file(folder / "again.edgemodel").model.state_dict()
     for key, value in saved.model.state_dict().items():
         assert torch.equal(value, again[key])

@@ -16,10 +16,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgesdk.cli.stylize import parse_blend, parse_rate
-from edgesdk.cli.stylize_progress import StylizeBar, clock
+from edgesdk.cli.progress import Progress, clock
 from edgesdk.errors import UsageError
 from edgesdk.video.media.reading import VideoReader
+from edgesdk.video.option_texts import parse_blend, parse_rate
 from edgesdk.video.stylize_result import StylizeProgress
 
 av = pytest.importorskip("av")
@@ -180,8 +180,8 @@ def test_json(
         ("h", "w", 1.0, ()),
         (48, 64, 255.0, ()),
         (48, 64, 1.0, ()),
-        ("h", "w", 255.0, ("--white", "255")),
-        ("h", "w", 1.0, ("--white", "1")),
+        ("h", "w", 255.0, ("--value-range", "255")),
+        ("h", "w", 1.0, ("--value-range", "1")),
     ],
 )
 def test_any_onnx_stylizer(
@@ -279,7 +279,7 @@ def test_a_network_that_fails_on_a_key_frame(
         str(target),
         "--onnx",
         str(network),
-        "--white",
+        "--value-range",
         "1",
         "--json",
     )
@@ -295,24 +295,24 @@ def test_a_network_that_fails_on_a_key_frame(
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        ((), 2, "say what paints"),
+        ((), 2, "give exactly one of --bundle"),
         (("--colour", "sunset.png", "--bundle", "b.edge"), 2, "one of --bundle"),
         (("--colour", "sunset.png", "--colour-method", "vivid"), 2, "unknown colour method"),
         (("--colour", "absent.png"), 2, "absent.png"),
         (("--colour", "in.mp4"), 2, "in.mp4"),
         (("--onnx", "absent.onnx"), 2, "absent.onnx"),
-        (("--colour", "sunset.png", "--white", "1"), 2, "there is none"),
+        (("--colour", "sunset.png", "--value-range", "1"), 2, "--value-range needs --onnx"),
         (("--bundle", "absent.edge"), 2, "absent.edge"),
-        (("--colour", "sunset.png", "--style", "mosaic"), 2, "--colour has none"),
-        (("--colour", "sunset.png", "--blend", "0:1"), 2, "--colour has none"),
-        (("--onnx", "absent.onnx", "--target", "onnx"), 2, "--target chooses within a bundle"),
-        (("--onnx", "absent.onnx", "--blend", "2"), 2, "a blend is styles with weights"),
-        (("--bundle", "b.edge", "--blend", "mosaic"), 2, "a blend is styles with weights"),
+        (("--colour", "sunset.png", "--style", "mosaic"), 2, "--colour has no styles"),
+        (("--colour", "sunset.png", "--blend", "0:1"), 2, "--colour has no styles"),
+        (("--onnx", "absent.onnx", "--target", "onnx"), 2, "--target needs --bundle"),
+        (("--onnx", "absent.onnx", "--blend", "2"), 2, "'2' is not a style with a weight"),
+        (("--bundle", "b.edge", "--blend", "mosaic"), 2, "'mosaic' is not a style with a weight"),
         (("--colour", "sunset.png", "--keyframes", "few"), 2, "key frames are 'auto'"),
         (("--colour", "sunset.png", "--max-size", "4"), 2, "max_size"),
         (("--colour", "sunset.png", "--strength", "2"), 2, "--strength"),
         (("--colour", "sunset.png", "--rate", "30"), 2, "its own frame times"),
-        (("--colour", "sunset.png", "--rate", "fast"), 2, "a rate is frames a second"),
+        (("--colour", "sunset.png", "--rate", "fast"), 2, "not a number of frames per second"),
         (("--colour", "sunset.png", "--seconds", "0"), 2, "seconds must be above zero"),
         (("--colour", "sunset.png", "-o", "in.mp4"), 2, "is the input itself"),
         (("--colour", "sunset.png", "-o", "out.gif"), 2, "does not end like a video"),
@@ -386,7 +386,7 @@ def test_ctrl_c_with_keep_leaves_a_playable_file(
 ) -> None:
     source = make_clip(frames=3000, size=(96, 64))
     target = tmp_path / "out.mp4"
-    code, out, err = stopped(edgesdk_command, source, target, sunset, "--keep", "--json")
+    code, out, err = stopped(edgesdk_command, source, target, sunset, "--keep-partial", "--json")
     assert code == 130, err
     found = json.loads(out)
     assert found["interrupted"] and 0 < found["frames"] < 3000
@@ -406,16 +406,16 @@ def test_blends_and_rates() -> None:
 
 
 def test_progress_without_a_total(capsys: pytest.CaptureFixture[str]) -> None:
-    with StylizeBar() as bar:
-        bar._last -= 10
-        bar.told(StylizeProgress("stylizing", 40, None, 12.5, None))
-        bar.told(StylizeProgress("stylizing", 41, None, 12.5, None))
-        bar.told(StylizeProgress("stylizing", 70, 70, 12.5, 0.0))
+    with Progress("stylizing") as progress:
+        progress._last_line -= 10
+        progress.stylizing(StylizeProgress("stylizing", 40, None, 12.5, None))
+        progress.stylizing(StylizeProgress("stylizing", 41, None, 12.5, None))
+        progress.stylizing(StylizeProgress("stylizing", 70, 70, 12.5, 0.0))
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition("stylizing: ")[2] for line in lines] == [
         *("40  12.5 frames/s", "70/70  12.5 frames/s  0:00 left"),
     ]
-    with StylizeBar(silent=True) as bar:
-        bar.told(StylizeProgress("stylizing", 70, 70, 12.5, 0.0))
+    with Progress("stylizing", quiet=True) as progress:
+        progress.stylizing(StylizeProgress("stylizing", 70, 70, 12.5, 0.0))
     assert capsys.readouterr().err == ""
     assert (clock(59.6), clock(3723)) == ("1:00", "1:02:03")

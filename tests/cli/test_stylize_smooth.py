@@ -1,4 +1,4 @@
-"""``edgesdk stylize --smooth``: paintings enlarged by the network."""
+"""``edgesdk stylize --upscale network``: paintings enlarged by the network."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def test_key_frames_are_enlarged_by_the_network(
 ) -> None:
     out = tmp_path / "out"
     shared = ("--colour", str(sunset), "--max-size", "32", "--keyframes", "1")
-    ran = here(*("stylize", str(frames), "-o", str(out), *shared, "--smooth-weights", str(weights)))
+    ran = here(
+        *("stylize", str(frames), "-o", str(out), *shared, "--upscale-weights", str(weights))
+    )
     assert ran == 0
     painter, smoother = colour_painter(sunset), KeyFrameUpscaler(weights)
     for number in range(2):
@@ -84,7 +86,7 @@ def test_the_packages_own_weights(here: Run, frames: Path, sunset: Path, tmp_pat
     out = tmp_path / "out"
     ran = here(
         *("stylize", str(frames), "-o", str(out), "--colour", str(sunset)),
-        *("--max-size", "40", "--smooth", "--stream"),
+        *("--max-size", "40", "--upscale", "network", "--stream"),
     )
     assert ran == 0
     full = colour_painter(sunset)(pixels(frames / "0.png")).astype(int)
@@ -98,7 +100,7 @@ def test_what_cannot_be_smoothed_is_refused_before_anything_is_painted(
     shared = ("stylize", str(frames), "-o", str(out), "--colour", str(sunset))
     (tmp_path / "not.safetensors").write_bytes(b"nothing")
     for name in ("not.safetensors", "absent.safetensors"):
-        assert here(*shared, "--max-size", "32", "--smooth-weights", str(tmp_path / name)) == 2
+        assert here(*shared, "--max-size", "32", "--upscale-weights", str(tmp_path / name)) == 2
     painted: list[Picture] = []
 
     def painter(picture: Picture) -> Picture:
@@ -106,7 +108,13 @@ def test_what_cannot_be_smoothed_is_refused_before_anything_is_painted(
         return picture
 
     with pytest.raises(WeightsError):
-        stylize(frames, out, painter=painter, smooth=tmp_path / "absent.safetensors")
+        stylize(
+            frames,
+            out,
+            painter=painter,
+            upscale="network",
+            upscale_weights=tmp_path / "absent.safetensors",
+        )
     # 60 rows shown as 12 would do, but a video of 1920 shown as 80 would not.
     with pytest.raises(UsageError, match="raise max_size"):
         KeyFrameUpscaler(weights).check(1920, 1080, 80)

@@ -75,7 +75,7 @@ def test_the_table_and_what_was_left_out_are_printed(
     title = next(line for line in printed.out.splitlines() if line.startswith("step"))
     assert title.split() == ["step", "total", *parts, "rate"] and len(title) <= 80
     assert "wrote my.edgemodel: 2 styles: paintings-0, paintings-1" in printed.out
-    assert "left out photos/broken.jpg: broken.jpg is no picture that can be read" in printed.err
+    assert "left out photos/broken.jpg: broken.jpg is not a readable picture" in printed.err
 
 
 def test_a_style_is_added(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +83,7 @@ def test_a_style_is_added(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     (folder / "more").mkdir()
     (folder / "paintings" / "paintings-0.png").rename(folder / "more" / "third.png")
     arguments = ["--content", "photos", "--styles", "more", "-o", "three.edgemodel"]
-    arguments += ["--from", "my.edgemodel", "--steps", "2", *FEW, "--json"]
+    arguments += ["--add-to", "my.edgemodel", "--steps", "2", *FEW, "--json"]
     capsys.readouterr()
     assert main(["train", "style", *arguments]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -98,7 +98,7 @@ def test_a_trained_stylizer_goes_on_learning(
     assert train("--steps", "2") == 0
     before = read_model_file(folder / "my.edgemodel").model.state_dict()
     arguments = ["--content", "photos", "--styles", "paintings", "-o", "calm.edgemodel"]
-    arguments += ["--start", "my.edgemodel", "--steps", "2", *FEW, "--json"]
+    arguments += ["--fine-tune", "my.edgemodel", "--steps", "2", *FEW, "--json"]
     arguments += ["--set", "temporal_weight=5"]
     capsys.readouterr()
     assert main(["train", "style", *arguments]) == 0
@@ -110,7 +110,7 @@ def test_a_trained_stylizer_goes_on_learning(
     # Every weight has learnt, and none has come further than two steps take it.
     assert min(moved) > 0 and max(moved) < 0.02
     (folder / "paintings" / "paintings-1.png").rename(folder / "paintings" / "zebra.png")
-    assert train("--steps", "2", "--start", "calm.edgemodel", "--overwrite") == 2
+    assert train("--steps", "2", "--fine-tune", "calm.edgemodel", "--overwrite") == 2
     told = capsys.readouterr().err
     assert "its style 1 is 'paintings-1' and the painting is 'zebra'" in told
 
@@ -121,12 +121,16 @@ def test_a_trained_stylizer_goes_on_learning(
         (("--set", "style_wieght=2"), 2, "did you mean 'style_weight'"),
         (("--set", "crop=65"), 2, "crop"),
         (("--set", "style_layers=conv9_9"), 2, "conv9_9"),
-        (("--perceptual", "absent.npz"), 5, "file not found: absent.npz"),
+        (("--vgg16", "absent.npz"), 5, "file not found: absent.npz"),
         (("--recipe", "absent.json"), 2, "recipe file not found"),
-        (("--from", "absent.edgemodel"), 2, "absent.edgemodel"),
-        (("--start", "absent.edgemodel"), 2, "absent.edgemodel"),
-        (("--start", "a.edgemodel", "--from", "b.edgemodel"), 2, "--start goes on with all"),
-        (("--start", "absent.edgemodel", "--any"), 2, "absent.edgemodel"),
+        (("--add-to", "absent.edgemodel"), 2, "absent.edgemodel"),
+        (("--fine-tune", "absent.edgemodel"), 2, "absent.edgemodel"),
+        (
+            ("--fine-tune", "a.edgemodel", "--add-to", "b.edgemodel"),
+            2,
+            "--fine-tune trains all weights",
+        ),
+        (("--fine-tune", "absent.edgemodel", "--arbitrary"), 2, "absent.edgemodel"),
     ],
 )
 def test_bad_arguments(
@@ -166,20 +170,20 @@ def test_without_a_perceptual_network_it_says_where_to_get_one(
 def test_a_signal_ends_it_with_a_checkpoint_to_go_on_from(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgesdk.cli.training_progress import TrainingProgress
+    from edgesdk.cli.progress import Progress
 
-    told = TrainingProgress.told_style
+    report = Progress.style_training
 
-    def interrupting(self: TrainingProgress, progress: object) -> None:
-        told(self, progress)  # type: ignore[arg-type]
+    def interrupting(self: Progress, progress: object) -> None:
+        report(self, progress)  # type: ignore[arg-type]
         if progress.step == 3:  # type: ignore[attr-defined]
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(TrainingProgress, "told_style", interrupting)
+    monkeypatch.setattr(Progress, "style_training", interrupting)
     assert train("--steps", "6", "--checkpoint", "run") == 128 + signal.SIGTERM
     # The step after which it came is done, and the one that asks notices.
     assert "stopped after step 4; the same command goes on from run" in capsys.readouterr().err
     assert not (folder / "my.edgemodel").exists()
-    monkeypatch.setattr(TrainingProgress, "told_style", told)
+    monkeypatch.setattr(Progress, "style_training", report)
     assert train("--steps", "6", "--checkpoint", "run", "--json") == 0
     assert json.loads(capsys.readouterr().out)["history"]["resumed_at"] == 4

@@ -120,7 +120,7 @@ def test_a_real_bundle_on_this_machine(bundle):
         assert record.first_run_ms > 0
         assert 0 < record.model_memory_bytes < record.peak_memory_bytes
         assert sum(row.share for row in record.operators) == pytest.approx(1, abs=1e-6)
-        assert "turns by 2 artefacts" in record.protocol
+        assert "alternating between 2 artefacts" in record.protocol
         assert record.measured.endswith("+00:00")
 
 

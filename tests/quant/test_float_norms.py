@@ -100,11 +100,13 @@ def test_only_fixed_ranges_spare_them() -> None:
     program = exported(Painter(), torch.rand(1, 3, 8, 8))
     for name in ("fp16", "w8_only", "w8a32_dynamic"):
         assert with_float_norms(parse_recipe(name), program) == parse_recipe(name)
-    leave_one_out = with_float_norms(parse_recipe("w8a8_static"), program)
-    assert leave_one_out.float_norms == ("norm",)
-    assert leave_one_out.keeps_float("norm.scale") and not leave_one_out.keeps_float("normal")
-    assert "moments" in leave_one_out.why_float("norm")
-    asked = replace(leave_one_out, float_layers=("norm", "mix"))
+    recipe_with_norms = with_float_norms(parse_recipe("w8a8_static"), program)
+    assert recipe_with_norms.float_norms == ("norm",)
+    assert recipe_with_norms.keeps_float("norm.scale") and not recipe_with_norms.keeps_float(
+        "normal"
+    )
+    assert "statistics" in recipe_with_norms.why_float("norm")
+    asked = replace(recipe_with_norms, float_layers=("norm", "mix"))
     assert asked.why_float("norm") == asked.why_float("mix") == "kept float as requested"
     assert asked.why_float("paint") == ""
 
@@ -164,22 +166,22 @@ def test_channels_of_every_reach_survive_in_the_runtime(
         expected = [model(torch.from_numpy(sample["x"])).numpy() for sample in samples[8:]]
     power = float(np.mean(np.square(expected)))
 
-    def decibels(leave_one_out: bool) -> float:
+    def decibels(recipe_with_norms: bool) -> float:
         plain = parse_recipe(recipe)
         plan = QuantPlan(
-            with_float_norms(plain, captured.program) if leave_one_out else plain,
+            with_float_norms(plain, captured.program) if recipe_with_norms else plain,
             captured.program,
             ("x",),
             (captured.outputs[0].name,),
             samples[:8],
         )
-        output = tmp_path / f"{leave_one_out}.{suffix}"
+        output = tmp_path / f"{recipe_with_norms}.{suffix}"
         quantize(path, output, plan)
         with runtime.open(output) as session:
             answers = [next(iter(session.run(sample).values())) for sample in samples[8:]]
         return -10 * np.log10(np.square(np.subtract(answers, expected)).mean() / power)
 
-    leave_one_out = decibels(leave_one_out=True)
-    assert leave_one_out > least_db
+    recipe_with_norms = decibels(recipe_with_norms=True)
+    assert recipe_with_norms > least_db
     # What it is for: squares in one range for all channels leave little of the small ones.
-    assert decibels(leave_one_out=False) < leave_one_out - 2
+    assert decibels(recipe_with_norms=False) < recipe_with_norms - 2

@@ -285,7 +285,7 @@ def test_an_unknown_operator_is_named() -> None:
 
 
 def test_a_missing_input_is_named() -> None:
-    with pytest.raises(QuantizationError, match="no input 'x'"):
+    with pytest.raises(QuantizationError, match="lacks the input 'x'"):
         simulate(model_of("Relu", IMAGE, []), {"image": IMAGE})
 
 

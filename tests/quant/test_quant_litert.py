@@ -232,9 +232,9 @@ def extreme(make: Make) -> Converted:
     return make(Extreme(), images(4, 1, 8), images(2, 2, 8))
 
 
-def run(path: Path, samples: Sequence[Arrays], faces: Sequence[IoScale] = ()) -> list[Arrays]:
-    """Answers of the interpreter; an int8 face is spoken to in floats."""
-    scales = {face.name: face for face in faces}
+def run(path: Path, samples: Sequence[Arrays], io_scales: Sequence[IoScale] = ()) -> list[Arrays]:
+    """Answers of the interpreter; int8 inputs and outputs are converted."""
+    scales = {scale.name: scale for scale in io_scales}
     answers = []
     with runtime.open(path) as session:
         for sample in samples:
@@ -407,7 +407,7 @@ def test_numbers_of_one_layer_with_stored_weights(single: Converted, tmp_path: P
         np.testing.assert_allclose(answers[0][name], [[0.975, -0.1865]], atol=1e-6)
 
 
-def test_numbers_of_an_int8_face(single: Converted, tmp_path: Path) -> None:
+def test_numbers_of_int8_io(single: Converted, tmp_path: Path) -> None:
     spec = replace(parse_recipe("w8a8_static"), io_dtype="int8", ranges="min_max")
     path, quantized = single.quantize(tmp_path / "q.tflite", spec)
     taken, given = quantized.io_scales
@@ -428,17 +428,15 @@ def test_numbers_of_an_int8_face(single: Converted, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["w8a8_static", "w8a16_static"])
-def test_an_int8_face_of_a_whole_network(
-    everything: Converted, tmp_path: Path, recipe: str
-) -> None:
+def test_int8_io_of_a_whole_network(everything: Converted, tmp_path: Path, recipe: str) -> None:
     spec = replace(parse_recipe(recipe), io_dtype="int8")
     path, quantized = everything.quantize(tmp_path / "q.tflite", spec)
-    assert [face.name for face in quantized.io_scales] == ["image", *everything.outputs]
+    assert [scale.name for scale in quantized.io_scales] == ["image", *everything.outputs]
     answers = run(path, everything.samples, quantized.io_scales)
     assert likeness(answers, quantized.simulated) > 0.9999
 
 
-def test_a_float_face_has_no_scales(everything: Converted, tmp_path: Path) -> None:
+def test_float_io_has_no_scales(everything: Converted, tmp_path: Path) -> None:
     path, quantized = everything.quantize(tmp_path / "q.tflite", "w8a8_static", samples=())
     assert quantized.io_scales == ()
     with runtime.open(path) as session:
@@ -495,12 +493,12 @@ def test_the_bias_of_a_channel_without_weights_survives(extreme: Converted, tmp_
     assert bias.values()[5] == pytest.approx(2.0, rel=0.05)
 
 
-@pytest.mark.parametrize("face", ["float", "int8"])
+@pytest.mark.parametrize("io_dtype", ["float", "int8"])
 def test_black_calibration_gives_a_model_that_runs(
-    everything: Converted, tmp_path: Path, face: str
+    everything: Converted, tmp_path: Path, io_dtype: str
 ) -> None:
     black = [{"image": np.zeros((1, 3, SIZE, SIZE), np.float32)}]
-    spec = replace(parse_recipe("w8a8_static"), face=face)
+    spec = replace(parse_recipe("w8a8_static"), io_dtype=io_dtype)
     path, quantized = everything.quantize(
         tmp_path / "q.tflite", spec, calibration=black, samples=black
     )
@@ -512,8 +510,8 @@ def test_black_calibration_gives_a_model_that_runs(
 @pytest.mark.parametrize(
     ("calibration", "told"),
     [
-        ([], "there are none"),
-        ([{"picture": np.zeros((1, 3, SIZE, SIZE), np.float32)}], "has no 'image'"),
+        ([], "none were given"),
+        ([{"picture": np.zeros((1, 3, SIZE, SIZE), np.float32)}], "has no input 'image'"),
         ([{"image": np.zeros((1, 3, SIZE, 8), np.float32)}], "not \\[1, 3, 16, 16\\]"),
         ([{"image": np.full((1, 3, SIZE, SIZE), np.nan, np.float32)}], "NaN"),
     ],

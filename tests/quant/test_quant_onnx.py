@@ -391,7 +391,7 @@ def test_numbers_of_one_layer_that_measures_its_input(single: Converted, tmp_pat
     assert answer == pytest.approx(np.array(expected), abs=1e-5)
 
 
-def test_numbers_of_an_int8_face(single: Converted, tmp_path: Path) -> None:
+def test_numbers_of_int8_io(single: Converted, tmp_path: Path) -> None:
     spec = replace(RECIPES["w8a8_static"], io_dtype="int8", ranges="min_max")
     path, quantized = single.quantize(tmp_path / "q.onnx", spec)
     x, output = quantized.io_scales
@@ -412,7 +412,7 @@ def test_numbers_of_an_int8_face(single: Converted, tmp_path: Path) -> None:
     )
 
 
-def test_an_int8_face_of_a_whole_network(everything: Converted, tmp_path: Path) -> None:
+def test_int8_io_of_a_whole_network(everything: Converted, tmp_path: Path) -> None:
     spec = replace(RECIPES["w8a8_static"], io_dtype="int8", float_layers=("stem", "head"))
     path, quantized = everything.quantize(tmp_path / "q.onnx", spec)
     given, told = quantized.io_scales
@@ -429,10 +429,10 @@ def test_an_int8_face_of_a_whole_network(everything: Converted, tmp_path: Path) 
         assert cosine(floats, simulated["output"]) >= 0.999
 
 
-def test_integers_are_not_faces_of_int8(language: Converted, tmp_path: Path) -> None:
+def test_integers_are_not_int8_io(language: Converted, tmp_path: Path) -> None:
     spec = replace(RECIPES["w8a8_static"], io_dtype="int8")
     path, quantized = language.quantize(tmp_path / "q.onnx", spec)
-    assert {face.name for face in quantized.io_scales} == set(language.outputs)
+    assert {scale.name for scale in quantized.io_scales} == set(language.outputs)
     with runtime.open(path) as session:
         assert [spec.dtype for spec in session.inputs] == ["int64"]
 
@@ -442,7 +442,7 @@ def test_ranges_come_from_the_method_that_was_asked(single: Converted, tmp_path:
     faces = {}
     for method in ("min_max", "moving_average"):
         spec = replace(RECIPES["w8a8_static"], io_dtype="int8", ranges=method)
-        faces[method] = single.quantize(tmp_path / "q.onnx", spec)[1].faces[0].scale
+        faces[method] = single.quantize(tmp_path / "q.onnx", spec)[1].io_scales[0].scale
     assert faces["min_max"] == pytest.approx(0.01)
     assert faces["moving_average"] == pytest.approx((2.55 - 0.155) / 255)
 

@@ -51,7 +51,7 @@ def test_the_cpu_takes_everything_it_loads(styled: tuple[CoverageRecord, Any]) -
         "TopK": 1,
     }
     assert (record.complete, record.partitions, record.left) == (True, 1, [])
-    assert record.method.startswith("asked")
+    assert record.method.startswith("the session reported")
 
 
 def test_phones_leave_what_their_lists_lack(styled: tuple[CoverageRecord, Any]) -> None:

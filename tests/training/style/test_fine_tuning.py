@@ -322,7 +322,7 @@ def test_a_pair_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFoundError, match=r"any-encoder\.edgemodel"):
         any_style_taken_over(path, *fresh, seed=1)
     beside = save_model(painter, "any_style", encoder_path(path))
-    with pytest.raises(DataError, match="no encoder of paintings"):
+    with pytest.raises(DataError, match="is not an encoder of paintings"):
         any_style_taken_over(path, *fresh, seed=1)
     shutil.rmtree(beside)
     save_model(encoder, "style_encoder", beside)
