@@ -51,6 +51,21 @@ RECIPES: dict[str, QuantSpec] = {
 }
 
 
+#: Names that other tools use.
+_MEANT = {
+    "int8": "w8a8_static",
+    "w8a8": "w8a8_static",
+    "static": "w8a8_static",
+    "dynamic": "w8a32_dynamic",
+    "int8_dynamic": "w8a32_dynamic",
+    "int4": "w4_only_block32",
+    "float16": "fp16",
+    "half": "fp16",
+    "float": "fp32",
+    "float32": "fp32",
+}
+
+
 def parse_recipe(text: str) -> QuantSpec:
     """Return the recipe of a name.
 
@@ -59,7 +74,11 @@ def parse_recipe(text: str) -> QuantSpec:
     """
     name = text.strip()
     if name not in RECIPES:
-        raise UnknownNameError("recipe", name, (*RECIPES, FLOAT))
+        error = UnknownNameError("recipe", name, (*RECIPES, FLOAT))
+        meant = _MEANT.get(name.casefold())
+        if meant:
+            error.remedy = f"did you mean {meant!r}?"
+        raise error
     return RECIPES[name]
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from edgesdk.errors import CaptureError, EdgeSdkError, InputSpecError
+from edgesdk.errors import CaptureError, EdgeSdkError, FactoryError, InputSpecError
 from edgesdk.frontend.nonfinite import first_not_finite
 from edgesdk.frontend.program_digest import program_digest
 from edgesdk.frontend.provenance import user_frame, where
@@ -226,6 +226,9 @@ def _export(
     raise CaptureError("torch.export gave neither a program nor an error")
 
 
+_CODE_ERRORS = (AttributeError, NameError, ImportError, NotImplementedError)
+
+
 def _try_inputs(
     flat_model: FlatModel, specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
@@ -236,6 +239,13 @@ def _try_inputs(
         return outputs, changed
     except EdgeSdkError:
         raise
+    except _CODE_ERRORS as error:
+        # No other input would help.
+        raise FactoryError(
+            f"forward() raised {type(error).__name__}: {_first_line(error)}",
+            where=user_location(error),
+            remedy="correct the code; --debug shows the whole traceback",
+        ) from error
     except Exception as error:
         shown = ", ".join(str(spec) for spec in specs)
         raise InputSpecError(

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgesdk.errors import CaptureError, InputSpecError, ModelOutputError
+from edgesdk.errors import CaptureError, FactoryError, InputSpecError, ModelOutputError
 from edgesdk.frontend.capture import Capture, capture, dynamic_shapes, run_eager
 from edgesdk.frontend.flatten import flat_example
 from edgesdk.frontend.provenance import frames, module_path, where
@@ -378,3 +378,14 @@ def test_inputs_of_other_strides_are_taken() -> None:
     )
     for array in given:
         assert run_eager(found.flat_model, {"input": array})["output"].tolist() == [[1.0] * 3] * 2
+
+
+def test_a_fault_in_the_code_is_not_blamed_on_the_input() -> None:
+    class Misspelt(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.cov(x)  # type: ignore[no-any-return]
+
+    with pytest.raises(FactoryError, match=r"raised AttributeError: .*'cov'") as caught:
+        capture(Misspelt(), [TensorSpec("x", (1, 3, 8, 8))], [torch.rand(1, 3, 8, 8)])
+    assert "return self.cov(x)" in (caught.value.where or "")
+    assert "--input" not in (caught.value.remedy or "")

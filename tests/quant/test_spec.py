@@ -104,3 +104,12 @@ def test_a_refusal_says_why_and_what_there_is():
                 for known in supported_recipes(name):
                     assert known in (caught.value.remedy or "")
     assert "XNNPACK" in refusal("executorch:portable", RECIPES["w8a8_static"])
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("int8", "w8a8_static"), ("INT4", "w4_only_block32"), ("half", "fp16")]
+)
+def test_names_of_other_tools_lead_to_ours(name: str, meant: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        parse_recipe(name)
+    assert caught.value.remedy == f"did you mean {meant!r}?"
