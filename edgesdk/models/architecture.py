@@ -7,28 +7,39 @@ a pruned network, so a configuration rebuilds a pruned network as well as a publ
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import inspect
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from edgesdk.errors import UsageError
 
 __all__ = [
-    "as_lists",
     "check_choice",
     "check_fraction",
     "check_lengths",
     "check_multiple",
     "check_width",
+    "config_of",
 ]
 
 
-def as_lists(value: Any) -> Any:
+def _as_lists(value: Any) -> Any:
     """Return a deep copy with lists instead of tuples, as JSON would return it."""
     if isinstance(value, dict):
-        return {key: as_lists(element) for key, element in value.items()}
+        return {key: _as_lists(element) for key, element in value.items()}
     if isinstance(value, list | tuple):
-        return [as_lists(element) for element in value]
+        return [_as_lists(element) for element in value]
     return value
+
+
+def config_of(network: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Collect the options that rebuild a network.
+
+    Args:
+        network: Its class.
+        values: ``locals()`` of its constructor, with every default filled in.
+    """
+    return {key: _as_lists(values[key]) for key in inspect.signature(network).parameters}
 
 
 def _is_int(value: object) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgesdk.models.architecture import as_lists, check_choice, check_lengths, check_width
+from edgesdk.models.architecture import check_choice, check_lengths, check_width, config_of
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.layers import ConvNormAct
 
@@ -91,19 +91,7 @@ class DenseNet(nn.Module):
                 transition_widths.append(width)
         check_lengths(len(depths) - 1, transition_widths=transition_widths)
         check_choice("stem", stem, ("imagenet", "cifar"))
-        self.config: dict[str, object] = as_lists(
-            {
-                "depths": depths,
-                "growth": growth,
-                "stem": stem,
-                "stem_width": stem_width,
-                "growth_widths": growth_widths,
-                "bottleneck_widths": bottleneck_widths,
-                "transition_widths": transition_widths,
-                "num_classes": num_classes,
-                "in_channels": in_channels,
-            }
-        )
+        self.config = config_of(DenseNet, locals())
         for key in self.config:
             if key.endswith(("width", "widths", "num_classes", "in_channels")):
                 check_width(key, self.config[key])

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import nn
 
-from edgesdk.models.architecture import as_lists, check_lengths, check_multiple, check_width
+from edgesdk.models.architecture import check_lengths, check_multiple, check_width, config_of
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.layers import ConvNormAct
 
@@ -79,16 +79,7 @@ class SingleShotDetector(nn.Module):
         backbone_widths = backbone_widths or [16, 32, 64, 96]
         inner_widths = inner_widths or backbone_widths
         check_lengths(len(backbone_widths), inner_widths=inner_widths)
-        self.config: dict[str, object] = as_lists(
-            {
-                "image_size": image_size,
-                "backbone_widths": backbone_widths,
-                "inner_widths": inner_widths,
-                "maps": maps,
-                "num_classes": num_classes,
-                "in_channels": in_channels,
-            }
-        )
+        self.config = config_of(SingleShotDetector, locals())
         for key in self.config:
             check_width(key, self.config[key])
         check_multiple("image_size", image_size, 2 ** len(backbone_widths))

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from edgesdk.errors import MissingBackendError, UsageError, WeightsDamagedError, WeightsError
-from edgesdk.models.architecture import as_lists, check_fraction, check_lengths, check_width
+from edgesdk.models.architecture import check_fraction, check_lengths, check_width, config_of
 from edgesdk.models.initialisation import initialise
-from edgesdk.models.inverted_residual import BlockShape, InvertedResidual, residual_positions
+from edgesdk.models.inverted_residual import block_lists, inverted_residuals, residual_positions
 from edgesdk.models.layers import ConvNormAct
 
 __all__ = ["EfficientNetLite"]
@@ -36,20 +36,6 @@ _STAGES = (
     (5, 6, 192, 4, 2),
     (3, 6, 320, 1, 1),
 )
-
-
-def _published() -> tuple[list[int], list[int], list[int], list[int]]:
-    """Return kernel sizes, expanded widths (0: no expansion), widths, strides of the 16 blocks."""
-    kernels, expanded, widths, strides = [], [], [], []
-    previous = 32
-    for kernel_size, expansion, width, repeats, stride in _STAGES:
-        for repeat in range(repeats):
-            kernels.append(kernel_size)
-            expanded.append(0 if expansion == 1 else expansion * previous)
-            widths.append(width)
-            strides.append(1 if repeat else stride)
-            previous = width
-    return kernels, expanded, widths, strides
 
 
 class EfficientNetLite(nn.Module):
@@ -91,7 +77,7 @@ class EfficientNetLite(nn.Module):
         pretrained: bool = False,
     ) -> None:
         super().__init__()
-        published = _published()
+        published = block_lists(32, _STAGES)
         kernel_sizes = kernel_sizes or published[0]
         expanded_widths = expanded_widths or published[1]
         widths = widths or published[2]
@@ -101,21 +87,7 @@ class EfficientNetLite(nn.Module):
         )
         residuals = residuals or residual_positions(stem_width, widths, strides)
         check_lengths(len(widths), residuals=residuals)
-        self.config: dict[str, object] = as_lists(
-            {
-                "stem_width": stem_width,
-                "kernel_sizes": kernel_sizes,
-                "expanded_widths": expanded_widths,
-                "widths": widths,
-                "strides": strides,
-                "residuals": residuals,
-                "head_width": head_width,
-                "num_classes": num_classes,
-                "in_channels": in_channels,
-                "dropout": dropout,
-                "pretrained": False,
-            }
-        )
+        self.config = {**config_of(EfficientNetLite, locals()), "pretrained": False}
         check_width("expanded_widths", expanded_widths, smallest=0)
         for key in (
             *("stem_width", "kernel_sizes", "widths", "strides", "head_width"),
@@ -129,17 +101,7 @@ class EfficientNetLite(nn.Module):
         self.stem = ConvNormAct(
             in_channels, stem_width, 3, stride=2, activation="relu6", padding="same", **norm
         )
-        self.blocks = nn.ModuleList()
-        for index, width in enumerate(widths):
-            shape = BlockShape(
-                in_width=widths[index - 1] if index else stem_width,
-                expanded_width=expanded_widths[index],
-                width=width,
-                kernel_size=kernel_sizes[index],
-                stride=strides[index],
-                residual=residuals[index],
-            )
-            self.blocks.append(InvertedResidual(shape, padding="same", **norm))
+        self.blocks = inverted_residuals(self.config, padding="same", **norm)
         self.head = ConvNormAct(widths[-1], head_width, activation="relu6", **norm)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(head_width, num_classes)

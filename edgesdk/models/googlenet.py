@@ -11,11 +11,11 @@ from torch import nn
 from torch.nn import functional
 
 from edgesdk.models.architecture import (
-    as_lists,
     check_choice,
     check_fraction,
     check_lengths,
     check_width,
+    config_of,
 )
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.layers import ConvNormAct
@@ -128,16 +128,7 @@ class GoogLeNet(nn.Module):
         check_lengths(len(_INCEPTION_WIDTHS), inception_widths=inception_widths)
         check_lengths(6, **{f"inception_widths[{i}]": w for i, w in enumerate(inception_widths)})
         check_choice("third_kernel", third_kernel, (3, 5))
-        self.config: dict[str, object] = as_lists(
-            {
-                "stem_widths": stem_widths,
-                "inception_widths": inception_widths,
-                "third_kernel": third_kernel,
-                "num_classes": num_classes,
-                "in_channels": in_channels,
-                "dropout": dropout,
-            }
-        )
+        self.config = config_of(GoogLeNet, locals())
         for key in ("stem_widths", "inception_widths", "num_classes", "in_channels"):
             check_width(key, self.config[key])
         check_fraction("dropout", dropout)

@@ -14,14 +14,13 @@ from __future__ import annotations
 import json
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from edgesdk.errors import UsageError, WeightsDamagedError, WeightsError
-from edgesdk.models.architecture import as_lists, check_width
+from edgesdk.models.architecture import check_width, config_of
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.meta_upscale import MetaUpscale, edge_padded, exact_scale
 from edgesdk.models.resampling import (
@@ -121,15 +120,7 @@ class GuidedUpscale(nn.Module):
     ) -> None:
         super().__init__()
         inner_widths = [16] * 4 if inner_widths is None else inner_widths
-        self.config: dict[str, Any] = as_lists(
-            {
-                "width": width,
-                "inner_widths": inner_widths,
-                "refine_width": refine_width,
-                "kernel_size": kernel_size,
-                "hidden_width": hidden_width,
-            }
-        )
+        self.config = config_of(GuidedUpscale, locals())
         for key, value in self.config.items():
             check_width(key, value)
         self.stem = nn.Conv2d(3 + GUIDE_CHANNELS + 6, width, 3, padding=1)

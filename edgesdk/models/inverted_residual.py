@@ -5,8 +5,9 @@ Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,13 @@ from torch import nn
 from edgesdk.errors import UsageError
 from edgesdk.models.layers import ConvNormAct, SqueezeExcite
 
-__all__ = ["BlockShape", "InvertedResidual", "residual_positions"]
+__all__ = [
+    "BlockShape",
+    "InvertedResidual",
+    "block_lists",
+    "inverted_residuals",
+    "residual_positions",
+]
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,27 @@ class BlockShape:
     residual: bool = False
     squeezed_width: int = 0
     activation: str = "relu6"
+
+
+def block_lists(
+    in_width: int, stages: Sequence[tuple[int, int, int, int, int]]
+) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Expand the table of a paper to kernel sizes, expanded widths, widths and strides of blocks.
+
+    Args:
+        in_width: Channels in front of the first block.
+        stages: Kernel size, expansion (1: none, width 0), output channels, number of blocks, and
+            stride of the first block of each stage.
+    """
+    kernels, expanded, widths, strides = [], [], [], []
+    for kernel_size, expansion, width, repeats, stride in stages:
+        for repeat in range(repeats):
+            kernels.append(kernel_size)
+            expanded.append(0 if expansion == 1 else expansion * in_width)
+            widths.append(width)
+            strides.append(1 if repeat else stride)
+            in_width = width
+    return kernels, expanded, widths, strides
 
 
 def residual_positions(in_width: int, widths: Sequence[int], strides: Sequence[int]) -> list[bool]:
@@ -115,3 +143,22 @@ class InvertedResidual(nn.Module):
         """Map ``[N, in_width, H, W]`` to ``[N, width, H / stride, W / stride]``."""
         y = self.project(self.squeeze_excite(self.depthwise(self.expand(x))))
         return x + y if self.residual else y
+
+
+def inverted_residuals(config: Mapping[str, Any], **options: Any) -> nn.ModuleList:
+    """Build the blocks that the lists of a configuration describe.
+
+    Args:
+        config: ``stem_width``, and the fields of :class:`BlockShape` in the plural, with one
+            element per block; lists of fields that have a default may be missing.
+        **options: Options of :class:`InvertedResidual` for every block.
+    """
+    names = [field.name for field in fields(BlockShape)]
+    lists = {name: config[f"{name}s"] for name in names if f"{name}s" in config}
+    blocks = nn.ModuleList()
+    in_width = config["stem_width"]
+    for position in range(len(config["widths"])):
+        shape = BlockShape(in_width, **{name: values[position] for name, values in lists.items()})
+        blocks.append(InvertedResidual(shape, **options))
+        in_width = shape.width
+    return blocks

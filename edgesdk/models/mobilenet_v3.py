@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from edgesdk.models.architecture import (
-    as_lists,
     check_choice,
     check_fraction,
     check_lengths,
     check_width,
+    config_of,
 )
 from edgesdk.models.initialisation import initialise
-from edgesdk.models.inverted_residual import BlockShape, InvertedResidual, residual_positions
+from edgesdk.models.inverted_residual import inverted_residuals, residual_positions
 from edgesdk.models.layers import ConvNormAct, make_divisible
 
 __all__ = ["MobileNetV3"]
@@ -134,24 +134,7 @@ class MobileNetV3(nn.Module):
         )
         residuals = residuals or residual_positions(stem_width, widths, strides)
         check_lengths(len(widths), residuals=residuals)
-        self.config: dict[str, object] = as_lists(
-            {
-                "variant": variant,
-                "stem_width": stem_width,
-                "kernel_sizes": kernel_sizes,
-                "expanded_widths": expanded_widths,
-                "widths": widths,
-                "squeezed_widths": squeezed_widths,
-                "activations": activations,
-                "strides": strides,
-                "residuals": residuals,
-                "tail_width": tail_width,
-                "head_width": head_width,
-                "num_classes": num_classes,
-                "in_channels": in_channels,
-                "dropout": dropout,
-            }
-        )
+        self.config = config_of(MobileNetV3, locals())
         for key in ("expanded_widths", "squeezed_widths"):
             check_width(key, self.config[key], smallest=0)
         for key in (
@@ -166,19 +149,7 @@ class MobileNetV3(nn.Module):
         self.stem = ConvNormAct(
             in_channels, stem_width, 3, stride=2, activation="hardswish", **norm
         )
-        self.blocks = nn.ModuleList()
-        for index, width in enumerate(widths):
-            shape = BlockShape(
-                in_width=widths[index - 1] if index else stem_width,
-                expanded_width=expanded_widths[index],
-                width=width,
-                kernel_size=kernel_sizes[index],
-                stride=strides[index],
-                residual=residuals[index],
-                squeezed_width=squeezed_widths[index],
-                activation=activations[index],
-            )
-            self.blocks.append(InvertedResidual(shape, **norm))
+        self.blocks = inverted_residuals(self.config, **norm)
         self.tail = ConvNormAct(widths[-1], tail_width, activation="hardswish", **norm)
         self.head = nn.Linear(tail_width, head_width)
         self.activation = nn.Hardswish()

@@ -15,14 +15,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 from torch.nn import functional
 
 from edgesdk.errors import UsageError
-from edgesdk.models.architecture import as_lists, check_lengths, check_width
+from edgesdk.models.architecture import check_lengths, check_width, config_of
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.shipped_weights import load_shipped
 from edgesdk.models.style import SlicedReflectionPad, instance_normalised
@@ -215,18 +213,7 @@ class MultiStyleNet(nn.Module):
         expanded_widths = [160] * 6 if expanded_widths is None else expanded_widths
         decoder_widths = decoder_widths or [40, 16]
         refined_widths = [128, 64] if refined_widths is None else refined_widths
-        self.config: dict[str, Any] = as_lists(
-            {
-                "styles": styles,
-                "encoder_widths": encoder_widths,
-                "expanded_widths": expanded_widths,
-                "decoder_widths": decoder_widths,
-                "refined_widths": refined_widths,
-                "channels": channels,
-                "style_names": style_names,
-                "pretrained": False,
-            }
-        )
+        self.config = {**config_of(MultiStyleNet, locals()), "pretrained": False}
         check_lengths(3, encoder_widths=encoder_widths)
         for key, value in self.config.items():
             if key not in ("style_names", "pretrained"):

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgesdk.errors import UsageError
-from edgesdk.models.architecture import as_lists, check_choice, check_lengths, check_width
+from edgesdk.models.architecture import check_choice, check_lengths, check_width, config_of
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.layers import ConvNormAct
 
@@ -175,17 +175,7 @@ class ResNet(nn.Module):
                 [width if block == "basic" else [width // 4] * 2 for _ in range(depth)]
                 for width, depth in zip(widths, depths, strict=False)
             ]
-        self.config: dict[str, object] = as_lists(
-            {
-                "block": block,
-                "depths": depths,
-                "stem_width": stem_width,
-                "widths": list(widths),
-                "inner_widths": inner_widths,
-                "num_classes": num_classes,
-                "in_channels": in_channels,
-            }
-        )
+        self.config = config_of(ResNet, locals())
         for key in ("stem_width", "widths", "inner_widths", "num_classes", "in_channels"):
             check_width(key, self.config[key])
 
@@ -236,17 +226,7 @@ class CifarResNet(nn.Module):
         widths = list(widths or [16, 32, 64])
         if inner_widths is None:
             inner_widths = [[width] * depth for width in widths]
-        self.config: dict[str, object] = as_lists(
-            {
-                "depth": depth,
-                "stem_width": stem_width,
-                "widths": widths,
-                "inner_widths": inner_widths,
-                "shortcut": shortcut,
-                "num_classes": num_classes,
-                "in_channels": in_channels,
-            }
-        )
+        self.config = config_of(CifarResNet, locals())
         for key in ("stem_width", "widths", "inner_widths", "num_classes", "in_channels"):
             check_width(key, self.config[key])
         check_choice("shortcut", shortcut, ("pad", "conv"))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgesdk.models.architecture import as_lists, check_fraction, check_lengths, check_width
+from edgesdk.models.architecture import check_fraction, check_lengths, check_width, config_of
 from edgesdk.models.initialisation import initialise
 
 __all__ = ["Fire", "SqueezeNet"]
@@ -77,15 +77,7 @@ class SqueezeNet(nn.Module):
     ) -> None:
         super().__init__()
         fire_widths = [list(widths) for widths in (fire_widths or _FIRE_WIDTHS)]
-        self.config: dict[str, object] = as_lists(
-            {
-                "stem_width": stem_width,
-                "fire_widths": fire_widths,
-                "num_classes": num_classes,
-                "in_channels": in_channels,
-                "dropout": dropout,
-            }
-        )
+        self.config = config_of(SqueezeNet, locals())
         for key in ("stem_width", "fire_widths", "num_classes", "in_channels"):
             check_width(key, self.config[key])
         check_lengths(len(_FIRE_WIDTHS), fire_widths=fire_widths)

@@ -11,14 +11,12 @@ from operators they support. Both forms have the same parameters under the same 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 from torch.nn import functional
 
 from edgesdk.errors import UsageError
-from edgesdk.models.architecture import as_lists, check_choice, check_lengths, check_width
+from edgesdk.models.architecture import check_choice, check_lengths, check_width, config_of
 from edgesdk.models.initialisation import initialise
 
 __all__ = [
@@ -188,16 +186,7 @@ class JohnsonNet(nn.Module):
         encoder_widths = encoder_widths or [32, 64, 128]
         inner_widths = [128] * 5 if inner_widths is None else inner_widths
         decoder_widths = decoder_widths or [64, 32]
-        self.config: dict[str, Any] = as_lists(
-            {
-                "form": form,
-                "encoder_widths": encoder_widths,
-                "inner_widths": inner_widths,
-                "decoder_widths": decoder_widths,
-                "output": output,
-                "channels": channels,
-            }
-        )
+        self.config = config_of(JohnsonNet, locals())
         check_lengths(3, encoder_widths=encoder_widths)
         check_lengths(2, decoder_widths=decoder_widths)
         for key in ("encoder_widths", "inner_widths", "decoder_widths", "channels"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edgesdk.models.architecture import as_lists, check_choice, check_lengths, check_width
+from edgesdk.models.architecture import check_choice, check_lengths, check_width, config_of
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.layers import ACTIVATIONS
 
@@ -38,9 +38,7 @@ class SubPixelNet(nn.Module):
     ) -> None:
         super().__init__()
         widths = widths or [64, 32]
-        self.config: dict[str, object] = as_lists(
-            {"scale": scale, "widths": widths, "activation": activation, "channels": channels}
-        )
+        self.config = config_of(SubPixelNet, locals())
         check_lengths(2, widths=widths)
         for key in ("scale", "widths", "channels"):
             check_width(key, self.config[key])

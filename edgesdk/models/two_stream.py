@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgesdk.models.architecture import as_lists, check_lengths, check_width
+from edgesdk.models.architecture import check_lengths, check_width, config_of
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.layers import ConvNormAct
 
@@ -53,16 +53,7 @@ class TwoStreamNet(nn.Module):
         frame_widths = frame_widths or [16, 32, 64]
         flow_widths = flow_widths or [8, 16, 32]
         check_lengths(len(frame_widths), flow_widths=flow_widths)
-        self.config: dict[str, object] = as_lists(
-            {
-                "frame_widths": frame_widths,
-                "flow_widths": flow_widths,
-                "fused_width": fused_width,
-                "embedding_width": embedding_width,
-                "num_classes": num_classes,
-                "flow_channels": flow_channels,
-            }
-        )
+        self.config = config_of(TwoStreamNet, locals())
         for key in self.config:
             check_width(key, self.config[key])
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edgesdk.models.architecture import as_lists, check_lengths, check_width
+from edgesdk.models.architecture import check_lengths, check_width, config_of
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.layers import ConvNormAct
 
@@ -56,15 +56,7 @@ class UNet(nn.Module):
         up_widths = up_widths or [level[-1] for level in mirrored]
         decoder_widths = decoder_widths or mirrored
         check_lengths(len(mirrored), up_widths=up_widths, decoder_widths=decoder_widths)
-        self.config: dict[str, object] = as_lists(
-            {
-                "encoder_widths": encoder_widths,
-                "up_widths": up_widths,
-                "decoder_widths": decoder_widths,
-                "num_classes": num_classes,
-                "in_channels": in_channels,
-            }
-        )
+        self.config = config_of(UNet, locals())
         for key in ("up_widths", "decoder_widths", "num_classes", "in_channels"):
             check_width(key, self.config[key])
 

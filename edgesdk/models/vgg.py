@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edgesdk.models.architecture import as_lists, check_fraction, check_width
+from edgesdk.models.architecture import check_fraction, check_width, config_of
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.layers import ConvNormAct
 
@@ -45,15 +45,7 @@ class VGG(nn.Module):
         super().__init__()
         widths = [list(stage) for stage in (widths or _VGG16)]
         head_widths = list(head_widths or [])
-        self.config: dict[str, object] = as_lists(
-            {
-                "widths": widths,
-                "head_widths": head_widths,
-                "num_classes": num_classes,
-                "in_channels": in_channels,
-                "dropout": dropout,
-            }
-        )
+        self.config = config_of(VGG, locals())
         for key in ("widths", "head_widths", "num_classes", "in_channels"):
             check_width(key, self.config[key])
         check_fraction("dropout", dropout)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edgesdk.models.architecture import as_lists, check_lengths, check_multiple, check_width
+from edgesdk.models.architecture import check_lengths, check_multiple, check_width, config_of
 from edgesdk.models.initialisation import initialise
 
 __all__ = ["Attention", "VisionTransformer"]
@@ -100,18 +100,7 @@ class VisionTransformer(nn.Module):
         check_width("width", width)
         mlp_widths = mlp_widths or [4 * width] * len(heads)
         check_lengths(len(heads), mlp_widths=mlp_widths)
-        self.config: dict[str, object] = as_lists(
-            {
-                "image_size": image_size,
-                "patch_size": patch_size,
-                "width": width,
-                "heads": heads,
-                "head_width": head_width,
-                "mlp_widths": mlp_widths,
-                "num_classes": num_classes,
-                "in_channels": in_channels,
-            }
-        )
+        self.config = config_of(VisionTransformer, locals())
         for key in self.config:
             check_width(key, self.config[key])
         check_multiple("image_size", image_size, patch_size)

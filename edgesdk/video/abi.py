@@ -103,43 +103,32 @@ class MeasuresStruct(ctypes.Structure):
     )
 
 
+_CORE = _POINTER = ctypes.c_void_p
+_INT = ctypes.c_int32
+#: A plane or flow: its first value, and the bytes from row to row.
+_PLANE = (_POINTER, ctypes.c_int64)
+
 _PROTOTYPES: dict[str, tuple[Any, ...]] = {
-    "config_default": (ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p),
-    "create": (ctypes.c_void_p, ctypes.c_void_p),
-    "config_get": (ctypes.c_void_p, ctypes.c_void_p),
-    "set_key": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p),
-    "set_key_from_frame": (ctypes.c_void_p, ctypes.c_int32),
-    "set_painted": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p),
-    "promote": (ctypes.c_void_p,),
-    "set_frame": (ctypes.c_void_p, ctypes.c_void_p),
-    "get_frame": (ctypes.c_void_p, ctypes.c_void_p),
-    "estimate": (ctypes.c_void_p, ctypes.c_int32),
-    "set_flow": (
-        ctypes.c_void_p,
-        ctypes.c_int32,
-        *(ctypes.c_void_p, ctypes.c_int64),
-        *(ctypes.c_void_p, ctypes.c_int64),
-    ),
-    "join_flows": (
-        ctypes.c_void_p,
-        *(ctypes.c_void_p, ctypes.c_int64),
-        *(ctypes.c_void_p, ctypes.c_int64),
-        *(ctypes.c_void_p, ctypes.c_int64),
-    ),
-    "get_flow": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64),
-    "get_validity": (
-        *(ctypes.c_void_p, ctypes.c_int32),
-        *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64),
-    ),
-    "set_validity": (
-        *(ctypes.c_void_p, ctypes.c_int32),
-        *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64),
-    ),
-    "measure": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p),
-    "correlation": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p),
-    "render": (ctypes.c_void_p, ctypes.c_int32, ctypes.c_float, ctypes.c_void_p, ctypes.c_void_p),
-    "shrink": (ctypes.c_void_p, ctypes.c_void_p),
-    "upscale": (ctypes.c_void_p,) * 5,
+    "config_default": (_INT, _INT, _POINTER),
+    "create": (_POINTER, _POINTER),
+    "config_get": (_CORE, _POINTER),
+    "set_key": (_CORE, _INT, _POINTER),
+    "set_key_from_frame": (_CORE, _INT),
+    "set_painted": (_CORE, _INT, _POINTER),
+    "promote": (_CORE,),
+    "set_frame": (_CORE, _POINTER),
+    "get_frame": (_CORE, _POINTER),
+    "estimate": (_CORE, _INT),
+    "set_flow": (_CORE, _INT, *_PLANE, *_PLANE),
+    "join_flows": (_CORE, *_PLANE, *_PLANE, *_PLANE),
+    "get_flow": (_CORE, _INT, _INT, *_PLANE),
+    "get_validity": (_CORE, _INT, _POINTER, *_PLANE),
+    "set_validity": (_CORE, _INT, _POINTER, *_PLANE),
+    "measure": (_CORE, _INT, _POINTER),
+    "correlation": (_CORE, _INT, _POINTER),
+    "render": (_CORE, _INT, ctypes.c_float, _POINTER, _POINTER),
+    "shrink": (_POINTER, _POINTER),
+    "upscale": (_CORE, *(_POINTER,) * 4),
 }
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from edgesdk.errors import MediaError, UnknownNameError, UsageError
-from edgesdk.video.frames import Painter, is_rgb_picture
+from edgesdk.errors import MediaError, UnknownNameError
+from edgesdk.video.frames import Painter
+from edgesdk.video.picture_quality import check_picture
 
 __all__ = ["METHODS", "colour_painter", "reinhard", "wct"]
 
@@ -51,8 +52,7 @@ def _from_lab(values: Values) -> Values:
 
 
 def _flat(picture: Picture) -> Values:
-    if not is_rgb_picture(picture):
-        raise UsageError("a picture must be a NumPy array of uint8, H x W x 3")
+    check_picture(picture, None)
     return picture.reshape(-1, 3).astype(np.float32) / np.float32(255)
 
 

@@ -95,16 +95,13 @@ class Comparison:
     Attributes:
         frames: Number of frames of each video.
         pipeline_seconds: Time of the engine, reading and writing excluded.
-        every_frame_seconds: Time of painting and enlarging every frame while nothing else of the
-            engine runs, reading and writing excluded.
-        media_seconds: Time a run waits for reading and writing. Measured in the keyframe run; both
-            videos need it.
+        every_frame_seconds: Time of painting and enlarging every frame, likewise; the engine rests.
+        media_seconds: Time the keyframe run waits for reading and writing; both videos need it.
         setup: Time before the first frame, in none of the others.
         original: The original. No painted video is expected to be steadier.
         stylized: The engine's video.
         every_frame: The video painted frame by frame.
-        ssim: Structural similarity of the two painted videos, -1..1; None where frames are too
-            small for it.
+        ssim: Structural similarity of the two painted videos, -1..1; None for too small frames.
         psnr: Peak signal-to-noise ratio of the two, dB; None for equal videos.
         clip: The side-by-side clip.
         sheet: The contact sheet.
@@ -251,8 +248,8 @@ def compare_with_every_frame(
             original=original,
             stylized=engines,
             every_frame=others,
-            ssim=_finite(meters.likeness.ssim) if meters.similar else None,
-            psnr=_finite(meters.psnr()),
+            ssim=_finite(meters.likeness.ssim),
+            psnr=_finite(meters.likeness.psnr),
             clip=clip,
             sheet=sheet,
         )
@@ -267,9 +264,8 @@ class _Meters:
 
     def __init__(self, stack: ExitStack, size: tuple[int, int], threads: int) -> None:
         self.frames = 0
-        self.similar = min(size) >= _SMALLEST_SSIM
+        self._similar = min(size) >= _SMALLEST_SSIM
         self.likeness = Likeness()
-        self._square = 0.0
         self._warp = stack.enter_context(WarpError(*size, 3, threads=threads))
         self._flicker = (Flicker(), Flicker(), Flicker())
 
@@ -278,13 +274,9 @@ class _Meters:
         self._warp.add(pictures[0], *pictures)
         for meter, picture in zip(self._flicker, pictures, strict=True):
             meter.add(picture)
-        if self.similar:
+        if self._similar:
             self.likeness.add(pictures[1], pictures[2])
         self.frames += 1
-
-    def psnr(self) -> float:
-        """Return the PSNR of the two painted videos."""
-        return self.likeness.psnr if self.similar else math.nan
 
     def steadiness(self) -> list[Steadiness]:
         """Return the steadiness of the three videos."""
@@ -326,13 +318,7 @@ class _Exhibits:
         panels = np.concatenate([self._small(picture) for picture in pictures], axis=1)
         self._writer.write(np.concatenate([self._strip, panels]), frame.time)
         if frame.index in self._rows:
-            self._sheet.add(
-                pictures,
-                index=frame.index,
-                time=frame.time,
-                key=stylized.key,
-                reasons=stylized.reasons,
-            )
+            self._sheet.add(pictures, stylized)
 
     def _small(self, picture: Picture) -> Picture:
         if (picture.shape[1], picture.shape[0]) == self._panel:

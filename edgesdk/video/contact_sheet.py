@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from edgesdk.video.frames import PaintedFrame
 from edgesdk.video.image_grid import PAPER, STRIP, PictureSheet, label_font
 
 __all__ = ["ContactSheet", "label_strip", "moments"]
@@ -44,28 +44,17 @@ def label_strip(labels: Sequence[str], width: int) -> Picture:
 class ContactSheet(PictureSheet):
     """A row for each moment, a column for each version."""
 
-    def add(
-        self,
-        pictures: Sequence[Picture],
-        *,
-        index: int,
-        time: Fraction,
-        key: bool = False,
-        reasons: Sequence[str] = (),
-    ) -> None:
+    def add(self, pictures: Sequence[Picture], frame: PaintedFrame) -> None:
         """Add a moment.
 
         Args:
             pictures: uint8, H x W x 3, one a column, of one size; scaled down and not kept.
-            index: Index of the frame.
-            time: Time of the frame, seconds.
-            key: True marks a key frame.
-            reasons: Reasons why it is a key frame.
+            frame: The painted frame; a key frame is marked.
 
         Raises:
             UsageError: The numbers of pictures and columns differ.
         """
-        label = f"{float(time):.2f} s   frame {index}"
-        if key:
-            label += f"   key frame: {', '.join(reasons).replace('_', ' ')}"
-        self.add_row(pictures, label, marked=key)
+        label = f"{float(frame.time):.2f} s   frame {frame.index}"
+        if frame.key:
+            label += f"   key frame: {', '.join(frame.reasons).replace('_', ' ')}"
+        self.add_row(pictures, label, marked=frame.key)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,11 +20,10 @@ from numpy.typing import NDArray
 from edgesdk.errors import UsageError
 from edgesdk.video.abi import DIRECTIONS, REASONS, SLOTS, USES, MeasuresStruct
 from edgesdk.video.array_pool import ArrayPool
-from edgesdk.video.checks import code_of, real_number, whole_number
+from edgesdk.video.checks import array_kind, code_of, real_number, whole_number
 from edgesdk.video.core_handle import CoreHandle
 from edgesdk.video.pictures import (
     Bytes,
-    array_kind,
     checked_picture,
     has_plain_rows,
     image_view,
@@ -113,9 +113,8 @@ class VideoCore(CoreHandle):
     def small_frame(self) -> Bytes:
         """Return the present frame at flow size: uint8, flow height x flow width x 4, RGBA.
 
-        Another core of the same sizes judges and renders the same from it and need not scale the
-        frame again. Flow that it estimates differs in the last bits, because grey values then come
-        from rounded colours.
+        Another core of the same sizes judges and renders the same from it without scaling again.
+        Flow that it estimates differs in the last bits: its grey values come from rounded colours.
         """
         small = self._smalls.take()
         self._call("get_frame", ctypes.byref(image_view(small)))
@@ -136,14 +135,7 @@ class VideoCore(CoreHandle):
         """
         code = code_of("slot", slot, SLOTS)
         flows = [self._checked_flow("to_key", to_key), self._checked_flow("from_key", from_key)]
-        self._call(
-            "set_flow",
-            code,
-            flows[0].ctypes.data,
-            flows[0].strides[0],
-            flows[1].ctypes.data,
-            flows[1].strides[0],
-        )
+        self._call("set_flow", code, *_planes(flows))
 
     def join_flows(self, first: Floats, second: Floats) -> Floats:
         """Return the flow from frame t to r, joined of ``first`` (t to s) and ``second`` (s to r).
@@ -153,10 +145,7 @@ class VideoCore(CoreHandle):
         """
         given = [self._checked_flow("first", first), self._checked_flow("second", second)]
         joined = self._flows.take()
-        arguments: list[int] = []
-        for flow in (*given, joined):
-            arguments += [flow.ctypes.data, flow.strides[0]]
-        self._call("join_flows", *arguments)
+        self._call("join_flows", *_planes([*given, joined]))
         return joined
 
     def _checked_flow(self, name: str, flow: object) -> Floats:
@@ -168,13 +157,8 @@ class VideoCore(CoreHandle):
     def flow(self, slot: str, direction: str = "to_key") -> Floats:
         """Return a flow: float32, flow height x flow width x 2 (dx, dy), in pixels of its size."""
         flow = self._flows.take()
-        self._call(
-            "get_flow",
-            code_of("slot", slot, SLOTS),
-            code_of("direction", direction, DIRECTIONS),
-            flow.ctypes.data,
-            8 * self.flow_size[0],
-        )
+        codes = code_of("slot", slot, SLOTS), code_of("direction", direction, DIRECTIONS)
+        self._call("get_flow", *codes, *_planes([flow]))
         return flow
 
     def validity(self, slot: str) -> tuple[NDArray[np.bool_], Bytes]:
@@ -186,13 +170,8 @@ class VideoCore(CoreHandle):
         """
         valid = np.empty((self.flow_size[1], self.flow_size[0]), np.uint8)
         residual = np.empty_like(valid)
-        self._call(
-            "get_validity",
-            code_of("slot", slot, SLOTS),
-            valid.ctypes.data,
-            residual.ctypes.data,
-            self.flow_size[0],
-        )
+        code = code_of("slot", slot, SLOTS)
+        self._call("get_validity", code, valid.ctypes.data, *_planes([residual]))
         return valid.view(np.bool_), residual
 
     def set_validity(self, slot: str, valid: NDArray[np.bool_], residual: Bytes) -> None:
@@ -200,8 +179,7 @@ class VideoCore(CoreHandle):
 
         Args:
             slot: ``a`` or ``b``; its flow must be set.
-            valid: Mask of a core of the same sizes and settings, for the same frame, key frame and
-                flow.
+            valid: Mask of a core of equal sizes and settings, for the same frames and flow.
             residual: Difference of the same core.
         """
         shape = self.flow_size[::-1]
@@ -209,22 +187,13 @@ class VideoCore(CoreHandle):
             right = isinstance(plane, np.ndarray) and plane.dtype == kind and plane.shape == shape
             if not right or not plane.flags.c_contiguous:
                 raise UsageError(f"{name} must be {np.dtype(kind)} {shape}, as validity returns it")
-        self._call(
-            "set_validity",
-            code_of("slot", slot, SLOTS),
-            valid.ctypes.data,
-            residual.ctypes.data,
-            self.flow_size[0],
-        )
+        code = code_of("slot", slot, SLOTS)
+        self._call("set_validity", code, valid.ctypes.data, *_planes([residual]))
 
     def measure(self, distance: int) -> Measures:
         """Measure the present frame against slot ``a``, ``distance`` frames later (at least 1)."""
         found = MeasuresStruct()
-        self._call(
-            "measure",
-            whole_number("distance", distance, 1),
-            ctypes.byref(found),
-        )
+        self._call("measure", whole_number("distance", distance, 1), ctypes.byref(found))
         return Measures(
             correlation=float(found.correlation),
             occluded_fraction=float(found.occluded_fraction),
@@ -235,11 +204,7 @@ class VideoCore(CoreHandle):
     def correlation(self, slot: str = "a") -> float:
         """Return the correlation of the HSV histograms of the frame and a key frame, -1..1."""
         value = ctypes.c_float()
-        self._call(
-            "correlation",
-            code_of("slot", slot, SLOTS),
-            ctypes.byref(value),
-        )
+        self._call("correlation", code_of("slot", slot, SLOTS), ctypes.byref(value))
         return float(value.value)
 
     def _output(self, out: Bytes | None) -> Bytes:
@@ -260,10 +225,7 @@ class VideoCore(CoreHandle):
             tau: Position in time between slot ``a`` (0) and ``b`` (1). At 0 and 1 the output is
                 that slot's painting, bit for bit.
             use: ``a``, ``b`` or ``both``.
-            out: uint8, H x W x 3 or H x W x 4, to write into; None: a new H x W x 3.
-
-        Returns:
-            ``out``.
+            out: uint8, H x W x 3 or H x W x 4, to write into and return; None: a new H x W x 3.
         """
         code, place = code_of("slot", use, USES), real_number("tau", tau)
         if not 0 <= place <= 1:
@@ -307,10 +269,14 @@ class VideoCore(CoreHandle):
         ]
         views: list[Any] = [ctypes.byref(image_view(one)) for one in given]
         views += [None] * (shrunk is None)
-        view = ctypes.byref(image_view(target))
-        self._call("upscale", *views, view)
+        self._call("upscale", *views, ctypes.byref(image_view(target)))
         return target
 
     def allocations(self) -> int:
         """Return the number of allocations of the native library since it was loaded, all cores."""
         return int(self._library.edgesdk_allocation_count())
+
+
+def _planes(arrays: Sequence[NDArray[Any]]) -> list[int]:
+    """Return address and bytes from row to row of each array, as the core takes them."""
+    return [number for array in arrays for number in (array.ctypes.data, array.strides[0])]

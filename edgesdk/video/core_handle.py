@@ -26,8 +26,7 @@ class CoreHandle(Closing):
     """A core for frames of one size.
 
     Args:
-        width: Width of every frame, 1..8192 pixels.
-        height: Height of every frame, 1..8192 pixels.
+        width, height: Size of every frame, 1..8192 pixels.
         flow_size: Width and height of the flow, at most 1024 and at most the frame's; by default
             the frame's shape within 480 x 270 (or 270 x 480).
         threads: Number of threads, 1..64, which changes no result; 0: one a processor, at most 4.
@@ -65,30 +64,21 @@ class CoreHandle(Closing):
         self._handle = ctypes.c_void_p()
         self._library = native(library)
         config = ConfigStruct()
-        call(
-            self._library,
-            "config_default",
-            whole_number("width", width, 1, 8192),
-            whole_number("height", height, 1, 8192),
-            ctypes.byref(config),
-        )
+        sides = whole_number("width", width, 1, 8192), whole_number("height", height, 1, 8192)
+        call(self._library, "config_default", *sides, ctypes.byref(config))
         if flow_size is not None:
-            config.flow_width = whole_number("the flow's width", flow_size[0], 1, min(width, 1024))
-            config.flow_height = whole_number(
-                "the flow's height", flow_size[1], 1, min(height, 1024)
-            )
+            limits = [min(side, 1024) for side in sides]
+            config.flow_width = whole_number("the flow's width", flow_size[0], 1, limits[0])
+            config.flow_height = whole_number("the flow's height", flow_size[1], 1, limits[1])
         config.threads = whole_number("threads", threads, 0, 64)
         config.path = code_of("path", path, PATHS)
         config.quality = code_of("quality", quality, QUALITIES)
         for name, value in settings.items():
             if name not in SETTINGS:
                 raise UnknownNameError("setting of the video core", name, SETTINGS)
+            whole = name in INTEGER_SETTINGS
             setattr(
-                config,
-                name,
-                whole_number(name, value, 0)
-                if name in INTEGER_SETTINGS
-                else real_number(name, value),
+                config, name, whole_number(name, value, 0) if whole else real_number(name, value)
             )
         call(self._library, "create", ctypes.byref(config), ctypes.byref(self._handle))
         call(self._library, "config_get", self._handle, ctypes.byref(config))

@@ -19,8 +19,7 @@ def shrunk_picture(original: NDArray[np.uint8], width: int, height: int) -> NDAr
 
     Args:
         original: uint8, H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA).
-        width: New width, 1 to W.
-        height: New height, 1 to H.
+        width, height: New size, from 1 x 1 to the picture's own.
 
     Returns:
         uint8, ``height`` x ``width`` x 3, RGB.
@@ -37,6 +36,5 @@ def shrunk_picture(original: NDArray[np.uint8], width: int, height: int) -> NDAr
             remedy="choose a size from 1 x 1 to the picture's own",
         )
     small = np.empty((height, width, 3), np.uint8)
-    views = [ctypes.byref(image_view(one)) for one in (picture, small)]
-    call(native(), "shrink", *views)
+    call(native(), "shrink", *(ctypes.byref(image_view(one)) for one in (picture, small)))
     return small

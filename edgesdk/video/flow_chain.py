@@ -52,8 +52,7 @@ def joined(core: VideoCore, step: Flow, before: Flow) -> Flow:
         before: Flow from the neighbour to the key frame.
     """
     return Flow(
-        core.join_flows(step.to_key, before.to_key),
-        core.join_flows(before.from_key, step.from_key),
+        core.join_flows(step.to_key, before.to_key), core.join_flows(before.from_key, step.from_key)
     )
 
 
@@ -78,8 +77,7 @@ class FlowChain:
         """Compute the flow from the core's frame to the key frame, and set it in the core.
 
         Args:
-            step: Flow from the core's frame to the frame before it in the chain; at first that is
-                the key frame.
+            step: Flow to the frame before it in the chain, at first the key frame.
         """
         core, before = self._core, self._flow
         self._flow = step if before is None else joined(core, step, before)

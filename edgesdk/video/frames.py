@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesdk.errors import UsageError
+from edgesdk.video.checks import array_kind
 
 __all__ = ["Enlarger", "Frame", "PaintedFrame", "Painter", "check_frame", "is_rgb_picture"]
 
@@ -77,11 +78,6 @@ def check_frame(frame: Frame) -> None:
     Raises:
         UsageError: Its pixels are not uint8, H x W x 3, or there are none.
     """
-    pixels = frame.pixels
-    if not is_rgb_picture(pixels):
-        found = (
-            f"{pixels.dtype} {pixels.shape}"
-            if isinstance(pixels, np.ndarray)
-            else type(pixels).__name__
-        )
+    if not is_rgb_picture(frame.pixels):
+        found = array_kind(frame.pixels)
         raise UsageError(f"frame {frame.index} must be uint8, H x W x 3, not {found}")

@@ -50,8 +50,7 @@ class PictureSheet:
         """Add a row.
 
         Args:
-            pictures: uint8, H x W x 3, one a column, or None for an empty cell; scaled down and
-                not kept.
+            pictures: uint8, H x W x 3, one a column; None for an empty cell. Not kept.
             label: Text above the row.
             marked: True highlights the row.
 

@@ -38,15 +38,11 @@ class Interpolator(Closing):
     alone. Calls must not overlap in time.
 
     Args:
-        width: Width of every frame, pixels.
-        height: Height of every frame, pixels.
-        threads: As for :class:`~edgesdk.video.core.VideoCore`.
-        quality: Quality of the flow, likewise.
-        flow_size: Width and height of the flow, likewise.
+        width, height: Size of every frame, pixels.
+        threads, quality, flow_size: As for :class:`~edgesdk.video.core.VideoCore`.
 
     Raises:
-        UsageError: As :class:`~edgesdk.video.core.VideoCore` does.
-        MissingEnvironmentError: As :class:`~edgesdk.video.core.VideoCore` does.
+        EdgeSdkError: As :class:`~edgesdk.video.core.VideoCore` does.
     """
 
     def __init__(
@@ -66,7 +62,7 @@ class Interpolator(Closing):
             flow_size=flow_size,
             occlusion_offset=OCCLUSION_OFFSET,
         )
-        still = np.zeros((self._core.flow_size[1], self._core.flow_size[0], 2), np.float32)
+        still = np.zeros((*self._core.flow_size[::-1], 2), np.float32)
         self._still = Flow(still, still)
 
     @property
@@ -76,9 +72,8 @@ class Interpolator(Closing):
 
     def key(self, original: Picture, painted: Picture) -> None:
         """Set the key frame before and drop the one after. The original is only compared."""
-        self._core.set_key("b", original)
-        self._core.set_painted("b", painted)
-        self._core.promote()
+        self.next_key(original, painted)
+        self.advance()
 
     def next_key(self, original: Picture, painted: Picture) -> None:
         """Set the key frame after. The original is only compared."""
@@ -114,11 +109,7 @@ class Interpolator(Closing):
         """Return the flow from each frame to the key frame after them.
 
         Args:
-            steps: Flow from each frame to the next and back, in order; the last leads to the key
-                frame.
-
-        Returns:
-            One flow to the key frame and back for each step.
+            steps: Flow from each frame to the next, in order; the last leads to the key frame.
         """
         flows: list[Flow] = []
         for step in reversed(steps):
@@ -185,14 +176,12 @@ class Interpolator(Closing):
         """Mix a key frame's own painting with the paint carried to it from the key frame before.
 
         A network paints the same thing a little differently each time: unmixed, the video would
-        pulsate. The new painting weighs more in pixels that the key frame before does not show, or
-        shows in another colour.
+        pulsate. The new painting weighs more in pixels that the key frame before shows differently.
 
         Args:
             original: The new key frame. It becomes the key frame after, still to be painted.
             painted: Its painting.
-            share: Share of the new painting where the carried paint fits perfectly, above 0, up to
-                1.
+            share: Share of the new painting where the carried paint fits perfectly, over 0 to 1.
             flow: Flow to the key frame before; None: estimate it.
             out: Array to write into.
 
@@ -201,13 +190,12 @@ class Interpolator(Closing):
         """
         if not 0 < share <= 1:
             raise UsageError(f"the new painting's share must be above 0 and up to 1, not {share}")
-        core = self._core
-        core.set_frame(original)
-        core.set_key_from_frame("b")
-        core.set_painted("b", painted)
+        self._core.set_frame(original)
+        self._core.set_key_from_frame("b")
+        self._core.set_painted("b", painted)
         self._find(flow)
-        core.set_flow("b", self._still.to_key, self._still.from_key)
-        return core.render(original, share, use="both", out=out)
+        self._core.set_flow("b", self._still.to_key, self._still.from_key)
+        return self.paint(original, share, out)
 
     def close(self) -> None:
         """Free memory and threads."""

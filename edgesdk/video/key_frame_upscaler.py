@@ -25,13 +25,11 @@ class KeyFrameUpscaler:
 
     >>> pipeline = VideoPipeline(painter, enlarge=KeyFrameUpscaler())    # doctest: +SKIP
 
-    An :data:`~edgesdk.video.frames.Enlarger` of
-    :class:`~edgesdk.video.pipeline.VideoPipeline`.
+    An :data:`~edgesdk.video.frames.Enlarger` of :class:`~edgesdk.video.pipeline.VideoPipeline`.
 
     Args:
-        weights: A ``.safetensors`` file of
-            :func:`~edgesdk.models.guided_upscale.guided_upscale_bytes`, or a network; None: the
-            weights of the package.
+        weights: A network, or a ``.safetensors`` file of
+            :func:`~edgesdk.models.guided_upscale.guided_upscale_bytes`; None: the package's.
 
     Raises:
         WeightsError: The file is missing, damaged or of another network.
@@ -47,8 +45,7 @@ class KeyFrameUpscaler:
         """Check that the paintings of a video are large enough, before the first is painted.
 
         Args:
-            width: Width of the frames, pixels.
-            height: Height of the frames, pixels.
+            width, height: Size of the frames, pixels.
             max_size: Longest side the painter is shown; None: full size.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgesdk.errors import UsageError
 from edgesdk.host.closing import Closing
+from edgesdk.video.checks import number_between, whole_number
 from edgesdk.video.core import VideoCore
 from edgesdk.video.flow_chain import OCCLUSION_OFFSET, Flow, FlowChain
 
@@ -31,8 +32,7 @@ class KeyframePolicy:
         cut_correlation: Lowest correlation of the colour histograms of a frame and the last key
             frame that is not a cut, -1..1.
         occluded_fraction: Largest share of a frame that the last key frame need not show, 0..1.
-        mean_residual: Largest mean difference of a frame from the last key frame, carried along the
-            flow, 0..1 of full scale.
+        mean_residual: Largest mean difference from the last key frame along the flow, 0..1.
         longest_interval: Most frames from one key frame to the next, 1..1000. Frames wait in memory
             for the key frame that follows them, so that the engine's memory grows with it.
 
@@ -47,23 +47,11 @@ class KeyframePolicy:
     longest_interval: int = 16
 
     def __post_init__(self) -> None:
-        for name in ("every", "longest_interval"):
-            value = getattr(self, name)
-            if name == "every" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LONGEST:
-                raise UsageError(
-                    f"{name} must be a whole number of frames, 1 to {_LONGEST}, not {value!r}"
-                )
+        if self.every is not None:
+            whole_number("every", self.every, 1, _LONGEST)
+        whole_number("longest_interval", self.longest_interval, 1, _LONGEST)
         for name, low in (("cut_correlation", -1), ("occluded_fraction", 0), ("mean_residual", 0)):
-            value = getattr(self, name)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | float)
-                or not math.isfinite(value)
-                or not low <= value <= 1
-            ):
-                raise UsageError(f"{name} must be a number from {low} to 1, not {value!r}")
+            number_between(name, getattr(self, name), low, 1)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -74,7 +62,7 @@ class KeyframePolicy:
         """
         if text.strip().lower() == "auto":
             return cls()
-        if text.strip().isascii() and text.strip().isdigit() and len(text.strip()) < 6:
+        if re.fullmatch(r"\s*[0-9]{1,5}\s*", text):
             return cls(every=int(text))
         raise UsageError(
             f"key frames are 'auto' or a number of frames, not {text!r}",
@@ -117,16 +105,12 @@ class KeyframeFinder(Closing):
     """Walks through a video and finds its key frames.
 
     Args:
-        width: Width of every frame, pixels.
-        height: Height of every frame, pixels.
+        width, height: Size of every frame, pixels.
         policy: The rule.
-        threads: As for :class:`~edgesdk.video.core.VideoCore`.
-        quality: Quality of the flow, likewise.
-        flow_size: Width and height of the flow, likewise.
+        threads, quality, flow_size: As for :class:`~edgesdk.video.core.VideoCore`.
 
     Raises:
-        UsageError: As :class:`~edgesdk.video.core.VideoCore` does.
-        MissingEnvironmentError: As :class:`~edgesdk.video.core.VideoCore` does.
+        EdgeSdkError: As :class:`~edgesdk.video.core.VideoCore` does.
     """
 
     def __init__(

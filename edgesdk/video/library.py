@@ -24,15 +24,7 @@ from edgesdk.errors import MissingEnvironmentError, MissingToolError
 from edgesdk.host.atomic_write import storage_errors
 from edgesdk.host.cache import cache_folder, key_of
 
-__all__ = [
-    "ABI_VERSION",
-    "NATIVE",
-    "build",
-    "compiler",
-    "library_path",
-    "load",
-    "sources_digest",
-]
+__all__ = ["ABI_VERSION", "NATIVE", "build", "compiler", "library_path", "load", "sources_digest"]
 
 #: Sources of the core, and the library of a wheel in ``lib/``.
 NATIVE = Path(__file__).resolve().parents[1] / "native"
@@ -110,15 +102,12 @@ def _run(command: Sequence[str]) -> str:
 
 
 def build(target: Path, options: Sequence[str] = (), machine: str | None = None) -> Path:
-    """Compile the core into one shared library, which appears at ``target`` once complete.
+    """Compile the core into one shared library; return ``target``, which appears once complete.
 
     Args:
         target: File to write; its folder is created, an old file replaced.
         options: Further options of the compiler and linker, such as ``-fsanitize=address``.
         machine: Target of a cross compiler, such as ``aarch64``; None: this machine.
-
-    Returns:
-        ``target``.
 
     Raises:
         MissingToolError: No compiler is installed, or it cannot compile the core.

@@ -13,8 +13,10 @@ video only.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,8 +76,7 @@ class WarpError(Closing):
     pictures are rounded to whole levels.
 
     Args:
-        width: Width of the frames, pixels.
-        height: Height of the frames, pixels.
+        width, height: Size of the frames, pixels.
         videos: Number of videos.
         threads: Threads of the native core; 0: one a processor, at most 4.
         flow_size: Width and height of the flow; by default the frame's shape within 480 x 270.
@@ -110,8 +111,7 @@ class WarpError(Closing):
 
         Args:
             original: uint8, H x W x 3.
-            outputs: That frame of each video, uint8, H x W x 3. They must not change until the next
-                frame is added.
+            outputs: That frame of each video, likewise; unchanged until the next frame is added.
 
         Raises:
             UsageError: A picture has another size, or the numbers of pictures and videos differ.
@@ -141,12 +141,11 @@ class WarpError(Closing):
 
     def results(self) -> tuple[WarpErrorResult, ...]:
         """Return the warp error of each video so far; NaN before the second frame."""
-        found = []
-        for total in self._totals:
-            mean = total / self._pairs if self._pairs else math.nan
-            visible = self._visible / self._pairs if self._pairs else 0.0
-            found.append(WarpErrorResult(mean, 255 * math.sqrt(mean), self._pairs, visible))
-        return tuple(found)
+        visible = self._visible / self._pairs if self._pairs else 0.0
+        means = [total / self._pairs if self._pairs else math.nan for total in self._totals]
+        return tuple(
+            WarpErrorResult(mean, 255 * math.sqrt(mean), self._pairs, visible) for mean in means
+        )
 
     def close(self) -> None:
         """Free memory and threads."""
@@ -251,28 +250,19 @@ def warp_error(
         MissingEnvironmentError: The native core cannot be built.
     """
     meter: WarpError | None = None
-    try:
-        for original, output in _in_step(originals, outputs):
+    with ExitStack() as stack:
+        for original, output in itertools.zip_longest(originals, outputs):
+            if original is None or output is None:
+                raise UsageError("the two videos differ in length")
             check_picture(original, None)
             if meter is None:
                 meter = WarpError(original.shape[1], original.shape[0], threads=threads)
+                stack.enter_context(meter)
             meter.add(original, output)
         return meter.results()[0] if meter else WarpErrorResult(math.nan, math.nan, 0, 0.0)
-    finally:
-        if meter is not None:
-            meter.close()
 
 
-def _in_step(
-    first: Iterable[Picture], second: Iterable[Picture]
-) -> Iterable[tuple[Picture, Picture]]:
-    try:
-        yield from zip(first, second, strict=True)
-    except ValueError as error:
-        raise UsageError("the two videos differ in length") from error
-
-
-def flicker(pictures: Iterable[Picture] | Sequence[Picture]) -> float:
+def flicker(pictures: Iterable[Picture]) -> float:
     """Return the flicker of a video; see :class:`Flicker`."""
     meter = Flicker()
     for picture in pictures:

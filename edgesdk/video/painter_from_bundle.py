@@ -10,6 +10,7 @@ from edgesdk.bundle.bundle import Bundle
 from edgesdk.bundle.manifest import ArtefactRecord
 from edgesdk.errors import BundleError, MissingBackendError, UsageError
 from edgesdk.runtime.session import Session
+from edgesdk.video.checks import whole_number
 from edgesdk.video.painters import SessionPainter, session_painter
 from edgesdk.video.styles import find_style_input
 
@@ -49,8 +50,7 @@ def bundle_painter(
         SessionError: The runtime rejects the artefact.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
-        raise UsageError(f"threads must be a whole number of at least 0, not {threads!r}")
+    whole_number("threads", threads, 0)
     session = _session(opened, target, threads or os.cpu_count() or 1)
     try:
         _check_names(opened, session)

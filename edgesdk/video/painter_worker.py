@@ -15,12 +15,7 @@ from edgesdk.host.closing import Closing
 from edgesdk.video.downscale import shrunk_picture
 from edgesdk.video.frames import Painter
 
-__all__ = [
-    "PainterWorker",
-    "Painting",
-    "PaintingTask",
-    "painter_size",
-]
+__all__ = ["PainterWorker", "Painting", "PaintingTask", "painter_size"]
 
 Picture = NDArray[np.uint8]
 
@@ -84,8 +79,7 @@ class PainterWorker(Closing):
 
     Args:
         painter: The stylizer. Only the worker calls it, so that it need not be thread safe.
-        max_size: Longest side the painter is shown, pixels; larger key frames are scaled down by
-            area. None: full size.
+        max_size: Longest side the painter is shown, pixels; None: full size.
         waiting: Maximum number of waiting key frames; :meth:`paint` blocks beyond it.
     """
 
@@ -127,10 +121,9 @@ class PainterWorker(Closing):
         return Painting(pixels, shown, failure, time.perf_counter() - started)
 
     def _shown(self, original: Picture) -> Picture | None:
-        size = painter_size(original.shape[1], original.shape[0], self._max_size)
-        if size == (original.shape[1], original.shape[0]):
-            return None
-        return shrunk_picture(original, *size)
+        full = (original.shape[1], original.shape[0])
+        size = painter_size(*full, self._max_size)
+        return None if size == full else shrunk_picture(original, *size)
 
     def close(self) -> None:
         """End the worker after the present key frame; waiting ones are dropped."""

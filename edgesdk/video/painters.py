@@ -75,15 +75,16 @@ def session_painter(
         ModelOutputError: The output is not a picture, or is not finite.
         SessionError: The runtime failed.
     """
-    pictures = [spec for spec in session.inputs if _is_picture(spec)]
+    pictures = [(spec, axes) for spec in session.inputs if (axes := _axes(spec)) is not None]
     if len(pictures) != 1:
         raise UsageError(
             f"a stylizer has one picture as input; this one has {len(pictures)} among "
             + ", ".join(str(spec) for spec in session.inputs),
             remedy="use a network with one input of 1x3xHxW or 1xHxWx3",
         )
+    picture, axes = pictures[0]
     given = dict(constants or {})
-    others = [spec for spec in session.inputs if spec is not pictures[0] and spec.name not in given]
+    others = [spec for spec in session.inputs if spec is not picture and spec.name not in given]
     styles = find_style_input(others, style_names)
     if styles is not None:
         others = [spec for spec in others if spec.name != styles.name]
@@ -99,7 +100,7 @@ def session_painter(
     shares = (
         None if styles is None else style_vector(styles.count, style, blend, names=styles.names)
     )
-    painter = SessionPainter(session, _picture_input(pictures[0]), given, white, styles, shares)
+    painter = SessionPainter(session, _picture_input(picture, axes), given, white, styles, shares)
     painter.remarks = () if styles is None else styles.remarks(style, blend)
     return painter
 
@@ -110,8 +111,7 @@ class SessionPainter:
     Attributes:
         white: Value of white at the network's input and output.
         styles: Input that takes the shares of the styles; None for a network of one style.
-        remarks: Sentences for the user on how the choice of style was read, such as the style that
-            was taken by default.
+        remarks: Sentences for the user on how the choice of style was read.
     """
 
     def __init__(
@@ -130,9 +130,7 @@ class SessionPainter:
         self._shares = shares
         self.remarks: tuple[str, ...] = ()
         self._on_close: list[Callable[[], None]] = []
-        self.white = 255.0 if white is None else float(white)
-        if white is None:
-            self.white = self._found_white()
+        self.white = self._found_white() if white is None else float(white)
 
     def __call__(self, pixels: Picture) -> Picture:
         """Paint a picture, uint8, H x W x 3, RGB; returns one of the same size.
@@ -191,9 +189,8 @@ class SessionPainter:
         """Return the picture in a size the network takes, and height and width of its content."""
         spec = self._input
         height, width = pixels.shape[:2]
-        room_height = spec.height or spec.largest // spec.multiple * spec.multiple
-        room_width = spec.width or spec.largest // spec.multiple * spec.multiple
-        scale = min(room_height / height, room_width / width)
+        room = spec.largest // spec.multiple * spec.multiple
+        scale = min((spec.height or room) / height, (spec.width or room) / width)
         # A network of dynamic size sees the picture as it is, one of fixed size as large as fits.
         if scale < 1 or spec.height or spec.width:
             size = (max(1, int(width * scale + 1e-6)), max(1, int(height * scale + 1e-6)))
@@ -285,20 +282,13 @@ def _axes(spec: TensorSpec) -> tuple[int, int, int] | None:
     return None
 
 
-def _is_picture(spec: TensorSpec) -> bool:
-    return _axes(spec) is not None
-
-
-def _picture_input(spec: TensorSpec) -> _PictureInput:
-    axes = _axes(spec)
-    if axes is None:
-        raise UsageError(f"{spec} is not a picture")
-    rows, columns, _ = axes
+def _picture_input(spec: TensorSpec, axes: tuple[int, int, int]) -> _PictureInput:
+    rows, columns, channels = axes
     free = [spec.dynamic[axis] for axis in (rows, columns) if axis in spec.dynamic]
     return _PictureInput(
         name=spec.name,
         dtype=np.dtype(spec.dtype),
-        channels_last=axes[2] == 3,
+        channels_last=channels == 3,
         height=None if rows in spec.dynamic else spec.shape[rows],
         width=None if columns in spec.dynamic else spec.shape[columns],
         multiple=math.lcm(_MULTIPLE, *(dim.multiple for dim in free)) if free else 1,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import ExitStack
 
 import numpy as np
@@ -14,6 +13,7 @@ from edgesdk.video.core import VideoCore
 from edgesdk.video.frames import Enlarger, Painter
 from edgesdk.video.painter_worker import PainterWorker
 from edgesdk.video.strength import StrengthBlend
+from edgesdk.video.timing import timed
 
 __all__ = ["EveryFrame", "SerializedPainter"]
 
@@ -38,12 +38,8 @@ class SerializedPainter:
 
     def __call__(self, pixels: Picture) -> Picture:
         """Paint once the lock is free."""
-        with self._lock:
-            started = time.perf_counter()
-            try:
-                return self._painter(pixels)
-            finally:
-                self.seconds += time.perf_counter() - started
+        with self._lock, timed(self, "seconds"):
+            return self._painter(pixels)
 
 
 class EveryFrame(Closing):
@@ -51,8 +47,7 @@ class EveryFrame(Closing):
 
     Args:
         painter: The stylizer; where it fails, the painting before stands.
-        width: Width of the frames, pixels.
-        height: Height of the frames, pixels.
+        width, height: Size of the frames, pixels.
         max_size: Longest side the painter sees; None: full size.
         strength: Blend factor of the painting over the original, 0..1.
         threads: Threads of the native core.
@@ -86,19 +81,18 @@ class EveryFrame(Closing):
         """Paint a frame, uint8, H x W x 3; the result is never overwritten."""
         painting = self._painting.paint(pixels).result()
         answer = painting.pixels
-        started = time.perf_counter()
-        if answer is None:
-            answer = pixels if self._before is None else self._before
-        elif answer.shape != pixels.shape:
-            if self._enlarge is None:
-                answer = self._core.upscale(answer, pixels, shrunk=painting.shown)
-            else:
-                answer = self._enlarge(answer, pixels)
-        self._before = answer
-        if not self._blend.whole:
-            answer = self._blend.blend(pixels, answer, np.empty_like(pixels))
-        self.seconds += time.perf_counter() - started
-        return answer
+        with timed(self, "seconds"):
+            if answer is None:
+                answer = pixels if self._before is None else self._before
+            elif answer.shape != pixels.shape:
+                if self._enlarge is None:
+                    answer = self._core.upscale(answer, pixels, shrunk=painting.shown)
+                else:
+                    answer = self._enlarge(answer, pixels)
+            self._before = answer
+            if self._blend.whole:
+                return answer
+            return self._blend.blend(pixels, answer, np.empty_like(pixels))
 
     def close(self) -> None:
         """Free memory and threads."""

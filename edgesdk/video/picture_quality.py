@@ -10,15 +10,7 @@ from numpy.typing import NDArray
 from edgesdk.errors import MissingBackendError, UsageError
 from edgesdk.video.frames import is_rgb_picture
 
-__all__ = [
-    "check_picture",
-    "decibels",
-    "luma",
-    "mean_square",
-    "psnr",
-    "square_sum",
-    "ssim",
-]
+__all__ = ["check_picture", "decibels", "luma", "mean_square", "psnr", "square_sum", "ssim"]
 
 Picture = NDArray[np.uint8]
 

@@ -8,14 +8,9 @@ from numpy.typing import NDArray
 from edgesdk.errors import UsageError
 from edgesdk.video.abi import FORMATS, ImageStruct
 
-__all__ = ["Bytes", "array_kind", "checked_picture", "has_plain_rows", "image_view"]
+__all__ = ["Bytes", "checked_picture", "has_plain_rows", "image_view"]
 
 Bytes = NDArray[np.uint8]
-
-
-def array_kind(value: object) -> str:
-    """Describe a wrong argument in an error: type and shape of an array, class of anything else."""
-    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def checked_picture(name: str, array: object, size: tuple[int, int] | None, grey: bool) -> Bytes:

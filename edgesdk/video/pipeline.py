@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
 from edgesdk.errors import UsageError
 from edgesdk.host.closing import Closing
 from edgesdk.video.abi import QUALITIES
+from edgesdk.video.checks import number_between, whole_number
 from edgesdk.video.frames import Enlarger, Frame, PaintedFrame, Painter
 from edgesdk.video.key_frames import KeyframePolicy
 from edgesdk.video.pipeline_run import PipelineRun, RunOptions
@@ -27,8 +27,7 @@ class VideoPipeline(Closing):
     >>> pipeline = VideoPipeline(painter, max_size=512)             # doctest: +SKIP
     >>> for painted in pipeline.run(frames): show(painted.pixels)   # doctest: +SKIP
 
-    The result depends on the frames, the painter and these arguments alone, not on threads or the
-    painter's speed.
+    The result does not depend on threads or the painter's speed.
 
     Args:
         painter: Takes and returns uint8, H x W x 3, RGB; called in a worker thread, one key frame
@@ -36,8 +35,7 @@ class VideoPipeline(Closing):
         policy: Rule for key frames.
         max_size: Longest side the painter is shown, pixels; its paintings are enlarged along the
             edges of the key frame. None: full size.
-        strength: Blend factor of the painting over the original, 0..1; 0 is the original bit for
-            bit.
+        strength: Blend factor of the painting over the original, 0..1; 0 is the original itself.
         streaming: Give out each frame after at most two later ones have come in, painted from the
             key frame before alone. Otherwise frames wait for the key frame after them.
         threads: Threads of the native core, 1..64; 0: one a processor, at most 4.
@@ -77,26 +75,25 @@ class VideoPipeline(Closing):
                 remedy="make one with session_painter, bundle_painter or colour_painter",
             )
         if max_size is not None:
-            _whole("max_size", max_size, 16, 8192)
-        _whole("threads", threads, 0, 64)
+            whole_number("max_size", max_size, 16, 8192)
+        whole_number("threads", threads, 0, 64)
         if quality not in QUALITIES:
             raise UsageError(f"quality must be one of {', '.join(QUALITIES)}, not {quality!r}")
-        _share("strength", strength)
         if renewal is None:
             renewal = _STREAMING_RENEWAL if streaming else 1.0
-        _share("renewal", renewal)
-        if renewal == 0:
+        share = number_between("renewal", renewal, 0, 1)
+        if share == 0:
             raise UsageError("renewal must be above 0, or the paint would never change")
         self._options = RunOptions(
             painter=painter,
             policy=policy or KeyframePolicy(),
             max_size=max_size,
-            strength=float(strength),
+            strength=number_between("strength", strength, 0, 1),
             streaming=bool(streaming),
             threads=threads,
             quality=quality,
             flow_size=flow_size,
-            renewal=float(renewal),
+            renewal=share,
             enlarge=enlarge,
         )
         self._resources = ExitStack()
@@ -142,18 +139,3 @@ class VideoPipeline(Closing):
         """Stop the run and free memory and threads; a second call does nothing."""
         self._closed = True
         self._resources.close()
-
-
-def _whole(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise UsageError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
-
-
-def _share(name: str, value: object) -> None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or not 0 <= value <= 1
-    ):
-        raise UsageError(f"{name} must be a number from 0 to 1, not {value!r}")

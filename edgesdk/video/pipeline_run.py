@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +21,7 @@ from edgesdk.video.key_frames import KeyframeFinder, KeyframePolicy
 from edgesdk.video.painter_worker import PainterWorker, Painting, PaintingTask
 from edgesdk.video.pipeline_summary import PainterFailure, PipelineSummary
 from edgesdk.video.strength import StrengthBlend
+from edgesdk.video.timing import timed
 
 __all__ = ["PipelineRun", "RunOptions"]
 
@@ -56,21 +56,15 @@ class RunOptions:
 
 @dataclass(slots=True)
 class _Held:
-    """A frame that was taken and has not been given out.
-
-    Attributes:
-        frame: The frame.
-        step: Flow to the frame before it.
-        flow: Flow to the last key frame before it.
-        small: Its pixels at flow size, if known.
-        reasons: Reasons why it is a key frame; empty if it is not one.
-        task: Its painting, if it is a key frame.
-    """
+    """A frame that was taken and has not been given out."""
 
     frame: Frame
+    #: Flow to the frame before it, and to the last key frame before it.
     step: Flow | None = None
     flow: Flow | None = None
+    #: Its pixels at flow size, if known.
     small: Picture | None = None
+    #: Reasons and painting of a key frame.
     reasons: tuple[str, ...] = ()
     task: PaintingTask | None = None
 
@@ -78,6 +72,11 @@ class _Held:
     def compared(self) -> Picture:
         """The pixels that are compared with other frames."""
         return self.frame.pixels if self.small is None else self.small
+
+    @property
+    def painted(self) -> bool:
+        """True unless its painting is still to come."""
+        return self.task is None or self.task.done
 
     @property
     def fresh(self) -> bool:
@@ -230,7 +229,7 @@ class PipelineRun:
                 if ended and not self._complete and self._failure is None:
                     self._finish()
                 # While the painter works, search ahead for the next key frame.
-                elif segment and (ended or full or self._is_painted(segment)):
+                elif segment and (ended or full or self._pending[segment - 1].painted):
                     yield from self._give_out(segment)
                 elif self._more and not full:
                     self._pull(source)
@@ -249,10 +248,6 @@ class PipelineRun:
             return 1 if self._pending else 0
         return next((n for n, held in enumerate(self._pending, 1) if held.reasons), 0)
 
-    def _is_painted(self, segment: int) -> bool:
-        task = self._pending[segment - 1].task
-        return task is None or task.done
-
     def _give_out(self, segment: int) -> Iterator[PaintedFrame]:
         stage = self._stage
         if stage is None:
@@ -260,9 +255,7 @@ class PipelineRun:
         *between, last = (self._pending.popleft() for _ in range(segment))
         painted, failure = (None, None) if last.task is None else self._key_painting(stage, last)
         if painted is None:
-            given = self._given(stage, last, self._rendered(stage, last, None, None), None)
-            self._count(given)
-            yield given
+            yield self._given(stage, last, self._rendered(stage, last, None, None), None)
             return
         distance = last.frame.index - self._key_index
         onward = self._onward(stage, [*between, last])
@@ -274,7 +267,6 @@ class PipelineRun:
             given = self._given(stage, one, picture, None)
             # Its memory is free once the consumer drops it.
             del picture
-            self._count(given)
             yield given
             del given
             # Pass key frames found meanwhile to the painter.
@@ -284,16 +276,14 @@ class PipelineRun:
         if not last.fresh:
             stage.interpolator.advance()
         self._key_index = last.frame.index
-        given = self._given(stage, last, painted, failure)
-        self._count(given)
-        yield given
+        yield self._given(stage, last, painted, failure)
 
     def _onward(self, stage: _Stage, segment: list[_Held]) -> list[Flow | None]:
         """Return the flow from each frame of a segment to its last frame."""
         if self._stand_in:
             return [None] * (len(segment) - 1)
         steps = [held.step.reversed for held in segment[1:] if held.step is not None]
-        with self._timed("flow_seconds"):
+        with timed(self._summary, "flow_seconds"):
             return list(stage.interpolator.onward_flows(steps))
 
     def _rendered(
@@ -304,9 +294,9 @@ class PipelineRun:
         if self._stand_in:
             np.copyto(out, pixels)
             return out
-        with self._timed("flow_seconds"):
+        with timed(self._summary, "flow_seconds"):
             stage.interpolator.prepare(held.compared, held.flow, onward)
-        with self._timed("render_seconds"):
+        with timed(self._summary, "render_seconds"):
             return stage.interpolator.paint(pixels, tau, out)
 
     def _key_painting(self, stage: _Stage, held: _Held) -> tuple[Picture, str | None]:
@@ -314,10 +304,10 @@ class PipelineRun:
         task = held.task
         if task is None:
             raise UsageError("the frame is not a key frame")
-        with self._timed("waiting_seconds"):
+        with timed(self._summary, "waiting_seconds"):
             painting = task.result()
         self._summary.painter_seconds += painting.seconds
-        with self._timed("render_seconds"):
+        with timed(self._summary, "render_seconds"):
             painted = self._settled(stage, held, painting)
             if held.fresh:
                 stage.interpolator.key(held.compared, painted)
@@ -351,33 +341,22 @@ class PipelineRun:
     def _given(
         self, stage: _Stage, held: _Held, picture: Picture, failure: str | None
     ) -> PaintedFrame:
-        frame = held.frame
+        """Make a frame to give out, and count it."""
+        frame, summary = held.frame, self._summary
         if not stage.blend.whole:
-            with self._timed("render_seconds"):
+            with timed(self._summary, "render_seconds"):
                 # A key frame's paint is still needed, and may be the frame itself.
                 out = stage.pool.take() if held.reasons else picture
                 picture = stage.blend.blend(frame.pixels, picture, out)
         elif picture is frame.pixels:
             picture = picture.copy()
-        return PaintedFrame(
-            frame.index, frame.time, picture, bool(held.reasons), held.reasons, failure
-        )
-
-    def _count(self, given: PaintedFrame) -> None:
-        self._summary.frames += 1
-        if given.key:
-            self._summary.keys += 1
-            self._summary.reasons.update(given.reasons)
-        if given.failure is not None:
-            self._summary.failures.append(PainterFailure(given.index, given.time, given.failure))
-
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        started, summary = time.perf_counter(), self._summary
-        try:
-            yield
-        finally:
-            setattr(summary, name, getattr(summary, name) + time.perf_counter() - started)
+        key = bool(held.reasons)
+        summary.frames += 1
+        summary.keys += key
+        summary.reasons.update(held.reasons)
+        if failure is not None:
+            summary.failures.append(PainterFailure(frame.index, frame.time, failure))
+        return PaintedFrame(frame.index, frame.time, picture, key, held.reasons, failure)
 
     def settle(self) -> None:
         """Wait until every frame given to the workers has been judged or painted."""

@@ -5,9 +5,6 @@ None of it belongs to a video, so that it is measured apart from the run and fro
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +13,7 @@ from edgesdk.video.abi import native
 from edgesdk.video.frames import Enlarger, Painter
 from edgesdk.video.library import library_path
 from edgesdk.video.painter_worker import painter_size
+from edgesdk.video.timing import timed
 
 __all__ = ["SetupTimes", "prepare_core", "warm_up"]
 
@@ -33,15 +31,6 @@ class SetupTimes:
     build_seconds: float = 0.0
     load_seconds: float = 0.0
     warm_up_seconds: float = 0.0
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Add the time of a block to the attribute ``name``."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            setattr(self, name, getattr(self, name) + time.perf_counter() - started)
 
     def __str__(self) -> str:
         """Return e.g. ``building the core 41.0 s and loading 1.2 s``."""
@@ -62,9 +51,9 @@ def prepare_core(times: SetupTimes) -> None:
     """
     # A process that has loaded the core does not look for it again.
     if not native.cache_info().currsize:
-        with times.timed("build_seconds"):
+        with timed(times, "build_seconds"):
             library_path()
-    with times.timed("load_seconds"):
+    with timed(times, "load_seconds"):
         native()
 
 
@@ -85,7 +74,7 @@ def warm_up(
         enlarge: Network that enlarges the paintings, if one does.
     """
     width, height = painter_size(*size, max_size)
-    with times.timed("warm_up_seconds"):
+    with timed(times, "warm_up_seconds"):
         try:
             answer = painter(np.full((height, width, 3), 128, np.uint8))
             if enlarge is not None and (width, height) != size:

@@ -15,8 +15,7 @@ class StrengthBlend:
 
     Args:
         strength: Share of the paint, 0..1; rounded to a 256th.
-        width: Width of the pictures, pixels.
-        height: Height of the pictures, pixels.
+        width, height: Size of the pictures, pixels.
     """
 
     def __init__(self, strength: float, width: int, height: int) -> None:

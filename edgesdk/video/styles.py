@@ -49,12 +49,7 @@ class StyleInput:
     def remarks(
         self, style: str | int | None, blend: Mapping[str, float] | None
     ) -> tuple[str, ...]:
-        """Return sentences that explain to the user how a choice was read.
-
-        Args:
-            style: As for :func:`style_vector`.
-            blend: As for :func:`style_vector`.
-        """
+        """Explain to the user how a choice, as for :func:`style_vector`, was read."""
         if blend:
             total = math.fsum(blend.values())
             # 0.99 cannot be represented exactly in binary.
@@ -89,11 +84,10 @@ def find_style_input(specs: Iterable[TensorSpec], names: Sequence[str] = ()) -> 
     """
     checked = tuple(check_style_names(names))
     listed = list(specs)
-    vectors = [(spec, _vector(spec)) for spec in listed]
     found = [
         (spec, shape)
-        for spec, shape in vectors
-        if shape is not None
+        for spec in listed
+        if (shape := _vector(spec)) is not None
         # A single number may mean anything, unless a style has a name.
         and (math.prod(shape) == len(checked) if checked else math.prod(shape) > 1)
     ]
@@ -141,8 +135,7 @@ def style_vector(
 
     Raises:
         UnknownNameError: The style is unknown.
-        UsageError: More than one choice was made, or weights are negative, not finite, all zero or
-            not one for each style.
+        UsageError: More than one choice was made, or the weights are not shares of all styles.
     """
     if (style is not None) + bool(blend) + (weights is not None) > 1:
         raise UsageError("give one style, a blend or weights, not both")
@@ -156,7 +149,7 @@ def style_vector(
     elif blend:
         for key, weight in blend.items():
             place = _place(key, count, names)
-            _check_weight(weight, f"of style {key}")
+            _check_weight(key, weight)
             vector[place] += weight
     else:
         vector[0 if style is None else _place(style, count, names)] = 1
@@ -189,10 +182,10 @@ def _numbers(weights: Sequence[float] | np.ndarray) -> np.ndarray:
     except (TypeError, ValueError) as error:
         raise UsageError("the weights of styles must be numbers, one for each style") from error
     for place, weight in enumerate(vector.tolist()):
-        _check_weight(weight, f"of style {place}")
+        _check_weight(place, weight)
     return vector
 
 
-def _check_weight(weight: float, of: str) -> None:
+def _check_weight(style: str | int, weight: float) -> None:
     if not (math.isfinite(weight) and weight >= 0):
-        raise UsageError(f"the weight {of} must not be negative, but is {weight}")
+        raise UsageError(f"the weight of style {style} must not be negative, but is {weight}")

@@ -21,15 +21,16 @@ from edgesdk.video.comparison import (
 )
 from edgesdk.video.frames import Enlarger, Frame, Painter
 from edgesdk.video.media.ahead import ReadAhead
-from edgesdk.video.media.opening import camera_index, open_output, open_source
+from edgesdk.video.media.opening import Sink, camera_index, open_output, open_source
 from edgesdk.video.media.outputs import check_output
-from edgesdk.video.media.properties import Sink, Source
+from edgesdk.video.media.properties import Source
 from edgesdk.video.painters import SessionPainter
 from edgesdk.video.pipeline import VideoPipeline
 from edgesdk.video.pipeline_summary import PipelineSummary
 from edgesdk.video.setup_times import SetupTimes, prepare_core, warm_up
 from edgesdk.video.stylize_options import StylizeOptions, with_changes
 from edgesdk.video.stylize_result import ProgressCallback, StylizeProgress, StylizeResult
+from edgesdk.video.timing import timed
 
 __all__ = ["StylizeOptions", "StylizeProgress", "StylizeResult", "comparison_paths", "stylize"]
 
@@ -89,15 +90,13 @@ def stylize(
 
     Args:
         source: A video file, a folder of pictures, or a camera's number.
-        output: ``.mp4``, ``.m4v``, ``.mov``, ``.mkv``, or a folder (a name without ending) of PNG
-            files.
+        output: ``.mp4``, ``.m4v``, ``.mov``, ``.mkv``, or (without ending) a folder of PNG files.
         painter: Any stylizer: uint8, H x W x 3, RGB in and out. Either this or ``bundle``. The
             remarks of a :class:`~edgesdk.video.painters.SessionPainter` go into the result. With
             ``compare`` it is called once with a grey picture, before the clock starts.
         bundle: A bundle NAME.edge with a stylizer.
         options: See :class:`StylizeOptions`.
-        stop: Called before every frame; True ends the source there, and the frames read so far
-            are painted and written.
+        stop: Called before every frame; True ends the source there, and the output with it.
         on_progress: Called after every frame.
         **changes: Fields of :class:`StylizeOptions` that differ from ``options``.
 
@@ -144,7 +143,7 @@ def stylize(
 
         reader = opened(stack)
         if settings.upscale == "network":
-            with setup.timed("load_seconds"):
+            with timed(setup, "load_seconds"):
                 engine["enlarge"] = _upscaler(settings, reader.properties.size)
         writer: Sink = stack.enter_context(
             open_output(
@@ -156,7 +155,7 @@ def stylize(
             )
         )
         if painter is None:
-            with setup.timed("load_seconds"):
+            with timed(setup, "load_seconds"):
                 painter = _bundle_painter(stack, bundle, settings)
         remarks = painter.remarks if isinstance(painter, SessionPainter) else ()
         prepare_core(setup)
@@ -189,7 +188,14 @@ def stylize(
             keys=run.summary.keys,
             reasons=dict(run.summary.reasons),
             total_seconds=run.seconds,
-            seconds=run.parts(),
+            seconds={
+                "reading": run.reading,
+                "painter": run.summary.painter_seconds,
+                "flow": run.summary.flow_seconds,
+                "render": run.summary.render_seconds,
+                "waiting": run.summary.waiting_seconds,
+                "writing": run.clock.writing,
+            },
             skipped=reader.trouble.skipped,
             skipped_times=tuple(reader.trouble.times),
             failures=tuple(run.summary.failures),
@@ -210,16 +216,6 @@ class _Run:
     last: Fraction
     seconds: float
 
-    def parts(self) -> dict[str, float]:
-        return {
-            "reading": self.reading,
-            "painter": self.summary.painter_seconds,
-            "flow": self.summary.flow_seconds,
-            "render": self.summary.render_seconds,
-            "waiting": self.summary.waiting_seconds,
-            "writing": self.clock.writing,
-        }
-
 
 def _painted(
     reader: Source,
@@ -237,20 +233,17 @@ def _painted(
         started = time.perf_counter()
         painted = iter(pipeline.run(_timed(ending.cut(ahead), clock)))
         while True:
-            before = time.perf_counter()
-            result = next(painted, None)
-            clock.pipeline += time.perf_counter() - before
+            with timed(clock, "pipeline"):
+                result = next(painted, None)
             if result is None:
                 break
-            before = time.perf_counter()
-            writer.write(result.pixels, result.time)
-            clock.writing += time.perf_counter() - before
+            with timed(clock, "writing"):
+                writer.write(result.pixels, result.time)
             last = result.time
             if on_progress is not None:
                 on_progress(clock.progress("stylizing", writer.frames, total))
-        before = time.perf_counter()
-        writer.finish(all_sound=not ending.reached)
-        clock.writing += time.perf_counter() - before
+        with timed(clock, "writing"):
+            writer.finish(all_sound=not ending.reached)
         return _Run(pipeline.summary, clock, ahead.seconds, last, time.perf_counter() - started)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgesdk.errors import UnknownNameError, UsageError
 from edgesdk.video.abi import QUALITIES
-from edgesdk.video.checks import code_of, real_number, whole_number
+from edgesdk.video.checks import code_of, number_between, whole_number
 from edgesdk.video.key_frames import KeyframePolicy
 
 __all__ = ["UPSCALERS", "StylizeOptions", "with_changes"]
@@ -32,8 +32,7 @@ class StylizeOptions:
         target: Artefact of the bundle; None: the first that can run here.
         style: Name or number of a style of the bundle; None: the first, with a remark.
         blend: Several styles with weights, instead of ``style``; scaled to a sum of 1.
-        keyframes: Key-frame rule: ``auto``, a number of frames from one key frame to the next, or a
-            policy. Stored as a policy.
+        keyframes: Key-frame rule: ``auto``, the distance in frames, or a policy; kept as a policy.
         max_size: Longest side the painter sees, 16..8192 pixels; None: full size.
         strength: Blend factor of the painting over the original, 0..1.
         streaming: Give out frames at once, from the key frame before alone. Cameras always do.
@@ -84,8 +83,7 @@ class StylizeOptions:
                 )
         if self.max_size is not None:
             whole_number("max_size", self.max_size, 16, 8192)
-        if not 0 <= real_number("strength", self.strength) <= 1:
-            raise UsageError(f"strength must be a number from 0 to 1, not {self.strength!r}")
+        number_between("strength", self.strength, 0, 1)
         code_of("quality", self.quality, QUALITIES)
         if self.upscale not in UPSCALERS:
             raise UnknownNameError("way to upscale", self.upscale, UPSCALERS)

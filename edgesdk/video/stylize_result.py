@@ -49,8 +49,7 @@ class StylizeResult:
         duration: Seconds from the first frame to the last.
         keys: Number of key frames, which the painter saw.
         reasons: How often each reason made a frame a key frame.
-        total_seconds: Time from the first frame read to the finished output; ``setup`` comes before
-            it.
+        total_seconds: Time from the first frame read to the finished output, without ``setup``.
         seconds: Time of each stage. ``reading``, ``painter`` and ``writing`` run beside the others
             (the encoder goes on after ``writing`` was counted); ``flow``, ``render`` and
             ``waiting`` for the painter follow one another.

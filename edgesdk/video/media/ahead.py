@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Iterator
 
 from edgesdk.host.closing import Closing
 from edgesdk.video.frames import Frame
 from edgesdk.video.media.properties import Source
+from edgesdk.video.timing import timed
 
 __all__ = ["ReadAhead"]
 
@@ -39,9 +39,8 @@ class ReadAhead(Closing):
         try:
             frames = iter(self._source)
             while not self._stopping.is_set():
-                started = time.perf_counter()
-                frame = next(frames, None)
-                self.seconds += time.perf_counter() - started
+                with timed(self, "seconds"):
+                    frame = next(frames, None)
                 if not self._put(frame) or frame is None:
                     return
         # An error of the source is raised in the consumer.

@@ -75,10 +75,8 @@ class _Encoded:
         return encoded
 
     def _encode(self, frame: Any) -> list[Any]:
-        packets = []
-        for resampled in self._resampler.resample(frame):
-            packets += self.stream.encode(resampled)
-        return packets
+        resampled = self._resampler.resample(frame)
+        return [packet for part in resampled for packet in self.stream.encode(part)]
 
 
 class AudioTracks:

@@ -31,7 +31,6 @@ class CameraReader(Closing):
 
     Args:
         index: Number of the camera, from 0.
-        size: Width and height to ask for; the camera takes the nearest it has, or fails.
         rate: Frames a second to ask for.
 
     Attributes:
@@ -45,18 +44,12 @@ class CameraReader(Closing):
         UsageError: The index is negative.
     """
 
-    def __init__(
-        self,
-        index: int,
-        *,
-        size: tuple[int, int] | None = None,
-        rate: Fraction | None = None,
-    ) -> None:
+    def __init__(self, index: int, *, rate: Fraction | None = None) -> None:
         if index < 0:
             raise UsageError(f"cameras are numbered from 0; there is no camera {index}")
         self.index = index
         self.trouble = Trouble()
-        self._container = _opened(index, size, rate)
+        self._container = _opened(index, rate)
         try:
             self._stream = self._container.streams.video[0]
             self._to_rgb = ToRgb()
@@ -105,10 +98,10 @@ class CameraReader(Closing):
         index = 0
         frame, self._first = self._first, None
         while frame is not None:
-            stamp = frame.pts * self._base - self._origin if frame.pts is not None else None
-            current = stamp if stamp is not None else last + 1 / self.properties.rate
-            current = max(current, last + self._base, Fraction(0))
-            last = current
+            current = last + 1 / self.properties.rate
+            if frame.pts is not None:
+                current = frame.pts * self._base - self._origin
+            last = current = max(current, last + self._base, Fraction(0))
             if (frame.width, frame.height) != (width, height):
                 raise MediaError(f"camera {self.index} changes its size at {seconds_text(current)}")
             yield Frame(index, current, self._to_rgb(frame))
@@ -121,14 +114,10 @@ class CameraReader(Closing):
         self._container.close()
 
 
-def _opened(index: int, size: tuple[int, int] | None, rate: Fraction | None) -> Any:
+def _opened(index: int, rate: Fraction | None) -> Any:
     av = pyav()
     name, kind = _device(index)
-    options = {}
-    if size is not None:
-        options["video_size"] = f"{size[0]}x{size[1]}"
-    if rate is not None:
-        options["framerate"] = str(rate)
+    options = {} if rate is None else {"framerate": str(rate)}
     try:
         return av.open(name, format=kind, container_options=options)
     except (OSError, ValueError, av.FFmpegError) as error:

@@ -96,24 +96,22 @@ class ToRgb(_Scaler):
 
 
 class FromRgb(_Scaler):
-    """Converts RGB to frames for an encoder.
+    """Converts RGB to frames of yuv420p for an encoder.
 
     Args:
         colour: Colour tags of the file.
-        pixel_format: Pixel format of the encoder.
     """
 
-    def __init__(self, colour: ColourTags, pixel_format: str = "yuv420p") -> None:
+    def __init__(self, colour: ColourTags) -> None:
         super().__init__()
         self._colour = colour
-        self._format = pixel_format
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Any:
         """Convert uint8, H x W x 3, to an ``av.VideoFrame``; the pixels are not kept."""
         frame = pyav().VideoFrame.from_numpy_buffer(np.ascontiguousarray(pixels), format="rgb24")
         converted = self._reformatter.reformat(
             frame,
-            format=self._format,
+            format="yuv420p",
             dst_colorspace=_SCALER_NAMES[self._colour.matrix],
             dst_color_range=_FULL if self._colour.full_range else _LIMITED,
             interpolation=self._flags,

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeAlias
 
 from edgesdk.errors import UsageError
 from edgesdk.video.media.camera import CameraReader
 from edgesdk.video.media.picture_folder import PictureFolderReader, PictureFolderWriter
-from edgesdk.video.media.properties import Sink, Source
+from edgesdk.video.media.properties import Source
 from edgesdk.video.media.reading import VideoReader
 from edgesdk.video.media.writing import VIDEO_SUFFIXES, VideoWriter
 
-__all__ = ["camera_index", "open_output", "open_source"]
+__all__ = ["Sink", "camera_index", "open_output", "open_source"]
+
+#: An output of painted frames; leaving its ``with`` block removes an unfinished one.
+Sink: TypeAlias = PictureFolderWriter | VideoWriter
 
 
 def camera_index(source: str | Path | int) -> int | None:
@@ -49,7 +53,7 @@ def open_source(
     camera = camera_index(source)
     if camera is not None:
         return CameraReader(camera, rate=rate)
-    path = Path(source) if not isinstance(source, int) else Path(str(source))
+    path = Path(str(source))
     if path.is_dir():
         return PictureFolderReader(path, rate=rate or Fraction(25), strict=strict)
     if rate is not None:
@@ -60,12 +64,7 @@ def open_source(
 
 
 def open_output(
-    path: str | Path,
-    source: Source,
-    *,
-    overwrite: bool = False,
-    crf: int = 18,
-    threads: int = 0,
+    path: str | Path, source: Source, *, overwrite: bool = False, crf: int = 18, threads: int = 0
 ) -> Sink:
     """Open a video file, or a folder of pictures if the name has no suffix.
 

@@ -19,8 +19,7 @@ def check_output(path: Path, source: Path | None, *, overwrite: bool) -> None:
         overwrite: True allows an existing output to be replaced.
 
     Raises:
-        UsageError: The output is the source, lies in the source's folder of pictures, or is neither
-            a file nor a folder.
+        UsageError: The output is or lies in the source, or is neither a file nor a folder.
         OutputExistsError: The output exists.
         StorageError: Its folder does not exist or cannot be read.
     """

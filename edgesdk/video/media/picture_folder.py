@@ -7,8 +7,6 @@ import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +144,7 @@ def _pixels(file: Path) -> NDArray[np.uint8]:
         return np.array(upright.convert("RGB"), np.uint8)
 
 
-class PictureFolderWriter:
+class PictureFolderWriter(Closing):
     """Writes frames as PNG files into a new folder.
 
     The frames go into a temporary folder, which is renamed once complete. A folder is replaced only
@@ -167,8 +165,7 @@ class PictureFolderWriter:
 
     Raises:
         UsageError: The output is the source or lies in it.
-        OutputExistsError: The folder is not empty and may not be replaced, or holds other files
-            than pictures.
+        OutputExistsError: The folder may not be replaced, or holds other files than pictures.
         StorageError: The disk is full, read-only or not writeable.
     """
 
@@ -219,10 +216,7 @@ class PictureFolderWriter:
         return f"{stem}.png"
 
     def finish(self, *, all_sound: bool = True) -> None:
-        """Move the finished folder to its place.
-
-        Args:
-            all_sound: Ignored.
+        """Move the finished folder to its place; ``all_sound`` is ignored.
 
         Raises:
             StorageError: The disk is full; nothing is left of the folder.
@@ -242,22 +236,11 @@ class PictureFolderWriter:
                 else:
                     self._partial.rename(self.path)
         finally:
-            self.discard()
+            self.close()
 
-    def discard(self) -> None:
+    def close(self) -> None:
         """Remove an unfinished output; after :meth:`finish` it does nothing."""
         shutil.rmtree(self._partial, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.discard()
 
 
 def _check_replaceable(path: Path) -> None:

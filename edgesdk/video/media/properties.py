@@ -1,4 +1,4 @@
-"""Properties of a source of frames, which a writer keeps; interfaces of sources and sinks."""
+"""Properties of a source of frames, which a writer keeps; the interface of sources."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Protocol
 
 from edgesdk.video.frames import Frame
 
-__all__ = ["ColourTags", "Sink", "Source", "Trouble", "VideoProperties"]
+__all__ = ["ColourTags", "Source", "Trouble", "VideoProperties"]
 
 #: Maximum number of times of skipped packets in the report.
 _TIMES_KEPT = 20
@@ -45,8 +41,7 @@ class VideoProperties:
         size: Width and height of every frame as shown, turned upright.
         rate: Frames a second, on average or as the container states.
         time_base: Seconds of one tick of the source's clock; frame times are whole ticks.
-        start: Time of the first frame, seconds after the file's sound and picture begin, so that a
-            lead of the sound is kept.
+        start: Seconds from the beginning of the file's sound and picture to the first frame.
         aspect: Width of a pixel over its height, as shown.
         colour: Colour encoding of the file.
         variable: True if the container states a variable frame rate.
@@ -106,26 +101,3 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Close files and devices."""
-
-
-class Sink(Protocol):
-    """An output of painted frames, and a context manager that removes an unfinished output."""
-
-    frames: int
-    padded: tuple[int, int]
-    trouble: Trouble
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
-    def write(self, pixels: NDArray[np.uint8], time: Fraction) -> None:
-        """Write a frame: uint8, H x W x 3, RGB, and its time in seconds from the first."""
-
-    def finish(self, *, all_sound: bool = True) -> None:
-        """Complete the output; ``all_sound=False`` ends the sound with the pictures."""

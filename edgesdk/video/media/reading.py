@@ -35,8 +35,7 @@ class VideoReader(Closing):
     """The frames of a video file, decoded on demand.
 
     Frames come upright (the display matrix is applied), as RGB converted with the matrix and range
-    of the file, at the file's times. Packets that cannot be decoded are skipped and counted. Memory
-    does not grow with the file.
+    of the file, at the file's times. Packets that cannot be decoded are skipped and counted.
 
     Args:
         path: The file.
@@ -153,8 +152,7 @@ class VideoReader(Closing):
                     where=str(self.path),
                     remedy="cut the file there and stylize its parts",
                 )
-            pixels = self._orient(frame, self._pixels(frame, time))
-            yield Frame(index, time, pixels)
+            yield Frame(index, time, self._orient(frame, self._pixels(frame, time)))
             index += 1
             frame = next(self._decoded, None)
         self._check_end()
@@ -196,7 +194,7 @@ class VideoReader(Closing):
 
     def _time_of(self, frame: Any) -> Fraction:
         """Return the seconds since the first frame, always later than the frame before."""
-        stamp = frame.pts if frame.pts is not None else frame.dts
+        stamp = _stamp(frame)
         if stamp is not None:
             time = stamp * self._base - (self._origin or 0)
         else:
@@ -219,15 +217,14 @@ class VideoReader(Closing):
                 continue
             except av.FFmpegError as error:
                 if packet is not None and packet.size:
-                    self._skip(packet.pts if packet.pts is not None else packet.dts, error)
+                    self._skip(_stamp(packet), error)
                 continue
             for frame in frames:
-                stamp = frame.pts if frame.pts is not None else frame.dts
                 if frame.is_corrupt:
-                    self._skip(stamp, None)
+                    self._skip(_stamp(frame), None)
                     continue
                 if self._origin is None:
-                    self._origin = (stamp or 0) * self._base
+                    self._origin = (_stamp(frame) or 0) * self._base
                 yield frame
 
     def _packets(self) -> Iterator[Any]:
@@ -302,6 +299,12 @@ def first_timestamp(container: Any, video: Any, origin: Fraction | None) -> Frac
     elif video.start_time is not None:
         starts.append(video.start_time * video.time_base)
     return max(Fraction(0), min(starts, default=Fraction(0)))
+
+
+def _stamp(unit: Any) -> int | None:
+    """Return the time of a frame or packet, in ticks."""
+    stamp: int | None = unit.pts if unit.pts is not None else unit.dts
+    return stamp
 
 
 def _differ(average: Fraction | None, base: Fraction | None) -> bool:

@@ -6,13 +6,14 @@ import os
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgesdk.errors import EdgeSdkError, MediaError, UsageError
 from edgesdk.host.atomic_write import partial_name, storage_errors, sync
+from edgesdk.host.closing import Closing
 from edgesdk.video.media.audio import AudioTracks
 from edgesdk.video.media.backend import pyav
 from edgesdk.video.media.colour import FromRgb
@@ -31,7 +32,7 @@ VIDEO_SUFFIXES = tuple(sorted(_FORMATS))
 _FINEST_TIME_BASE = Fraction(1, 1_000_000)
 
 
-class VideoWriter:
+class VideoWriter(Closing):
     """Encodes frames of one size into a video file.
 
     H.264, 8 bits, 4:2:0. Times are kept on the source's clock; colours keep the matrix and range of
@@ -101,7 +102,7 @@ class VideoWriter:
         try:
             self._begin(crf, preset, threads)
         except BaseException:
-            self.discard()
+            self.close()
             raise
 
     def _begin(self, crf: int, preset: str, threads: int) -> None:
@@ -238,13 +239,13 @@ class VideoWriter:
                 self._partial.replace(self.path)
                 sync(self.path.absolute().parent)
         finally:
-            self.discard()
+            self.close()
 
     def _errors(self) -> _WritingErrors:
         place = f" after {seconds_text(self._last_time)}" if self.frames else ""
         return _WritingErrors(self.path, place)
 
-    def discard(self) -> None:
+    def close(self) -> None:
         """Remove an unfinished output; after :meth:`finish` it does nothing."""
         self._abandon()
         self._partial.unlink(missing_ok=True)
@@ -260,17 +261,6 @@ class VideoWriter:
                 container.close()
             except (OSError, pyav().FFmpegError):
                 os.truncate(self._partial, 0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.discard()
 
 
 def _fine(base: Fraction) -> int:

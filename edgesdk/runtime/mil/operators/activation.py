@@ -19,7 +19,20 @@ operators_from(
         "softplus": F.softplus,
         "softsign": F.softsign,
     },
-    ["x"],
+    x=Tensor,
+)
+operators_from({"elu": F.elu, "leaky_relu": F.leaky_relu}, x=Tensor, alpha=float)
+operators_from({"prelu": F.prelu}, x=Tensor, alpha=Tensor)
+operators_from({"softmax": torch.softmax}, x=Tensor, axis=int)
+operators_from(
+    {
+        "linear_activation": lambda x, alpha, beta: x * alpha + beta,
+        "scaled_tanh": lambda x, alpha, beta: alpha * torch.tanh(x * beta),
+        "sigmoid_hard": lambda x, alpha, beta: torch.clamp(alpha * x + beta, 0.0, 1.0),
+    },
+    x=Tensor,
+    alpha=Tensor,
+    beta=Tensor,
 )
 
 _SIGMOID_GELU_SLOPE = 1.702
@@ -30,46 +43,11 @@ def _clamped_relu(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
     return torch.minimum(torch.where(x >= 0, x, alpha * x), beta)
 
 
-@operator("elu")
-def _elu(x: Tensor, alpha: float) -> Tensor:
-    return F.elu(x, alpha)
-
-
 @operator("gelu")
 def _gelu(x: Tensor, mode: str) -> Tensor:
     if mode == "SIGMOID_APPROXIMATION":
         return x * torch.sigmoid(_SIGMOID_GELU_SLOPE * x)
     return F.gelu(x, approximate="tanh" if mode == "TANH_APPROXIMATION" else "none")
-
-
-@operator("leaky_relu")
-def _leaky_relu(x: Tensor, alpha: float) -> Tensor:
-    return F.leaky_relu(x, alpha)
-
-
-@operator("linear_activation")
-def _linear_activation(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
-    return x * alpha + beta
-
-
-@operator("prelu")
-def _prelu(x: Tensor, alpha: Tensor) -> Tensor:
-    return F.prelu(x, alpha)
-
-
-@operator("scaled_tanh")
-def _scaled_tanh(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
-    return alpha * torch.tanh(x * beta)
-
-
-@operator("sigmoid_hard")
-def _sigmoid_hard(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
-    return torch.clamp(alpha * x + beta, 0.0, 1.0)
-
-
-@operator("softmax")
-def _softmax(x: Tensor, axis: int) -> Tensor:
-    return torch.softmax(x, dim=axis)
 
 
 @operator("softplus_parametric")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgesdk.runtime.mil.operators.registry import operator
+from edgesdk.runtime.mil.operators.registry import operator, operators_from
 
 __all__: list[str] = []
+
+operators_from({"non_zero": torch.nonzero}, x=Tensor)
 
 
 @operator("fill")
@@ -34,11 +36,6 @@ def _one_hot(
     shape[at] = -1
     hot = indices.unsqueeze(at) == torch.arange(one_hot_vector_size).reshape(shape)
     return torch.where(hot, on_value, off_value)
-
-
-@operator("non_zero")
-def _non_zero(x: Tensor) -> Tensor:
-    return torch.nonzero(x)
 
 
 @operator("classify")

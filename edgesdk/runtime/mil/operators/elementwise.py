@@ -34,7 +34,7 @@ operators_from(
         "tan": torch.tan,
         "tanh": torch.tanh,
     },
-    ["x"],
+    x=Tensor,
 )
 
 operators_from(
@@ -59,40 +59,28 @@ operators_from(
         "real_div": torch.true_divide,
         "sub": torch.sub,
     },
-    ["x", "y"],
+    x=Tensor,
+    y=Tensor,
 )
 
+operators_from(
+    {
+        "inverse": lambda x, epsilon: torch.reciprocal(x + epsilon),
+        "log": lambda x, epsilon: torch.log(x + epsilon),
+        "rsqrt": lambda x, epsilon: torch.rsqrt(x + epsilon),
+    },
+    x=Tensor,
+    epsilon=Tensor,
+)
+operators_from({"clip": torch.clamp}, x=Tensor, alpha=float, beta=float)
+operators_from({"select": torch.where}, cond=Tensor, a=Tensor, b=Tensor)
+
 _INTEGER_BITS = {"int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32": 32, "uint32": 32}
-
-
-@operator("clip")
-def _clip(x: Tensor, alpha: float, beta: float) -> Tensor:
-    return torch.clamp(x, alpha, beta)
 
 
 @operator("threshold")
 def _threshold(x: Tensor, alpha: Tensor) -> Tensor:
     return torch.maximum(x, alpha.to(x.dtype))
-
-
-@operator("inverse")
-def _inverse(x: Tensor, epsilon: Tensor) -> Tensor:
-    return torch.reciprocal(x + epsilon)
-
-
-@operator("log")
-def _log(x: Tensor, epsilon: Tensor) -> Tensor:
-    return torch.log(x + epsilon)
-
-
-@operator("rsqrt")
-def _rsqrt(x: Tensor, epsilon: Tensor) -> Tensor:
-    return torch.rsqrt(x + epsilon)
-
-
-@operator("select")
-def _select(cond: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return torch.where(cond, a, b)
 
 
 @operator("cast")

@@ -5,19 +5,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgesdk.runtime.mil.operators.registry import operator
+from edgesdk.runtime.mil.operators.registry import operator, operators_from
 
 __all__: list[str] = []
 
 
-@operator("pixel_shuffle")
-def _pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
-    return F.pixel_shuffle(x, upscale_factor)
-
-
-@operator("pixel_unshuffle")
-def _pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
-    return F.pixel_unshuffle(x, downscale_factor)
+operators_from({"pixel_shuffle": F.pixel_shuffle}, x=Tensor, upscale_factor=int)
+operators_from({"pixel_unshuffle": F.pixel_unshuffle}, x=Tensor, downscale_factor=int)
 
 
 @operator("depth_to_space")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from edgesdk.runtime.mil.operators.registry import as_float, operator
+from edgesdk.runtime.mil.operators.registry import as_float, operator, operators_from
 
 __all__: list[str] = []
 
@@ -47,12 +47,10 @@ def _register(op_type: str, reduction: _Reduction) -> None:
 for _op_type, _reduction in _REDUCTIONS.items():
     _register(_op_type, _reduction)
 
-
-@operator("reduce_argmax")
-def _argmax(x: Tensor, axis: int, keep_dims: bool, output_dtype: str = "int32") -> Tensor:
-    return torch.argmax(x, dim=axis, keepdim=keep_dims)
-
-
-@operator("reduce_argmin")
-def _argmin(x: Tensor, axis: int, keep_dims: bool, output_dtype: str = "int32") -> Tensor:
-    return torch.argmin(x, dim=axis, keepdim=keep_dims)
+# The program declares the type of the indices, so the input ``output_dtype`` is not needed.
+operators_from(
+    {"reduce_argmax": torch.argmax, "reduce_argmin": torch.argmin},
+    x=Tensor,
+    axis=int,
+    keep_dims=bool,
+)

@@ -8,7 +8,7 @@ the tensor first, so that rules use plain Python for strides and axes.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -83,30 +83,32 @@ def operator(*op_types: str) -> Callable[[_Function], _Function]:
         hints.pop("return", None)
         rule = OperatorRule(function, {name: _reader(hint) for name, hint in hints.items()})
         for op_type in op_types:
-            if op_type in _RULES:
-                raise ValueError(f"operator {op_type!r} already has a rule")
-            _RULES[op_type] = rule
+            _register(op_type, rule)
         return function
 
     return register
 
 
-def operators_from(table: Mapping[str, Callable[..., Tensor]], inputs: Iterable[str]) -> None:
-    """Register torch functions with positional tensors, such as ``add`` or ``sin``.
+def _register(op_type: str, rule: OperatorRule) -> None:
+    if op_type in _RULES:
+        raise ValueError(f"operator {op_type!r} already has a rule")
+    _RULES[op_type] = rule
+
+
+def operators_from(table: Mapping[str, Callable[..., Tensor]], **inputs: Any) -> None:
+    """Register functions that take all inputs by position, such as ``torch.add``.
 
     Args:
-        table: torch function by operator type.
-        inputs: Names of the operator's inputs, in the function's order.
+        table: Function by operator type.
+        **inputs: Annotation of each input of the operators, in the functions' order.
     """
-    names = tuple(inputs)
+    readers = {name: _reader(hint) for name, hint in inputs.items()}
     for op_type, function in table.items():
 
-        def rule(function: Callable[..., Tensor] = function, **values: Tensor) -> Tensor:
-            return function(*(values[name] for name in names))
+        def rule(function: Callable[..., Tensor] = function, **values: Any) -> Tensor:
+            return function(*(values[name] for name in inputs))
 
-        if op_type in _RULES:
-            raise ValueError(f"operator {op_type!r} already has a rule")
-        _RULES[op_type] = OperatorRule(rule, dict.fromkeys(names, _same))
+        _register(op_type, OperatorRule(rule, readers))
 
 
 def rule_of(op_type: str) -> OperatorRule | None:

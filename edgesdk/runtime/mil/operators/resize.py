@@ -40,16 +40,25 @@ def _grid(mode: str, extent: Tensor | float, count: int) -> Tensor:
     raise ValueError(f"unknown sampling mode {mode!r}")
 
 
-def _linear(x: Tensor, axis: int, mode: str, count: int) -> Tensor:
-    size = x.shape[axis]
-    position = _grid(mode, size, count).clamp(0, size - 1)
-    low = position.floor().to(torch.int64)
-    high = (low + 1).clamp(max=size - 1)
+def _along(values: Tensor, x: Tensor, axis: int) -> Tensor:
+    """Reshape a vector to broadcast along one axis of ``x``."""
     shape = [1] * x.dim()
     shape[axis] = -1
-    share = (position - low).to(torch.float32).reshape(shape)
-    near, far = x.index_select(axis, low), x.index_select(axis, high)
+    return values.reshape(shape)
+
+
+def _sampled(x: Tensor, axis: int, position: Tensor) -> Tensor:
+    """Interpolate linearly along one axis, at positions clamped to the image."""
+    last = x.shape[axis] - 1
+    position = position.clamp(0, last)
+    low = position.floor().to(torch.int64)
+    share = _along((position - low).to(torch.float32), x, axis)
+    near, far = x.index_select(axis, low), x.index_select(axis, (low + 1).clamp(max=last))
     return near + (far - near) * share
+
+
+def _linear(x: Tensor, axis: int, mode: str, count: int) -> Tensor:
+    return _sampled(x, axis, _grid(mode, x.shape[axis], count))
 
 
 def _nearest(x: Tensor, axis: int, mode: str, count: int) -> Tensor:
@@ -158,15 +167,9 @@ def _cut_boxes(
     for image, row, column in zip(images.tolist(), rows, columns, strict=True):
         crop = x[image]
         for axis, position in ((-2, row), (-1, column)):
-            size = crop.shape[axis]
-            low = position.clamp(0, size - 1).floor().to(torch.int64)
-            high = (low + 1).clamp(max=size - 1)
-            shape = [1, 1, 1]
-            shape[axis] = -1
-            share = (position.clamp(0, size - 1) - low).to(torch.float32).reshape(shape)
-            near, far = crop.index_select(axis, low), crop.index_select(axis, high)
-            inside = ((position >= 0) & (position <= size - 1)).reshape(shape)
-            crop = torch.where(inside, near + (far - near) * share, outside)
+            inside = (position >= 0) & (position <= crop.shape[axis] - 1)
+            samples = _sampled(crop, axis, position)
+            crop = torch.where(_along(inside, crop, axis), samples, outside)
         crops.append(crop)
     return torch.stack(crops)
 

@@ -7,9 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from edgesdk.runtime.mil.operators.registry import operator
+from edgesdk.runtime.mil.operators.registry import operator, operators_from
 
 __all__: list[str] = []
+
+
+operators_from({"transpose": torch.permute}, x=Tensor, perm=tuple[int, ...])
+operators_from({"tile": Tensor.repeat}, x=Tensor, reps=tuple[int, ...])
+operators_from({"stack": torch.stack}, values=tuple[Tensor, ...], axis=int)
 
 
 @operator("shape")
@@ -62,11 +67,6 @@ def _squeeze(x: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
     return x.squeeze() if axes is None else x.squeeze(axes)
 
 
-@operator("transpose")
-def _transpose(x: Tensor, perm: tuple[int, ...]) -> Tensor:
-    return x.permute(perm)
-
-
 @operator("reverse")
 def _reverse(x: Tensor, axes: tuple[int, ...] | None = None) -> Tensor:
     return x.flip(tuple(range(x.dim())) if axes is None else axes)
@@ -92,11 +92,6 @@ def _concat(values: tuple[Tensor, ...], axis: int, interleave: bool) -> Tensor:
     return torch.stack(values, dim=at + 1).flatten(at, at + 1)
 
 
-@operator("stack")
-def _stack(values: tuple[Tensor, ...], axis: int) -> Tensor:
-    return torch.stack(values, dim=axis)
-
-
 @operator("split")
 def _split(
     x: Tensor,
@@ -109,11 +104,6 @@ def _split(
     if not num_splits or x.shape[axis] % num_splits:
         raise ValueError(f"{x.shape[axis]} elements cannot be split into {num_splits} equal parts")
     return torch.split(x, x.shape[axis] // num_splits, dim=axis)
-
-
-@operator("tile")
-def _tile(x: Tensor, reps: tuple[int, ...]) -> Tensor:
-    return x.repeat(reps)
 
 
 @operator("sliding_windows")
