@@ -20,6 +20,7 @@ from edgesdk.exporter.context import ExportContext
 from edgesdk.exporter.prepared import CaptureSpec
 from edgesdk.exporter.results import ConvertedArtefact, FailedTarget, QuantizationData
 from edgesdk.frontend.capture import program_digest
+from edgesdk.frontend.quiet_torch import quiet_torch
 from edgesdk.host.atomic_write import remove, storage_errors
 from edgesdk.host.cache import key_of, package_versions
 from edgesdk.host.digest import digest
@@ -46,7 +47,8 @@ def write_program(program: ExportedProgram, path: Path) -> None:
 
     # Serialize in memory first: on a full disk torch's own writer aborts the whole process.
     content = io.BytesIO()
-    torch.export.save(program, content)
+    with quiet_torch():
+        torch.export.save(program, content)
     with storage_errors("cannot write", path):
         path.write_bytes(content.getbuffer())
 
