@@ -115,7 +115,7 @@ class Converter:
         except ChildDied as error:
             raise ConversionFailed(
                 ConverterCrashError(
-                    f"{name}'s converter crashed: {error.message}",
+                    f"{name}'s converter died: {error.message.partition(': ')[2]}",
                     remedy="this is a crash in the vendor's code; see the log for the last step",
                 ),
                 error.log,

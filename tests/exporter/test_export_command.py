@@ -238,5 +238,5 @@ def test_int64_inputs_and_outputs_named_like_operators(edgesdk_command):
 def test_the_bundle_is_readable_json(exported: object, copy_of: Callable[[Path], Path]):
     folder = copy_of(exported.path)  # type: ignore[attr-defined]
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-    assert manifest["schema_version"] == 5
+    assert manifest["schema_version"] == 6
     assert manifest["source"]["spec"] == "nets/tiny.py:build"
