@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from edgesdk.cli import options as opt
 from edgesdk.cli.completion import complete_recipes
 from edgesdk.cli.console import Output
 from edgesdk.cli.help_page import HelpGroup, examples_text
 from edgesdk.cli.interruption import GracefulStop, Interruption
-from edgesdk.cli.options import (
-    INPUT,
-    LIMITS,
-    OUTPUT,
-    TRAINING,
-    CheckpointOption,
-    CpuThreadsOption,
-    EpochsOption,
-    ImageSizeOption,
-    LimitOption,
-    LogsOption,
-    ModelArgument,
-    OverwriteOption,
-    RecipeOption,
-    ResumeOption,
-    SettingsOption,
-    SplitOption,
-    WeightsOption,
-    option,
-)
 from edgesdk.cli.train_style import style
 from edgesdk.cli.verb import verb
 from edgesdk.errors import UsageError
@@ -85,65 +66,46 @@ def _train(context: typer.Context) -> None:
 def classify(
     out: Output,
     *,
-    source: ModelArgument,
-    data: Annotated[
-        Path,
-        option(
-            INPUT,
-            "--data DIR",
-            help="Labelled images: DIR/CLASS/*.jpg, IDX files or CIFAR's binary files.",
-        ),
-    ],
-    weights: WeightsOption = None,
-    image_size: ImageSizeOption = None,
-    channels: Annotated[
-        int | None,
-        option(INPUT, "--channels N", help="Number of colour channels: 1 (grey) or 3 (colour)."),
-    ] = None,
-    validation: Annotated[
-        float,
-        option(
-            INPUT,
-            "--validation SHARE",
-            help="Share of the training images held out, if the data have no validation split.",
-        ),
-    ] = 0.1,
-    limit: LimitOption = None,
-    split: SplitOption = None,
-    recipe: RecipeOption = "quick_sgd",
-    epochs: EpochsOption = None,
-    settings: SettingsOption = None,
-    qat: Annotated[
-        str | None,
-        option(
-            TRAINING,
-            "--qat RECIPE",
-            autocompletion=complete_recipes,
-            help="Train for a quantization recipe: w8a8_static trains for int8.",
-        ),
-    ] = None,
-    checkpoint: CheckpointOption = None,
-    resume: ResumeOption = True,
-    threads: CpuThreadsOption = None,
-    workers: Annotated[
-        int,
-        option(
-            LIMITS,
-            "--workers N",
-            min=0,
-            help="Number of processes that read images (0: the training process).",
-        ),
-    ] = 0,
-    output: Annotated[
-        Path,
-        option(
-            OUTPUT,
-            "--output -o PATH",
-            help="Model to write: NAME.edgemodel, or NAME.safetensors for weights alone.",
-        ),
-    ],
-    logs: LogsOption = None,
-    overwrite: OverwriteOption = False,
+    source: opt.ModelArgument,
+    data: Path = opt.INPUT.option(
+        "--data DIR", help="Labelled images: DIR/CLASS/*.jpg, IDX files or CIFAR's binary files."
+    ),
+    weights: opt.WeightsOption = None,
+    image_size: opt.ImageSizeOption = None,
+    channels: int | None = opt.INPUT.option(
+        "--channels N", None, help="Number of colour channels: 1 (grey) or 3 (colour)."
+    ),
+    validation: float = opt.INPUT.option(
+        "--validation SHARE",
+        0.1,
+        help="Share of the training images held out, if the data have no validation split.",
+    ),
+    limit: opt.LimitOption = None,
+    split: opt.SplitOption = None,
+    recipe: opt.RecipeOption = "quick_sgd",
+    epochs: opt.EpochsOption = None,
+    settings: opt.SettingsOption = None,
+    qat: str | None = opt.TRAINING.option(
+        "--qat RECIPE",
+        None,
+        autocompletion=complete_recipes,
+        help="Train for a quantization recipe: w8a8_static trains for int8.",
+    ),
+    checkpoint: opt.CheckpointOption = None,
+    resume: opt.ResumeOption = True,
+    threads: opt.CpuThreadsOption = None,
+    workers: int = opt.LIMITS.option(
+        "--workers N",
+        0,
+        min=0,
+        help="Number of processes that read images (0: the training process).",
+    ),
+    output: Path = opt.OUTPUT.option(
+        "--output -o PATH",
+        help="Model to write: NAME.edgemodel, or NAME.safetensors for weights alone.",
+    ),
+    logs: opt.LogsOption = None,
+    overwrite: opt.OverwriteOption = False,
 ) -> None:
     """Train a classifier on labelled images."""
     # Cheap checks come before torch is loaded, which takes seconds.

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
+from edgesdk.cli import options as opt
 from edgesdk.cli.console import Output
 from edgesdk.cli.interruption import GracefulStop, Interruption
-from edgesdk.cli.options import (
-    INPUT,
-    OUTPUT,
-    TRAINING,
-    CheckpointOption,
-    CpuThreadsOption,
-    LogsOption,
-    OverwriteOption,
-    ResumeOption,
-    SettingsOption,
-    flag,
-    option,
-)
 from edgesdk.cli.verb import verb
 from edgesdk.errors import UsageError
 
@@ -54,83 +42,56 @@ _SHOWN_SKIPPED = 5
 def style(
     out: Output,
     *,
-    content: Annotated[
-        Path, option(INPUT, "--content DIR", help="Photographs to train on; no labels needed.")
-    ],
-    styles: Annotated[
-        Path,
-        option(
-            INPUT, "--styles DIR", help="Paintings; the name of a file becomes the style's name."
-        ),
-    ],
-    base: Annotated[
-        Path | None,
-        option(
-            INPUT,
-            "--add-to MODEL",
-            help="Add the styles to this trained NAME.edgemodel, whose own styles stay the same.",
-        ),
-    ] = None,
-    start: Annotated[
-        Path | None,
-        option(
-            INPUT,
-            "--fine-tune MODEL",
-            help="Start from the weights of this trained NAME.edgemodel.",
-        ),
-    ] = None,
-    perceptual: Annotated[
-        Path | None,
-        option(
-            INPUT,
-            "--vgg16 FILE",
-            help="Weights of the VGG16 of the perceptual loss: .pth, .npz, .h5 or .safetensors.",
-        ),
-    ] = None,
-    any_style: Annotated[
-        bool,
-        flag(
-            TRAINING,
-            "--arbitrary",
-            help="Train for paintings not seen in training (arbitrary style transfer); writes "
-            "NAME-encoder.edgemodel too.",
-        ),
-    ] = False,
-    recipe: Annotated[
-        Path | None,
-        option(TRAINING, "--recipe FILE", help="Settings of the training, .json or .yaml."),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        option(
-            TRAINING, "--steps N", min=1, help="Number of training steps (default: the recipe's)."
-        ),
-    ] = None,
-    settings: SettingsOption = None,
-    checkpoint: CheckpointOption = None,
-    resume: ResumeOption = True,
-    threads: CpuThreadsOption = None,
-    output: Annotated[
-        Path, option(OUTPUT, "--output -o PATH", help="Model to write, NAME.edgemodel.")
-    ],
-    size: Annotated[
-        int,
-        option(
-            OUTPUT,
-            "--size N",
-            min=64,
-            help="Side in pixels of the pictures that the model is exported for.",
-        ),
-    ] = 512,
-    previews: Annotated[
-        Path | None,
-        option(OUTPUT, "--previews DIR", help="Write sheets of stylized photographs there."),
-    ] = None,
-    preview_every: Annotated[
-        int, option(OUTPUT, "--preview-every N", min=1, help="Number of steps between two sheets.")
-    ] = 500,
-    logs: LogsOption = None,
-    overwrite: OverwriteOption = False,
+    content: Path = opt.INPUT.option(
+        "--content DIR", help="Photographs to train on; no labels needed."
+    ),
+    styles: Path = opt.INPUT.option(
+        "--styles DIR", help="Paintings; the name of a file becomes the style's name."
+    ),
+    base: Path | None = opt.INPUT.option(
+        "--add-to MODEL",
+        None,
+        help="Add the styles to this trained NAME.edgemodel, whose own styles stay the same.",
+    ),
+    start: Path | None = opt.INPUT.option(
+        "--fine-tune MODEL", None, help="Start from the weights of this trained NAME.edgemodel."
+    ),
+    perceptual: Path | None = opt.INPUT.option(
+        "--vgg16 FILE",
+        None,
+        help="Weights of the VGG16 of the perceptual loss: .pth, .npz, .h5 or .safetensors.",
+    ),
+    any_style: bool = opt.TRAINING.option(
+        "--arbitrary",
+        False,
+        help="Train for paintings not seen in training (arbitrary style transfer); writes "
+        "NAME-encoder.edgemodel too.",
+    ),
+    recipe: Path | None = opt.TRAINING.option(
+        "--recipe FILE", None, help="Settings of the training, .json or .yaml."
+    ),
+    steps: int | None = opt.TRAINING.option(
+        "--steps N", None, min=1, help="Number of training steps (default: the recipe's)."
+    ),
+    settings: opt.SettingsOption = None,
+    checkpoint: opt.CheckpointOption = None,
+    resume: opt.ResumeOption = True,
+    threads: opt.CpuThreadsOption = None,
+    output: Path = opt.OUTPUT.option("--output -o PATH", help="Model to write, NAME.edgemodel."),
+    size: int = opt.OUTPUT.option(
+        "--size N",
+        512,
+        min=64,
+        help="Side in pixels of the pictures that the model is exported for.",
+    ),
+    previews: Path | None = opt.OUTPUT.option(
+        "--previews DIR", None, help="Write sheets of stylized photographs there."
+    ),
+    preview_every: int = opt.OUTPUT.option(
+        "--preview-every N", 500, min=1, help="Number of steps between two sheets."
+    ),
+    logs: opt.LogsOption = None,
+    overwrite: opt.OverwriteOption = False,
 ) -> None:
     """Train a stylizer on a folder of paintings and a folder of photographs."""
     if any_style and base is not None:
