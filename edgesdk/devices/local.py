@@ -132,10 +132,8 @@ class _Entrant:
             self._session.resume()
             try:
                 measured = self._session.operator_times(None, self._protocol.operator_runs)
-                self._operators, self._operators_note = (
-                    tuple(measured),
-                    self._session.operators_note,
-                )
+                self._operators = tuple(measured)
+                self._operators_note = self._session.operators_note
             except EdgeSdkError as error:
                 # The timed runs are valid; only the operator times are missing.
                 self._operators_note = f"none: {error.message}"

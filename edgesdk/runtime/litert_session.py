@@ -13,7 +13,7 @@ import numpy as np
 from edgesdk.errors import MissingBackendError, SessionError
 from edgesdk.runtime import litert_profile
 from edgesdk.runtime.error_translation import artefact_bytes, translated_errors
-from edgesdk.runtime.loaded_session import LoadedSession, owned_array
+from edgesdk.runtime.loaded_session import UNBOUNDED, LoadedSession, owned_array
 from edgesdk.runtime.native_output import captured_native_output
 from edgesdk.runtime.session import MeasuredOperator
 from edgesdk.runtime.tflite_file import read_tflite
@@ -26,8 +26,6 @@ _INTERPRETERS = (
     ("ai_edge_litert.interpreter", "ai-edge-litert"),
     ("tflite_runtime.interpreter", "tflite-runtime"),
 )
-#: Upper bound of a free dimension, for which the file gives none.
-_UNBOUNDED = 65536
 
 
 class LitertSession(LoadedSession):
@@ -129,7 +127,7 @@ def _spec(item: dict[str, Any], names: dict[int, str]) -> TensorSpec:
         raise SessionError(f"{name!r} of the LiteRT model has the type {dtype}")
     signature = item.get("shape_signature", item["shape"])
     dynamic = {
-        axis: DynamicDim(f"{name}_{axis}", 1, _UNBOUNDED)
+        axis: DynamicDim(f"{name}_{axis}", 1, UNBOUNDED)
         for axis, size in enumerate(signature)
         if size < 0
     }

@@ -13,7 +13,10 @@ from edgesdk.runtime.declared_specs import declared_specs
 from edgesdk.runtime.session import MeasuredOperator, Session, bind_inputs
 from edgesdk.spec import TensorSpec
 
-__all__ = ["LoadedSession", "owned_array"]
+__all__ = ["UNBOUNDED", "LoadedSession", "owned_array"]
+
+#: Upper bound of a free dimension, for which a file gives none.
+UNBOUNDED = 65536
 
 
 class LoadedSession(Session):

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgesdk.errors import MissingBackendError, SessionError
 from edgesdk.runtime.error_translation import artefact_bytes, translated_errors
-from edgesdk.runtime.loaded_session import LoadedSession, owned_array
+from edgesdk.runtime.loaded_session import UNBOUNDED, LoadedSession, owned_array
 from edgesdk.runtime.onnx_file import check_onnx
 from edgesdk.runtime.session import MeasuredOperator
 from edgesdk.spec import DynamicDim, TensorSpec
@@ -34,8 +34,6 @@ _DTYPES = {
     "tensor(uint8)": "uint8",
     "tensor(bool)": "bool",
 }
-#: Upper bound of a symbolic dimension, for which the file gives none.
-_UNBOUNDED = 65536
 
 
 class OnnxSession(LoadedSession):
@@ -152,7 +150,7 @@ def _spec(item: Any) -> TensorSpec:
             # A name is a symbol; an expression or nothing is an unknown size.
             symbol = size if isinstance(size, str) and re.fullmatch(r"\w+", size) else ""
             shape.append(1)
-            dynamic[axis] = DynamicDim(symbol or f"{item.name}_{axis}", 1, _UNBOUNDED)
+            dynamic[axis] = DynamicDim(symbol or f"{item.name}_{axis}", 1, UNBOUNDED)
     return TensorSpec(item.name, tuple(shape), dtype, dynamic)
 
 

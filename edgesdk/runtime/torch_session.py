@@ -13,14 +13,11 @@ import numpy as np
 from edgesdk.errors import SessionError, SourceError
 from edgesdk.frontend.pt2.reader import load_program
 from edgesdk.runtime.error_translation import translated_errors
-from edgesdk.runtime.loaded_session import LoadedSession, owned_array
+from edgesdk.runtime.loaded_session import UNBOUNDED, LoadedSession, owned_array
 from edgesdk.runtime.session import MeasuredOperator
 from edgesdk.spec import DTYPES, DynamicDim, TensorSpec
 
 __all__ = ["TorchSession"]
-
-#: Upper bound of a range that has none.
-_UNBOUNDED = 65536
 
 
 class TorchSession(LoadedSession):
@@ -81,8 +78,7 @@ class TorchSession(LoadedSession):
         with translated_errors(f"torch failed on {self.path.name}"), torch.no_grad():
             # A program may change its inputs in place, so pass copies.
             tensors = [torch.from_numpy(array.copy()) for array in arrays]
-            args, kwargs = self._unflatten(tensors, self._in_spec)
-            yield args, kwargs
+            yield self._unflatten(tensors, self._in_spec)
 
     def _operator_times(self, arrays: list[np.ndarray], runs: int) -> list[MeasuredOperator]:
         clock = _timed_interpreter(self._torch, self._module)
@@ -151,8 +147,8 @@ def _spec(name: str, value: Any, ranges: Any) -> TensorSpec:
         shape.append(int(size.node.hint) if size.node.hint is not None else 1)
         bounds = ranges.get(expression)
         low = int(bounds.lower) if bounds is not None else 1
-        finite = bounds is not None and bounds.upper.is_finite and bounds.upper <= _UNBOUNDED
-        high = int(bounds.upper) if finite else _UNBOUNDED
+        finite = bounds is not None and bounds.upper.is_finite and bounds.upper <= UNBOUNDED
+        high = int(bounds.upper) if finite else UNBOUNDED
         label = str(expression) if str(expression).isidentifier() else f"{name}_{axis}"
         dynamic[axis] = DynamicDim(label, max(low, 1), high)
     return TensorSpec(name, tuple(shape), dtype, dynamic)
