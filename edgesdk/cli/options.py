@@ -92,32 +92,24 @@ MEASUREMENT = Panel("Measurement")
 LIMITS = Panel("Limits")
 OUTPUT = Panel("Output")
 
+
+def _model(formats: str) -> Any:
+    return typer.Argument(
+        metavar="SOURCE",
+        rich_help_panel=INPUT,
+        autocompletion=complete_sources,
+        help=f"Model: a zoo name (edgesdk models), path/file.py:factory, {formats}.",
+    )
+
+
 # Every verb.
 JsonOption = Annotated[bool, OUTPUT.option("--json", help="Print the result as one JSON object.")]
 QuietOption = Annotated[bool, OUTPUT.option("--quiet -q", help="Print no progress.")]
 DebugOption = Annotated[bool, OUTPUT.option("--debug", help="Print tracebacks of errors.")]
 
 # Models.
-SourceArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="SOURCE",
-        rich_help_panel=INPUT,
-        autocompletion=complete_sources,
-        help="Model: a zoo name (edgesdk models), path/file.py:factory, "
-        "package.module:factory, .pt2 or .edgemodel.",
-    ),
-]
-ModelArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="SOURCE",
-        rich_help_panel=INPUT,
-        autocompletion=complete_sources,
-        help="Model: a zoo name (edgesdk models), path/file.py:factory, "
-        "package.module:factory or .edgemodel.",
-    ),
-]
+SourceArgument = Annotated[str, _model("package.module:factory, .pt2 or .edgemodel")]
+ModelArgument = Annotated[str, _model("package.module:factory or .edgemodel")]
 InputOption = Annotated[
     list[str] | None,
     INPUT.option(

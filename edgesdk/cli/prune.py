@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from edgesdk.cli import options as opt
 from edgesdk.cli.console import Output
-from edgesdk.cli.progress import Progress
+from edgesdk.cli.training_run import settings_with
 from edgesdk.cli.verb import verb
 
 if TYPE_CHECKING:
     from edgesdk.pruning.budget import LatencyGoal
     from edgesdk.pruning.prune import PruneResult
-    from edgesdk.training import DataSplits
 
 __all__ = ["prune"]
 
@@ -138,8 +137,8 @@ def prune(
         from edgesdk.pruning.swarm import SwarmSettings
         from edgesdk.training.recipes import load_recipe, overridden
 
-        more = [] if epochs is None else [f"epochs={epochs}"]
-        chosen = overridden(load_recipe(recipe), [f"seed={seed}", *(settings or []), *more])
+        changes = [f"seed={seed}", *settings_with(settings, epochs=epochs)]
+        chosen = overridden(load_recipe(recipe), changes)
         candidate = (
             chosen.changed(epochs=candidate_epochs, warmup_epochs=0, ema_decay=0)
             if candidate_epochs
@@ -167,7 +166,13 @@ def prune(
                 work=checkpoint,
             ),
         )
-        splits = _opened(data, image_size, split, limit, seed, progress)
+        splits = None
+        if data is not None:
+            from edgesdk.training import open_data
+
+            progress.begin(f"reading {data}")
+            splits = open_data(data, image_size=image_size, only=split, seed=seed)
+            splits = splits if limit is None else splits.subset(limit, seed)
         result = run(
             source,
             options=options,
@@ -202,66 +207,35 @@ def _goal(given: tuple[str, str] | None) -> LatencyGoal | None:
     return parse_latency_goal(given[0], parse_share(given[1], "--latency"))
 
 
-def _opened(
-    data: Path | None,
-    image_size: int | None,
-    split: str | None,
-    limit: int | None,
-    seed: int,
-    progress: Progress,
-) -> DataSplits | None:
-    if data is None:
-        return None
-    from edgesdk.training import open_data
-
-    progress.begin(f"reading {data}")
-    splits = open_data(data, image_size=image_size, only=split, seed=seed)
-    return splits if limit is None else splits.subset(limit, seed)
-
-
 def _show(out: Output, result: PruneResult) -> None:
-    from rich.text import Text
-
     from edgesdk.cli.tables import plain_table
 
-    table = plain_table("channels of", "layers", "before", "after")
-    for row in result.rows()[:_SHOWN_ROWS]:
-        table.add_row(
-            Text(row["name"]),
-            Text(str(len(row["layers"]))),
-            Text(str(row["width"])),
-            Text(str(row["kept"])),
-        )
-    out.table(table)
-    if len(result.rows()) > _SHOWN_ROWS:
-        out.line(f"… and {len(result.rows()) - _SHOWN_ROWS} more; --json has them all")
-    out.line()
-    if result.channels.left_alone:
-        table = plain_table("left alone", "channels", "why")
-        for entry in result.channels.left_alone[:_SHOWN_ROWS]:
-            table.add_row(Text(entry.name), Text(str(entry.width)), Text(entry.reason))
-        out.table(table)
-        out.line()
-    table = plain_table("", "before", "after", "change")
-    for name, before, after in _figures(result):
-        table.add_row(
-            Text(name), Text(before[1]), Text(after[1]), Text(f"{after[0] / before[0] - 1:+.2%}")
-        )
-    out.table(table)
-    if result.accuracy_before is not None and result.accuracy_after is not None:
-        first, last = result.accuracy_before.top1, result.accuracy_after.top1
-        out.line(f"top-1 {first:.2%} before, {last:.2%} after ({result.retrained})")
-
-
-def _figures(result: PruneResult) -> list[tuple[str, tuple[float, str], tuple[float, str]]]:
     rows = [
-        (name, (float(before), f"{before:,}"), (float(after), f"{after:,}"))
-        for name, before, after in (
-            ("parameters", result.before.params, result.after.params),
-            ("MACs", result.before.macs, result.after.macs),
-        )
+        (row["name"], str(len(row["layers"])), str(row["width"]), str(row["kept"]))
+        for row in result.rows()
+    ]
+    out.table(plain_table("channels of", "layers", "before", "after", rows=rows[:_SHOWN_ROWS]))
+    if len(rows) > _SHOWN_ROWS:
+        out.line(f"… and {len(rows) - _SHOWN_ROWS} more; --json has them all")
+    out.line()
+    untouched = result.channels.left_alone[:_SHOWN_ROWS]
+    if untouched:
+        reasons = [(entry.name, str(entry.width), entry.reason) for entry in untouched]
+        out.table(plain_table("left alone", "channels", "why", rows=reasons))
+        out.line()
+    before, after = result.before, result.after
+    figures: list[tuple[str, str, float, float]] = [
+        ("parameters", "{:,}", before.params, after.params),
+        ("MACs", "{:,}", before.macs, after.macs),
     ]
     if result.latency is not None:
         full, small = result.latency
-        rows.append(("latency", (full, f"{1000 * full:.2f} ms"), (small, f"{1000 * small:.2f} ms")))
-    return rows
+        figures.append(("latency", "{:.2f} ms", 1000 * full, 1000 * small))
+    changes = [
+        (name, form.format(old), form.format(new), f"{new / old - 1:+.2%}")
+        for name, form, old, new in figures
+    ]
+    out.table(plain_table("", "before", "after", "change", rows=changes))
+    if result.accuracy_before is not None and result.accuracy_after is not None:
+        first, last = result.accuracy_before.top1, result.accuracy_after.top1
+        out.line(f"top-1 {first:.2%} before, {last:.2%} after ({result.retrained})")

@@ -157,7 +157,11 @@ def stylize(
 
     The network paints key frames; optical flow carries the paint to the frames between them.
     """
-    _check_painters(bundle, onnx, colour)
+    if sum(one is not None for one in (bundle, onnx, colour)) != 1:
+        raise UsageError(
+            "give exactly one of --bundle, --onnx and --colour",
+            remedy="--colour PICTURE.jpg needs no network",
+        )
     if target is not None and bundle is None:
         raise UsageError("--target needs --bundle", remedy="leave --target out")
     if colour is not None and (style is not None or blend is not None):
@@ -184,7 +188,13 @@ def stylize(
 
             painter = colour_painter(colour, method=colour_method)
         elif onnx is not None:
-            painter = _onnx_painter(stack, onnx, value_range, style, styles, threads)
+            from edgesdk import runtime
+            from edgesdk.video.painters import session_painter
+
+            # No spinning threads: frames are rendered while it paints.
+            session = runtime.open(onnx, threads=threads or os.cpu_count() or 1, spin=False)
+            stack.enter_context(session)
+            painter = session_painter(session, white=value_range, style=style, blend=styles)
         # A camera has no end: its video ends, complete, with Ctrl-C.
         stop = stack.enter_context(GracefulStop(graceful=keep_partial or from_camera))
         progress = stack.enter_context(out.progress("stylizing"))
@@ -216,32 +226,6 @@ def stylize(
     interrupted = result.stopped and not from_camera
     _show(out, result, interrupted=interrupted)
     return 128 + stop.number if interrupted and stop.number is not None else None
-
-
-def _check_painters(*given: Path | None) -> None:
-    if sum(one is not None for one in given) != 1:
-        raise UsageError(
-            "give exactly one of --bundle, --onnx and --colour",
-            remedy="--colour PICTURE.jpg needs no network",
-        )
-
-
-def _onnx_painter(
-    stack: ExitStack,
-    onnx: Path,
-    value_range: float | None,
-    style: str | None,
-    blend: dict[str, float] | None,
-    threads: int,
-) -> Painter:
-    from edgesdk import runtime
-    from edgesdk.video.painters import session_painter
-
-    # No spinning threads: frames are rendered while it paints.
-    session = runtime.open(onnx, threads=threads or os.cpu_count() or 1, spin=False)
-    return session_painter(
-        stack.enter_context(session), white=value_range, style=style, blend=blend
-    )
 
 
 def _show(out: Output, result: StylizeResult, *, interrupted: bool) -> None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgesdk.cli import options as opt
 from edgesdk.cli.console import Output
-from edgesdk.cli.interruption import GracefulStop, Interruption
+from edgesdk.cli.interruption import GracefulStop
+from edgesdk.cli.training_run import require_finished, settings_with
 from edgesdk.cli.verb import verb
 from edgesdk.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgesdk.training.style.any_stylizer import TrainedAnyStylizer
     from edgesdk.training.style.history import StyleHistory
-    from edgesdk.training.style.recipe import StyleRecipe
-    from edgesdk.training.style.stylizer import TrainedStylizer
 
 __all__ = ["style"]
 
@@ -99,28 +99,51 @@ def style(
             "--add-to does not apply to --arbitrary, which takes any painting",
             remedy="leave --add-to out",
         )
-    chosen = _recipe(recipe, settings or [], steps)
-    trained = _run(
-        out,
-        content,
-        styles,
-        output,
-        chosen,
-        threads=threads,
-        overwrite=overwrite,
-        size=size,
-        checkpoint=checkpoint,
-        resume=resume,
-        logs=logs,
-        preview_every=preview_every if previews is not None else 0,
-        any_style=any_style,
-        training={
-            **({} if any_style else {"base": base}),
-            "start": start,
-            "perceptual": perceptual,
-            "previews": previews,
-        },
-    )
+    from edgesdk.training.recipes import overridden, read_settings
+    from edgesdk.training.style.recipe import StyleRecipe
+
+    chosen = StyleRecipe() if recipe is None else read_settings(recipe, StyleRecipe)
+    chosen = overridden(chosen, settings_with(settings, steps=steps))
+    with out.progress("training") as progress:
+        progress.begin("loading torch")
+        import torch
+
+        from edgesdk.training.engine import RunOptions
+        from edgesdk.training.style import stylizer_file
+        from edgesdk.training.style.any_stylizer import TrainedAnyStylizer, train_any_stylizer
+        from edgesdk.training.style.stylizer import TrainedStylizer, train_stylizer
+
+        stylizer_file.check_outputs(output, any_style=any_style, overwrite=overwrite)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        # Without a checkpoint a signal ends the command at once: nothing could be saved.
+        with GracefulStop(graceful=checkpoint is not None) as stop:
+            options = RunOptions(
+                checkpoint=checkpoint,
+                resume=resume,
+                on_progress=progress.style_training,
+                preview_every_steps=preview_every if previews is not None else 0,
+                logs=logs,
+                stop=stop.requested,
+            )
+            learn: Callable[..., TrainedStylizer | TrainedAnyStylizer] = (
+                train_any_stylizer if any_style else partial(train_stylizer, base=base)
+            )
+            trained = learn(
+                content,
+                styles,
+                chosen,
+                start=start,
+                perceptual=perceptual,
+                previews=previews,
+                options=options,
+                report=progress.note,
+            )
+        require_finished(out, stop, trained.history, checkpoint)
+        if trained.is_main and isinstance(trained, TrainedAnyStylizer):
+            stylizer_file.save_any_stylizer(trained, output, size=size, overwrite=overwrite)
+        elif trained.is_main:
+            stylizer_file.save_stylizer(trained, output, size=size, overwrite=overwrite)
     files = {"model": str(output)}
     if any_style:
         from edgesdk.training.style.fine_tuning import encoder_path
@@ -136,79 +159,7 @@ def style(
     out.line(f"wrote {' and '.join(files.values())}: {trained.summary()}")
 
 
-def _recipe(path: Path | None, settings: list[str], steps: int | None) -> StyleRecipe:
-    from edgesdk.training.recipes import overridden, read_settings
-    from edgesdk.training.style.recipe import StyleRecipe
-
-    base = StyleRecipe() if path is None else read_settings(path, StyleRecipe)
-    more = [] if steps is None else [f"steps={steps}"]
-    return overridden(base, [*settings, *more])
-
-
-def _run(
-    out: Output,
-    content: Path,
-    styles: Path,
-    output: Path,
-    recipe: StyleRecipe,
-    *,
-    threads: int | None,
-    overwrite: bool,
-    size: int,
-    checkpoint: Path | None,
-    resume: bool,
-    logs: Path | None,
-    preview_every: int,
-    any_style: bool,
-    training: dict[str, Any],
-) -> TrainedStylizer | TrainedAnyStylizer:
-    with out.progress("training") as progress:
-        progress.begin("loading torch")
-        import torch
-
-        from edgesdk.training.engine import RunOptions
-        from edgesdk.training.style.any_stylizer import TrainedAnyStylizer, train_any_stylizer
-        from edgesdk.training.style.stylizer import train_stylizer
-        from edgesdk.training.style.stylizer_file import (
-            check_outputs,
-            save_any_stylizer,
-            save_stylizer,
-        )
-
-        check_outputs(output, any_style=any_style, overwrite=overwrite)
-        if threads is not None:
-            torch.set_num_threads(threads)
-        # Without a checkpoint a signal ends the command at once: nothing could be saved.
-        with GracefulStop(graceful=checkpoint is not None) as stop:
-            options = RunOptions(
-                checkpoint=checkpoint,
-                resume=resume,
-                on_progress=progress.style_training,
-                preview_every_steps=preview_every,
-                logs=logs,
-                stop=stop.requested,
-            )
-            learn = train_any_stylizer if any_style else train_stylizer
-            trained: TrainedStylizer | TrainedAnyStylizer = learn(
-                content, styles, recipe, options=options, report=progress.note, **training
-            )
-        if stop.number is not None and not trained.history.finished:
-            out.remark(
-                f"stopped after step {trained.history.steps}; the same command goes on from "
-                f"{checkpoint}"
-            )
-            raise Interruption(stop.number)
-        if trained.is_main:
-            if isinstance(trained, TrainedAnyStylizer):
-                save_any_stylizer(trained, output, size=size, overwrite=overwrite)
-            else:
-                save_stylizer(trained, output, size=size, overwrite=overwrite)
-        return trained
-
-
 def _table(history: StyleHistory) -> Table:
-    from rich.text import Text
-
     from edgesdk.cli.tables import plain_table
 
     records = history.records
@@ -217,12 +168,13 @@ def _table(history: StyleHistory) -> Table:
     )
     names = list(records[-1].losses) if records else []
     # Eighty columns have no room for the speed, which the progress display shows.
-    table = plain_table("step", "total", *names, "rate")
-    for record in shown:
-        table.add_row(
-            Text(str(record.step)),
-            Text(f"{record.total:.4f}"),
-            *(Text(f"{record.losses[name]:.4f}") for name in names),
-            Text(f"{record.learning_rate:.3g}"),
+    rows = [
+        (
+            str(record.step),
+            f"{record.total:.4f}",
+            *(f"{record.losses[name]:.4f}" for name in names),
+            f"{record.learning_rate:.3g}",
         )
-    return table
+        for record in shown
+    ]
+    return plain_table("step", "total", *names, "rate", rows=rows)
