@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgesdk.errors import SessionError, SourceError
+from edgesdk.errors import SessionError, SourceDamagedError, SourceError
 from edgesdk.frontend.pt2.reader import load_program
 from edgesdk.runtime.error_translation import translated_errors
 from edgesdk.runtime.loaded_session import UNBOUNDED, LoadedSession, owned_array
@@ -46,7 +46,7 @@ class TorchSession(LoadedSession):
         try:
             program = load_program(path)
         except SourceError as error:
-            if type(error) is not SourceError:
+            if type(error) not in (SourceError, SourceDamagedError):
                 raise
             raise SessionError(error.message, where=error.where, remedy=error.remedy) from error
         import torch
