@@ -45,10 +45,10 @@ def image_tensor(path: Path, spec: TensorSpec) -> np.ndarray:
     image = spec.image
     if image is not None and image.color == "bgr":
         pixels = pixels[:, :, ::-1]
-    array = np.repeat((pixels.transpose(2, 0, 1) if planar else pixels)[None], batch, axis=0)
+    array: np.ndarray = pixels.transpose(2, 0, 1) if planar else pixels
     if planar and np.dtype(spec.dtype).kind == "f":
         array = array.astype(np.float32) / 255.0
-    return np.ascontiguousarray(array.astype(spec.dtype))
+    return np.ascontiguousarray(np.repeat(array[None], batch, axis=0).astype(spec.dtype))
 
 
 def random_inputs(
