@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edgesdk.cli import options as opt
 from edgesdk.cli.console import Output
-from edgesdk.cli.options import InputOption, SourceArgument, WeightsOption
 from edgesdk.cli.verb import verb
 
 __all__ = ["cost"]
@@ -18,9 +18,9 @@ __all__ = ["cost"]
 def cost(
     out: Output,
     *,
-    source: SourceArgument,
-    inputs: InputOption = None,
-    weights: WeightsOption = None,
+    source: opt.SourceArgument,
+    inputs: opt.InputOption = None,
+    weights: opt.WeightsOption = None,
 ) -> None:
     """Count parameters, multiply-accumulates and memory by layer."""
     from edgesdk.cli.export_request import example_and_inputs

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
+from edgesdk.cli import options as opt
 from edgesdk.cli.console import Output
-from edgesdk.cli.options import LIMITS, flag, option
 from edgesdk.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -26,16 +26,12 @@ __all__ = ["doctor"]
 def doctor(
     out: Output,
     *,
-    quick: Annotated[
-        bool,
-        flag(LIMITS, "--quick", help="Import no backend and start no program: below a second."),
-    ] = False,
-    timeout: Annotated[
-        float,
-        option(
-            LIMITS, "--timeout SECONDS", min=1.0, help="Largest time for importing one backend."
-        ),
-    ] = 180.0,
+    quick: bool = opt.LIMITS.option(
+        "--quick", False, help="Import no backend and start no program: below a second."
+    ),
+    timeout: float = opt.LIMITS.option(
+        "--timeout SECONDS", 180.0, min=1.0, help="Largest time for importing one backend."
+    ),
 ) -> int:
     """Check what this machine can convert and run.
 

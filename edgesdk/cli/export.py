@@ -3,38 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
+from edgesdk.cli import options as opt
 from edgesdk.cli.completion import complete_recipes
 from edgesdk.cli.console import Output
-from edgesdk.cli.options import (
-    CONVERSION,
-    GATES,
-    LIMITS,
-    OUTPUT,
-    QUANTIZATION,
-    AccuracyControlOption,
-    BundleOutputOption,
-    CacheOption,
-    CalibrationOption,
-    CalibrationSamplesOption,
-    EvaluationOption,
-    EvaluationSamplesOption,
-    InputOption,
-    KeepFloatOption,
-    LabelledDataOption,
-    MaxDropOption,
-    MaxErrorOption,
-    MinAgreementOption,
-    MinCosineOption,
-    OverwriteOption,
-    RangesOption,
-    SourceArgument,
-    ToOption,
-    WeightsOption,
-    flag,
-    option,
-)
 from edgesdk.cli.paintings_table import painted_table, painting_notes
 from edgesdk.cli.quantization_tables import drops_table, worst_layers_table
 from edgesdk.cli.verb import verb
@@ -60,108 +33,80 @@ __all__ = ["export"]
 def export(
     out: Output,
     *,
-    source: SourceArgument,
-    inputs: InputOption = None,
-    weights: WeightsOption = None,
-    to: ToOption = ["executorch,coreml,litert,onnx"],  # noqa: B006 - typer reads the default once
-    image: Annotated[
-        str | None,
-        option(
-            CONVERSION,
-            "--image PRESET",
-            help="Build the preprocessing in, so that an Android or iOS app passes camera bytes "
-            "(uint8): auto (the model's own), imagenet, inception, unit (0..1), byte (0..255), "
-            "grey, or color=rgb,range=0..1,mean=a/b/c,std=a/b/c.",
-        ),
-    ] = None,
-    dynamic: Annotated[
-        list[str] | None,
-        option(
-            CONVERSION,
-            "--dynamic AXIS",
-            help="Leave an axis free: batch, batch=1..8 or hw=64..1024/32; for one target as "
-            "onnx:batch. Repeatable.",
-        ),
-    ] = None,
-    reference: Annotated[
-        bool,
-        flag(
-            CONVERSION,
-            "--reference/--no-reference",
-            help="Keep the captured program in the bundle (default).",
-        ),
-    ] = True,
-    quantize: Annotated[
-        list[str] | None,
-        option(
-            QUANTIZATION,
-            "--quantize RECIPES",
-            autocompletion=complete_recipes,
-            help="Recipes, separated by commas. w8a8_static: int8 weights and activations, needs "
-            "--calibration or --data. w8a32_dynamic, w8_only: int8 weights. w4_only_block32: "
-            "int4 weights. fp16, palette4, ... fp32 adds the float artefact.",
-        ),
-    ] = None,
-    calibration: CalibrationOption = None,
-    io_dtype: Annotated[
-        str,
-        option(
-            QUANTIZATION,
-            "--io-dtype TYPE",
-            help="Type of inputs and outputs with w8a8_static: float (default), or int8, whose "
-            "scales are in the manifest (Android, ONNX; Core ML has float only).",
-        ),
-    ] = "float",
-    accuracy_control: AccuracyControlOption = False,
-    keep_float: KeepFloatOption = None,
-    ranges: RangesOption = "",
-    calibration_samples: CalibrationSamplesOption = 0,
-    verify: Annotated[
-        bool,
-        flag(
-            GATES,
-            "--verify/--no-verify",
-            help="Run each artefact and compare it with the model (default).",
-        ),
-    ] = True,
-    samples: Annotated[
-        list[Path] | None,
-        option(
-            GATES,
-            "--samples PATH",
-            help="Compare on these photographs or arrays (.npz), a file or folder (default: "
-            "photographs of the package). Repeatable.",
-        ),
-    ] = None,
-    min_cosine: MinCosineOption = None,
-    max_error: MaxErrorOption = None,
-    min_agreement: MinAgreementOption = None,
-    evaluate: EvaluationOption = None,
-    data: LabelledDataOption = None,
-    max_drop: MaxDropOption = None,
-    evaluation_samples: EvaluationSamplesOption = 512,
-    jobs: Annotated[
-        int, option(LIMITS, "--jobs N", min=0, help="Number of conversions at a time (0: choose).")
-    ] = 0,
-    timeout: Annotated[
-        float, option(LIMITS, "--timeout SECONDS", min=1, help="Largest time for one target.")
-    ] = 900.0,
-    memory_limit: Annotated[
-        float,
-        option(
-            LIMITS,
-            "--memory-limit GIB",
-            min=0,
-            help="Largest memory of one conversion (0: no limit).",
-        ),
-    ] = 0.0,
-    cache: CacheOption = True,
-    output: BundleOutputOption = None,
-    name: Annotated[
-        str,
-        option(OUTPUT, "--name NAME", help="Name in the manifest (default: the bundle's name)."),
-    ] = "",
-    overwrite: OverwriteOption = False,
+    source: opt.SourceArgument,
+    inputs: opt.InputOption = None,
+    weights: opt.WeightsOption = None,
+    to: opt.ToOption = ["executorch,coreml,litert,onnx"],  # noqa: B006 - typer reads the default once
+    image: str | None = opt.CONVERSION.option(
+        "--image PRESET",
+        None,
+        help="Build the preprocessing in, so that an Android or iOS app passes camera bytes "
+        "(uint8): auto (the model's own), imagenet, inception, unit (0..1), byte (0..255), "
+        "grey, or color=rgb,range=0..1,mean=a/b/c,std=a/b/c.",
+    ),
+    dynamic: list[str] | None = opt.CONVERSION.option(
+        "--dynamic AXIS",
+        None,
+        help="Leave an axis free: batch, batch=1..8 or hw=64..1024/32; for one target as "
+        "onnx:batch. Repeatable.",
+    ),
+    reference: bool = opt.CONVERSION.option(
+        "--reference/--no-reference",
+        True,
+        help="Keep the captured program in the bundle (default).",
+    ),
+    quantize: list[str] | None = opt.QUANTIZATION.option(
+        "--quantize RECIPES",
+        None,
+        autocompletion=complete_recipes,
+        help="Recipes, separated by commas. w8a8_static: int8 weights and activations, needs "
+        "--calibration or --data. w8a32_dynamic, w8_only: int8 weights. w4_only_block32: "
+        "int4 weights. fp16, palette4, ... fp32 adds the float artefact.",
+    ),
+    calibration: opt.CalibrationOption = None,
+    io_dtype: str = opt.QUANTIZATION.option(
+        "--io-dtype TYPE",
+        "float",
+        help="Type of inputs and outputs with w8a8_static: float (default), or int8, whose "
+        "scales are in the manifest (Android, ONNX; Core ML has float only).",
+    ),
+    accuracy_control: opt.AccuracyControlOption = False,
+    keep_float: opt.KeepFloatOption = None,
+    ranges: opt.RangesOption = "",
+    calibration_samples: opt.CalibrationSamplesOption = 0,
+    verify: bool = opt.GATES.option(
+        "--verify/--no-verify",
+        True,
+        help="Run each artefact and compare it with the model (default).",
+    ),
+    samples: list[Path] | None = opt.GATES.option(
+        "--samples PATH",
+        None,
+        help="Compare on these photographs or arrays (.npz), a file or folder (default: "
+        "photographs of the package). Repeatable.",
+    ),
+    min_cosine: opt.MinCosineOption = None,
+    max_error: opt.MaxErrorOption = None,
+    min_agreement: opt.MinAgreementOption = None,
+    evaluate: opt.EvaluationOption = None,
+    data: opt.LabelledDataOption = None,
+    max_drop: opt.MaxDropOption = None,
+    evaluation_samples: opt.EvaluationSamplesOption = 512,
+    jobs: int = opt.LIMITS.option(
+        "--jobs N", 0, min=0, help="Number of conversions at a time (0: choose)."
+    ),
+    timeout: float = opt.LIMITS.option(
+        "--timeout SECONDS", 900.0, min=1, help="Largest time for one target."
+    ),
+    memory_limit: float = opt.LIMITS.option(
+        "--memory-limit GIB", 0.0, min=0, help="Largest memory of one conversion (0: no limit)."
+    ),
+    cache: opt.CacheOption = True,
+    output: opt.BundleOutputOption = None,
+    name: str = opt.OUTPUT.option(
+        "--name NAME", "", help="Name in the manifest (default: the bundle's name)."
+    ),
+    overwrite: opt.OverwriteOption = False,
 ) -> None:
     """Convert a model to every target and prove each copy equal."""
     from edgesdk.cli.export_request import example_and_inputs, quantize_options, sample_files

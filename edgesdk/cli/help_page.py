@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
-from edgesdk.cli.options import OUTPUT
+from edgesdk.cli import options as opt
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -43,7 +43,7 @@ class HelpCommand(TyperCommand):
         """Return ``--help``, listed beside ``--json``."""
         option: Any = super().get_help_option(ctx)
         if option is not None:
-            option.rich_help_panel, option.help = OUTPUT, "Print this page."
+            option.rich_help_panel, option.help = opt.OUTPUT, "Print this page."
         return option
 
 

@@ -6,9 +6,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from types import FrameType, TracebackType
-from typing import Any, Self
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import Self
 
 __all__ = ["GracefulStop", "Interruption", "ignore_ctrl_c", "take_signals"]
 
@@ -57,17 +57,7 @@ def take_signals() -> Callable[[], None]:
             last = now
             raise Interruption(number)
 
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-    # A signal ignored from the start, as with nohup, stays ignored.
-    taken = {number: old for number, old in handlers.items() if old is not signal.SIG_IGN}
-    for number in taken:
-        signal.signal(number, interrupt)
-
-    def give_back() -> None:
-        for number, old in taken.items():
-            signal.signal(number, old)
-
-    return give_back
+    return _handle(_SIGNALS, interrupt)
 
 
 def ignore_ctrl_c() -> None:
@@ -76,6 +66,21 @@ def ignore_ctrl_c() -> None:
     With torch that takes a second, in which the default handler would change the exit code.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _handle(numbers: Iterable[int], handler: Callable[..., None]) -> Callable[[], None]:
+    """Handle signals with ``handler``; return a function that restores the previous ones."""
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    # A signal ignored from the start, as with nohup, stays ignored.
+    taken = {number: old for number, old in handlers.items() if old is not signal.SIG_IGN}
+    for number in taken:
+        signal.signal(number, handler)
+
+    def restore() -> None:
+        for number, old in taken.items():
+            signal.signal(number, old)
+
+    return restore
 
 
 class GracefulStop:
@@ -94,26 +99,14 @@ class GracefulStop:
         self.number: int | None = None
         self._graceful = graceful and threading.current_thread() is threading.main_thread()
         self._first = 0.0
-        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        if self._graceful:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                before = signal.getsignal(number)
-                # A signal ignored from the start stays ignored.
-                if before is not signal.SIG_IGN:
-                    self._before[number] = before
-                    signal.signal(number, self._receive)
+        numbers = (signal.SIGINT, signal.SIGTERM) if self._graceful else ()
+        self._restore = _handle(numbers, self._receive)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
+    def __exit__(self, *error: object) -> None:
+        self._restore()
 
     def requested(self) -> bool:
         """Return True if a signal was received."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +43,7 @@ __all__ = [
     "MinCosineOption",
     "ModelArgument",
     "OverwriteOption",
+    "Panel",
     "QuietOption",
     "RangesOption",
     "RecipeOption",
@@ -57,78 +56,63 @@ __all__ = [
     "ThreadsOption",
     "ToOption",
     "WeightsOption",
-    "flag",
-    "option",
 ]
+
+
+class Panel(str):
+    """A panel of the help pages, by its title."""
+
+    def option(self, names: str, default: Any = ..., *, help: str, **rest: Any) -> Any:
+        """Describe an option of this panel.
+
+        The help page adds the default to texts that do not name one.
+
+        Args:
+            names: Names and the placeholder of the value, as in ``--output -o PATH``; flags have
+                no placeholder.
+            default: Default of the parameter; without one the option is required, or its
+                annotated parameter has the default.
+            help: Text of the help page.
+            **rest: Further arguments of :func:`typer.Option`.
+        """
+        parts = names.split(" ")
+        options = [part for part in parts if part.startswith("-")]
+        rest["show_default"] = "default" not in help
+        rest["metavar"] = " ".join(parts[len(options) :])
+        return typer.Option(default, *options, help=help, rich_help_panel=self, **rest)
+
 
 # Panels of the help pages.
-INPUT = "Input"
-CONVERSION = "Conversion"
-QUANTIZATION = "Quantization"
-GATES = "Gates"
-TRAINING = "Training"
-MEASUREMENT = "Measurement"
-LIMITS = "Limits"
-OUTPUT = "Output"
+INPUT = Panel("Input")
+CONVERSION = Panel("Conversion")
+QUANTIZATION = Panel("Quantization")
+GATES = Panel("Gates")
+TRAINING = Panel("Training")
+MEASUREMENT = Panel("Measurement")
+LIMITS = Panel("Limits")
+OUTPUT = Panel("Output")
 
 
-def option(panel: str, names: str, *, help: str, **rest: Any) -> Any:
-    """Describe an option with a value.
+def _model(formats: str) -> Any:
+    return typer.Argument(
+        metavar="SOURCE",
+        rich_help_panel=INPUT,
+        autocompletion=complete_sources,
+        help=f"Model: a zoo name (edgesdk models), path/file.py:factory, {formats}.",
+    )
 
-    The help page adds the default to texts that do not name one.
-
-    Args:
-        panel: Panel of the help page.
-        names: Names and the placeholder of the value, as in ``--output -o PATH``.
-        help: Text of the help page.
-        **rest: Further arguments of :func:`typer.Option`.
-    """
-    parts = names.split(" ")
-    options = [part for part in parts if part.startswith("-")]
-    metavar = " ".join(parts[len(options) :])
-    rest["show_default"] = "default" not in help
-    return typer.Option(*options, help=help, metavar=metavar, rich_help_panel=panel, **rest)
-
-
-def flag(panel: str, names: str, *, help: str) -> Any:
-    """Describe an option without a value, with names as in ``--quiet -q``."""
-    return option(panel, f"{names} ", help=help)
-
-
-_input = partial(option, INPUT)
-_quantization: Callable[..., Any] = partial(option, QUANTIZATION)
-_gate: Callable[..., Any] = partial(option, GATES)
-_training: Callable[..., Any] = partial(option, TRAINING)
 
 # Every verb.
-JsonOption = Annotated[bool, flag(OUTPUT, "--json", help="Print the result as one JSON object.")]
-QuietOption = Annotated[bool, flag(OUTPUT, "--quiet -q", help="Print no progress.")]
-DebugOption = Annotated[bool, flag(OUTPUT, "--debug", help="Print tracebacks of errors.")]
+JsonOption = Annotated[bool, OUTPUT.option("--json", help="Print the result as one JSON object.")]
+QuietOption = Annotated[bool, OUTPUT.option("--quiet -q", help="Print no progress.")]
+DebugOption = Annotated[bool, OUTPUT.option("--debug", help="Print tracebacks of errors.")]
 
 # Models.
-SourceArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="SOURCE",
-        rich_help_panel=INPUT,
-        autocompletion=complete_sources,
-        help="Model: a zoo name (edgesdk models), path/file.py:factory, "
-        "package.module:factory, .pt2 or .edgemodel.",
-    ),
-]
-ModelArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="SOURCE",
-        rich_help_panel=INPUT,
-        autocompletion=complete_sources,
-        help="Model: a zoo name (edgesdk models), path/file.py:factory, "
-        "package.module:factory or .edgemodel.",
-    ),
-]
+SourceArgument = Annotated[str, _model("package.module:factory, .pt2 or .edgemodel")]
+ModelArgument = Annotated[str, _model("package.module:factory or .edgemodel")]
 InputOption = Annotated[
     list[str] | None,
-    _input(
+    INPUT.option(
         "--input SPEC",
         help="Input as NAME:1x3x224x224[:dtype], or a file with example inputs (.npz, .npy, "
         ".safetensors, .pt). Repeatable.",
@@ -136,7 +120,9 @@ InputOption = Annotated[
 ]
 WeightsOption = Annotated[
     Path | None,
-    _input("--weights FILE", help="Load these weights: .safetensors, or .pth with tensors only."),
+    INPUT.option(
+        "--weights FILE", help="Load these weights: .safetensors, or .pth with tensors only."
+    ),
 ]
 BundleArgument = Annotated[
     Path,
@@ -146,7 +132,7 @@ BundleArgument = Annotated[
 ]
 TargetsOption = Annotated[
     list[str] | None,
-    _input(
+    INPUT.option(
         "--target TARGET",
         autocompletion=complete_targets,
         help="Take this artefact of the bundle only. Repeatable.",
@@ -156,8 +142,7 @@ TargetsOption = Annotated[
 # Conversion.
 ToOption = Annotated[
     list[str],
-    option(
-        CONVERSION,
+    CONVERSION.option(
         "--to TARGETS",
         autocompletion=complete_targets,
         help="Targets, separated by commas: litert (Android), executorch (Android, iOS), coreml "
@@ -167,13 +152,13 @@ ToOption = Annotated[
 ]
 CacheOption = Annotated[
     bool,
-    flag(LIMITS, "--cache/--no-cache", help="Reuse unchanged results of earlier runs (default)."),
+    LIMITS.option("--cache/--no-cache", help="Reuse unchanged results of earlier runs (default)."),
 ]
 
 # Quantization.
 CalibrationOption = Annotated[
     Path | None,
-    _quantization(
+    QUANTIZATION.option(
         "--calibration PATH",
         help="Inputs that set the int8 ranges of w8a8_static: a folder of photographs like the "
         "app's, or arrays (.npz).",
@@ -181,7 +166,7 @@ CalibrationOption = Annotated[
 ]
 CalibrationSamplesOption = Annotated[
     int,
-    _quantization(
+    QUANTIZATION.option(
         "--calibration-samples N",
         min=0,
         help="Number of calibration inputs (0: until the ranges converge).",
@@ -189,7 +174,7 @@ CalibrationSamplesOption = Annotated[
 ]
 RangesOption = Annotated[
     str,
-    _quantization(
+    QUANTIZATION.option(
         "--ranges METHOD",
         help="Estimator of int8 ranges: min_max (default), moving_average, percentile, entropy "
         "or mse.",
@@ -197,21 +182,21 @@ RangesOption = Annotated[
 ]
 KeepFloatOption = Annotated[
     list[str] | None,
-    _quantization("--keep-float LAYER", help="Keep this layer (module path) float. Repeatable."),
+    QUANTIZATION.option(
+        "--keep-float LAYER", help="Keep this layer (module path) float. Repeatable."
+    ),
 ]
 AccuracyControlOption = Annotated[
     bool,
-    flag(
-        QUANTIZATION,
-        "--accuracy-control",
-        help="Keep the most sensitive layers float until --max-drop holds.",
+    QUANTIZATION.option(
+        "--accuracy-control", help="Keep the most sensitive layers float until --max-drop holds."
     ),
 ]
 
 # Gates.
 LabelledDataOption = Annotated[
     Path | None,
-    _gate(
+    GATES.option(
         "--data DIR",
         help="Labelled images (DIR/CLASS/*.jpg, IDX or CIFAR files): measure the top-1 drop on "
         "the test images, calibrate on the training images.",
@@ -219,86 +204,88 @@ LabelledDataOption = Annotated[
 ]
 EvaluationOption = Annotated[
     Path | None,
-    _gate(
+    GATES.option(
         "--evaluate PATH",
         help="Measure the accuracy drop on these photographs or arrays (.npz), without labels.",
     ),
 ]
 MaxDropOption = Annotated[
-    str | None, _gate("--max-drop SHARE", help="Largest accuracy drop of an artefact, such as 1%.")
+    str | None,
+    GATES.option("--max-drop SHARE", help="Largest accuracy drop of an artefact, such as 1%."),
 ]
 EvaluationSamplesOption = Annotated[
     int,
-    _gate("--evaluation-samples N", min=1, help="Largest number of inputs to measure the drop on."),
+    GATES.option(
+        "--evaluation-samples N", min=1, help="Largest number of inputs to measure the drop on."
+    ),
 ]
 MinCosineOption = Annotated[
     float | None,
-    _gate(
+    GATES.option(
         "--min-cosine X",
         help="Smallest cosine similarity to the model (default: 0.9999; fp16: 0.999).",
     ),
 ]
 MaxErrorOption = Annotated[
     float | None,
-    _gate(
+    GATES.option(
         "--max-error X",
         help="Largest difference, as a share of the output's range (default: 1e-3; fp16: 2e-2).",
     ),
 ]
 MinAgreementOption = Annotated[
     float | None,
-    _gate("--min-agreement X", help="Smallest share of samples with the same top-1, 0..1."),
+    GATES.option("--min-agreement X", help="Smallest share of samples with the same top-1, 0..1."),
 ]
 
 # Training.
 RecipeOption = Annotated[
-    str, _training("--recipe NAME", help="Training recipe: a name, or a .json or .yaml file.")
+    str, TRAINING.option("--recipe NAME", help="Training recipe: a name, or a .json or .yaml file.")
 ]
 EpochsOption = Annotated[
-    int | None, _training("--epochs N", min=1, help="Number of epochs (default: the recipe's).")
+    int | None,
+    TRAINING.option("--epochs N", min=1, help="Number of epochs (default: the recipe's)."),
 ]
 SettingsOption = Annotated[
     list[str] | None,
-    _training("--set KEY=VALUE", help="Override a setting of the recipe. Repeatable."),
+    TRAINING.option("--set KEY=VALUE", help="Override a setting of the recipe. Repeatable."),
 ]
 ImageSizeOption = Annotated[
-    int | None, _input("--image-size N", min=1, help="Scale all images to this side in pixels.")
+    int | None,
+    INPUT.option("--image-size N", min=1, help="Scale all images to this side in pixels."),
 ]
 LimitOption = Annotated[
-    int | None, _input("--limit N", min=2, help="Use at most this many images of each split.")
+    int | None, INPUT.option("--limit N", min=2, help="Use at most this many images of each split.")
 ]
 SplitOption = Annotated[
     str | None,
-    _input(
-        "--split NAME",
-        help="Train and validate on parts of this split alone (test).",
-    ),
+    INPUT.option("--split NAME", help="Train and validate on parts of this split alone (test)."),
 ]
 CheckpointOption = Annotated[
     Path | None,
-    _training(
+    TRAINING.option(
         "--checkpoint DIR", help="Save checkpoints there; the same command resumes from them."
     ),
 ]
 ResumeOption = Annotated[
-    bool, flag(TRAINING, "--resume/--no-resume", help="Resume from the checkpoint (default).")
+    bool, TRAINING.option("--resume/--no-resume", help="Resume from the checkpoint (default).")
 ]
 LogsOption = Annotated[
-    Path | None, option(OUTPUT, "--logs DIR", help="Write TensorBoard logs there.")
+    Path | None, OUTPUT.option("--logs DIR", help="Write TensorBoard logs there.")
 ]
 CpuThreadsOption = Annotated[
-    int | None, option(LIMITS, "--threads N", min=1, help="Number of CPU threads of each process.")
+    int | None, LIMITS.option("--threads N", min=1, help="Number of CPU threads of each process.")
 ]
 
 # Measurement.
 ThreadsOption = Annotated[
-    int, option(MEASUREMENT, "--threads N", min=1, help="Number of threads of each runtime.")
+    int, MEASUREMENT.option("--threads N", min=1, help="Number of threads of each runtime.")
 ]
-RunsOption = Annotated[int, option(MEASUREMENT, "--runs N", min=1, help="Number of timed runs.")]
+RunsOption = Annotated[int, MEASUREMENT.option("--runs N", min=1, help="Number of timed runs.")]
 
 # Output.
 BundleOutputOption = Annotated[
     Path | None,
-    option(OUTPUT, "--output -o PATH", help="Bundle to write (default: named after SOURCE)."),
+    OUTPUT.option("--output -o PATH", help="Bundle to write (default: named after SOURCE)."),
 ]
-OverwriteOption = Annotated[bool, flag(OUTPUT, "--overwrite", help="Replace an existing output.")]
+OverwriteOption = Annotated[bool, OUTPUT.option("--overwrite", help="Replace an existing output.")]

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
+from edgesdk.cli import options as opt
 from edgesdk.cli.console import Output
-from edgesdk.cli.options import (
-    LIMITS,
-    MEASUREMENT,
-    BundleArgument,
-    RunsOption,
-    TargetsOption,
-    ThreadsOption,
-    flag,
-    option,
-)
 from edgesdk.cli.verb import verb
 from edgesdk.errors import EdgeSdkError, GateError, MissingEnvironmentError
 
@@ -33,25 +24,22 @@ __all__ = ["profile"]
 def profile(
     out: Output,
     *,
-    bundle: BundleArgument,
-    target: TargetsOption = None,
-    device: Annotated[
-        str, option(MEASUREMENT, "--device DEVICE", help="Device to measure on (default: local).")
-    ] = "local",
-    threads: ThreadsOption = 1,
-    runs: RunsOption = 20,
-    include_evaluators: Annotated[
-        bool,
-        flag(
-            MEASUREMENT,
-            "--include-evaluators",
-            help="Measure reference evaluators too (Core ML off a Mac); their times say nothing "
-            "about phones.",
-        ),
-    ] = False,
-    timeout: Annotated[
-        float, option(LIMITS, "--timeout SECONDS", min=1, help="Largest time of one run.")
-    ] = 60.0,
+    bundle: opt.BundleArgument,
+    target: opt.TargetsOption = None,
+    device: str = opt.MEASUREMENT.option(
+        "--device DEVICE", "local", help="Device to measure on (default: local)."
+    ),
+    threads: opt.ThreadsOption = 1,
+    runs: opt.RunsOption = 20,
+    include_evaluators: bool = opt.MEASUREMENT.option(
+        "--include-evaluators",
+        False,
+        help="Measure reference evaluators too (Core ML off a Mac); their times say nothing "
+        "about phones.",
+    ),
+    timeout: float = opt.LIMITS.option(
+        "--timeout SECONDS", 60.0, min=1, help="Largest time of one run."
+    ),
 ) -> None:
     """Measure latency and memory of a bundle's artefacts."""
     from edgesdk.cli.tables import PROFILE_COLUMNS, footnotes, targets_table

@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
+from edgesdk.cli import options as opt
 from edgesdk.cli.console import Output
-from edgesdk.cli.options import (
-    INPUT,
-    OUTPUT,
-    TRAINING,
-    CheckpointOption,
-    EpochsOption,
-    ImageSizeOption,
-    InputOption,
-    LimitOption,
-    ModelArgument,
-    OverwriteOption,
-    RecipeOption,
-    SettingsOption,
-    SplitOption,
-    WeightsOption,
-    option,
-)
-from edgesdk.cli.progress import Progress
+from edgesdk.cli.training_run import settings_with
 from edgesdk.cli.verb import verb
 
 if TYPE_CHECKING:
     from edgesdk.pruning.budget import LatencyGoal
     from edgesdk.pruning.prune import PruneResult
-    from edgesdk.training import DataSplits
 
 __all__ = ["prune"]
 
-_BUDGET = "Budget"
-_METHOD = "Method"
-_ACP = "Method acp"
+_BUDGET = opt.Panel("Budget")
+_METHOD = opt.Panel("Method")
+_ACP = opt.Panel("Method acp")
 
 #: Rows of a table in the terminal; --json has all of them.
 _SHOWN_ROWS = 40
@@ -55,150 +38,90 @@ _SHOWN_ROWS = 40
 def prune(
     out: Output,
     *,
-    source: ModelArgument,
-    data: Annotated[
-        Path | None,
-        option(
-            INPUT,
-            "--data DIR",
-            help="Labelled images (DIR/CLASS/*.jpg, IDX or CIFAR files) for training; ucp and acp "
-            "need them.",
-        ),
-    ] = None,
-    inputs: InputOption = None,
-    weights: WeightsOption = None,
-    image_size: ImageSizeOption = None,
-    limit: LimitOption = None,
-    split: SplitOption = None,
-    flops: Annotated[
-        str | None,
-        option(
-            _BUDGET,
-            "--flops SHARE",
-            help="Share of the multiply-accumulates to remove (-50%) or to keep (0.5x).",
-        ),
-    ] = None,
-    params: Annotated[
-        str | None,
-        option(
-            _BUDGET,
-            "--params SHARE",
-            help="Share of the parameters to remove (-50%) or to keep (0.5x).",
-        ),
-    ] = None,
-    latency: Annotated[
-        tuple[str, str] | None,
-        option(
-            _BUDGET,
-            "--latency TARGET SHARE",
-            help="Target, device and share of the latency to remove: executorch:local -40%.",
-        ),
-    ] = None,
-    method: Annotated[
-        str,
-        option(
-            _METHOD,
-            "--method NAME",
-            help="Criterion for channels: l1, group_norm, ucp (trained gates), acp (searched "
-            "widths) or random.",
-        ),
-    ] = "l1",
-    round_to: Annotated[
-        int,
-        option(
-            _METHOD,
-            "--round-to N",
-            min=1,
-            help="Make widths multiples of N; mobile kernels like 8.",
-        ),
-    ] = 1,
-    protect: Annotated[
-        list[str] | None,
-        option(
-            _METHOD,
-            "--protect LAYER",
-            help="Keep all channels of this layer (module path). Repeatable.",
-        ),
-    ] = None,
-    gate_threshold: Annotated[
-        float | None,
-        option(
-            _METHOD,
-            "--gate-threshold X",
-            help="Without a budget, ucp keeps gates above X times the layer's mean.",
-        ),
-    ] = None,
-    gate_place: Annotated[
-        str,
-        option(
-            _METHOD,
-            "--gate-place PLACE",
-            help="Place of ucp's gates: behind the layer (default) or behind its norm.",
-        ),
-    ] = "layer",
-    epsilon: Annotated[
-        float | None,
-        option(
-            _ACP,
-            "--epsilon X",
-            help="Cosine distance within a cluster of channels (default: derived from the budget).",
-        ),
-    ] = None,
-    candidate_epochs: Annotated[
-        int,
-        option(
-            _ACP,
-            "--candidate-epochs N",
-            min=0,
-            help="Number of epochs that a candidate is trained for.",
-        ),
-    ] = 3,
-    candidate_images: Annotated[
-        int,
-        option(
-            _ACP,
-            "--candidate-images N",
-            min=0,
-            help="Largest number of images to train a candidate on (0: all).",
-        ),
-    ] = 0,
-    particles: Annotated[
-        int, option(_ACP, "--particles N", min=1, help="Number of particles of the swarm.")
-    ] = 10,
-    cycles: Annotated[
-        int, option(_ACP, "--cycles N", min=0, help="Number of cycles of the swarm.")
-    ] = 8,
-    processes: Annotated[
-        int,
-        option(
-            _ACP,
-            "--processes N",
-            min=0,
-            help="Number of processes that train candidates (0: this one).",
-        ),
-    ] = 0,
-    dask: Annotated[
-        str,
-        option(_ACP, "--dask ADDRESS", help="Train candidates on the workers of a Dask scheduler."),
-    ] = "",
-    retrain: Annotated[
-        str,
-        option(
-            TRAINING,
-            "--retrain MODE",
-            help="Training of the pruned network: auto (default), scratch (new weights), finetune "
-            "or none.",
-        ),
-    ] = "auto",
-    recipe: RecipeOption = "quick_sgd",
-    epochs: EpochsOption = None,
-    settings: SettingsOption = None,
-    checkpoint: CheckpointOption = None,
-    seed: Annotated[int, option(TRAINING, "--seed N", help="Seed of everything random.")] = 0,
-    output: Annotated[
-        Path, option(OUTPUT, "--output -o PATH", help="Model to write, NAME.edgemodel.")
-    ],
-    overwrite: OverwriteOption = False,
+    source: opt.ModelArgument,
+    data: Path | None = opt.INPUT.option(
+        "--data DIR",
+        None,
+        help="Labelled images (DIR/CLASS/*.jpg, IDX or CIFAR files) for training; ucp and acp "
+        "need them.",
+    ),
+    inputs: opt.InputOption = None,
+    weights: opt.WeightsOption = None,
+    image_size: opt.ImageSizeOption = None,
+    limit: opt.LimitOption = None,
+    split: opt.SplitOption = None,
+    flops: str | None = _BUDGET.option(
+        "--flops SHARE",
+        None,
+        help="Share of the multiply-accumulates to remove (-50%) or to keep (0.5x).",
+    ),
+    params: str | None = _BUDGET.option(
+        "--params SHARE", None, help="Share of the parameters to remove (-50%) or to keep (0.5x)."
+    ),
+    latency: tuple[str, str] | None = _BUDGET.option(
+        "--latency TARGET SHARE",
+        None,
+        help="Target, device and share of the latency to remove: executorch:local -40%.",
+    ),
+    method: str = _METHOD.option(
+        "--method NAME",
+        "l1",
+        help="Criterion for channels: l1, group_norm, ucp (trained gates), acp (searched "
+        "widths) or random.",
+    ),
+    round_to: int = _METHOD.option(
+        "--round-to N", 1, min=1, help="Make widths multiples of N; mobile kernels like 8."
+    ),
+    protect: list[str] | None = _METHOD.option(
+        "--protect LAYER", None, help="Keep all channels of this layer (module path). Repeatable."
+    ),
+    gate_threshold: float | None = _METHOD.option(
+        "--gate-threshold X",
+        None,
+        help="Without a budget, ucp keeps gates above X times the layer's mean.",
+    ),
+    gate_place: str = _METHOD.option(
+        "--gate-place PLACE",
+        "layer",
+        help="Place of ucp's gates: behind the layer (default) or behind its norm.",
+    ),
+    epsilon: float | None = _ACP.option(
+        "--epsilon X",
+        None,
+        help="Cosine distance within a cluster of channels (default: derived from the budget).",
+    ),
+    candidate_epochs: int = _ACP.option(
+        "--candidate-epochs N", 3, min=0, help="Number of epochs that a candidate is trained for."
+    ),
+    candidate_images: int = _ACP.option(
+        "--candidate-images N",
+        0,
+        min=0,
+        help="Largest number of images to train a candidate on (0: all).",
+    ),
+    particles: int = _ACP.option(
+        "--particles N", 10, min=1, help="Number of particles of the swarm."
+    ),
+    cycles: int = _ACP.option("--cycles N", 8, min=0, help="Number of cycles of the swarm."),
+    processes: int = _ACP.option(
+        "--processes N", 0, min=0, help="Number of processes that train candidates (0: this one)."
+    ),
+    dask: str = _ACP.option(
+        "--dask ADDRESS", "", help="Train candidates on the workers of a Dask scheduler."
+    ),
+    retrain: str = opt.TRAINING.option(
+        "--retrain MODE",
+        "auto",
+        help="Training of the pruned network: auto (default), scratch (new weights), finetune "
+        "or none.",
+    ),
+    recipe: opt.RecipeOption = "quick_sgd",
+    epochs: opt.EpochsOption = None,
+    settings: opt.SettingsOption = None,
+    checkpoint: opt.CheckpointOption = None,
+    seed: int = opt.TRAINING.option("--seed N", 0, help="Seed of everything random."),
+    output: Path = opt.OUTPUT.option("--output -o PATH", help="Model to write, NAME.edgemodel."),
+    overwrite: opt.OverwriteOption = False,
 ) -> None:
     """Remove channels, prove the rest equal and train it again."""
     from edgesdk.pruning.output import check_output
@@ -214,8 +137,8 @@ def prune(
         from edgesdk.pruning.swarm import SwarmSettings
         from edgesdk.training.recipes import load_recipe, overridden
 
-        more = [] if epochs is None else [f"epochs={epochs}"]
-        chosen = overridden(load_recipe(recipe), [f"seed={seed}", *(settings or []), *more])
+        changes = [f"seed={seed}", *settings_with(settings, epochs=epochs)]
+        chosen = overridden(load_recipe(recipe), changes)
         candidate = (
             chosen.changed(epochs=candidate_epochs, warmup_epochs=0, ema_decay=0)
             if candidate_epochs
@@ -243,7 +166,13 @@ def prune(
                 work=checkpoint,
             ),
         )
-        splits = _opened(data, image_size, split, limit, seed, progress)
+        splits = None
+        if data is not None:
+            from edgesdk.training import open_data
+
+            progress.begin(f"reading {data}")
+            splits = open_data(data, image_size=image_size, only=split, seed=seed)
+            splits = splits if limit is None else splits.subset(limit, seed)
         result = run(
             source,
             options=options,
@@ -278,66 +207,35 @@ def _goal(given: tuple[str, str] | None) -> LatencyGoal | None:
     return parse_latency_goal(given[0], parse_share(given[1], "--latency"))
 
 
-def _opened(
-    data: Path | None,
-    image_size: int | None,
-    split: str | None,
-    limit: int | None,
-    seed: int,
-    progress: Progress,
-) -> DataSplits | None:
-    if data is None:
-        return None
-    from edgesdk.training import open_data
-
-    progress.begin(f"reading {data}")
-    splits = open_data(data, image_size=image_size, only=split, seed=seed)
-    return splits if limit is None else splits.subset(limit, seed)
-
-
 def _show(out: Output, result: PruneResult) -> None:
-    from rich.text import Text
-
     from edgesdk.cli.tables import plain_table
 
-    table = plain_table("channels of", "layers", "before", "after")
-    for row in result.rows()[:_SHOWN_ROWS]:
-        table.add_row(
-            Text(row["name"]),
-            Text(str(len(row["layers"]))),
-            Text(str(row["width"])),
-            Text(str(row["kept"])),
-        )
-    out.table(table)
-    if len(result.rows()) > _SHOWN_ROWS:
-        out.line(f"… and {len(result.rows()) - _SHOWN_ROWS} more; --json has them all")
-    out.line()
-    if result.channels.left_alone:
-        table = plain_table("left alone", "channels", "why")
-        for entry in result.channels.left_alone[:_SHOWN_ROWS]:
-            table.add_row(Text(entry.name), Text(str(entry.width)), Text(entry.reason))
-        out.table(table)
-        out.line()
-    table = plain_table("", "before", "after", "change")
-    for name, before, after in _figures(result):
-        table.add_row(
-            Text(name), Text(before[1]), Text(after[1]), Text(f"{after[0] / before[0] - 1:+.2%}")
-        )
-    out.table(table)
-    if result.accuracy_before is not None and result.accuracy_after is not None:
-        first, last = result.accuracy_before.top1, result.accuracy_after.top1
-        out.line(f"top-1 {first:.2%} before, {last:.2%} after ({result.retrained})")
-
-
-def _figures(result: PruneResult) -> list[tuple[str, tuple[float, str], tuple[float, str]]]:
     rows = [
-        (name, (float(before), f"{before:,}"), (float(after), f"{after:,}"))
-        for name, before, after in (
-            ("parameters", result.before.params, result.after.params),
-            ("MACs", result.before.macs, result.after.macs),
-        )
+        (row["name"], str(len(row["layers"])), str(row["width"]), str(row["kept"]))
+        for row in result.rows()
+    ]
+    out.table(plain_table("channels of", "layers", "before", "after", rows=rows[:_SHOWN_ROWS]))
+    if len(rows) > _SHOWN_ROWS:
+        out.line(f"… and {len(rows) - _SHOWN_ROWS} more; --json has them all")
+    out.line()
+    untouched = result.channels.left_alone[:_SHOWN_ROWS]
+    if untouched:
+        reasons = [(entry.name, str(entry.width), entry.reason) for entry in untouched]
+        out.table(plain_table("left alone", "channels", "why", rows=reasons))
+        out.line()
+    before, after = result.before, result.after
+    figures: list[tuple[str, str, float, float]] = [
+        ("parameters", "{:,}", before.params, after.params),
+        ("MACs", "{:,}", before.macs, after.macs),
     ]
     if result.latency is not None:
         full, small = result.latency
-        rows.append(("latency", (full, f"{1000 * full:.2f} ms"), (small, f"{1000 * small:.2f} ms")))
-    return rows
+        figures.append(("latency", "{:.2f} ms", 1000 * full, 1000 * small))
+    changes = [
+        (name, form.format(old), form.format(new), f"{new / old - 1:+.2%}")
+        for name, form, old, new in figures
+    ]
+    out.table(plain_table("", "before", "after", "change", rows=changes))
+    if result.accuracy_before is not None and result.accuracy_after is not None:
+        first, last = result.accuracy_before.top1, result.accuracy_after.top1
+        out.line(f"top-1 {first:.2%} before, {last:.2%} after ({result.retrained})")

@@ -52,8 +52,6 @@ def drops_table(manifest: Manifest) -> Table | None:
 
 def worst_layers_table(manifest: Manifest, most: int = 8) -> Table | None:
     """Return the layers with the largest quantization error, of artefacts over their gate."""
-    from rich.text import Text
-
     from edgesdk.cli.tables import plain_table
 
     rows = [
@@ -64,17 +62,19 @@ def worst_layers_table(manifest: Manifest, most: int = 8) -> Table | None:
     ]
     if not rows:
         return None
-    table = plain_table("target", "recipe", "layer", "weights", "SNR dB", "where")
-    for record, layer in rows:
-        table.add_row(
-            Text(record.target),
-            Text(record.quantization or ""),
-            Text(layer.path),
+    titles = ("target", "recipe", "layer", "weights", "SNR dB", "where")
+    cells = [
+        (
+            record.target,
+            record.quantization or "",
+            layer.path,
             f"{layer.weights:,}",
             "–" if layer.snr_db is None else f"{layer.snr_db:.1f}",
-            Text(layer.where),
+            layer.where,
         )
-    return table
+        for record, layer in rows
+    ]
+    return plain_table(*titles, rows=cells)
 
 
 def _percent(share: float | None) -> str:

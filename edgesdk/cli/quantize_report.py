@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
+from edgesdk.cli import options as opt
 from edgesdk.cli.completion import complete_recipes
 from edgesdk.cli.console import Output
-from edgesdk.cli.options import (
-    QUANTIZATION,
-    AccuracyControlOption,
-    BundleOutputOption,
-    CacheOption,
-    CalibrationOption,
-    CalibrationSamplesOption,
-    EvaluationOption,
-    EvaluationSamplesOption,
-    InputOption,
-    KeepFloatOption,
-    LabelledDataOption,
-    MaxDropOption,
-    OverwriteOption,
-    RangesOption,
-    RunsOption,
-    SourceArgument,
-    ThreadsOption,
-    ToOption,
-    WeightsOption,
-    option,
-)
 from edgesdk.cli.paintings_table import painted_table
 from edgesdk.cli.quantization_tables import drops_table, worst_layers_table
 from edgesdk.cli.verb import verb
@@ -50,34 +29,31 @@ __all__ = ["quantize_report"]
 def quantize_report(
     out: Output,
     *,
-    source: SourceArgument,
-    inputs: InputOption = None,
-    weights: WeightsOption = None,
-    to: ToOption = ["executorch,coreml,litert,onnx"],  # noqa: B006 - typer reads the default once
-    quantize: Annotated[
-        list[str],
-        option(
-            QUANTIZATION,
-            "--quantize RECIPES",
-            autocompletion=complete_recipes,
-            help="Recipes to compare, separated by commas; see edgesdk export (default: "
-            "fp16,w8_only,w8a32_dynamic,w8a8_static).",
-        ),
-    ] = ["fp16,w8_only,w8a32_dynamic,w8a8_static"],  # noqa: B006
-    calibration: CalibrationOption = None,
-    accuracy_control: AccuracyControlOption = False,
-    keep_float: KeepFloatOption = None,
-    ranges: RangesOption = "",
-    calibration_samples: CalibrationSamplesOption = 0,
-    evaluate: EvaluationOption = None,
-    data: LabelledDataOption = None,
-    max_drop: MaxDropOption = None,
-    evaluation_samples: EvaluationSamplesOption = 256,
-    runs: RunsOption = 20,
-    threads: ThreadsOption = 1,
-    cache: CacheOption = True,
-    output: BundleOutputOption = None,
-    overwrite: OverwriteOption = False,
+    source: opt.SourceArgument,
+    inputs: opt.InputOption = None,
+    weights: opt.WeightsOption = None,
+    to: opt.ToOption = ["executorch,coreml,litert,onnx"],  # noqa: B006 - typer reads the default once
+    quantize: list[str] = opt.QUANTIZATION.option(
+        "--quantize RECIPES",
+        ["fp16,w8_only,w8a32_dynamic,w8a8_static"],
+        autocompletion=complete_recipes,
+        help="Recipes to compare, separated by commas; see edgesdk export (default: "
+        "fp16,w8_only,w8a32_dynamic,w8a8_static).",
+    ),
+    calibration: opt.CalibrationOption = None,
+    accuracy_control: opt.AccuracyControlOption = False,
+    keep_float: opt.KeepFloatOption = None,
+    ranges: opt.RangesOption = "",
+    calibration_samples: opt.CalibrationSamplesOption = 0,
+    evaluate: opt.EvaluationOption = None,
+    data: opt.LabelledDataOption = None,
+    max_drop: opt.MaxDropOption = None,
+    evaluation_samples: opt.EvaluationSamplesOption = 256,
+    runs: opt.RunsOption = 20,
+    threads: opt.ThreadsOption = 1,
+    cache: opt.CacheOption = True,
+    output: opt.BundleOutputOption = None,
+    overwrite: opt.OverwriteOption = False,
 ) -> None:
     """Compare quantization recipes by size, latency and accuracy."""
     from edgesdk.cli.export_request import example_and_inputs, quantize_options

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
+from edgesdk.cli import options as opt
 from edgesdk.cli.console import Output
-from edgesdk.cli.options import INPUT, OUTPUT, BundleArgument, option
 from edgesdk.cli.verb import verb
 
 __all__ = ["report"]
@@ -21,26 +20,19 @@ __all__ = ["report"]
 def report(
     out: Output,
     *,
-    bundle: BundleArgument,
-    samples: Annotated[
-        list[Path] | None,
-        option(
-            INPUT,
-            "--samples PATH",
-            help="Show these photographs, a file or folder (default: those of the package). "
-            "Repeatable.",
-        ),
-    ] = None,
-    link: Annotated[
-        list[Path] | None,
-        option(
-            INPUT, "--link FILE", help="Link to this file, such as a stylized video. Repeatable."
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        option(OUTPUT, "--output -o PATH", help="Page to write (default: BUNDLE/report.html)."),
-    ] = None,
+    bundle: opt.BundleArgument,
+    samples: list[Path] | None = opt.INPUT.option(
+        "--samples PATH",
+        None,
+        help="Show these photographs, a file or folder (default: those of the package). "
+        "Repeatable.",
+    ),
+    link: list[Path] | None = opt.INPUT.option(
+        "--link FILE", None, help="Link to this file, such as a stylized video. Repeatable."
+    ),
+    output: Path | None = opt.OUTPUT.option(
+        "--output -o PATH", None, help="Page to write (default: BUNDLE/report.html)."
+    ),
 ) -> None:
     """Write an HTML page that shows which artefact to ship."""
     from edgesdk.cli.export_request import sample_files

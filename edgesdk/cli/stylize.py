@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgesdk.cli import options as opt
 from edgesdk.cli.completion import complete_styles, complete_targets
 from edgesdk.cli.console import Output
 from edgesdk.cli.interruption import GracefulStop
-from edgesdk.cli.options import INPUT, LIMITS, MEASUREMENT, OUTPUT, OverwriteOption, flag, option
 from edgesdk.cli.verb import verb
 from edgesdk.errors import UnknownNameError, UsageError
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["stylize"]
 
-_STYLIZER = "Stylizer"
-_PAINTING = "Painting"
+_STYLIZER = opt.Panel("Stylizer")
+_PAINTING = opt.Panel("Painting")
 
 _METHODS = ("reinhard", "wct")
 
@@ -47,176 +47,121 @@ def stylize(
         str,
         typer.Argument(
             metavar="IN",
-            rich_help_panel=INPUT,
+            rich_help_panel=opt.INPUT,
             help="Video, folder of pictures, or number of a camera (0, 1, ...).",
         ),
     ],
-    bundle: Annotated[
-        Path | None,
-        option(_STYLIZER, "--bundle BUNDLE", help="Stylizer made by edgesdk export, NAME.edge."),
-    ] = None,
-    onnx: Annotated[
-        Path | None,
-        option(_STYLIZER, "--onnx FILE", help="Stylizer as an ONNX file: picture to picture."),
-    ] = None,
-    colour: Annotated[
-        Path | None,
-        option(
-            _STYLIZER,
-            "--colour PICTURE",
-            help="Transfer the colours of this picture; needs no network.",
-        ),
-    ] = None,
-    style: Annotated[
-        str | None,
-        option(
-            _STYLIZER,
-            "--style STYLE",
-            autocompletion=complete_styles,
-            help="Style of a network with several: a name (bundles) or a number from 0.",
-        ),
-    ] = None,
-    blend: Annotated[
-        str | None,
-        option(_STYLIZER, "--blend STYLES", help="Blend of styles, as A:0.3,B:0.7 or 0:0.3,2:0.7."),
-    ] = None,
-    target: Annotated[
-        str | None,
-        option(
-            _STYLIZER,
-            "--target TARGET",
-            autocompletion=complete_targets,
-            help="Artefact of the bundle (default: the first that runs here).",
-        ),
-    ] = None,
-    value_range: Annotated[
-        float | None,
-        option(
-            _STYLIZER,
-            "--value-range WHITE",
-            help="Value range of the network of --onnx: 1 or 255 (default: detect).",
-        ),
-    ] = None,
-    colour_method: Annotated[
-        str,
-        option(
-            _STYLIZER,
-            "--colour-method METHOD",
-            help="Colour transfer of --colour: reinhard (default) or wct.",
-        ),
-    ] = "reinhard",
-    strength: Annotated[
-        float,
-        option(
-            _PAINTING,
-            "--strength X",
-            min=0,
-            max=1,
-            help="Blend factor of the painting over the original (default: 1).",
-        ),
-    ] = 1.0,
-    max_size: Annotated[
-        int,
-        option(
-            _PAINTING,
-            "--max-size N",
-            min=0,
-            help="Longest side of the pictures that the network paints (0: full size).",
-        ),
-    ] = 512,
-    upscale: Annotated[
-        str,
-        option(
-            _PAINTING,
-            "--upscale HOW",
-            help="Enlarge paintings with the native core (core, default) or with a network "
-            "(network): sharper and slower.",
-        ),
-    ] = "core",
-    upscale_weights: Annotated[
-        Path | None,
-        option(
-            _PAINTING,
-            "--upscale-weights FILE",
-            help="Weights of that network, .safetensors; implies --upscale network.",
-        ),
-    ] = None,
-    keyframes: Annotated[
-        str,
-        option(
-            _PAINTING,
-            "--keyframes N",
-            help="Number of frames from one key frame to the next (default: auto).",
-        ),
-    ] = "auto",
-    flow_quality: Annotated[
-        str,
-        option(
-            _PAINTING,
-            "--flow-quality QUALITY",
-            help="Quality of the optical flow: fast, balanced (default) or precise.",
-        ),
-    ] = "balanced",
-    stream: Annotated[
-        bool,
-        flag(
-            _PAINTING, "--stream", help="Use past frames only, as an app with a live camera must."
-        ),
-    ] = False,
-    rate: Annotated[
-        str | None,
-        option(
-            INPUT,
-            "--rate FPS",
-            help="Frames per second of a folder or camera, as 25 or 30000/1001 (default: 25).",
-        ),
-    ] = None,
-    seconds: Annotated[
-        float | None,
-        option(INPUT, "--seconds SECONDS", help="Stop after this many seconds of input."),
-    ] = None,
-    strict: Annotated[
-        bool, flag(INPUT, "--strict", help="Stop at the first frame that cannot be decoded.")
-    ] = False,
-    compare: Annotated[
-        bool,
-        flag(
-            MEASUREMENT,
-            "--compare",
-            help="Paint every frame too and measure both; writes a side-by-side clip.",
-        ),
-    ] = False,
-    threads: Annotated[
-        int, option(LIMITS, "--threads N", min=0, max=64, help="Threads per stage (0: choose).")
-    ] = 0,
-    output: Annotated[
-        Path,
-        option(
-            OUTPUT,
-            "--output -o PATH",
-            help="Video to write (.mp4, .m4v, .mov, .mkv), or a folder for PNG files.",
-        ),
-    ],
-    crf: Annotated[
-        int,
-        option(
-            OUTPUT,
-            "--crf N",
-            min=0,
-            max=51,
-            help="Constant rate factor of the video; lower is better.",
-        ),
-    ] = 18,
-    keep_partial: Annotated[
-        bool, flag(OUTPUT, "--keep-partial", help="After Ctrl-C, keep the frames done so far.")
-    ] = False,
-    overwrite: OverwriteOption = False,
+    bundle: Path | None = _STYLIZER.option(
+        "--bundle BUNDLE", None, help="Stylizer made by edgesdk export, NAME.edge."
+    ),
+    onnx: Path | None = _STYLIZER.option(
+        "--onnx FILE", None, help="Stylizer as an ONNX file: picture to picture."
+    ),
+    colour: Path | None = _STYLIZER.option(
+        "--colour PICTURE", None, help="Transfer the colours of this picture; needs no network."
+    ),
+    style: str | None = _STYLIZER.option(
+        "--style STYLE",
+        None,
+        autocompletion=complete_styles,
+        help="Style of a network with several: a name (bundles) or a number from 0.",
+    ),
+    blend: str | None = _STYLIZER.option(
+        "--blend STYLES", None, help="Blend of styles, as A:0.3,B:0.7 or 0:0.3,2:0.7."
+    ),
+    target: str | None = _STYLIZER.option(
+        "--target TARGET",
+        None,
+        autocompletion=complete_targets,
+        help="Artefact of the bundle (default: the first that runs here).",
+    ),
+    value_range: float | None = _STYLIZER.option(
+        "--value-range WHITE",
+        None,
+        help="Value range of the network of --onnx: 1 or 255 (default: detect).",
+    ),
+    colour_method: str = _STYLIZER.option(
+        "--colour-method METHOD",
+        "reinhard",
+        help="Colour transfer of --colour: reinhard (default) or wct.",
+    ),
+    strength: float = _PAINTING.option(
+        "--strength X",
+        1.0,
+        min=0,
+        max=1,
+        help="Blend factor of the painting over the original (default: 1).",
+    ),
+    max_size: int = _PAINTING.option(
+        "--max-size N",
+        512,
+        min=0,
+        help="Longest side of the pictures that the network paints (0: full size).",
+    ),
+    upscale: str = _PAINTING.option(
+        "--upscale HOW",
+        "core",
+        help="Enlarge paintings with the native core (core, default) or with a network "
+        "(network): sharper and slower.",
+    ),
+    upscale_weights: Path | None = _PAINTING.option(
+        "--upscale-weights FILE",
+        None,
+        help="Weights of that network, .safetensors; implies --upscale network.",
+    ),
+    keyframes: str = _PAINTING.option(
+        "--keyframes N",
+        "auto",
+        help="Number of frames from one key frame to the next (default: auto).",
+    ),
+    flow_quality: str = _PAINTING.option(
+        "--flow-quality QUALITY",
+        "balanced",
+        help="Quality of the optical flow: fast, balanced (default) or precise.",
+    ),
+    stream: bool = _PAINTING.option(
+        "--stream", False, help="Use past frames only, as an app with a live camera must."
+    ),
+    rate: str | None = opt.INPUT.option(
+        "--rate FPS",
+        None,
+        help="Frames per second of a folder or camera, as 25 or 30000/1001 (default: 25).",
+    ),
+    seconds: float | None = opt.INPUT.option(
+        "--seconds SECONDS", None, help="Stop after this many seconds of input."
+    ),
+    strict: bool = opt.INPUT.option(
+        "--strict", False, help="Stop at the first frame that cannot be decoded."
+    ),
+    compare: bool = opt.MEASUREMENT.option(
+        "--compare",
+        False,
+        help="Paint every frame too and measure both; writes a side-by-side clip.",
+    ),
+    threads: int = opt.LIMITS.option(
+        "--threads N", 0, min=0, max=64, help="Threads per stage (0: choose)."
+    ),
+    output: Path = opt.OUTPUT.option(
+        "--output -o PATH",
+        help="Video to write (.mp4, .m4v, .mov, .mkv), or a folder for PNG files.",
+    ),
+    crf: int = opt.OUTPUT.option(
+        "--crf N", 18, min=0, max=51, help="Constant rate factor of the video; lower is better."
+    ),
+    keep_partial: bool = opt.OUTPUT.option(
+        "--keep-partial", False, help="After Ctrl-C, keep the frames done so far."
+    ),
+    overwrite: opt.OverwriteOption = False,
 ) -> int | None:
     """Stylize a video with a network and optical flow.
 
     The network paints key frames; optical flow carries the paint to the frames between them.
     """
-    _check_painters(bundle, onnx, colour)
+    if sum(one is not None for one in (bundle, onnx, colour)) != 1:
+        raise UsageError(
+            "give exactly one of --bundle, --onnx and --colour",
+            remedy="--colour PICTURE.jpg needs no network",
+        )
     if target is not None and bundle is None:
         raise UsageError("--target needs --bundle", remedy="leave --target out")
     if colour is not None and (style is not None or blend is not None):
@@ -243,7 +188,13 @@ def stylize(
 
             painter = colour_painter(colour, method=colour_method)
         elif onnx is not None:
-            painter = _onnx_painter(stack, onnx, value_range, style, styles, threads)
+            from edgesdk import runtime
+            from edgesdk.video.painters import session_painter
+
+            # No spinning threads: frames are rendered while it paints.
+            session = runtime.open(onnx, threads=threads or os.cpu_count() or 1, spin=False)
+            stack.enter_context(session)
+            painter = session_painter(session, white=value_range, style=style, blend=styles)
         # A camera has no end: its video ends, complete, with Ctrl-C.
         stop = stack.enter_context(GracefulStop(graceful=keep_partial or from_camera))
         progress = stack.enter_context(out.progress("stylizing"))
@@ -275,32 +226,6 @@ def stylize(
     interrupted = result.stopped and not from_camera
     _show(out, result, interrupted=interrupted)
     return 128 + stop.number if interrupted and stop.number is not None else None
-
-
-def _check_painters(*given: Path | None) -> None:
-    if sum(one is not None for one in given) != 1:
-        raise UsageError(
-            "give exactly one of --bundle, --onnx and --colour",
-            remedy="--colour PICTURE.jpg needs no network",
-        )
-
-
-def _onnx_painter(
-    stack: ExitStack,
-    onnx: Path,
-    value_range: float | None,
-    style: str | None,
-    blend: dict[str, float] | None,
-    threads: int,
-) -> Painter:
-    from edgesdk import runtime
-    from edgesdk.video.painters import session_painter
-
-    # No spinning threads: frames are rendered while it paints.
-    session = runtime.open(onnx, threads=threads or os.cpu_count() or 1, spin=False)
-    return session_painter(
-        stack.enter_context(session), white=value_range, style=style, blend=blend
-    )
 
 
 def _show(out: Output, result: StylizeResult, *, interrupted: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -33,11 +33,16 @@ PROFILE_COLUMNS = ("target", "status", "size", "p50", "p90", "load", "peak memor
 _EVALUATED = "*"
 
 
-def plain_table(*titles: str) -> Table:
-    """Make a table without rules; text that does not fit continues on the next line."""
+def plain_table(*titles: str, rows: Iterable[Sequence[str | Text]] = ()) -> Table:
+    """Make a table without rules; text that does not fit continues on the next line.
+
+    Strings of ``rows`` are shown as they are, without markup.
+    """
     table = Table(header_style="bold", box=None, pad_edge=False)
     for title in titles:
         table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     return table
 
 
@@ -64,12 +69,8 @@ def targets_table(rows: Sequence[SummaryRow], columns: Sequence[str] = PARITY_CO
         # Otherwise a long name beside it leaves a column of single letters.
         table.columns[1].min_width = max(len(row.status.value.split()[0]) for row in rows) + 2
     for row, cell in zip(rows, cells, strict=True):
-        table.add_row(
-            *(
-                Text(cell[index], style=_TONES[row.status.tone] if index == 1 else "")
-                for index in shown
-            )
-        )
+        tones = [_TONES[row.status.tone] if index == 1 else "" for index in shown]
+        table.add_row(*map(Text, (cell[index] for index in shown), tones))
     return table
 
 

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from edgesdk.cli import options as opt
 from edgesdk.cli.completion import complete_recipes
 from edgesdk.cli.console import Output
 from edgesdk.cli.help_page import HelpGroup, examples_text
-from edgesdk.cli.interruption import GracefulStop, Interruption
-from edgesdk.cli.options import (
-    INPUT,
-    LIMITS,
-    OUTPUT,
-    TRAINING,
-    CheckpointOption,
-    CpuThreadsOption,
-    EpochsOption,
-    ImageSizeOption,
-    LimitOption,
-    LogsOption,
-    ModelArgument,
-    OverwriteOption,
-    RecipeOption,
-    ResumeOption,
-    SettingsOption,
-    SplitOption,
-    WeightsOption,
-    option,
-)
+from edgesdk.cli.interruption import GracefulStop
 from edgesdk.cli.train_style import style
+from edgesdk.cli.training_run import require_finished, settings_with
 from edgesdk.cli.verb import verb
 from edgesdk.errors import UsageError
 
@@ -85,143 +67,53 @@ def _train(context: typer.Context) -> None:
 def classify(
     out: Output,
     *,
-    source: ModelArgument,
-    data: Annotated[
-        Path,
-        option(
-            INPUT,
-            "--data DIR",
-            help="Labelled images: DIR/CLASS/*.jpg, IDX files or CIFAR's binary files.",
-        ),
-    ],
-    weights: WeightsOption = None,
-    image_size: ImageSizeOption = None,
-    channels: Annotated[
-        int | None,
-        option(INPUT, "--channels N", help="Number of colour channels: 1 (grey) or 3 (colour)."),
-    ] = None,
-    validation: Annotated[
-        float,
-        option(
-            INPUT,
-            "--validation SHARE",
-            help="Share of the training images held out, if the data have no validation split.",
-        ),
-    ] = 0.1,
-    limit: LimitOption = None,
-    split: SplitOption = None,
-    recipe: RecipeOption = "quick_sgd",
-    epochs: EpochsOption = None,
-    settings: SettingsOption = None,
-    qat: Annotated[
-        str | None,
-        option(
-            TRAINING,
-            "--qat RECIPE",
-            autocompletion=complete_recipes,
-            help="Train for a quantization recipe: w8a8_static trains for int8.",
-        ),
-    ] = None,
-    checkpoint: CheckpointOption = None,
-    resume: ResumeOption = True,
-    threads: CpuThreadsOption = None,
-    workers: Annotated[
-        int,
-        option(
-            LIMITS,
-            "--workers N",
-            min=0,
-            help="Number of processes that read images (0: the training process).",
-        ),
-    ] = 0,
-    output: Annotated[
-        Path,
-        option(
-            OUTPUT,
-            "--output -o PATH",
-            help="Model to write: NAME.edgemodel, or NAME.safetensors for weights alone.",
-        ),
-    ],
-    logs: LogsOption = None,
-    overwrite: OverwriteOption = False,
+    source: opt.ModelArgument,
+    data: Path = opt.INPUT.option(
+        "--data DIR", help="Labelled images: DIR/CLASS/*.jpg, IDX files or CIFAR's binary files."
+    ),
+    weights: opt.WeightsOption = None,
+    image_size: opt.ImageSizeOption = None,
+    channels: int | None = opt.INPUT.option(
+        "--channels N", None, help="Number of colour channels: 1 (grey) or 3 (colour)."
+    ),
+    validation: float = opt.INPUT.option(
+        "--validation SHARE",
+        0.1,
+        help="Share of the training images held out, if the data have no validation split.",
+    ),
+    limit: opt.LimitOption = None,
+    split: opt.SplitOption = None,
+    recipe: opt.RecipeOption = "quick_sgd",
+    epochs: opt.EpochsOption = None,
+    settings: opt.SettingsOption = None,
+    qat: str | None = opt.TRAINING.option(
+        "--qat RECIPE",
+        None,
+        autocompletion=complete_recipes,
+        help="Train for a quantization recipe: w8a8_static trains for int8.",
+    ),
+    checkpoint: opt.CheckpointOption = None,
+    resume: opt.ResumeOption = True,
+    threads: opt.CpuThreadsOption = None,
+    workers: int = opt.LIMITS.option(
+        "--workers N",
+        0,
+        min=0,
+        help="Number of processes that read images (0: the training process).",
+    ),
+    output: Path = opt.OUTPUT.option(
+        "--output -o PATH",
+        help="Model to write: NAME.edgemodel, or NAME.safetensors for weights alone.",
+    ),
+    logs: opt.LogsOption = None,
+    overwrite: opt.OverwriteOption = False,
 ) -> None:
     """Train a classifier on labelled images."""
     # Cheap checks come before torch is loaded, which takes seconds.
-    chosen = _recipe(recipe, settings or [], epochs)
-    spec = None if qat is None else _quantization(qat)
-    splits, trained, path = _run(
-        out,
-        source,
-        data,
-        output,
-        chosen,
-        opening={
-            "image_size": image_size,
-            "channels": channels,
-            "validation": validation,
-            "only": split,
-        },
-        limit=limit,
-        threads=threads,
-        overwrite=overwrite,
-        training={
-            "weights": weights,
-            "checkpoint": checkpoint,
-            "resume": resume,
-            "logs": logs,
-            "workers": workers,
-            "qat": spec,
-        },
-    )
-    out.result(_described(source, data, path, chosen, splits, trained))
-    out.table(_table(trained.history))
-    out.line()
-    if trained.test is not None:
-        test = trained.test
-        rounded = f", computed as {trained.qat}" if trained.qat else ""
-        out.line(
-            f"test: top-1 {test.top1:.2%}, top-5 {test.top5:.2%}, loss {test.loss:.4f} "
-            f"on {test.samples} images{rounded}"
-        )
-    out.line(f"wrote {path}")
-    for note in splits.notes:
-        out.remark(f"note: {note}")
-
-
-classify.add_to(train)
-style.add_to(train)
-
-
-def _recipe(name: str, settings: list[str], epochs: int | None) -> Recipe:
     from edgesdk.training.recipes import load_recipe, overridden
 
-    more = [] if epochs is None else [f"epochs={epochs}"]
-    return overridden(load_recipe(name), [*settings, *more])
-
-
-def _quantization(name: str) -> QuantSpec:
-    from edgesdk.quant.recipes import parse_recipe
-    from edgesdk.quant.trainable import require_trainable
-
-    spec = parse_recipe(name)
-    require_trainable(spec)
-    return spec
-
-
-def _run(
-    out: Output,
-    source: str,
-    data: Path,
-    output: Path,
-    recipe: Recipe,
-    *,
-    opening: dict[str, Any],
-    limit: int | None,
-    threads: int | None,
-    overwrite: bool,
-    training: dict[str, Any],
-) -> tuple[DataSplits, TrainedClassifier, Path]:
-    checkpoint: Path | None = training["checkpoint"]
+    chosen = overridden(load_recipe(recipe), settings_with(settings, epochs=epochs))
+    spec = None if qat is None else _quantization(qat)
     with out.progress("training") as progress:
         progress.begin("loading torch")
         import torch
@@ -233,9 +125,16 @@ def _run(
         if threads is not None:
             torch.set_num_threads(threads)
         progress.begin(f"reading {data}")
-        splits = open_data(data, seed=recipe.seed, **opening)
+        splits = open_data(
+            data,
+            image_size=image_size,
+            channels=channels,
+            validation=validation,
+            seed=chosen.seed,
+            only=split,
+        )
         if limit is not None:
-            splits = splits.subset(limit, recipe.seed)
+            splits = splits.subset(limit, chosen.seed)
         progress.note(
             f"{len(splits.train)} training images of {len(splits.classes)} classes, "
             f"{'x'.join(map(str, splits.image_shape))}"
@@ -245,33 +144,58 @@ def _run(
             trained = train_classifier(
                 source,
                 splits,
-                recipe,
+                chosen,
+                weights=weights,
+                checkpoint=checkpoint,
+                resume=resume,
+                logs=logs,
+                workers=workers,
                 on_progress=progress.training,
                 stop=stop.requested,
-                **training,
+                qat=spec,
             )
-        if stop.number is not None and not trained.history.finished:
-            out.remark(
-                f"stopped after step {trained.history.steps}; the same command goes on from "
-                f"{checkpoint}"
-            )
-            raise Interruption(stop.number)
+        require_finished(out, stop, trained.history, checkpoint)
         if trained.is_main:
             save_classifier(trained, splits, output, overwrite=overwrite)
-        return splits, trained, output
+    out.result(_described(source, data, output, chosen, splits, trained))
+    out.table(_table(trained.history))
+    out.line()
+    if trained.test is not None:
+        test = trained.test
+        rounded = f", computed as {trained.qat}" if trained.qat else ""
+        out.line(
+            f"test: top-1 {test.top1:.2%}, top-5 {test.top5:.2%}, loss {test.loss:.4f} "
+            f"on {test.samples} images{rounded}"
+        )
+    out.line(f"wrote {output}")
+    for note in splits.notes:
+        out.remark(f"note: {note}")
+
+
+classify.add_to(train)
+style.add_to(train)
+
+
+def _quantization(name: str) -> QuantSpec:
+    from edgesdk.quant.recipes import parse_recipe
+    from edgesdk.quant.trainable import require_trainable
+
+    spec = parse_recipe(name)
+    require_trainable(spec)
+    return spec
 
 
 def _described(
     source: str,
     data: Path,
-    path: Path,
+    output: Path,
     recipe: Recipe,
     splits: DataSplits,
     trained: TrainedClassifier,
 ) -> dict[str, Any]:
     return {
         "source": source,
-        "model": str(path),
+        "model": str(output),
         "recipe": recipe.to_dict(),
         "data": {
             "path": str(data),
@@ -289,22 +213,21 @@ def _described(
 
 
 def _table(history: History) -> Table:
-    from rich.text import Text
-
     from edgesdk.cli.tables import plain_table
 
-    table = plain_table(
-        "epoch", "loss", "top-1", "val loss", "val top-1", "learning rate", "images/s"
-    )
+    titles = ("epoch", "loss", "top-1", "val loss", "val top-1", "learning rate", "images/s")
+    rows = []
     for record in history.epochs[-_SHOWN_EPOCHS:]:
         held = record.validation_top1 is not None and record.validation_loss is not None
-        table.add_row(
-            Text(str(record.epoch)),
-            Text(f"{record.loss:.4f}"),
-            Text(f"{record.top1:.2%}"),
-            Text(f"{record.validation_loss:.4f}" if held else "–"),
-            Text(f"{record.validation_top1:.2%}" if held else "–"),
-            Text(f"{record.learning_rate:.3g}"),
-            Text(f"{record.images_per_second:,.0f}"),
+        rows.append(
+            (
+                str(record.epoch),
+                f"{record.loss:.4f}",
+                f"{record.top1:.2%}",
+                f"{record.validation_loss:.4f}" if held else "–",
+                f"{record.validation_top1:.2%}" if held else "–",
+                f"{record.learning_rate:.3g}",
+                f"{record.images_per_second:,.0f}",
+            )
         )
-    return table
+    return plain_table(*titles, rows=rows)

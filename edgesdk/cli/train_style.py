@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
+from edgesdk.cli import options as opt
 from edgesdk.cli.console import Output
-from edgesdk.cli.interruption import GracefulStop, Interruption
-from edgesdk.cli.options import (
-    INPUT,
-    OUTPUT,
-    TRAINING,
-    CheckpointOption,
-    CpuThreadsOption,
-    LogsOption,
-    OverwriteOption,
-    ResumeOption,
-    SettingsOption,
-    flag,
-    option,
-)
+from edgesdk.cli.interruption import GracefulStop
+from edgesdk.cli.training_run import require_finished, settings_with
 from edgesdk.cli.verb import verb
 from edgesdk.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgesdk.training.style.any_stylizer import TrainedAnyStylizer
     from edgesdk.training.style.history import StyleHistory
-    from edgesdk.training.style.recipe import StyleRecipe
-    from edgesdk.training.style.stylizer import TrainedStylizer
 
 __all__ = ["style"]
 
@@ -54,83 +42,56 @@ _SHOWN_SKIPPED = 5
 def style(
     out: Output,
     *,
-    content: Annotated[
-        Path, option(INPUT, "--content DIR", help="Photographs to train on; no labels needed.")
-    ],
-    styles: Annotated[
-        Path,
-        option(
-            INPUT, "--styles DIR", help="Paintings; the name of a file becomes the style's name."
-        ),
-    ],
-    base: Annotated[
-        Path | None,
-        option(
-            INPUT,
-            "--add-to MODEL",
-            help="Add the styles to this trained NAME.edgemodel, whose own styles stay the same.",
-        ),
-    ] = None,
-    start: Annotated[
-        Path | None,
-        option(
-            INPUT,
-            "--fine-tune MODEL",
-            help="Start from the weights of this trained NAME.edgemodel.",
-        ),
-    ] = None,
-    perceptual: Annotated[
-        Path | None,
-        option(
-            INPUT,
-            "--vgg16 FILE",
-            help="Weights of the VGG16 of the perceptual loss: .pth, .npz, .h5 or .safetensors.",
-        ),
-    ] = None,
-    any_style: Annotated[
-        bool,
-        flag(
-            TRAINING,
-            "--arbitrary",
-            help="Train for paintings not seen in training (arbitrary style transfer); writes "
-            "NAME-encoder.edgemodel too.",
-        ),
-    ] = False,
-    recipe: Annotated[
-        Path | None,
-        option(TRAINING, "--recipe FILE", help="Settings of the training, .json or .yaml."),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        option(
-            TRAINING, "--steps N", min=1, help="Number of training steps (default: the recipe's)."
-        ),
-    ] = None,
-    settings: SettingsOption = None,
-    checkpoint: CheckpointOption = None,
-    resume: ResumeOption = True,
-    threads: CpuThreadsOption = None,
-    output: Annotated[
-        Path, option(OUTPUT, "--output -o PATH", help="Model to write, NAME.edgemodel.")
-    ],
-    size: Annotated[
-        int,
-        option(
-            OUTPUT,
-            "--size N",
-            min=64,
-            help="Side in pixels of the pictures that the model is exported for.",
-        ),
-    ] = 512,
-    previews: Annotated[
-        Path | None,
-        option(OUTPUT, "--previews DIR", help="Write sheets of stylized photographs there."),
-    ] = None,
-    preview_every: Annotated[
-        int, option(OUTPUT, "--preview-every N", min=1, help="Number of steps between two sheets.")
-    ] = 500,
-    logs: LogsOption = None,
-    overwrite: OverwriteOption = False,
+    content: Path = opt.INPUT.option(
+        "--content DIR", help="Photographs to train on; no labels needed."
+    ),
+    styles: Path = opt.INPUT.option(
+        "--styles DIR", help="Paintings; the name of a file becomes the style's name."
+    ),
+    base: Path | None = opt.INPUT.option(
+        "--add-to MODEL",
+        None,
+        help="Add the styles to this trained NAME.edgemodel, whose own styles stay the same.",
+    ),
+    start: Path | None = opt.INPUT.option(
+        "--fine-tune MODEL", None, help="Start from the weights of this trained NAME.edgemodel."
+    ),
+    perceptual: Path | None = opt.INPUT.option(
+        "--vgg16 FILE",
+        None,
+        help="Weights of the VGG16 of the perceptual loss: .pth, .npz, .h5 or .safetensors.",
+    ),
+    any_style: bool = opt.TRAINING.option(
+        "--arbitrary",
+        False,
+        help="Train for paintings not seen in training (arbitrary style transfer); writes "
+        "NAME-encoder.edgemodel too.",
+    ),
+    recipe: Path | None = opt.TRAINING.option(
+        "--recipe FILE", None, help="Settings of the training, .json or .yaml."
+    ),
+    steps: int | None = opt.TRAINING.option(
+        "--steps N", None, min=1, help="Number of training steps (default: the recipe's)."
+    ),
+    settings: opt.SettingsOption = None,
+    checkpoint: opt.CheckpointOption = None,
+    resume: opt.ResumeOption = True,
+    threads: opt.CpuThreadsOption = None,
+    output: Path = opt.OUTPUT.option("--output -o PATH", help="Model to write, NAME.edgemodel."),
+    size: int = opt.OUTPUT.option(
+        "--size N",
+        512,
+        min=64,
+        help="Side in pixels of the pictures that the model is exported for.",
+    ),
+    previews: Path | None = opt.OUTPUT.option(
+        "--previews DIR", None, help="Write sheets of stylized photographs there."
+    ),
+    preview_every: int = opt.OUTPUT.option(
+        "--preview-every N", 500, min=1, help="Number of steps between two sheets."
+    ),
+    logs: opt.LogsOption = None,
+    overwrite: opt.OverwriteOption = False,
 ) -> None:
     """Train a stylizer on a folder of paintings and a folder of photographs."""
     if any_style and base is not None:
@@ -138,28 +99,51 @@ def style(
             "--add-to does not apply to --arbitrary, which takes any painting",
             remedy="leave --add-to out",
         )
-    chosen = _recipe(recipe, settings or [], steps)
-    trained = _run(
-        out,
-        content,
-        styles,
-        output,
-        chosen,
-        threads=threads,
-        overwrite=overwrite,
-        size=size,
-        checkpoint=checkpoint,
-        resume=resume,
-        logs=logs,
-        preview_every=preview_every if previews is not None else 0,
-        any_style=any_style,
-        training={
-            **({} if any_style else {"base": base}),
-            "start": start,
-            "perceptual": perceptual,
-            "previews": previews,
-        },
-    )
+    from edgesdk.training.recipes import overridden, read_settings
+    from edgesdk.training.style.recipe import StyleRecipe
+
+    chosen = StyleRecipe() if recipe is None else read_settings(recipe, StyleRecipe)
+    chosen = overridden(chosen, settings_with(settings, steps=steps))
+    with out.progress("training") as progress:
+        progress.begin("loading torch")
+        import torch
+
+        from edgesdk.training.engine import RunOptions
+        from edgesdk.training.style import stylizer_file
+        from edgesdk.training.style.any_stylizer import TrainedAnyStylizer, train_any_stylizer
+        from edgesdk.training.style.stylizer import TrainedStylizer, train_stylizer
+
+        stylizer_file.check_outputs(output, any_style=any_style, overwrite=overwrite)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        # Without a checkpoint a signal ends the command at once: nothing could be saved.
+        with GracefulStop(graceful=checkpoint is not None) as stop:
+            options = RunOptions(
+                checkpoint=checkpoint,
+                resume=resume,
+                on_progress=progress.style_training,
+                preview_every_steps=preview_every if previews is not None else 0,
+                logs=logs,
+                stop=stop.requested,
+            )
+            learn: Callable[..., TrainedStylizer | TrainedAnyStylizer] = (
+                train_any_stylizer if any_style else partial(train_stylizer, base=base)
+            )
+            trained = learn(
+                content,
+                styles,
+                chosen,
+                start=start,
+                perceptual=perceptual,
+                previews=previews,
+                options=options,
+                report=progress.note,
+            )
+        require_finished(out, stop, trained.history, checkpoint)
+        if trained.is_main and isinstance(trained, TrainedAnyStylizer):
+            stylizer_file.save_any_stylizer(trained, output, size=size, overwrite=overwrite)
+        elif trained.is_main:
+            stylizer_file.save_stylizer(trained, output, size=size, overwrite=overwrite)
     files = {"model": str(output)}
     if any_style:
         from edgesdk.training.style.fine_tuning import encoder_path
@@ -175,79 +159,7 @@ def style(
     out.line(f"wrote {' and '.join(files.values())}: {trained.summary()}")
 
 
-def _recipe(path: Path | None, settings: list[str], steps: int | None) -> StyleRecipe:
-    from edgesdk.training.recipes import overridden, read_settings
-    from edgesdk.training.style.recipe import StyleRecipe
-
-    base = StyleRecipe() if path is None else read_settings(path, StyleRecipe)
-    more = [] if steps is None else [f"steps={steps}"]
-    return overridden(base, [*settings, *more])
-
-
-def _run(
-    out: Output,
-    content: Path,
-    styles: Path,
-    output: Path,
-    recipe: StyleRecipe,
-    *,
-    threads: int | None,
-    overwrite: bool,
-    size: int,
-    checkpoint: Path | None,
-    resume: bool,
-    logs: Path | None,
-    preview_every: int,
-    any_style: bool,
-    training: dict[str, Any],
-) -> TrainedStylizer | TrainedAnyStylizer:
-    with out.progress("training") as progress:
-        progress.begin("loading torch")
-        import torch
-
-        from edgesdk.training.engine import RunOptions
-        from edgesdk.training.style.any_stylizer import TrainedAnyStylizer, train_any_stylizer
-        from edgesdk.training.style.stylizer import train_stylizer
-        from edgesdk.training.style.stylizer_file import (
-            check_outputs,
-            save_any_stylizer,
-            save_stylizer,
-        )
-
-        check_outputs(output, any_style=any_style, overwrite=overwrite)
-        if threads is not None:
-            torch.set_num_threads(threads)
-        # Without a checkpoint a signal ends the command at once: nothing could be saved.
-        with GracefulStop(graceful=checkpoint is not None) as stop:
-            options = RunOptions(
-                checkpoint=checkpoint,
-                resume=resume,
-                on_progress=progress.style_training,
-                preview_every_steps=preview_every,
-                logs=logs,
-                stop=stop.requested,
-            )
-            learn = train_any_stylizer if any_style else train_stylizer
-            trained: TrainedStylizer | TrainedAnyStylizer = learn(
-                content, styles, recipe, options=options, report=progress.note, **training
-            )
-        if stop.number is not None and not trained.history.finished:
-            out.remark(
-                f"stopped after step {trained.history.steps}; the same command goes on from "
-                f"{checkpoint}"
-            )
-            raise Interruption(stop.number)
-        if trained.is_main:
-            if isinstance(trained, TrainedAnyStylizer):
-                save_any_stylizer(trained, output, size=size, overwrite=overwrite)
-            else:
-                save_stylizer(trained, output, size=size, overwrite=overwrite)
-        return trained
-
-
 def _table(history: StyleHistory) -> Table:
-    from rich.text import Text
-
     from edgesdk.cli.tables import plain_table
 
     records = history.records
@@ -256,12 +168,13 @@ def _table(history: StyleHistory) -> Table:
     )
     names = list(records[-1].losses) if records else []
     # Eighty columns have no room for the speed, which the progress display shows.
-    table = plain_table("step", "total", *names, "rate")
-    for record in shown:
-        table.add_row(
-            Text(str(record.step)),
-            Text(f"{record.total:.4f}"),
-            *(Text(f"{record.losses[name]:.4f}") for name in names),
-            Text(f"{record.learning_rate:.3g}"),
+    rows = [
+        (
+            str(record.step),
+            f"{record.total:.4f}",
+            *(f"{record.losses[name]:.4f}" for name in names),
+            f"{record.learning_rate:.3g}",
         )
-    return table
+        for record in shown
+    ]
+    return plain_table("step", "total", *names, "rate", rows=rows)

@@ -13,16 +13,16 @@ from typing import Any
 
 import typer
 
+from edgesdk.cli import options as opt
 from edgesdk.cli.console import Output
 from edgesdk.cli.help_page import HelpCommand, examples_text
 from edgesdk.cli.interruption import Interruption
-from edgesdk.cli.options import DebugOption, JsonOption, QuietOption
 from edgesdk.cli.renamed_options import with_new_names
 from edgesdk.errors import EdgeSdkError
 
 __all__ = ["Verb", "verb"]
 
-_SHARED = {"json": JsonOption, "quiet": QuietOption, "debug": DebugOption}
+_SHARED = {"json": opt.JsonOption, "quiet": opt.QuietOption, "debug": opt.DebugOption}
 
 
 class _Command(HelpCommand):

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
+from edgesdk.cli import options as opt
 from edgesdk.cli.console import Output
-from edgesdk.cli.options import (
-    INPUT,
-    BundleArgument,
-    MaxErrorOption,
-    MinAgreementOption,
-    MinCosineOption,
-    TargetsOption,
-    ThreadsOption,
-    flag,
-)
 from edgesdk.cli.verb import verb
 
 __all__ = ["verify"]
@@ -31,18 +20,15 @@ __all__ = ["verify"]
 def verify(
     out: Output,
     *,
-    bundle: BundleArgument,
-    target: TargetsOption = None,
-    bisect: Annotated[
-        bool,
-        flag(
-            INPUT, "--bisect", help="Find the first operator whose value differs, by source line."
-        ),
-    ] = False,
-    min_cosine: MinCosineOption = None,
-    max_error: MaxErrorOption = None,
-    min_agreement: MinAgreementOption = None,
-    threads: ThreadsOption = 1,
+    bundle: opt.BundleArgument,
+    target: opt.TargetsOption = None,
+    bisect: bool = opt.INPUT.option(
+        "--bisect", False, help="Find the first operator whose value differs, by source line."
+    ),
+    min_cosine: opt.MinCosineOption = None,
+    max_error: opt.MaxErrorOption = None,
+    min_agreement: opt.MinAgreementOption = None,
+    threads: opt.ThreadsOption = 1,
 ) -> None:
     """Run a bundle's artefacts and compare them with the model."""
     from edgesdk.bundle.bundle import Bundle

@@ -61,13 +61,8 @@ class Protocol:
     include_evaluators: bool = False
 
     def __post_init__(self) -> None:
-        for name, smallest in (
-            ("threads", 1),
-            ("cold_loads", 1),
-            ("warm_ups", 0),
-            ("runs", 1),
-            ("operator_runs", 0),
-        ):
+        least = {"threads": 1, "cold_loads": 1, "warm_ups": 0, "runs": 1, "operator_runs": 0}
+        for name, smallest in least.items():
             if getattr(self, name) < smallest:
                 raise UsageError(
                     f"{name.replace('_', ' ')} cannot be {getattr(self, name)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -49,24 +50,30 @@ class LocalDevice(Device):
     ) -> list[Measurement]:
         """See :meth:`edgesdk.devices.base.Device.measure`."""
         entrants = [_Entrant(case, protocol) for case in cases]
-        steps = _Steps(len(cases) * (protocol.cold_loads + 2) + protocol.runs, on_progress)
+        total = len(cases) * (protocol.cold_loads + 2) + protocol.runs
+        done = itertools.count()
+
+        def step(doing: str) -> None:
+            if on_progress is not None:
+                on_progress(Step(next(done), total, doing))
+
         try:
             for turn, order in enumerate(rounds(len(cases), protocol.cold_loads)):
                 for index in order:
                     entrant = entrants[index]
-                    steps.next(f"load {turn + 1} of {protocol.cold_loads}: {entrant.case.name}")
+                    step(f"load {turn + 1} of {protocol.cold_loads}: {entrant.case.name}")
                     entrant.load()
             for entrant in entrants:
-                steps.next(f"warm-up: {entrant.case.name}")
+                step(f"warm-up: {entrant.case.name}")
                 entrant.warm_up()
             before = temperature()
             for turn, order in enumerate(rounds(len(cases), protocol.runs)):
-                steps.next(f"timed run {turn + 1} of {protocol.runs}")
+                step(f"timed run {turn + 1} of {protocol.runs}")
                 for index in order:
                     entrants[index].run()
             after = temperature()
             for entrant in entrants:
-                steps.next(f"operator times: {entrant.case.name}")
+                step(f"operator times: {entrant.case.name}")
                 entrant.finish()
         finally:
             for entrant in entrants:
@@ -74,18 +81,6 @@ class LocalDevice(Device):
         heat = None if before is None or after is None else (before, after)
         together = sum(entrant.measured for entrant in entrants)
         return [entrant.measurement(heat, _in_words(protocol, together)) for entrant in entrants]
-
-
-class _Steps:
-    def __init__(self, total: int, callback: ProgressCallback | None) -> None:
-        self._done = 0
-        self._total = total
-        self._callback = callback
-
-    def next(self, doing: str) -> None:
-        if self._callback is not None:
-            self._callback(Step(self._done, self._total, doing))
-        self._done += 1
 
 
 class _Entrant:
@@ -137,10 +132,8 @@ class _Entrant:
             self._session.resume()
             try:
                 measured = self._session.operator_times(None, self._protocol.operator_runs)
-                self._operators, self._operators_note = (
-                    tuple(measured),
-                    self._session.operators_note,
-                )
+                self._operators = tuple(measured)
+                self._operators_note = self._session.operators_note
             except EdgeSdkError as error:
                 # The timed runs are valid; only the operator times are missing.
                 self._operators_note = f"none: {error.message}"

@@ -6,8 +6,9 @@ import contextlib
 import io
 import logging
 import os
-import warnings
 from collections.abc import Iterator
+
+from edgesdk.host.quiet import quiet
 
 __all__ = ["quiet_torch"]
 
@@ -22,14 +23,5 @@ def quiet_torch() -> Iterator[None]:
     if os.environ.get("TORCH_LOGS"):
         yield
         return
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.ERROR))
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
+    with quiet(logging.ERROR), contextlib.redirect_stderr(io.StringIO()):
+        yield

@@ -45,12 +45,10 @@ def image_tensor(path: Path, spec: TensorSpec) -> np.ndarray:
     image = spec.image
     if image is not None and image.color == "bgr":
         pixels = pixels[:, :, ::-1]
-    if not planar:
-        return np.ascontiguousarray(np.repeat(pixels[None], batch, axis=0).astype(spec.dtype))
-    planes = np.repeat(pixels.transpose(2, 0, 1)[None], batch, axis=0)
-    if np.dtype(spec.dtype).kind == "f":
-        return np.ascontiguousarray((planes.astype(np.float32) / 255.0).astype(spec.dtype))
-    return np.ascontiguousarray(planes.astype(spec.dtype))
+    array: np.ndarray = pixels.transpose(2, 0, 1) if planar else pixels
+    if planar and np.dtype(spec.dtype).kind == "f":
+        array = array.astype(np.float32) / 255.0
+    return np.ascontiguousarray(np.repeat(array[None], batch, axis=0).astype(spec.dtype))
 
 
 def random_inputs(

@@ -110,34 +110,25 @@ def _normalized(array: np.ndarray, spec: TensorSpec, image: ImageSpec | None) ->
 
 
 def _arrays_of(path: Path, specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
-    wanted = ", ".join(str(spec) for spec in specs)
+    def refused(problem: str) -> InputSpecError:
+        return InputSpecError(problem, remedy=f"write {', '.join(map(str, specs))}")
+
     example = read_example(path)
     if isinstance(example, Tensor):
         example = (example,)
     if isinstance(example, tuple | list):
         if len(example) != len(specs):
-            raise InputSpecError(
-                f"{path.name} holds {len(example)} arrays for {len(specs)} inputs",
-                remedy=f"write {wanted}",
-            )
+            raise refused(f"{path.name} holds {len(example)} arrays for {len(specs)} inputs")
         example = {spec.name: tensor for spec, tensor in zip(specs, example, strict=True)}
     arrays = {}
     for spec in specs:
         tensor = example.get(spec.name) if isinstance(example, Mapping) else None
         if not isinstance(tensor, Tensor):
-            raise InputSpecError(
-                f"{path.name} has no array {spec.name!r}", remedy=f"write {wanted}"
-            )
+            raise refused(f"{path.name} has no array {spec.name!r}")
         array = tensor.detach().numpy()
         if array.shape != spec.shape:
-            raise InputSpecError(
-                f"{spec.name!r} in {path.name} is {array.shape}, not {spec.shape}",
-                remedy=f"write {wanted}",
-            )
+            raise refused(f"{spec.name!r} in {path.name} is {array.shape}, not {spec.shape}")
         if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
-            raise InputSpecError(
-                f"{spec.name!r} in {path.name} is {array.dtype}, not {spec.dtype}",
-                remedy=f"write {wanted}",
-            )
+            raise refused(f"{spec.name!r} in {path.name} is {array.dtype}, not {spec.dtype}")
         arrays[spec.name] = array.astype(spec.dtype)
     return arrays

@@ -13,14 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from edgesdk import models
-from edgesdk.errors import (
-    FactoryError,
-    SourceNotFoundError,
-    UnsafeFileError,
-    UsageError,
-    nearest,
-)
-from edgesdk.frontend.edgemodel.file import read_model_file
+from edgesdk.errors import FactoryError, SourceNotFoundError, UnsafeFileError, UsageError, nearest
+from edgesdk.frontend.edgemodel.file import ModelSignature, read_model_file
 from edgesdk.frontend.evaluation_mode import evaluate
 from edgesdk.frontend.pt2.reader import read_program
 from edgesdk.frontend.pt2.style_names import program_module
@@ -215,9 +209,7 @@ def _check_callable_without_arguments(target: Callable[..., Any], factory: str) 
 
 def _from_model_file(path: Path, source: str) -> LoadedModel:
     file = read_model_file(path)
-    signature = file.signature
-    if signature is None:
-        return LoadedModel(file.model, source, path.stem, example=file.example)
+    signature = file.signature or ModelSignature()
     example = None if signature.inputs else file.example
     return LoadedModel(
         file.model,

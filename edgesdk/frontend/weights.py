@@ -12,12 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgesdk.errors import (
-    SourceNotFoundError,
-    UnsafeFileError,
-    WeightsDamagedError,
-    WeightsError,
-)
+from edgesdk.errors import SourceNotFoundError, UnsafeFileError, WeightsDamagedError, WeightsError
 
 __all__ = ["check_weights", "load_weights", "read_tensors"]
 

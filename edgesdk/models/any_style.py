@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgesdk.models.architecture import check_lengths, check_width, config_of
+from edgesdk.models.architecture import check_lengths, check_width, checked_config
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.multi_style import MultiStyleNet
 from edgesdk.models.shipped_weights import load_shipped
@@ -42,9 +42,8 @@ class StyleEncoder(nn.Module):
     def __init__(self, level_widths: list[int] | None = None, pretrained: bool = False) -> None:
         super().__init__()
         level_widths = list(_LEVELS) if level_widths is None else level_widths
-        self.config = {**config_of(StyleEncoder, locals()), "pretrained": False}
+        self.config = checked_config(StyleEncoder, locals())
         check_lengths(4, level_widths=level_widths)
-        check_width("level_widths", level_widths)
         first, *rest = level_widths
         # No normalisation: it would remove the statistics that the encoder measures.
         levels: list[nn.Module] = [

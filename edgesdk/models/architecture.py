@@ -19,7 +19,7 @@ __all__ = [
     "check_lengths",
     "check_multiple",
     "check_width",
-    "config_of",
+    "checked_config",
 ]
 
 
@@ -32,14 +32,34 @@ def _as_lists(value: Any) -> Any:
     return value
 
 
-def config_of(network: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Collect the options that rebuild a network.
+def checked_config(
+    network: type, values: Mapping[str, Any], *, zero: Collection[str] = ()
+) -> dict[str, Any]:
+    """Collect the options that rebuild a network, and check its numbers.
+
+    Options annotated as ``float`` are shares; all others but texts and switches are whole numbers
+    of at least 1, or lists of them.
 
     Args:
         network: Its class.
         values: ``locals()`` of its constructor, with every default filled in.
+        zero: Options whose numbers may be 0.
+
+    Returns:
+        The options as JSON would return them. ``pretrained`` is false: the configuration describes
+        the architecture, not the weights.
+
+    Raises:
+        UsageError: A number is invalid.
     """
-    return {key: _as_lists(values[key]) for key in inspect.signature(network).parameters}
+    config: dict[str, Any] = {}
+    for key, option in inspect.signature(network).parameters.items():
+        config[key] = False if key == "pretrained" else _as_lists(values[key])
+        if option.annotation == "float":
+            check_fraction(key, config[key])
+        elif "bool" not in option.annotation and "str" not in option.annotation:
+            check_width(key, config[key], smallest=0 if key in zero else 1)
+    return config
 
 
 def _is_int(value: object) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgesdk.models.architecture import check_choice, check_lengths, check_width, config_of
+from edgesdk.models.architecture import check_choice, check_lengths, check_width, checked_config
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.layers import ConvNormAct
 
@@ -91,10 +91,7 @@ class DenseNet(nn.Module):
                 transition_widths.append(width)
         check_lengths(len(depths) - 1, transition_widths=transition_widths)
         check_choice("stem", stem, ("imagenet", "cifar"))
-        self.config = config_of(DenseNet, locals())
-        for key in self.config:
-            if key.endswith(("width", "widths", "num_classes", "in_channels")):
-                check_width(key, self.config[key])
+        self.config = checked_config(DenseNet, locals())
 
         if stem == "imagenet":
             self.stem: nn.Module = nn.Sequential(

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import nn
 
-from edgesdk.models.architecture import check_lengths, check_multiple, check_width, config_of
+from edgesdk.models.architecture import check_lengths, check_multiple, checked_config
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.layers import ConvNormAct
 
@@ -79,9 +79,7 @@ class SingleShotDetector(nn.Module):
         backbone_widths = backbone_widths or [16, 32, 64, 96]
         inner_widths = inner_widths or backbone_widths
         check_lengths(len(backbone_widths), inner_widths=inner_widths)
-        self.config = config_of(SingleShotDetector, locals())
-        for key in self.config:
-            check_width(key, self.config[key])
+        self.config = checked_config(SingleShotDetector, locals())
         check_multiple("image_size", image_size, 2 ** len(backbone_widths))
         maps = min(maps, len(backbone_widths))
 

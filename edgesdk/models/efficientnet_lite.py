@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from edgesdk.errors import MissingBackendError, UsageError, WeightsDamagedError, WeightsError
-from edgesdk.models.architecture import check_fraction, check_lengths, check_width, config_of
+from edgesdk.models.architecture import check_lengths, checked_config
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.inverted_residual import block_lists, inverted_residuals, residual_positions
 from edgesdk.models.layers import ConvNormAct
@@ -87,14 +87,7 @@ class EfficientNetLite(nn.Module):
         )
         residuals = residuals or residual_positions(stem_width, widths, strides)
         check_lengths(len(widths), residuals=residuals)
-        self.config = {**config_of(EfficientNetLite, locals()), "pretrained": False}
-        check_width("expanded_widths", expanded_widths, smallest=0)
-        for key in (
-            *("stem_width", "kernel_sizes", "widths", "strides", "head_width"),
-            *("num_classes", "in_channels"),
-        ):
-            check_width(key, self.config[key])
-        check_fraction("dropout", dropout)
+        self.config = checked_config(EfficientNetLite, locals(), zero=("expanded_widths",))
 
         # The padding and normalisation constants of the TensorFlow training.
         norm: dict[str, Any] = {"eps": 1e-3, "momentum": 0.01}

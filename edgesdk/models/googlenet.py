@@ -10,13 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgesdk.models.architecture import (
-    check_choice,
-    check_fraction,
-    check_lengths,
-    check_width,
-    config_of,
-)
+from edgesdk.models.architecture import check_choice, check_lengths, checked_config
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.layers import ConvNormAct
 
@@ -128,10 +122,7 @@ class GoogLeNet(nn.Module):
         check_lengths(len(_INCEPTION_WIDTHS), inception_widths=inception_widths)
         check_lengths(6, **{f"inception_widths[{i}]": w for i, w in enumerate(inception_widths)})
         check_choice("third_kernel", third_kernel, (3, 5))
-        self.config = config_of(GoogLeNet, locals())
-        for key in ("stem_widths", "inception_widths", "num_classes", "in_channels"):
-            check_width(key, self.config[key])
-        check_fraction("dropout", dropout)
+        self.config = checked_config(GoogLeNet, locals())
 
         first, second, third = stem_widths
         self.stem = nn.Sequential(

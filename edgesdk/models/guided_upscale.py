@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgesdk.errors import UsageError, WeightsDamagedError, WeightsError
-from edgesdk.models.architecture import check_width, config_of
+from edgesdk.models.architecture import check_width, checked_config
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.meta_upscale import MetaUpscale, edge_padded, exact_scale
 from edgesdk.models.resampling import (
@@ -120,9 +120,7 @@ class GuidedUpscale(nn.Module):
     ) -> None:
         super().__init__()
         inner_widths = [16] * 4 if inner_widths is None else inner_widths
-        self.config = config_of(GuidedUpscale, locals())
-        for key, value in self.config.items():
-            check_width(key, value)
+        self.config = checked_config(GuidedUpscale, locals())
         self.stem = nn.Conv2d(3 + GUIDE_CHANNELS + 6, width, 3, padding=1)
         self.blocks = nn.Sequential(*(_Block(width, inner) for inner in inner_widths))
         self.gains = nn.Conv2d(width + 6, 12, 1)

@@ -18,13 +18,7 @@ from torch.nn import functional
 
 from edgesdk.errors import UsageError
 from edgesdk.models.meta_upscale import edge_padded
-from edgesdk.models.resampling import (
-    GUIDE_CHANNELS,
-    area_matrix,
-    cubic_matrix,
-    guide_of,
-    resized,
-)
+from edgesdk.models.resampling import GUIDE_CHANNELS, area_matrix, cubic_matrix, guide_of, resized
 
 if TYPE_CHECKING:
     from edgesdk.models.meta_upscale import MetaUpscale

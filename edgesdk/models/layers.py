@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ __all__ = [
     "ConvNormAct",
     "SamePadding",
     "SqueezeExcite",
+    "convolutions",
     "make_divisible",
 ]
 
@@ -118,6 +119,14 @@ class ConvNormAct(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map ``[N, in_width, H, W]`` to ``[N, width, H / stride, W / stride]``."""
         return self.activation(self.norm(self.conv(self.pad(x))))
+
+
+def convolutions(in_width: int, widths: Sequence[int], stride: int = 1) -> nn.Sequential:
+    """Build a chain of 3x3 :class:`ConvNormAct` with these output channels."""
+    before = [in_width, *widths[:-1]]
+    return nn.Sequential(
+        *(ConvNormAct(*pair, 3, stride=stride) for pair in zip(before, widths, strict=True))
+    )
 
 
 class SqueezeExcite(nn.Module):

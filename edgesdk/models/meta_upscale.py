@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgesdk.errors import UsageError
-from edgesdk.models.architecture import check_width
+from edgesdk.models.architecture import checked_config
 from edgesdk.models.initialisation import initialise
 
 __all__ = ["LARGEST_SCALE", "Axis", "MetaUpscale", "axis_of", "edge_padded", "exact_scale"]
@@ -125,13 +125,7 @@ class MetaUpscale(nn.Module):
         self, width: int = 64, kernel_size: int = 3, hidden_width: int = 256, channels: int = 3
     ) -> None:
         super().__init__()
-        for key, value in (
-            ("width", width),
-            ("kernel_size", kernel_size),
-            ("hidden_width", hidden_width),
-            ("channels", channels),
-        ):
-            check_width(key, value)
+        checked_config(MetaUpscale, locals())
         if kernel_size % 2 == 0:
             raise UsageError(f"kernel_size is {kernel_size}", remedy="give an odd number")
         self.width, self.kernel_size, self.channels = width, kernel_size, channels

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edgesdk.models.architecture import check_fraction, check_lengths, check_width, config_of
+from edgesdk.models.architecture import check_lengths, checked_config
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.inverted_residual import block_lists, inverted_residuals, residual_positions
 from edgesdk.models.layers import ConvNormAct
@@ -67,11 +67,7 @@ class MobileNetV2(nn.Module):
         if residuals is None:
             residuals = residual_positions(stem_width, widths, strides)
         check_lengths(len(widths), residuals=residuals)
-        self.config = config_of(MobileNetV2, locals())
-        check_width("expanded_widths", expanded_widths, smallest=0)
-        for key in ("stem_width", "widths", "strides", "head_width", "num_classes", "in_channels"):
-            check_width(key, self.config[key])
-        check_fraction("dropout", dropout)
+        self.config = checked_config(MobileNetV2, locals(), zero=("expanded_widths",))
 
         self.stem = ConvNormAct(in_channels, stem_width, 3, stride=2, activation="relu6")
         self.blocks = inverted_residuals(self.config)

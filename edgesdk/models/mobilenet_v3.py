@@ -10,13 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from edgesdk.models.architecture import (
-    check_choice,
-    check_fraction,
-    check_lengths,
-    check_width,
-    config_of,
-)
+from edgesdk.models.architecture import check_choice, check_lengths, checked_config
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.inverted_residual import inverted_residuals, residual_positions
 from edgesdk.models.layers import ConvNormAct, make_divisible
@@ -134,15 +128,9 @@ class MobileNetV3(nn.Module):
         )
         residuals = residuals or residual_positions(stem_width, widths, strides)
         check_lengths(len(widths), residuals=residuals)
-        self.config = config_of(MobileNetV3, locals())
-        for key in ("expanded_widths", "squeezed_widths"):
-            check_width(key, self.config[key], smallest=0)
-        for key in (
-            *("stem_width", "kernel_sizes", "widths", "strides", "tail_width", "head_width"),
-            *("num_classes", "in_channels"),
-        ):
-            check_width(key, self.config[key])
-        check_fraction("dropout", dropout)
+        self.config = checked_config(
+            MobileNetV3, locals(), zero=("expanded_widths", "squeezed_widths")
+        )
 
         # The normalisation constants of the paper's TensorFlow training.
         norm: dict[str, Any] = {"eps": 1e-3, "momentum": 0.01}

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgesdk.errors import UsageError
-from edgesdk.models.architecture import check_lengths, check_width, config_of
+from edgesdk.models.architecture import check_lengths, checked_config
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.shipped_weights import load_shipped
 from edgesdk.models.style import SlicedReflectionPad, instance_normalised
@@ -213,11 +213,8 @@ class MultiStyleNet(nn.Module):
         expanded_widths = [160] * 6 if expanded_widths is None else expanded_widths
         decoder_widths = decoder_widths or [40, 16]
         refined_widths = [128, 64] if refined_widths is None else refined_widths
-        self.config = {**config_of(MultiStyleNet, locals()), "pretrained": False}
+        self.config = checked_config(MultiStyleNet, locals(), zero=("refined_widths",))
         check_lengths(3, encoder_widths=encoder_widths)
-        for key, value in self.config.items():
-            if key not in ("style_names", "pretrained"):
-                check_width(key, value, smallest=0 if key == "refined_widths" else 1)
         check_lengths(2, decoder_widths=decoder_widths, refined_widths=refined_widths)
         if style_names is not None:
             check_style_names(style_names, count=styles)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgesdk.errors import UsageError
-from edgesdk.models.architecture import check_choice, check_lengths, check_width, config_of
+from edgesdk.models.architecture import check_choice, check_lengths, check_width, checked_config
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.layers import ConvNormAct
 
@@ -175,9 +175,7 @@ class ResNet(nn.Module):
                 [width if block == "basic" else [width // 4] * 2 for _ in range(depth)]
                 for width, depth in zip(widths, depths, strict=False)
             ]
-        self.config = config_of(ResNet, locals())
-        for key in ("stem_width", "widths", "inner_widths", "num_classes", "in_channels"):
-            check_width(key, self.config[key])
+        self.config = checked_config(ResNet, locals())
 
         self.stem = ConvNormAct(in_channels, stem_width, 7, stride=2)
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
@@ -226,9 +224,7 @@ class CifarResNet(nn.Module):
         widths = list(widths or [16, 32, 64])
         if inner_widths is None:
             inner_widths = [[width] * depth for width in widths]
-        self.config = config_of(CifarResNet, locals())
-        for key in ("stem_width", "widths", "inner_widths", "num_classes", "in_channels"):
-            check_width(key, self.config[key])
+        self.config = checked_config(CifarResNet, locals())
         check_choice("shortcut", shortcut, ("pad", "conv"))
 
         self.stem = ConvNormAct(in_channels, stem_width, 3)

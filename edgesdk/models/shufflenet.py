@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edgesdk.models.architecture import check_lengths, check_multiple, check_width, config_of
+from edgesdk.models.architecture import check_lengths, check_multiple, check_width, checked_config
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.layers import ConvNormAct
 
@@ -103,9 +103,7 @@ class ShuffleNetV2(nn.Module):
             [width // 2] * depth for width, depth in zip(widths, depths, strict=True)
         ]
         check_lengths(len(depths), inner_widths=inner_widths)
-        self.config = config_of(ShuffleNetV2, locals())
-        for key in ("stem_width", "inner_widths", "head_width", "num_classes", "in_channels"):
-            check_width(key, self.config[key])
+        self.config = checked_config(ShuffleNetV2, locals())
 
         self.stem = ConvNormAct(in_channels, stem_width, 3, stride=2)
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)

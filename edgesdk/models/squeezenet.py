@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgesdk.models.architecture import check_fraction, check_lengths, check_width, config_of
+from edgesdk.models.architecture import check_lengths, checked_config
 from edgesdk.models.initialisation import initialise
 
 __all__ = ["Fire", "SqueezeNet"]
@@ -77,12 +77,9 @@ class SqueezeNet(nn.Module):
     ) -> None:
         super().__init__()
         fire_widths = [list(widths) for widths in (fire_widths or _FIRE_WIDTHS)]
-        self.config = config_of(SqueezeNet, locals())
-        for key in ("stem_width", "fire_widths", "num_classes", "in_channels"):
-            check_width(key, self.config[key])
+        self.config = checked_config(SqueezeNet, locals())
         check_lengths(len(_FIRE_WIDTHS), fire_widths=fire_widths)
         check_lengths(3, **{f"fire_widths[{i}]": widths for i, widths in enumerate(fire_widths)})
-        check_fraction("dropout", dropout)
 
         self.stem = nn.Conv2d(in_channels, stem_width, 3, stride=2)
         # The paper pools with ceil_mode; at 224 pixels every size divides without remainder.

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgesdk.errors import UsageError
-from edgesdk.models.architecture import check_choice, check_lengths, check_width, config_of
+from edgesdk.models.architecture import check_choice, check_lengths, checked_config
 from edgesdk.models.initialisation import initialise
 
 __all__ = [
@@ -186,11 +186,9 @@ class JohnsonNet(nn.Module):
         encoder_widths = encoder_widths or [32, 64, 128]
         inner_widths = [128] * 5 if inner_widths is None else inner_widths
         decoder_widths = decoder_widths or [64, 32]
-        self.config = config_of(JohnsonNet, locals())
+        self.config = checked_config(JohnsonNet, locals())
         check_lengths(3, encoder_widths=encoder_widths)
         check_lengths(2, decoder_widths=decoder_widths)
-        for key in ("encoder_widths", "inner_widths", "decoder_widths", "channels"):
-            check_width(key, self.config[key])
 
         first, second, width = encoder_widths
         self.encoder = nn.Sequential(

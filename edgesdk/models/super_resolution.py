@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edgesdk.models.architecture import check_choice, check_lengths, check_width, config_of
+from edgesdk.models.architecture import check_choice, check_lengths, checked_config
 from edgesdk.models.initialisation import initialise
 from edgesdk.models.layers import ACTIVATIONS
 
@@ -38,10 +38,8 @@ class SubPixelNet(nn.Module):
     ) -> None:
         super().__init__()
         widths = widths or [64, 32]
-        self.config = config_of(SubPixelNet, locals())
+        self.config = checked_config(SubPixelNet, locals())
         check_lengths(2, widths=widths)
-        for key in ("scale", "widths", "channels"):
-            check_width(key, self.config[key])
         check_choice("activation", activation, ("tanh", "relu"))
 
         first, second = widths

@@ -10,19 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgesdk.models.architecture import check_lengths, check_width, config_of
+from edgesdk.models.architecture import check_lengths, checked_config
 from edgesdk.models.initialisation import initialise
-from edgesdk.models.layers import ConvNormAct
+from edgesdk.models.layers import ConvNormAct, convolutions
 
 __all__ = ["TwoStreamNet"]
-
-
-def _stream(in_channels: int, widths: list[int]) -> nn.Sequential:
-    layers = []
-    for width in widths:
-        layers.append(ConvNormAct(in_channels, width, 3, stride=2))
-        in_channels = width
-    return nn.Sequential(*layers)
 
 
 class TwoStreamNet(nn.Module):
@@ -53,12 +45,10 @@ class TwoStreamNet(nn.Module):
         frame_widths = frame_widths or [16, 32, 64]
         flow_widths = flow_widths or [8, 16, 32]
         check_lengths(len(frame_widths), flow_widths=flow_widths)
-        self.config = config_of(TwoStreamNet, locals())
-        for key in self.config:
-            check_width(key, self.config[key])
+        self.config = checked_config(TwoStreamNet, locals())
 
-        self.frame_stream = _stream(3, frame_widths)
-        self.flow_stream = _stream(flow_channels, flow_widths)
+        self.frame_stream = convolutions(3, frame_widths, stride=2)
+        self.flow_stream = convolutions(flow_channels, flow_widths, stride=2)
         self.fuse = ConvNormAct(frame_widths[-1] + flow_widths[-1], fused_width)
         self.embed = nn.Linear(fused_width, embedding_width)
         self.classifier = nn.Linear(embedding_width, num_classes)

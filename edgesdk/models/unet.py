@@ -10,19 +10,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edgesdk.models.architecture import check_lengths, check_width, config_of
+from edgesdk.models.architecture import check_lengths, check_width, checked_config
 from edgesdk.models.initialisation import initialise
-from edgesdk.models.layers import ConvNormAct
+from edgesdk.models.layers import convolutions
 
 __all__ = ["UNet"]
-
-
-def _level(in_width: int, widths: list[int]) -> nn.Sequential:
-    layers = []
-    for width in widths:
-        layers.append(ConvNormAct(in_width, width, 3))
-        in_width = width
-    return nn.Sequential(*layers)
 
 
 class UNet(nn.Module):
@@ -56,21 +48,19 @@ class UNet(nn.Module):
         up_widths = up_widths or [level[-1] for level in mirrored]
         decoder_widths = decoder_widths or mirrored
         check_lengths(len(mirrored), up_widths=up_widths, decoder_widths=decoder_widths)
-        self.config = config_of(UNet, locals())
-        for key in ("up_widths", "decoder_widths", "num_classes", "in_channels"):
-            check_width(key, self.config[key])
+        self.config = checked_config(UNet, locals())
 
         self.encoder = nn.ModuleList()
         width = in_channels
         for level in encoder_widths:
-            self.encoder.append(_level(width, level))
+            self.encoder.append(convolutions(width, level))
             width = level[-1]
         self.pool = nn.MaxPool2d(2)
         self.ups = nn.ModuleList()
         self.decoder = nn.ModuleList()
         for up, level, skip in zip(up_widths, decoder_widths, mirrored, strict=True):
             self.ups.append(nn.ConvTranspose2d(width, up, 2, stride=2))
-            self.decoder.append(_level(up + skip[-1], level))
+            self.decoder.append(convolutions(up + skip[-1], level))
             width = level[-1]
         self.classifier = nn.Conv2d(width, num_classes, 1)
         initialise(self)

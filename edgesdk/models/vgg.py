@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edgesdk.models.architecture import check_fraction, check_width, config_of
+from edgesdk.models.architecture import checked_config
 from edgesdk.models.initialisation import initialise
-from edgesdk.models.layers import ConvNormAct
+from edgesdk.models.layers import convolutions
 
 __all__ = ["VGG"]
 
@@ -45,19 +45,13 @@ class VGG(nn.Module):
         super().__init__()
         widths = [list(stage) for stage in (widths or _VGG16)]
         head_widths = list(head_widths or [])
-        self.config = config_of(VGG, locals())
-        for key in ("widths", "head_widths", "num_classes", "in_channels"):
-            check_width(key, self.config[key])
-        check_fraction("dropout", dropout)
+        self.config = checked_config(VGG, locals())
 
         self.stages = nn.ModuleList()
         previous = in_channels
         for stage in widths:
-            layers = []
-            for width in stage:
-                layers.append(ConvNormAct(previous, width, 3))
-                previous = width
-            self.stages.append(nn.Sequential(*layers))
+            self.stages.append(convolutions(previous, stage))
+            previous = stage[-1]
         self.pool = nn.MaxPool2d(2)
         hidden: list[nn.Module] = []
         for width in head_widths:

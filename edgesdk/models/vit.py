@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edgesdk.models.architecture import check_lengths, check_multiple, check_width, config_of
+from edgesdk.models.architecture import check_lengths, check_multiple, check_width, checked_config
 from edgesdk.models.initialisation import initialise
 
 __all__ = ["Attention", "VisionTransformer"]
@@ -100,9 +100,7 @@ class VisionTransformer(nn.Module):
         check_width("width", width)
         mlp_widths = mlp_widths or [4 * width] * len(heads)
         check_lengths(len(heads), mlp_widths=mlp_widths)
-        self.config = config_of(VisionTransformer, locals())
-        for key in self.config:
-            check_width(key, self.config[key])
+        self.config = checked_config(VisionTransformer, locals())
         check_multiple("image_size", image_size, patch_size)
 
         tokens = (image_size // patch_size) ** 2 + 1

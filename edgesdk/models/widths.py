@@ -90,10 +90,6 @@ def _mobilenet_v3(model: Any) -> dict[str, Any]:
     }
 
 
-def _efficientnet(model: Any) -> dict[str, Any]:
-    return {**_mobilenet_v2(model), "pretrained": False}
-
-
 def _googlenet(model: Any) -> dict[str, Any]:
     inceptions = [module for module in model.body if isinstance(module, Inception)]
     return {
@@ -107,7 +103,7 @@ def _googlenet(model: Any) -> dict[str, Any]:
 
 _READERS: dict[type[nn.Module], Callable[[Any], dict[str, Any]]] = {
     CifarResNet: _resnet,
-    EfficientNetLite: _efficientnet,
+    EfficientNetLite: _mobilenet_v2,
     GoogLeNet: _googlenet,
     MobileNetV2: _mobilenet_v2,
     MobileNetV3: _mobilenet_v3,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,6 +42,8 @@ _SMALLEST_EPSILON = 1e-5
 _HALVINGS = 24
 #: Fitness lost per share of the budget that is exceeded.
 _PENALTY = 1.0
+#: Attributes of a swarm that a search and the one it resumes have in common.
+_IDENTITY = ("start", "largest", "settings")
 #: Images whose feature maps are clustered (arXiv 2101.06407, step 1).
 _CLUSTERED_IMAGES = 200
 
@@ -162,43 +164,30 @@ def acp_counts(
     )
 
 
-@contextmanager
-def _workers(task: CandidateTask, settings: MethodSettings) -> Iterator[Workers]:
+def _workers(task: CandidateTask, settings: MethodSettings) -> AbstractContextManager[Workers]:
     if settings.dask:
-        with dask_workers(task, settings.dask) as workers:
-            yield workers
-    elif settings.executor is not None:
-        with executor_workers(task, settings.executor) as workers:
-            yield workers
-    elif settings.processes:
-        with process_workers(task, settings.processes) as workers:
-            yield workers
-    else:
-        with serial_workers(task) as workers:
-            yield workers
+        return dask_workers(task, settings.dask)
+    if settings.executor is not None:
+        return executor_workers(task, settings.executor)
+    if settings.processes:
+        return process_workers(task, settings.processes)
+    return serial_workers(task)
 
 
 def epsilon_for(
     maps: Mapping[str, np.ndarray], cost: WidthsCost, budget: Budget
 ) -> tuple[float, dict[str, int]]:
-    """Find the cosine distance whose clusters come nearest to a budget.
-
-    Returns:
-        The distance and the widths.
-    """
+    """Return the cosine distance whose clusters come nearest to a budget, and their widths."""
     low, high = math.log(_SMALLEST_EPSILON), math.log(2.0)
     nearest: tuple[float, float, dict[str, int]] | None = None
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         widths = cluster_widths(maps, math.exp(middle))
-        narrowed = cost(widths)
-        miss = budget.miss(narrowed, cost.full)
+        excess = budget.excess(cost(widths), cost.full)
+        miss = max(map(abs, excess))
         if nearest is None or miss < nearest[0]:
             nearest = (miss, math.exp(middle), widths)
-        share = (
-            narrowed.macs / cost.full.macs if budget.macs else narrowed.params / cost.full.params
-        )
-        if share > (budget.macs or budget.params or 0.0):
+        if excess[0] > 0:
             low = middle
         else:
             high = middle
@@ -242,37 +231,31 @@ def acp_search(
     """
     channels, cost, budget, rule = problem.channels, problem.cost, problem.budget, problem.rule
     settings = settings or SwarmSettings()
-    if epsilon is None and budget is None:
-        raise UsageError("ACP has neither an epsilon nor a budget", remedy="give one of them")
-    if epsilon is None and budget is not None:
+    if epsilon is not None:
+        clustered = cluster_widths(maps, epsilon)
+    elif budget is not None:
         epsilon, clustered = epsilon_for(maps, cost, budget)
     else:
-        clustered = cluster_widths(maps, epsilon or 0.0)
+        raise UsageError("ACP has neither an epsilon nor a budget", remedy="give one of them")
     groups = channels.groups
     start = {g.name: rule.nearest(g, clustered[g.name]) for g in groups}
     if budget is not None:
         start = fit_widths(start, channels, cost, budget, rule)
-    swarm = _resumed(
-        state,
-        Swarm(
-            tuple(start[g.name] for g in groups), tuple(g.width for g in groups), settings=settings
-        ),
-    )
+    swarm = Swarm(tuple(start.values()), tuple(g.width for g in groups), settings=settings)
+    swarm = _resumed(state, swarm)
 
     def widths(code: Code) -> dict[str, int]:
         return {g.name: rule.nearest(g, value) for g, value in zip(groups, code, strict=True)}
 
-    def lost_fitness(code: Code) -> float:
-        if penalty is not None:
-            return penalty(widths(code))
-        return _penalty(cost, widths(code), budget)
+    def excess(counts: Mapping[str, int]) -> float:
+        return 0.0 if budget is None else _PENALTY * budget.relative_excess(cost(counts), cost.full)
 
     def evaluate(codes: Sequence[Code]) -> Mapping[Code, float]:
         drops = [channels.drops(keep_best(ranking, channels, widths(code))) for code in codes]
 
         def on_result(index: int, top1: float) -> None:
             code = codes[index]
-            swarm.evaluated[code] = top1 - lost_fitness(code)
+            swarm.evaluated[code] = top1 - (penalty or excess)(widths(code))
             _save(state, swarm)
             if on_progress is not None:
                 best = max(swarm.evaluated.values())
@@ -287,24 +270,12 @@ def acp_search(
         counts = fit_widths(counts, channels, cost, budget, rule)
     return AcpResult(
         counts,
-        float(epsilon or 0.0),
+        float(epsilon),
         clustered,
         swarm.evaluated[best],
         tuple(swarm.history),
         len(swarm.evaluated),
     )
-
-
-def _penalty(cost: WidthsCost, widths: Mapping[str, int], budget: Budget | None) -> float:
-    if budget is None:
-        return 0.0
-    narrowed = cost(widths)
-    over = 0.0
-    if budget.macs is not None:
-        over = max(over, narrowed.macs / (cost.full.macs * budget.macs) - 1)
-    if budget.params is not None:
-        over = max(over, narrowed.params / (cost.full.params * budget.params) - 1)
-    return _PENALTY * over
 
 
 def _resumed(state: Path | None, swarm: Swarm) -> Swarm:
@@ -314,12 +285,7 @@ def _resumed(state: Path | None, swarm: Swarm) -> Swarm:
         found = Swarm.resumed(json.loads(state.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise UsageError(f"{state} cannot be read: {error}", remedy="delete it") from error
-    same = (found.start, found.largest, found.settings) == (
-        swarm.start,
-        swarm.largest,
-        swarm.settings,
-    )
-    if not same:
+    if any(getattr(found, name) != getattr(swarm, name) for name in _IDENTITY):
         raise UsageError(
             f"{state} belongs to a search of another model, budget or settings",
             remedy="delete it or name another file",

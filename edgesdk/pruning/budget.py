@@ -58,18 +58,23 @@ class Budget:
         if self.macs is None and self.params is None:
             raise UsageError("the budget is empty", remedy="give --flops or --params")
 
+    def _limits(self, reached: Cost, full: Cost) -> list[tuple[float, int, int]]:
+        """Return for each limit the share that may stay, the cost reached and the full cost."""
+        limits = [(self.macs, reached.macs, full.macs), (self.params, reached.params, full.params)]
+        return [(share, part, whole) for share, part, whole in limits if share is not None]
+
+    def excess(self, reached: Cost, full: Cost) -> list[float]:
+        """Return how far each limit is exceeded, as a share of the full network."""
+        return [part / whole - share for share, part, whole in self._limits(reached, full)]
+
+    def relative_excess(self, reached: Cost, full: Cost) -> float:
+        """Return how far the limits are exceeded at most, as a share of the limit; 0 if met."""
+        limits = self._limits(reached, full)
+        return max(0.0, *(part / (whole * share) - 1 for share, part, whole in limits))
+
     def miss(self, reached: Cost, full: Cost) -> float:
         """Return the larger of the two distances to the budget, as a share of the full network."""
-        return max(
-            (
-                abs(part / whole - share)
-                for share, part, whole in (
-                    (self.macs, reached.macs, full.macs),
-                    (self.params, reached.params, full.params),
-                )
-                if share is not None
-            ),
-        )
+        return max(map(abs, self.excess(reached, full)))
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,7 @@ class WidthRule:
     """Widths that a group may have.
 
     Attributes:
-        round_to: Widths are multiples of this number if the full width is at least twice as large;
-            SIMD kernels run best with 8.
+        round_to: Widths are multiples of it if the full width is at least twice it; 8 suits SIMD.
         smallest: Smallest number of channels of a group.
     """
 
@@ -151,15 +155,11 @@ def parse_share(text: str, option: str) -> float:
     Raises:
         UsageError: The text has another form.
     """
-    removed = re.fullmatch(r"[-−]?\s*(\d+(?:\.\d+)?)\s*%", text.strip())
-    kept = re.fullmatch(r"(\d*\.?\d+)\s*x", text.strip())
-    share = (
-        1 - float(removed.group(1)) / 100
-        if removed
-        else float(kept.group(1))
-        if kept
-        else float("nan")
-    )
+    share = math.nan
+    if removed := re.fullmatch(r"[-−]?\s*(\d+(?:\.\d+)?)\s*%", text.strip()):
+        share = 1 - float(removed.group(1)) / 100
+    elif kept := re.fullmatch(r"(\d*\.?\d+)\s*x", text.strip()):
+        share = float(kept.group(1))
     if not 0 < share < 1:
         raise UsageError(
             f"{option} is {text!r}",
@@ -227,14 +227,13 @@ def select(
     depth = cost.depth()
 
     def counts(threshold: float, tilt: float) -> dict[str, int]:
-        found = {}
-        for group in channels.groups:
-            height = threshold * math.exp(tilt * depth[group.name])
-            above = int((ranking[group.name] > height).sum())
-            found[group.name] = rule.nearest(group, above)
-        return found
+        heights = {name: threshold * math.exp(tilt * value) for name, value in depth.items()}
+        above = {name: int((ranking[name] > height).sum()) for name, height in heights.items()}
+        return {group.name: rule.nearest(group, above[group.name]) for group in channels.groups}
 
-    _check_reachable(channels, cost, budget, rule)
+    lowest = cost({group.name: rule.nearest(group, 1) for group in channels.groups})
+    if max(budget.excess(lowest, cost.full)) > TOLERANCE:
+        raise _unreachable(budget, lowest, cost.full)
     highest = max(float(values.max()) for values in ranking.values()) * math.exp(
         _STEEPEST * max(abs(value) for value in depth.values())
     )
@@ -243,7 +242,7 @@ def select(
         low, high = 0.0, highest
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            if _excess(cost(counts(middle, tilt)), cost.full, budget) > 0:
+            if budget.excess(cost(counts(middle, tilt)), cost.full)[0] > 0:
                 low = middle
             else:
                 high = middle
@@ -262,13 +261,6 @@ def select(
     threshold, found = counts_in_budget(tilt)
     found = fit_widths(found, channels, cost, budget, rule)
     return Selection(keep_best(ranking, channels, found), cost(found), cost.full, threshold)
-
-
-def _excess(reached: Cost, full: Cost, budget: Budget) -> float:
-    """Return the excess over the budget of multiplications, or of parameters without one."""
-    if budget.macs is not None:
-        return reached.macs / full.macs - budget.macs
-    return reached.params / full.params - (budget.params or 0.0)
 
 
 def fit_widths(
@@ -351,16 +343,6 @@ def _best_of(
         if found is None or key < found[0]:
             found = (key, change)
     return None if found is None else (found[0][0], found[1])
-
-
-def _check_reachable(channels: Channels, cost: WidthsCost, budget: Budget, rule: WidthRule) -> None:
-    lowest = cost({group.name: rule.nearest(group, 1) for group in channels.groups})
-    for share, part, whole in (
-        (budget.macs, lowest.macs, cost.full.macs),
-        (budget.params, lowest.params, cost.full.params),
-    ):
-        if share is not None and part / whole > share + TOLERANCE:
-            raise _unreachable(budget, lowest, cost.full)
 
 
 def _unreachable(budget: Budget, nearest: Cost, full: Cost) -> BudgetError:

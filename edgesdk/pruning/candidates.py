@@ -39,8 +39,7 @@ class CandidateTask:
         validation: Images to measure it on; never the test images.
         recipe: Training recipe of a candidate; None to measure it untrained.
         build: Builds a candidate from the full model; a function of a module.
-        mean: See :func:`edgesdk.training.fit`.
-        std: See :func:`edgesdk.training.fit`.
+        mean, std: See :func:`edgesdk.training.fit`.
         source: SOURCE of the model, or None.
         threads: Threads of one candidate.
     """
@@ -78,9 +77,7 @@ def try_candidate(task: CandidateTask, candidate: Candidate) -> float:
 
     Args:
         task: Model, data and recipe.
-        candidate: Argument of ``task.build``.
-
-    A candidate whose loss is not finite gets 0.
+        candidate: Argument of ``task.build``; if its loss is not finite, it gets 0.
     """
     with _ONE_AT_A_TIME:
         threads = torch.get_num_threads()

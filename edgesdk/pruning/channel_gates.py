@@ -15,8 +15,10 @@ import torch
 from torch import nn
 
 from edgesdk.errors import PruningError, UsageError
+from edgesdk.frontend.evaluation_mode import evaluation_mode
 from edgesdk.pruning.groups import ChannelGroup, Channels
-from edgesdk.pruning.image_batches import evaluating, image_batches
+from edgesdk.pruning.image_batches import image_batches
+from edgesdk.pruning.layers import widths
 
 __all__ = ["Gate", "Gated", "folded", "gate_scores", "with_gates"]
 
@@ -89,7 +91,7 @@ def with_gates(
 
     Raises:
         UsageError: ``place`` has another value.
-        PruningError: A layer has no number of output channels.
+        PruningError: The channels of a layer cannot be counted.
     """
     if place not in PLACES:
         raise UsageError(f"place is {place!r}", remedy=f"give one of {', '.join(PLACES)}")
@@ -101,35 +103,21 @@ def with_gates(
                 layer = gated.get_submodule(path)
                 if isinstance(layer, Gated):
                     continue
-                parent, _, child = path.rpartition(".")
-                setattr(gated.get_submodule(parent), child, Gated(layer, _width_of(layer)))
+                gated.set_submodule(path, Gated(layer, widths(layer)[1]))
     return gated
-
-
-def _width_of(layer: nn.Module) -> int:
-    for name in ("out_channels", "out_features", "num_features"):
-        if hasattr(layer, name):
-            return int(getattr(layer, name))
-    raise PruningError(
-        f"the output channels of a {type(layer).__name__} cannot be counted",
-        remedy="protect this layer",
-    )
 
 
 def _gate_positions(model: nn.Module, group: ChannelGroup, place: str) -> list[str]:
     producers = [member.layer for member in group.producers]
     if place == "layer":
         return producers
-    norms = [
-        member.layer
-        for member in group.followers
-        if isinstance(_bare(model.get_submodule(member.layer)), nn.modules.batchnorm._BatchNorm)
-    ]
+    norms = []
+    for member in group.followers:
+        layer = model.get_submodule(member.layer)
+        bare = layer.layer if isinstance(layer, Gated) else layer
+        if isinstance(bare, nn.modules.batchnorm._BatchNorm):
+            norms.append(member.layer)
     return [_norm_of(path, norms) for path in producers]
-
-
-def _bare(layer: nn.Module) -> nn.Module:
-    return layer.layer if isinstance(layer, Gated) else layer
 
 
 def _norm_of(path: str, norms: Sequence[str]) -> str:
@@ -149,21 +137,16 @@ def gate_scores(
     std: Sequence[float] | None = None,
     batch_size: int = 256,
 ) -> dict[str, torch.Tensor]:
-    """Average the gate of every channel over images, in evaluation mode.
+    """Average the gate of every channel over images: group name -> scores ``[width]``, float64.
 
-    Channels that several layers make together (a residual stream) get the average over these
-    layers, so that one mask fits all.
+    Channels that several layers make together (a residual stream) get the average over these.
 
     Args:
         gated: Trained network from :func:`with_gates`; its mode is restored.
         channels: Channel groups of the network.
         images: Data set of ``(image, label)``, a part of the training data.
-        mean: See :func:`edgesdk.training.fit`.
-        std: See :func:`edgesdk.training.fit`.
+        mean, std: See :func:`edgesdk.training.fit`.
         batch_size: Number of images in a batch.
-
-    Returns:
-        Group name -> scores ``[width]``, float64.
 
     Raises:
         PruningError: ``images`` is empty, or a layer of a group has no gate.
@@ -179,7 +162,6 @@ def folded(
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    batch_size: int = 256,
 ) -> nn.Module:
     """Copy a gated network without its gates and scale the layers by their mean gates.
 
@@ -188,15 +170,13 @@ def folded(
 
     Args:
         gated: Trained network from :func:`with_gates`.
-        images: As for :func:`gate_scores`, like the arguments below.
-        mean: See there.
-        std: See there.
-        batch_size: See there.
+        images: Data set of ``(image, label)``, a part of the training data.
+        mean, std: See :func:`edgesdk.training.fit`.
 
     Raises:
         PruningError: ``images`` is empty.
     """
-    means = _mean_gates(gated, images, mean, std, batch_size)
+    means = _mean_gates(gated, images, mean, std)
     plain = copy.deepcopy(gated)
     for path, gates in means.items():
         module = plain.get_submodule(path)
@@ -211,8 +191,7 @@ def folded(
             shape = [1] * value.dim()
             shape[1 if transposed else 0] = len(gates)
             value.mul_(gates.to(value).reshape(shape))
-        parent, _, child = path.rpartition(".")
-        setattr(plain.get_submodule(parent), child, layer)
+        plain.set_submodule(path, layer)
     return plain
 
 
@@ -221,13 +200,13 @@ def _mean_gates(
     images: Any,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
-    batch_size: int,
+    batch_size: int = 256,
 ) -> dict[str, torch.Tensor]:
     """Map the path of every gated layer to the means of its gates over the images."""
     gates = {path: module for path, module in gated.named_modules() if isinstance(module, Gated)}
     sums: dict[str, torch.Tensor] = {}
     device = next(gated.parameters()).device
-    with evaluating(gated):
+    with evaluation_mode(gated):
         for batch in image_batches(images, mean, std, batch_size=batch_size, device=device):
             gated(batch)
             for path, module in gates.items():

@@ -11,7 +11,6 @@ the reason.
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,7 @@ from torch import nn
 
 from edgesdk.errors import MissingBackendError, PruningError, UnknownNameError
 from edgesdk.pruning.groups import ChannelGroup, Channels, LeftAlone, Member
-from edgesdk.pruning.layers import CUTTABLE, is_depthwise, widths
+from edgesdk.pruning.layers import CUTTABLE, makes_channels, widths
 from edgesdk.pruning.surgery import masked_copy, pruned_copy, same_outputs
 from edgesdk.pruning.tracing import call, outputs_of, prepared_copy
 
@@ -29,11 +28,7 @@ __all__ = ["find_channels"]
 
 
 def find_channels(
-    model: nn.Module,
-    inputs: Any,
-    *,
-    protect: Sequence[str] = (),
-    seed: int = 0,
+    model: nn.Module, inputs: Any, *, protect: Sequence[str] = (), seed: int = 0
 ) -> Channels:
     """Find the groups of channels that can be removed, and test each one.
 
@@ -68,11 +63,15 @@ def find_channels(
     random = torch.Generator().manual_seed(seed)
     paths = {module: name for name, module in modules.items()}
     for name, root in modules.items():
-        if root not in graph.module2node or not _mixes(root) or name in covered:
+        if root not in graph.module2node or not makes_channels(root) or name in covered:
             continue
         reached = _walk(graph, root)
-        covered |= {paths[entry.module] for entry in reached or () if _makes(entry, paths)}
         covered.add(name)
+        covered |= {
+            paths[entry.module]
+            for entry in reached or ()
+            if entry.module in paths and entry.makes and makes_channels(entry.module)
+        }
         found = _read(root, reached, paths, protect)
         if isinstance(found, ChannelGroup):
             reason = _failed_trial(found, copied, inputs, expected, random)
@@ -127,8 +126,7 @@ def _walk(graph: Any, root: nn.Module) -> list[_Reached] | None:
     shuffled channels; this one follows each position of a module once.
 
     Returns:
-        The modules in the order of discovery; None if one position belongs to two channels, which
-        means that channels are re-ordered.
+        The modules in the order of discovery; None if channels are re-ordered.
     """
     import torch_pruning._helpers as helpers
 
@@ -154,22 +152,12 @@ def _walk(graph: Any, root: nn.Module) -> list[_Reached] | None:
                 return None
             if new:
                 stack.append((dependency.target, dependency.handler, new))
+    makes = graph.is_out_channel_pruning_fn
     return [
-        _Reached(
-            node.module, graph.is_out_channel_pruning_fn(handler), tuple(sorted(pairs.items()))
-        )
+        _Reached(node.module, makes(handler), tuple(sorted(pairs.items())))
         for (node, handler), pairs in root_of.items()
         if pairs
     ]
-
-
-def _mixes(module: nn.Module) -> bool:
-    """Return True if the layer makes new channels instead of passing its input channels on."""
-    return isinstance(module, nn.modules.conv._ConvNd | nn.Linear) and not is_depthwise(module)
-
-
-def _makes(entry: _Reached, paths: Mapping[nn.Module, str]) -> bool:
-    return entry.module in paths and entry.makes and _mixes(entry.module)
 
 
 def _read(
@@ -186,8 +174,7 @@ def _read(
     for entry in reached:
         module = entry.module
         if module not in paths:
-            kind = type(module).__name__
-            if kind == "_OutputOp":
+            if type(module).__name__ == "_OutputOp":
                 return LeftAlone(name, width, "its channels leave the model as an output")
             if isinstance(module, nn.Parameter):
                 return LeftAlone(name, width, "a free parameter has a value for each channel")
@@ -195,11 +182,10 @@ def _read(
         path = paths[module]
         if not isinstance(module, CUTTABLE):
             if any(True for _ in module.parameters(recurse=False)):
-                return LeftAlone(
-                    name, width, f"{path} ({type(module).__name__}) computes across its channels"
-                )
+                kind = type(module).__name__
+                return LeftAlone(name, width, f"{path} ({kind}) computes across its channels")
             continue
-        side = ("out" if entry.makes else "in") if _mixes(module) else "both"
+        side = ("out" if entry.makes else "in") if makes_channels(module) else "both"
         limit = widths(module)[0 if side == "in" else 1]
         if side == "out" and any(path == p or path.startswith(f"{p}.") for p in protect):
             return LeftAlone(name, width, f"{path} is protected")
@@ -220,21 +206,15 @@ def _read(
     blocks = _blocks(wanted, {path: module for module, path in paths.items()}, width)
     if blocks is None:
         return LeftAlone(name, width, "a grouped convolution reads its channels in another order")
-    return ChannelGroup(
-        name,
-        width,
-        tuple(
-            Member(path, side, tuple(tuple(sorted(row)) for row in rows))
-            for (path, side), rows in wanted.items()
-        ),
-        blocks,
-    )
+    found = [
+        Member(path, side, tuple(tuple(sorted(row)) for row in rows))
+        for (path, side), rows in wanted.items()
+    ]
+    return ChannelGroup(name, width, tuple(found), blocks)
 
 
 def _blocks(
-    members: Mapping[tuple[str, str], list[set[int]]],
-    modules: Mapping[str, nn.Module],
-    width: int,
+    members: Mapping[tuple[str, str], list[set[int]]], modules: Mapping[str, nn.Module], width: int
 ) -> int | None:
     """Return the number of equal blocks that lose as many channels each; None if not contiguous."""
     blocks = 1
@@ -245,8 +225,7 @@ def _blocks(
             continue
         if width % groups:
             return None
-        total = widths(module)[0 if side == "in" else 1]
-        inside = total // groups
+        inside = widths(module)[0 if side == "in" else 1] // groups
         length = width // groups
         for channel, row in enumerate(rows):
             if any(position // inside != channel // length for position in row):
@@ -266,9 +245,9 @@ def _failed_trial(
     random: torch.Generator,
 ) -> str:
     """Remove some channels from a copy; return the reason why that fails, or an empty text."""
-    if group.width // group.blocks < 2:
-        return "it has one channel" if group.blocks == 1 else "each group has one channel"
     length = group.width // group.blocks
+    if length < 2:
+        return "it has one channel" if group.blocks == 1 else "each group has one channel"
     count = max(1, length // 3)
     chosen = [
         block * length + int(channel)
@@ -292,11 +271,10 @@ def _failed_trial(
 
 def _untraced(modules: Mapping[str, nn.Module], covered: set[str], graph: Any) -> list[LeftAlone]:
     """Return the layers that make channels but belong to no group."""
-    reasons: dict[bool, str] = defaultdict(str)
-    reasons[False] = "it did not take part in the traced forward pass"
-    reasons[True] = "it is called more than once or feeds only what cannot be traced"
+    unused = "it did not take part in the traced forward pass"
+    repeated = "it is called more than once or feeds only what cannot be traced"
     return [
-        LeftAlone(path, widths(module)[1], reasons[module in graph.module2node])
+        LeftAlone(path, widths(module)[1], repeated if module in graph.module2node else unused)
         for path, module in modules.items()
-        if isinstance(module, CUTTABLE) and _mixes(module) and path not in covered
+        if isinstance(module, CUTTABLE) and makes_channels(module) and path not in covered
     ]

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from edgesdk.errors import MissingBackendError, PruningError
+from edgesdk.frontend.evaluation_mode import evaluation_mode
 from edgesdk.pruning.groups import Channels
-from edgesdk.pruning.image_batches import evaluating, image_batches
+from edgesdk.pruning.image_batches import image_batches
 
 __all__ = ["cluster_widths", "count_clusters", "mean_feature_maps"]
 
@@ -39,8 +40,7 @@ def mean_feature_maps(
         model: Model; left unchanged: hooks are removed again, modes restored.
         channels: Channel groups of the model.
         images: Data set of ``(image, label)``; the paper takes 200 at random.
-        mean: See :func:`edgesdk.training.fit`.
-        std: See :func:`edgesdk.training.fit`.
+        mean, std: See :func:`edgesdk.training.fit`.
         batch_size: Number of images in a batch.
 
     Returns:
@@ -54,8 +54,8 @@ def mean_feature_maps(
 
     def sum_outputs(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-            part = output.double().sum(0).flatten(1) if output.dim() > 2 else None
-            part = output.double().sum(0)[:, None] if part is None else part
+            total = output.double().sum(0)
+            part = total.flatten(1) if total.dim() > 1 else total[:, None]
             sums[name] = sums[name] + part if name in sums else part
 
         return hook
@@ -66,7 +66,7 @@ def mean_feature_maps(
     ]
     device = next(model.parameters()).device
     try:
-        with evaluating(model):
+        with evaluation_mode(model):
             for batch in image_batches(images, mean, std, batch_size=batch_size, device=device):
                 model(batch)
     finally:
@@ -104,11 +104,8 @@ def count_clusters(maps: np.ndarray, epsilon: float) -> int:
     if len(alive):
         distances = np.clip(1 - alive @ alive.T, 0, 2)
         np.fill_diagonal(distances, 0)
-        labels = (
-            DBSCAN(eps=epsilon, min_samples=MIN_SAMPLES, metric="precomputed")
-            .fit(distances)
-            .labels_
-        )
+        search = DBSCAN(eps=epsilon, min_samples=MIN_SAMPLES, metric="precomputed")
+        labels = search.fit(distances).labels_
         clusters += int(labels.max(initial=-1)) + 1 + int((labels == -1).sum())
     return clusters
 

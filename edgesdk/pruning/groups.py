@@ -35,8 +35,7 @@ class ChannelGroup:
         name: Module path of the first layer that makes the channels.
         width: Number of channels.
         members: All layers that have the channels.
-        blocks: Number of blocks of equal length that must lose equally many channels, as grouped
-            convolutions require; 1 without these.
+        blocks: Number of equal blocks that must lose as many channels each (grouped convolutions).
     """
 
     name: str
@@ -64,9 +63,8 @@ class ChannelGroup:
         drops: RemovedChannels = {}
         for member in self.members:
             positions = {p for channel in channels for p in member.positions[channel]}
-            sides = ("out",) if member.side == "both" else (member.side,)
-            for side in sides:
-                drops.setdefault((member.layer, side), set()).update(positions)
+            side = "out" if member.side == "both" else member.side
+            drops.setdefault((member.layer, side), set()).update(positions)
         return drops
 
 
@@ -111,10 +109,7 @@ class Channels:
         raise UnknownNameError("prunable layer", name, [group.name for group in self.groups])
 
     def drops(self, kept: Mapping[str, Sequence[int]]) -> RemovedChannels:
-        """Return the positions that every layer loses when each group keeps ``kept[group.name]``.
-
-        Groups that ``kept`` does not name keep all channels.
-        """
+        """Return the positions that layers lose if groups keep ``kept[name]``; others keep all."""
         return merge(
             group.drops(set(range(group.width)) - set(kept[group.name]))
             for group in self.groups

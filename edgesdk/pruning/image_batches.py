@@ -7,32 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from edgesdk.errors import PruningError
 from edgesdk.training.augmentation import normalised
 from edgesdk.training.batches import Share, generators_kept, read_batches
 
-__all__ = ["evaluating", "image_batches"]
-
-
-class evaluating:
-    """Context in which a model is in evaluation mode; the mode of every module is restored.
-
-    Args:
-        model: Model to evaluate.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self._modes = [(module, module.training) for module in model.modules()]
-        self._model = model
-
-    def __enter__(self) -> None:
-        self._model.eval()
-
-    def __exit__(self, *problem: object) -> None:
-        for module, training in self._modes:
-            module.training = training
+__all__ = ["image_batches"]
 
 
 def image_batches(
@@ -47,8 +27,7 @@ def image_batches(
 
     Args:
         images: Data set of ``(image, label)``.
-        mean: One value per channel, or None.
-        std: One value per channel, or None.
+        mean, std: One value per channel, or None.
         batch_size: Number of images in a batch.
         device: Device of the batches.
 
@@ -58,11 +37,8 @@ def image_batches(
     count = len(images)
     if count == 0:
         raise PruningError("the data set has no images", remedy="give at least one")
-    shares = [
-        Share(rows, rows, np.ones(len(rows), np.float32), len(rows))
-        for start in range(0, count, batch_size)
-        if len(rows := np.arange(start, min(count, start + batch_size)))
-    ]
+    batches = np.split(np.arange(count), range(batch_size, count, batch_size))
+    shares = [Share(rows, rows, np.ones(len(rows), np.float32), len(rows)) for rows in batches]
     with generators_kept():
         for batch in read_batches(images, shares, seed=0, epoch=0):
             yield normalised(batch.images.to(device), mean, std)

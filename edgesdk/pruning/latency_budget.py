@@ -8,6 +8,7 @@ from typing import Self
 
 from edgesdk.errors import BudgetError
 from edgesdk.host.cache import Cache
+from edgesdk.host.closing import Closing
 from edgesdk.pruning.budget import Budget, LatencyGoal, Selection, fit_widths, keep_best
 from edgesdk.pruning.latency_meter import LatencyMeter
 from edgesdk.pruning.methods import ChannelRanking, select_channels
@@ -25,7 +26,7 @@ _TOLERANCE = 0.02
 _MARGIN = 0.95
 
 
-class LatencyBudget:
+class LatencyBudget(Closing):
     """Share of the full model's measured latency that may stay.
 
     A context manager, because its :class:`~edgesdk.pruning.latency_meter.LatencyMeter` is one.
@@ -57,13 +58,13 @@ class LatencyBudget:
         self._known: dict[tuple[int, ...], tuple[float, float]] = {}
 
     def __enter__(self) -> Self:
-        self._meter.__enter__()
         self._on_progress(f"converting the full model to {self.goal.target}")
         self._meter.add("full", self._problem.model)
         return self
 
-    def __exit__(self, *problem: object) -> None:
-        self._meter.__exit__(*problem)
+    def close(self) -> None:
+        """Delete the converted models."""
+        self._meter.close()
 
     def __call__(self, counts: Mapping[str, int]) -> tuple[float, float]:
         """Return median latencies in seconds: of the full model and of one with these widths."""
@@ -125,8 +126,7 @@ class LatencyBudget:
             ranked: Order in which channels go.
 
         Returns:
-            The channels that stay, and the median latencies of the full and of the pruned model in
-            seconds.
+            The channels that stay, and the median latencies as :meth:`__call__` returns them.
 
         Raises:
             BudgetError: No model tried was fast enough; the message has the fastest.

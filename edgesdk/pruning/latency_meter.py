@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from torch import nn
 
@@ -17,6 +16,7 @@ from edgesdk.devices.base import Case, Protocol
 from edgesdk.errors import DeviceError, UsageError
 from edgesdk.exporter.export import export
 from edgesdk.host.cache import Cache
+from edgesdk.host.closing import Closing
 from edgesdk.pruning.budget import LatencyGoal
 
 __all__ = ["LatencyMeter", "parse_latency_goal"]
@@ -48,10 +48,8 @@ def parse_latency_goal(place: str, share: float) -> LatencyGoal:
     return LatencyGoal(chosen.qualified(variant), device, share)
 
 
-class LatencyMeter:
-    """Convert models once and measure any of them side by side.
-
-    A context manager; its artefacts are deleted at the end.
+class LatencyMeter(Closing):
+    """Convert models once and measure any of them side by side; a context manager.
 
     Args:
         inputs: Example inputs of all models.
@@ -79,15 +77,11 @@ class LatencyMeter:
         self._protocol = Protocol(threads=threads, runs=runs, cold_loads=1, operator_runs=0)
         self._cache = cache
         self._cases: dict[tuple[str, str], Case] = {}
-        self._stack = contextlib.ExitStack()
+        self._folder = tempfile.TemporaryDirectory(prefix="edgesdk-latency-")
 
-    def __enter__(self) -> Self:
-        folder = tempfile.TemporaryDirectory(prefix="edgesdk-latency-")
-        self._folder = Path(self._stack.enter_context(folder))
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self._stack.close()
+    def close(self) -> None:
+        """Delete the artefacts."""
+        self._folder.cleanup()
 
     def add(self, name: str, model: nn.Module) -> None:
         """Convert a model without a parity check and add it under a new name.
@@ -100,7 +94,7 @@ class LatencyMeter:
             model,
             self._inputs,
             targets=self.targets,
-            output=self._folder / f"{len(self._cases)}.edge",
+            output=Path(self._folder.name, f"{len(self._cases)}.edge"),
             verify=False,
             reference=False,
             cache=self._cache,
@@ -122,10 +116,7 @@ class LatencyMeter:
                 )
 
     def measure(self, names: Sequence[str]) -> dict[tuple[str, str], float]:
-        """Measure the median latency of added models, all interleaved in one run.
-
-        Returns:
-            ``(name, target with variant)`` -> seconds.
+        """Measure the median latency of added models in seconds, all interleaved in one run.
 
         Raises:
             DeviceError: The device could not measure a model.

@@ -13,7 +13,7 @@ from torch import nn
 
 from edgesdk.errors import PruningError
 
-__all__ = ["CUTTABLE", "cut_in", "cut_out", "is_depthwise", "mask_in", "widths"]
+__all__ = ["CUTTABLE", "cut_in", "cut_out", "is_depthwise", "makes_channels", "mask_in", "widths"]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -39,6 +39,11 @@ def is_depthwise(layer: nn.Module) -> bool:
         and layer.groups == layer.in_channels == layer.out_channels
         and layer.groups > 1
     )
+
+
+def makes_channels(layer: nn.Module) -> bool:
+    """Return True if the layer makes new channels instead of passing its input channels on."""
+    return isinstance(layer, nn.modules.conv._ConvNd | nn.Linear) and not is_depthwise(layer)
 
 
 def widths(layer: nn.Module) -> tuple[int, int]:
@@ -75,34 +80,24 @@ def cut_out(layer: nn.Module, keep: Sequence[int]) -> None:
     if isinstance(layer, nn.PReLU):
         # A single slope applies to every channel.
         if layer.num_parameters > 1:
-            _select(layer, "weight", 0, index)
+            _select(layer, index, "weight")
             layer.num_parameters = len(index)
     elif isinstance(layer, _BATCH_NORMS + _INSTANCE_NORMS):
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            _select(layer, name, 0, index)
+        _select(layer, index, "weight", "bias", "running_mean", "running_var")
         layer.num_features = len(index)
     elif isinstance(layer, nn.Linear):
-        _select(layer, "weight", 0, index)
-        _select(layer, "bias", 0, index)
+        _select(layer, index, "weight", "bias")
         layer.out_features = len(index)
     elif is_depthwise(layer):
-        _select(layer, "weight", 0, index)
-        _select(layer, "bias", 0, index)
+        _select(layer, index, "weight", "bias")
         layer.in_channels = layer.out_channels = layer.groups = len(index)
     elif isinstance(layer, _TRANSPOSED):
-        local = _by_group(index, layer.groups, layer.out_channels)
-        inside = layer.in_channels // layer.groups
-        rows = [
-            layer.weight.detach()[group * inside : (group + 1) * inside].index_select(1, positions)
-            for group, positions in enumerate(local)
-        ]
-        _replace(layer, "weight", torch.cat(rows))
-        _select(layer, "bias", 0, index)
+        _select_by_group(layer, _by_group(index, layer.groups, layer.out_channels))
+        _select(layer, index, "bias")
         layer.out_channels = len(index)
     elif isinstance(layer, _CONVOLUTIONS):
         _by_group(index, layer.groups, layer.out_channels)
-        _select(layer, "weight", 0, index)
-        _select(layer, "bias", 0, index)
+        _select(layer, index, "weight", "bias")
         layer.out_channels = len(index)
     else:
         widths(layer)
@@ -120,22 +115,14 @@ def cut_in(layer: nn.Module, keep: Sequence[int]) -> None:
     """
     index = _index(layer, keep)
     if isinstance(layer, nn.Linear):
-        _select(layer, "weight", 1, index)
+        _select_by_group(layer, [index])
         layer.in_features = len(index)
     elif isinstance(layer, _TRANSPOSED):
         _by_group(index, layer.groups, layer.in_channels)
-        _select(layer, "weight", 0, index)
+        _select(layer, index, "weight")
         layer.in_channels = len(index)
     elif isinstance(layer, _CONVOLUTIONS):
-        local = _by_group(index, layer.groups, layer.in_channels)
-        outside = layer.out_channels // layer.groups
-        rows = [
-            layer.weight.detach()[group * outside : (group + 1) * outside].index_select(
-                1, positions
-            )
-            for group, positions in enumerate(local)
-        ]
-        _replace(layer, "weight", torch.cat(rows))
+        _select_by_group(layer, _by_group(index, layer.groups, layer.in_channels))
         layer.in_channels = len(index)
     else:
         widths(layer)
@@ -181,10 +168,22 @@ def _by_group(index: torch.Tensor, groups: int, width: int) -> list[torch.Tensor
     return local
 
 
-def _select(layer: nn.Module, name: str, dimension: int, index: torch.Tensor) -> None:
-    value = getattr(layer, name, None)
-    if value is not None:
-        _replace(layer, name, value.detach().index_select(dimension, index.to(value.device)))
+def _select(layer: nn.Module, index: torch.Tensor, *names: str) -> None:
+    """Keep the rows ``index`` of tensors of a layer, if it has them."""
+    for name in names:
+        value = getattr(layer, name, None)
+        if value is not None:
+            _replace(layer, name, value.detach().index_select(0, index.to(value.device)))
+
+
+def _select_by_group(layer: nn.Module, columns: Sequence[torch.Tensor]) -> None:
+    """Keep other columns of the weight in each of its equal groups of rows."""
+    groups = layer.weight.detach().chunk(len(columns))
+    parts = [
+        rows.index_select(1, kept.to(rows.device))
+        for rows, kept in zip(groups, columns, strict=True)
+    ]
+    _replace(layer, "weight", torch.cat(parts))
 
 
 def _replace(layer: nn.Module, name: str, value: torch.Tensor) -> None:

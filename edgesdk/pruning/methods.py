@@ -13,26 +13,14 @@ from torch import nn
 from edgesdk.errors import UnknownNameError, UsageError
 from edgesdk.pruning.budget import Selection, above_threshold, keep_best, select
 from edgesdk.pruning.problem import PruningProblem
-from edgesdk.pruning.ranking import (
-    Ranking,
-    group_norm_ranking,
-    l1_ranking,
-    random_ranking,
-)
+from edgesdk.pruning.ranking import Ranking, group_norm_ranking, l1_ranking, random_ranking
 from edgesdk.pruning.swarm import SwarmSettings
 from edgesdk.pruning.ucp import ucp_ranking
 from edgesdk.training.data.splits import DataSplits
 from edgesdk.training.history import Progress
 from edgesdk.training.recipes import Recipe
 
-__all__ = [
-    "METHODS",
-    "ChannelRanking",
-    "MethodSettings",
-    "check_method",
-    "rank",
-    "select_channels",
-]
+__all__ = ["METHODS", "ChannelRanking", "MethodSettings", "check_method", "rank", "select_channels"]
 
 #: Name -> short description.
 METHODS = {
@@ -58,8 +46,7 @@ class MethodSettings:
         fitness_recipe: Recipe that trains a candidate of ACP; None to measure it untrained.
         epsilon: Cosine distance of ACP's clusters; None to derive it from the budget.
         swarm: Settings of ACP's swarm.
-        inherit: Channels that a candidate of ACP keeps: those of the largest ``l1`` norm, or
-            ``random`` ones.
+        inherit: Channels that a candidate of ACP keeps: ``l1`` (largest norm) or ``random``.
         fitness_images: Most training images of a candidate; 0 for all.
         processes: Number of processes that evaluate candidates; 0 for this one.
         dask: Address of a Dask scheduler whose workers evaluate candidates.

@@ -28,8 +28,7 @@ class PruningProblem:
         inputs: Example inputs: a tensor, a tuple of positional or a dictionary of named ones.
         channels: Channel groups of the model.
         cost: Cost of the model for any widths of these groups.
-        budget: Share of the cost that may stay; None if a threshold, a latency or the method itself
-            decides.
+        budget: Share of the cost that may stay; None if something else decides.
         rule: Widths that a group may have.
     """
 
@@ -62,9 +61,7 @@ class PruningProblem:
             seed: Seed of the channels that are removed on trial.
 
         Raises:
-            MissingBackendError: Torch-Pruning is not installed.
-            PruningError: The model cannot be copied or traced, or has no prunable layer.
-            UnknownNameError: ``protect`` names a layer that the model does not have.
+            EdgeSdkError: As :func:`~edgesdk.pruning.channels.find_channels` does.
         """
         copied, hook_notes = prepared_copy(model)
         channels = find_channels(copied, inputs, protect=protect, seed=seed)

@@ -41,8 +41,7 @@ class PruneResult:
 
     Attributes:
         model: Pruned model, in evaluation mode.
-        architecture: Zoo name from which the model can be rebuilt; None if no configuration of the
-            zoo describes it.
+        architecture: Zoo name from which the model can be rebuilt, if it can.
         channels: Channel groups of the full model, and the layers that stay as they are.
         selection: Channels that stayed.
         before: Cost of the full model.
@@ -50,8 +49,7 @@ class PruneResult:
         retrained: ``scratch``, ``finetune`` or ``none``.
         accuracy_before: Accuracy of the full model on the test images, or None without images.
         accuracy_after: Accuracy of the pruned model, likewise.
-        latency: Median latencies of the full and the pruned model in seconds; None without a
-            latency budget.
+        latency: Median latencies of both in seconds; None without a latency budget.
         findings: Findings of the method, as JSON.
         method: Name of the method.
     """

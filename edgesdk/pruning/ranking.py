@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from edgesdk.errors import PruningError
-from edgesdk.pruning.groups import ChannelGroup, Channels, Member
+from edgesdk.pruning.groups import Channels, Member
 
 __all__ = [
     "Ranking",
@@ -35,14 +35,11 @@ def ranking_by_fraction(scores: Mapping[str, torch.Tensor]) -> Ranking:
 
     Equal scores are ranked in the order of the channels.
     """
-    return {name: _fractions(values) for name, values in scores.items()}
-
-
-def _fractions(values: torch.Tensor) -> torch.Tensor:
-    order = torch.argsort(values, stable=True)
-    fractions = torch.empty(len(values), dtype=torch.float64)
-    fractions[order] = (torch.arange(len(values), dtype=torch.float64) + 0.5) / len(values)
-    return fractions
+    # The order of the order of the values is the rank of each of them.
+    return {
+        name: (values.argsort(stable=True).argsort().double() + 0.5) / len(values)
+        for name, values in scores.items()
+    }
 
 
 def ranking_by_mean(scores: Mapping[str, torch.Tensor]) -> Ranking:
@@ -117,22 +114,19 @@ def scores_from_weights(
         power: 1 or 2.
         consumers: True to count weights that read a channel and scales of normalisations too.
     """
-    return {group.name: _weight_scores(model, group, power, consumers) for group in channels.groups}
-
-
-def _weight_scores(
-    model: nn.Module, group: ChannelGroup, power: int, consumers: bool
-) -> torch.Tensor:
-    members = group.members if consumers else group.producers
-    parts = []
-    for member in members:
-        layer = model.get_submodule(member.layer)
-        weight = getattr(layer, "weight", None)
-        # Torch-Pruning counts only normalisations among the layers with one side.
-        counted = member.side != "both" or isinstance(layer, nn.modules.batchnorm._BatchNorm)
-        if weight is not None and counted:
-            parts.append(_by_channel(_by_position(layer, weight, member, power), member))
-    return torch.stack(parts).mean(0)
+    scores = {}
+    for group in channels.groups:
+        parts = []
+        for member in group.members if consumers else group.producers:
+            layer = model.get_submodule(member.layer)
+            weight = getattr(layer, "weight", None)
+            # Torch-Pruning counts only normalisations among the layers with one side.
+            counted = member.side != "both" or isinstance(layer, nn.modules.batchnorm._BatchNorm)
+            if weight is not None and counted:
+                values = _by_position(layer, weight, member, power)
+                parts.append(torch.stack([values[list(row)].sum() for row in member.positions]))
+        scores[group.name] = torch.stack(parts).mean(0)
+    return scores
 
 
 def _by_position(
@@ -143,14 +137,8 @@ def _by_position(
     groups = getattr(layer, "groups", 1)
     if values.dim() == 1:
         return values
-    if member.side == "both":
-        return values.flatten(1).sum(1)
-    if transposed == (member.side == "in"):
+    if member.side == "both" or transposed == (member.side == "in"):
         return values.flatten(1).sum(1)
     # This dimension counts positions within one group of the convolution.
     parts = values.reshape(groups, values.shape[0] // groups, values.shape[1], -1)
     return parts.sum((1, 3)).flatten()
-
-
-def _by_channel(values: torch.Tensor, member: Member) -> torch.Tensor:
-    return torch.stack([values[list(positions)].sum() for positions in member.positions])

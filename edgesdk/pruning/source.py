@@ -41,11 +41,7 @@ class PrunableModel:
 
 
 def prunable_model(
-    model: nn.Module,
-    inputs: Any,
-    data: DataSplits | None,
-    architecture: str | None,
-    seed: int,
+    model: nn.Module, inputs: Any, data: DataSplits | None, architecture: str | None, seed: int
 ) -> PrunableModel:
     """Add inputs and a signature to a model in memory.
 
@@ -115,9 +111,8 @@ def load_for_pruning(
         specs = specs or loaded.inputs
     if data is not None:
         specs, example, signature = signature_of(data).inputs, None, signature_of(data)
-    given = tuple(parse_input(text) for text in input_specs)
-    if given:
-        specs, example = given, None
+    if input_specs:
+        specs, example = tuple(map(parse_input, input_specs)), None
     if inputs is not None:
         example = inputs
     if example is None:
@@ -128,11 +123,8 @@ def load_for_pruning(
 def _random(specs: Sequence[TensorSpec], seed: int) -> Any:
     if not specs:
         raise InputSpecError(
-            "the inputs of the model are unknown",
-            remedy="give --input NAME:1x3x224x224, or --data",
+            "the inputs of the model are unknown", remedy="give --input NAME:1x3x224x224, or --data"
         )
     arrays = random_inputs(list(specs), seed=seed)
-    tensors = tuple(
-        torch.from_numpy(arrays[spec.name]).to(torch_dtype(spec.dtype)) for spec in specs
-    )
+    tensors = tuple(torch.from_numpy(arrays[s.name]).to(torch_dtype(s.dtype)) for s in specs)
     return tensors[0] if len(tensors) == 1 else tensors

@@ -1,13 +1,13 @@
 """Remove channels from a copy of a model, or silence them.
 
 Removed channels are plain data: the positions that each layer loses on each side. They can be
-written as JSON, sent to another process and applied to a newly built model without tracing it.
+sent to another process and applied to a newly built model without tracing it.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import torch
@@ -18,12 +18,9 @@ from edgesdk.pruning.layers import cut_in, cut_out, mask_in, widths
 
 __all__ = [
     "RemovedChannels",
-    "drops_from_json",
     "drops_to_json",
-    "mask",
     "masked_copy",
     "merge",
-    "prune",
     "pruned_copy",
     "same_outputs",
 ]
@@ -53,40 +50,25 @@ def drops_to_json(drops: RemovedChannels) -> dict[str, dict[str, list[int]]]:
     return plain
 
 
-def drops_from_json(plain: Mapping[str, Mapping[str, Iterable[int]]]) -> RemovedChannels:
-    """Read removed channels from the JSON of :func:`drops_to_json`.
+def pruned_copy(model: nn.Module, drops: RemovedChannels) -> nn.Module:
+    """Return a copy without some channels.
 
-    Raises:
-        PruningError: The JSON has another structure.
-    """
-    drops: RemovedChannels = {}
-    try:
-        for layer, sides in plain.items():
-            for side, positions in sides.items():
-                if side not in ("in", "out"):
-                    raise ValueError(side)
-                drops[str(layer), side] = {int(position) for position in positions}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise PruningError(
-            f"the record of removed channels is invalid: {error}", remedy="prune the model again"
-        ) from error
-    return drops
-
-
-def prune(model: nn.Module, drops: RemovedChannels) -> None:
-    """Remove channels in place.
+    Example:
+        >>> group = find_channels(model, inputs).groups[0]
+        >>> smaller = pruned_copy(model, group.drops([0, 3]))
 
     Args:
-        model: Model the removal was computed for, or one built the same way.
+        model: Model the removal was computed for, or one built the same way; left unchanged.
         drops: Channels to remove.
 
     Raises:
-        PruningError: A layer is absent, lacks a position or would lose all channels; the model is
-            then unchanged.
+        PruningError: A layer is absent, lacks a position or would lose all channels.
     """
-    plan = [(_layer(model, path), path, side, drops[path, side]) for path, side in _ordered(drops)]
+    pruned = copy.deepcopy(model)
     steps = []
-    for layer, path, side, positions in plan:
+    # Outputs first: cutting the inputs of a grouped convolution needs its final rows.
+    for path, side in sorted(drops, key=lambda key: (key[1] == "in", key[0])):
+        layer, positions = _layer(pruned, path), drops[path, side]
         width = widths(layer)[0 if side == "in" else 1]
         if positions and not max(positions) < width:
             raise PruningError(
@@ -101,36 +83,20 @@ def prune(model: nn.Module, drops: RemovedChannels) -> None:
             steps.append((layer, side, [k for k in range(width) if k not in positions]))
     for layer, side, keep in steps:
         (cut_in if side == "in" else cut_out)(layer, keep)
-
-
-def mask(model: nn.Module, drops: RemovedChannels) -> None:
-    """Silence in place the channels that :func:`prune` would remove: no layer reads them."""
-    for (path, side), positions in drops.items():
-        if side == "in":
-            mask_in(_layer(model, path), sorted(positions))
-
-
-def pruned_copy(model: nn.Module, drops: RemovedChannels) -> nn.Module:
-    """Return a copy without the channels; see :func:`prune`.
-
-    Example:
-        >>> group = find_channels(model, inputs).groups[0]
-        >>> smaller = pruned_copy(model, group.drops([0, 3]))
-    """
-    pruned = copy.deepcopy(model)
-    prune(pruned, drops)
     return pruned
 
 
 def masked_copy(model: nn.Module, drops: RemovedChannels) -> nn.Module:
-    """Return a copy in which the channels are silent; see :func:`mask`.
+    """Return a copy in which no layer reads the channels that :func:`pruned_copy` removes.
 
     Example:
         >>> group = find_channels(model, inputs).groups[0]
         >>> silent = masked_copy(model, group.drops([0, 3]))
     """
     silent = copy.deepcopy(model)
-    mask(silent, drops)
+    for (path, side), positions in drops.items():
+        if side == "in":
+            mask_in(_layer(silent, path), sorted(positions))
     return silent
 
 
@@ -149,11 +115,6 @@ def same_outputs(
         if not bool((wanted - value).abs().max() <= limit):
             return False
     return True
-
-
-def _ordered(drops: RemovedChannels) -> list[tuple[str, str]]:
-    # Outputs first: cutting the inputs of a grouped convolution needs its final rows.
-    return sorted(drops, key=lambda key: (key[1] == "in", key[0]))
 
 
 def _layer(model: nn.Module, path: str) -> nn.Module:

@@ -133,14 +133,11 @@ class Swarm:
         *,
         after_cycle: Callable[[Swarm], None] | None = None,
     ) -> Code:
-        """Run the remaining cycles.
+        """Run the remaining cycles and return the best code.
 
         Args:
             evaluate: Returns the fitness of codes, higher is better; called once per code.
             after_cycle: Called after a population was evaluated, to save :meth:`state`.
-
-        Returns:
-            The best code.
         """
         while True:
             if len(self.history) <= self.cycle:
@@ -172,16 +169,11 @@ class Swarm:
             count = min(self.settings.moving, len(self.start))
             chosen = self._random.choice(len(self.start), size=count, replace=False)
             own_pull, pull = self._random.uniform(size=2)
+            at = (index, chosen)
             v = velocity(
-                self._v[index, chosen],
-                self._x[index, chosen],
-                self._own[index, chosen],
-                best[chosen],
-                inertia,
-                own_pull,
-                pull,
+                self._v[at], self._x[at], self._own[at], best[chosen], inertia, own_pull, pull
             )
-            self._v[index, chosen] = v
+            self._v[at] = v
             moved = self._x[index].astype(np.float64)
             moved[chosen] += _STRIDE * v
             self._x[index] = self._inside(moved)

@@ -14,12 +14,7 @@ from edgesdk.errors import PruningError
 
 __all__ = ["call", "outputs_of", "prepared_copy"]
 
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 # Hooks that compute the weight of a layer: without them the weight is never updated.
 _WEIGHT_HOOKS = ("WeightNorm", "SpectralNorm")
 

@@ -48,8 +48,7 @@ def ucp_ranking(
         train: Images to train on.
         recipe: Training recipe; its seed also sets the gates' initial values.
         scored_on: Images over which gates are averaged: a part of ``train``, or None for all of it.
-        mean: See :func:`edgesdk.training.fit`.
-        std: See :func:`edgesdk.training.fit`.
+        mean, std: See :func:`edgesdk.training.fit`.
         place: See :func:`edgesdk.pruning.channel_gates.with_gates`.
         checkpoint: Folder that keeps the training and resumes it.
         on_progress: Called during the training.
@@ -87,7 +86,5 @@ def reinitialise(model: nn.Module, seed: int) -> None:
                 initialise(module)
             if isinstance(module, nn.modules.batchnorm._NormBase):
                 module.reset_running_stats()
-            elif not isinstance(module, known):
-                reset = getattr(module, "reset_parameters", None)
-                if callable(reset):
-                    reset()
+            elif not isinstance(module, known) and hasattr(module, "reset_parameters"):
+                module.reset_parameters()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +12,7 @@ from torch import nn
 
 from edgesdk.profiling.cost import count
 from edgesdk.pruning.groups import Channels
-from edgesdk.pruning.layers import CUTTABLE, is_depthwise, widths
+from edgesdk.pruning.layers import CUTTABLE, makes_channels, widths
 
 __all__ = ["Cost", "WidthsCost"]
 
@@ -55,9 +57,9 @@ class WidthsCost:
     def __init__(self, model: nn.Module, inputs: Any, channels: Channels) -> None:
         self.channels = channels
         counted = count(model, inputs)
-        macs: dict[str, int] = {}
+        macs: Counter[str] = Counter()
         for row in counted.rows:
-            macs[row.name] = macs.get(row.name, 0) + row.macs
+            macs[row.name] += row.macs
         self.full = Cost(counted.params, counted.macs)
         parts: dict[str, dict[tuple[str, str], int]] = {}
         for group in channels.groups:
@@ -71,21 +73,11 @@ class WidthsCost:
                 continue
             inside, outside = widths(layer)
             weight = getattr(layer, "weight", None)
-            mixes = isinstance(layer, nn.modules.conv._ConvNd | nn.Linear)
-            mixes = mixes and not is_depthwise(layer)
+            mixes = makes_channels(layer)
             weights = weight.numel() if weight is not None and mixes else 0
             others = sum(parameter.numel() for parameter in layer.parameters()) - weights
-            self._layers.append(
-                _Layer(
-                    inside,
-                    outside,
-                    macs.get(path, 0),
-                    weights,
-                    others // outside,
-                    mixes,
-                    per_channel,
-                )
-            )
+            each, own = others // outside, macs[path]
+            self._layers.append(_Layer(inside, outside, own, weights, each, mixes, per_channel))
         base = [self._of(layer, {}) for layer in self._layers]
         self._rest = Cost(
             self.full.params - sum(params for params, _ in base),
@@ -103,10 +95,8 @@ class WidthsCost:
                 outside -= gone
         area = outside * inside if layer.mixes else outside
         full = layer.outside * layer.inside if layer.mixes else layer.outside
-        return (
-            layer.weights * area // full + layer.per_output * outside,
-            layer.macs * area // full,
-        )
+        params = layer.weights * area // full + layer.per_output * outside
+        return params, layer.macs * area // full
 
     def __call__(self, counts: Mapping[str, int]) -> Cost:
         """Return the cost when groups keep ``counts[name]`` channels; absent groups keep all."""
@@ -123,8 +113,6 @@ class WidthsCost:
         Counted for channels that are removed: late layers with small maps are positive. A threshold
         tilted along it saves more parameters or more multiplications.
         """
-        import math
-
         values = {}
         for name, width in self._widths.items():
             narrowed = self({name: max(1, width // 2)})

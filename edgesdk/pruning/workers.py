@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import (
-    CancelledError,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    as_completed,
-)
+from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -110,14 +104,8 @@ def process_workers(task: CandidateTask, processes: int) -> Iterator[Workers]:
 
     def open_pool() -> ProcessPoolExecutor:
         if not pool:
-            pool.append(
-                ProcessPoolExecutor(
-                    processes,
-                    mp_context=get_context("spawn"),
-                    initializer=_receive,
-                    initargs=(task,),
-                )
-            )
+            spawn = get_context("spawn")
+            pool.append(ProcessPoolExecutor(processes, spawn, _receive, (task,)))
         return pool[0]
 
     def close_pool() -> None:
@@ -143,14 +131,13 @@ def process_workers(task: CandidateTask, processes: int) -> Iterator[Workers]:
 
 
 def _submit_all(executor: Executor, waiting: dict[int, Candidate], on_result: OnResult) -> None:
-    futures: dict[Future[float], int] = {
+    futures = {
         executor.submit(_try_received, candidate): index for index, candidate in waiting.items()
     }
     for future in as_completed(futures):
         value = future.result()
-        index = futures[future]
-        del waiting[index]
-        on_result(index, value)
+        del waiting[futures[future]]
+        on_result(futures[future], value)
 
 
 def _identity(task: CandidateTask) -> CandidateTask:

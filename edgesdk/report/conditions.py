@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgesdk.bundle.manifest import ArtefactRecord, Manifest, ProfileRecord
 from edgesdk.report.quantities import count_text
 
-__all__ = ["Condition", "conditions", "main_condition", "profile_under"]
+__all__ = ["Condition", "conditions", "latency_under", "main_condition", "profile_under"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,12 @@ def profile_under(artefact: ArtefactRecord, condition: Condition | None) -> Prof
     return matching[-1] if matching else None
 
 
+def latency_under(artefact: ArtefactRecord, condition: Condition | None) -> float | None:
+    """Return the median latency in ms under ``condition``; None if no runtime was timed."""
+    profile = profile_under(artefact, condition)
+    return None if profile is None or profile.evaluator else profile.latency.p50
+
+
 def conditions(manifest: Manifest) -> Sequence[Condition]:
     """Return all measured conditions, the most informative first.
 
@@ -53,19 +59,12 @@ def conditions(manifest: Manifest) -> Sequence[Condition]:
             found[condition] = found.get(condition, 0) + (not profile.evaluator)
 
     def rank(condition: Condition) -> tuple[bool, bool, bool, int, int]:
-        native = found[condition]
-        return (
-            native == 0,
-            condition.device != "local",
-            condition.threads != 1,
-            -native,
-            condition.threads,
-        )
+        native, threads = found[condition], condition.threads
+        return native == 0, condition.device != "local", threads != 1, -native, threads
 
     return sorted(found, key=rank)
 
 
 def main_condition(manifest: Manifest) -> Condition | None:
     """Return the condition of the summary: the first of :func:`conditions`, or None."""
-    measured = conditions(manifest)
-    return measured[0] if measured else None
+    return next(iter(conditions(manifest)), None)

@@ -83,8 +83,7 @@ def cost_view(manifest: Manifest) -> CostView | None:
 
 
 def _by_bits(counts: Mapping[int, int]) -> str:
-    parts = [f"{count_text(number)} of {count_text(bits)} bit" for bits, number in counts.items()]
-    return ", ".join(parts)
+    return ", ".join(f"{count_text(n)} of {count_text(bits)} bit" for bits, n in counts.items())
 
 
 def _share(part: int, whole: int) -> str:
@@ -105,8 +104,7 @@ def _plot(cost: CostRecord, rows: Sequence[CostRow]) -> Plot:
         for row in ranked[:_MAX_BARS]
     ]
     caption = "Multiply-accumulates for one sample, and their share."
-    rest = ranked[_MAX_BARS:]
-    if rest:
+    if rest := ranked[_MAX_BARS:]:
         macs = sum(row.record.macs for row in rest)
         caption += f" {count_text(len(rest))} more take {_share(macs, cost.macs)}."
     return Plot(

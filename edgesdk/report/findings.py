@@ -26,7 +26,6 @@ class CoverageView:
     """Coverage by one delegate of one artefact.
 
     Attributes:
-        delegate: Name of the delegate.
         record: Record of the manifest.
         share: Share of the operators delegated, 0..1, or None.
         delegated: Delegated operators with counts, most frequent first.
@@ -34,7 +33,6 @@ class CoverageView:
         further: True for a further delegate of the same artefact.
     """
 
-    delegate: str
     record: CoverageRecord
     share: float | None
     delegated: Sequence[tuple[str, int]]
@@ -52,19 +50,15 @@ class CoverageView:
         return sum(operator.count for operator in self.undelegated)
 
 
-def _view(record: CoverageRecord, further: bool) -> CoverageView:
-    delegated = sorted(record.delegated.items(), key=lambda item: (-item[1], item[0]))
-    undelegated = sorted(record.left, key=lambda operator: -operator.count)
-    share = delegated_share(record)
-    return CoverageView(record.delegate, record, share, delegated, undelegated, further)
-
-
 def coverage_views(artefact: ArtefactRecord) -> list[CoverageView]:
     """Return coverage by the artefact's delegate and every further one; empty if unknown."""
     views: list[CoverageView] = []
 
     def visit(record: CoverageRecord, depth: int) -> None:
-        views.append(_view(record, further=depth > 0))
+        delegated = sorted(record.delegated.items(), key=lambda item: (-item[1], item[0]))
+        undelegated = sorted(record.left, key=lambda operator: -operator.count)
+        share = delegated_share(record)
+        views.append(CoverageView(record, share, delegated, undelegated, further=depth > 0))
         # The schema allows any depth; delegates need one level at most.
         if depth < _MAX_DEPTH:
             for further in record.also:
@@ -114,11 +108,6 @@ class ClassifiedSample:
     picture: str
     original: str
     artefacts: Sequence[ClassAnswer]
-
-    @property
-    def differing(self) -> int:
-        """Return the number of artefacts that gave another class than the model."""
-        return sum(not artefact.same for artefact in self.artefacts)
 
 
 def classified_samples(manifest: Manifest, pictures: Mapping[str, str]) -> list[ClassifiedSample]:

@@ -57,16 +57,11 @@ def image_text(image: ImageSpec) -> str:
         steps.append(f"subtracts the mean ({_numbers(image.mean)})")
     if any(value != 1 for value in image.std):
         steps.append(f"divides by the standard deviation ({_numbers(image.std)})")
+    done = " and ".join(filter(None, [", ".join(steps[:-1]), steps[-1]]))
     return (
-        f"Takes camera bytes, {channels} per pixel. The artefact itself {_sequence(steps)}: "
+        f"Takes camera bytes, {channels} per pixel. The artefact itself {done}: "
         "pass the image unchanged."
     )
-
-
-def _sequence(steps: Sequence[str]) -> str:
-    if len(steps) == 1:
-        return steps[0]
-    return f"{', '.join(steps[:-1])} and {steps[-1]}"
 
 
 def io_tables(manifest: Manifest) -> list[IOTable]:

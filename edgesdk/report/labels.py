@@ -53,17 +53,13 @@ def artefact_labels(artefacts: Sequence[ArtefactRecord]) -> list[str]:
 
     The target's name if it is unique, else with quantization or precision, else with the file.
     """
-
-    def detailed(artefact: ArtefactRecord) -> str:
-        return f"{target_label(artefact.target)} {artefact.quantization or artefact.precision}"
-
     targets = Counter(artefact.target for artefact in artefacts)
-    labels = [
-        target_label(artefact.target)
-        if targets[artefact.target] == 1 and artefact.quantization is None
-        else detailed(artefact)
-        for artefact in artefacts
-    ]
+    labels = []
+    for artefact in artefacts:
+        label = target_label(artefact.target)
+        if targets[artefact.target] > 1 or artefact.quantization is not None:
+            label += f" {artefact.quantization or artefact.precision}"
+        labels.append(label)
     repeated = Counter(labels)
     return [
         label if repeated[label] == 1 else f"{label} ({artefact.file.path})"

@@ -38,8 +38,7 @@ def linked_files(files: list[Path], folder: Path) -> list[LinkedFile]:
     """Describe files that a page in ``folder`` links to.
 
     Args:
-        files: Files on the same disk. Their addresses are relative, so the page must move together
-            with them.
+        files: Files on the same disk; the page must move together with them.
         folder: Folder of the page.
 
     Raises:

@@ -169,38 +169,15 @@ def parity_plots(manifest: Manifest, rows: Sequence[SummaryRow]) -> list[Plot]:
         if parity is None or row.status is Status.NOT_RUN:
             continue
         gate = parity.gate
-        hint = "evaluated" if row.parity_mark else ""
-        mark = f" ({row.parity_mark})" if row.parity_mark else ""
-        unknown = "not comparable" if row.finite else "not finite"
-        distance = None if row.cosine is None else max(0.0, 1 - row.cosine)
-        cosines.append(
-            Dot(
-                row.label,
-                distance,
-                unknown if row.cosine is None else cosine_text(row.cosine),
-                f"{row.label}: cosine {cosine_text(row.cosine)}, gate "
-                f"{bound_text(gate.cosine)}{mark}",
-                1 - gate.cosine,
-                row.family,
-                passed=row.cosine is not None and row.cosine >= gate.cosine,
-                hollow=bool(row.parity_mark),
-                hint=hint,
-            )
-        )
-        error = row.relative_error
+        cosine, error = row.cosine, row.relative_error
+        text, gate_text = cosine_text(cosine), bound_text(gate.cosine)
+        distance = None if cosine is None else max(0.0, 1 - cosine)
+        passed = cosine is not None and cosine >= gate.cosine
+        cosines.append(_dot(row, "cosine", text, gate_text, distance, 1 - gate.cosine, passed))
+        text, gate_text = error_text(error), bound_text(gate.relative_error)
+        passed = error is not None and error <= gate.relative_error
         errors.append(
-            Dot(
-                row.label,
-                error,
-                unknown if error is None else error_text(error),
-                f"{row.label}: relative error {error_text(error)}, gate "
-                f"{bound_text(gate.relative_error)}{mark}",
-                gate.relative_error,
-                row.family,
-                passed=error is not None and error <= gate.relative_error,
-                hollow=bool(row.parity_mark),
-                hint=hint,
-            )
+            _dot(row, "relative error", text, gate_text, error, gate.relative_error, passed)
         )
     reading = "Left is better; the dashed line is the gate. Ring: figure of an evaluator."
     return [
@@ -215,6 +192,30 @@ def parity_plots(manifest: Manifest, rows: Sequence[SummaryRow]) -> list[Plot]:
             dot_plot(errors, "Relative error by artefact"),
         ),
     ]
+
+
+def _dot(
+    row: SummaryRow,
+    name: str,
+    text: str,
+    gate_text: str,
+    value: float | None,
+    gate: float,
+    passed: bool,
+) -> Dot:
+    mark = f" ({row.parity_mark})" if row.parity_mark else ""
+    unknown = "not comparable" if row.finite else "not finite"
+    return Dot(
+        row.label,
+        value,
+        unknown if value is None else text,
+        f"{row.label}: {name} {text}, gate {gate_text}{mark}",
+        gate,
+        row.family,
+        passed,
+        hollow=bool(row.parity_mark),
+        hint="evaluated" if row.parity_mark else "",
+    )
 
 
 def trade_off_plot(rows: Sequence[SummaryRow]) -> Plot:
@@ -266,7 +267,6 @@ def _operator_plot(
     ranked = sorted(profile.operators, key=lambda operator: -operator.milliseconds)
     shares = _shares(ranked)
     colour = family(target)
-    shown = list(zip(ranked, shares, strict=True))[:_MAX_OPERATORS]
     bars = [
         Bar(
             operator.name,
@@ -276,7 +276,7 @@ def _operator_plot(
             colour,
             hint=" · ".join(part for part in (operator.operator, operator.where) if part),
         )
-        for operator, share in shown
+        for operator, share in zip(ranked[:_MAX_OPERATORS], shares, strict=False)
     ]
     by_kind: dict[str, tuple[float, float, int]] = {}
     for operator, share in zip(ranked, shares, strict=True):
@@ -292,9 +292,8 @@ def _operator_plot(
         )
         for kind, (time, part, count) in sorted(by_kind.items(), key=lambda item: -item[1][0])
     ]
-    hidden = ranked[_MAX_OPERATORS:]
     rest = ""
-    if hidden:
+    if hidden := ranked[_MAX_OPERATORS:]:
         time = sum(operator.milliseconds for operator in hidden)
         rest = (
             f"{len(hidden)} more take {milliseconds_text(time)} together "

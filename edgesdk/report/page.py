@@ -10,6 +10,7 @@ from types import MappingProxyType
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgesdk.bundle.manifest import Manifest
+from edgesdk.report import quantities
 from edgesdk.report.commands import reproduction_commands
 from edgesdk.report.conditions import main_condition
 from edgesdk.report.costs import cost_view
@@ -26,25 +27,12 @@ from edgesdk.report.measurements import (
 )
 from edgesdk.report.photographs import Photograph, thumbnail
 from edgesdk.report.plots import meter
-from edgesdk.report.quantities import (
-    amount_text,
-    bound_text,
-    bytes_text,
-    cosine_text,
-    count_text,
-    decibel_text,
-    error_text,
-    milliseconds_text,
-    share_text,
-)
 from edgesdk.report.quantization import quantization_view
-from edgesdk.report.styles import styles_view
+from edgesdk.report.styles import change_text, psnr_text, styles_view
 from edgesdk.report.summary import missed_bounds, summary_rows
 from edgesdk.report.verdict import verdict
 
 __all__ = ["render"]
-
-_NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 
 # Colours and cursor movements in the output of converters. Applied to the escaped page, so it must
 # not match markup.
@@ -87,21 +75,18 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # Every function NAME_text of the quantities is the filter NAME.
+    for name in quantities.__all__:
+        if name.endswith("_text"):
+            environment.filters[name.removesuffix("_text")] = getattr(quantities, name)
     environment.filters.update(
-        amount=amount_text,
-        bound=bound_text,
-        bytes=bytes_text,
+        change=change_text,
         clip=_clip,
-        cosine=cosine_text,
-        count=count_text,
-        decibel=decibel_text,
-        difference=error_text,
         evaluated=evaluated_label,
         family=family,
         image=image_text,
-        milliseconds=milliseconds_text,
+        psnr=psnr_text,
         shape=shape_text,
-        share=share_text,
         target=target_label,
     )
     environment.globals.update(
@@ -113,7 +98,7 @@ def _environment() -> Environment:
 def render(
     manifest: Manifest,
     photographs: Sequence[Photograph] = (),
-    thumbnails: Mapping[str, bytes] = _NO_FILES,
+    thumbnails: Mapping[str, bytes] = MappingProxyType({}),
     links: Sequence[LinkedFile] = (),
 ) -> str:
     """Render the report of a manifest as HTML; the same arguments give the same page.
@@ -133,36 +118,32 @@ def render(
         InputSpecError: A photograph cannot be read.
     """
     rows = summary_rows(manifest)
+    labels = artefact_labels(manifest.artefacts)
     outcome = verdict(manifest)
     leads: dict[str, list[str]] = {}
     for fact in (fact for fact in outcome.facts if fact.leads):
         leads.setdefault(fact.label, []).append(fact.title)
     pictures = {photograph.name: thumbnail(photograph) for photograph in photographs}
-    page = (
-        _environment()
-        .get_template("report.html")
-        .render(
-            manifest=manifest,
-            rows=rows,
-            artefacts=list(
-                zip(manifest.artefacts, artefact_labels(manifest.artefacts), rows, strict=False)
-            ),
-            verdict=outcome,
-            leads=leads,
-            condition=main_condition(manifest),
-            size_plot=size_plot(rows),
-            latency_plots=latency_plots(manifest, rows),
-            trade_off_plot=trade_off_plot(rows),
-            parity_plots=parity_plots(manifest, rows),
-            operator_plots=operator_plots(manifest),
-            samples=classified_samples(manifest, pictures),
-            cost=cost_view(manifest),
-            styles=styles_view(manifest, thumbnails),
-            links=links,
-            quantization=quantization_view(manifest),
-            io_tables=io_tables(manifest),
-            protocols=protocols(manifest),
-            commands=reproduction_commands(manifest),
-        )
+    template = _environment().get_template("report.html")
+    page = template.render(
+        manifest=manifest,
+        rows=rows,
+        artefacts=list(zip(manifest.artefacts, labels, rows, strict=False)),
+        verdict=outcome,
+        leads=leads,
+        condition=main_condition(manifest),
+        size_plot=size_plot(rows),
+        latency_plots=latency_plots(manifest, rows),
+        trade_off_plot=trade_off_plot(rows),
+        parity_plots=parity_plots(manifest, rows),
+        operator_plots=operator_plots(manifest),
+        samples=classified_samples(manifest, pictures),
+        cost=cost_view(manifest),
+        styles=styles_view(manifest, thumbnails),
+        links=links,
+        quantization=quantization_view(manifest),
+        io_tables=io_tables(manifest),
+        protocols=protocols(manifest),
+        commands=reproduction_commands(manifest),
     )
     return _visible(page)

@@ -6,12 +6,12 @@ written beside its bar.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from edgesdk.report.scales import LinearScale, LogScale, Scale, linear_scale, log_scale
+from edgesdk.report.scales import LinearScale, Scale, linear_scale, log_scale
 from edgesdk.report.svg import element, percent
 
 __all__ = ["Bar", "Dot", "bar_plot", "dot_plot", "meter"]
@@ -126,10 +126,6 @@ def _axis(scale: Scale, tick_text: Callable[[float], str]) -> Markup:
     )
 
 
-def _list(rows: Iterable[Markup], description: str) -> Markup:
-    return element("ol", *rows, class_="plot", aria_label=description)
-
-
 def _whisker(bar: Bar, scale: LinearScale) -> Markup:
     if bar.low is None or bar.high is None:
         return Markup("")
@@ -145,15 +141,12 @@ def _whisker(bar: Bar, scale: LinearScale) -> Markup:
 def bar_plot(
     bars: Sequence[Bar], tick_text: Callable[[float], str] | None, description: str
 ) -> Markup:
-    """Draw horizontal bars from zero, with optional whiskers.
+    """Draw horizontal bars from zero, with optional whiskers; empty markup without bars.
 
     Args:
         bars: Rows from top to bottom.
         tick_text: Writes a tick of the axis; None for a plot without an axis.
         description: Description of the plot for screen readers.
-
-    Returns:
-        An ordered list; empty markup without bars.
     """
     if not bars:
         return Markup("")
@@ -175,18 +168,11 @@ def bar_plot(
         rows.append(_row(bar.label, bar.hint, bar.family, track, bar.text))
     if tick_text:
         rows.append(_axis(scale, tick_text))
-    return _list(rows, description)
+    return element("ol", *rows, class_="plot", aria_label=description)
 
 
 def _power(value: float) -> str:
     return f"{value:.0e}".replace("e-0", "e-").replace("e+00", "").replace("e+0", "e")
-
-
-def _decade_scale(dots: Sequence[Dot]) -> LogScale:
-    values = [value for dot in dots for value in (dot.value, dot.gate) if value is not None]
-    # Half a decade of margin on either side keeps marks off the ends.
-    positive = [value for value in values if value > 0]
-    return log_scale([value * factor for value in positive for factor in (0.3, 3)])
 
 
 def dot_plot(dots: Sequence[Dot], description: str) -> Markup:
@@ -195,13 +181,12 @@ def dot_plot(dots: Sequence[Dot], description: str) -> Markup:
     Args:
         dots: Rows from top to bottom.
         description: Description of the plot for screen readers.
-
-    Returns:
-        An ordered list; empty markup without dots.
     """
     if not dots:
         return Markup("")
-    scale = _decade_scale(dots)
+    values = [value for dot in dots for value in (dot.value, dot.gate) if value is not None]
+    # Half a decade of margin on either side keeps marks off the ends.
+    scale = log_scale([value * factor for value in values for factor in (0.3, 3)])
     grid = _gridlines(scale)
     rows = []
     for dot in dots:
@@ -218,7 +203,7 @@ def dot_plot(dots: Sequence[Dot], description: str) -> Markup:
         track = _track(dot.title, *marks)
         rows.append(_row(dot.label, dot.hint, dot.family, track, dot.text))
     rows.append(_axis(scale, _power))
-    return _list(rows, description)
+    return element("ol", *rows, class_="plot", aria_label=description)
 
 
 def meter(share: float, title: str) -> Markup:

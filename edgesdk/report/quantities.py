@@ -7,6 +7,7 @@ size of a thousand digits must not cost more than an odd cell.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 __all__ = [
     "MISSING",
@@ -52,6 +53,17 @@ def _three_digits(value: float) -> str:
     return f"{value:.3f}"
 
 
+def _in_units(value: float, units: Sequence[str]) -> str:
+    """Write a number of at least 1000 in the unit that leaves fewer than 1000 of it."""
+    value /= 1000
+    unit = 0
+    # 999.5 would be written as 1,000 of its unit.
+    while abs(value) >= 999.5 and unit < len(units) - 1:
+        value /= 1000
+        unit += 1
+    return f"{_three_digits(value)} {units[unit]}"
+
+
 def count_text(value: int) -> str:
     """Write a count: ``3,504,872``."""
     if abs(value) >= _LARGEST:
@@ -62,14 +74,7 @@ def count_text(value: int) -> str:
 def amount_text(value: int) -> str:
     """Write a large count with three significant digits: ``385 M``."""
     size = plain_number(value)
-    if abs(size) < 1000:
-        return f"{size:.0f}"
-    unit = -1
-    # 999.5 would be written as 1,000 of its unit.
-    while abs(size) >= 999.5 and unit < len(_AMOUNT_UNITS) - 1:
-        size /= 1000
-        unit += 1
-    return f"{_three_digits(size)} {_AMOUNT_UNITS[unit]}"
+    return f"{size:.0f}" if abs(size) < 1000 else _in_units(size, _AMOUNT_UNITS)
 
 
 def bytes_text(value: int | None) -> str:
@@ -77,15 +82,7 @@ def bytes_text(value: int | None) -> str:
     if value is None:
         return MISSING
     size = plain_number(value)
-    if size < 1000:
-        return f"{size:.0f} B"
-    size /= 1000
-    unit = 0
-    # 999.5 would be written as 1,000 of its unit.
-    while size >= 999.5 and unit < len(_BYTE_UNITS) - 1:
-        size /= 1000
-        unit += 1
-    return f"{_three_digits(size)} {_BYTE_UNITS[unit]}"
+    return f"{size:.0f} B" if size < 1000 else _in_units(size, _BYTE_UNITS)
 
 
 def milliseconds_text(value: float | None) -> str:

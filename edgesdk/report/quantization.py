@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 from edgesdk.bundle.manifest import (
     ArtefactRecord,
+    DropRecord,
     LayerSensitivityRecord,
     Manifest,
-    OperatorErrorRecord,
+    QuantizationRecord,
     SensitivityRecord,
 )
-from edgesdk.report.conditions import main_condition, profile_under
+from edgesdk.report.conditions import latency_under, main_condition
 from edgesdk.report.labels import artefact_labels, family
 from edgesdk.report.measurements import Plot
 from edgesdk.report.plots import Bar, bar_plot
 from edgesdk.report.quantities import (
     MISSING,
     bytes_text,
-    cosine_text,
     count_text,
     milliseconds_text,
     plain_number,
@@ -28,7 +28,7 @@ from edgesdk.report.quantities import (
 from edgesdk.report.scatter import Point, scatter_plot
 from edgesdk.report.suggestions import suggestions
 
-__all__ = ["QuantizationRow", "QuantizationView", "SensitivityView", "quantization_view"]
+__all__ = ["QuantizationRow", "QuantizationView", "quantization_view"]
 
 _MAX_BARS = 20
 
@@ -43,14 +43,11 @@ class QuantizationRow:
         small: Share of the weights in 8 bits or fewer.
         latency: Median latency, and speed-up over the float artefact.
         top1: Top-1 accuracy, with the float model's behind it.
-        agreement: Share of samples with the float model's class.
-        containment: Share of samples with the float model's class among the top five.
-        cosine: Mean cosine similarity with the float outputs.
+        measured: Record of the accuracy drop; None if it was not measured.
         drop: Drop, and the metric that drops.
         gate: Bound of the drop, and the word met or missed.
         missed: True if the bound is missed.
-        kept_float: Layers that stayed float on request.
-        float_norms: Normalisations that stayed float because fixed ranges do not fit them.
+        record: Record of the manifest.
         unquantized: Operators and layers that stayed float because they have no integer kernel.
         calibration: Origin of the ranges.
     """
@@ -60,33 +57,13 @@ class QuantizationRow:
     small: str
     latency: str
     top1: str
-    agreement: str
-    containment: str
-    cosine: str
+    measured: DropRecord | None
     drop: str
     gate: str
     missed: bool
-    kept_float: Sequence[str]
-    float_norms: Sequence[str]
+    record: QuantizationRecord
     unquantized: Sequence[str]
     calibration: str
-
-
-@dataclass(frozen=True)
-class SensitivityView:
-    """Sensitivity of the layers to one recipe.
-
-    Attributes:
-        recipe: Name of the recipe.
-        plot: Most sensitive layers.
-        layers: All layers, the most sensitive first.
-        operators: Errors of all operators, in the order of the program.
-    """
-
-    recipe: str
-    plot: Plot
-    layers: Sequence[LayerSensitivityRecord]
-    operators: Sequence[OperatorErrorRecord]
 
 
 @dataclass(frozen=True)
@@ -98,7 +75,7 @@ class QuantizationView:
         rows: One row per quantized artefact.
         latency_plot: Drop against latency.
         size_plot: Drop against size.
-        sensitivities: One view per analysed recipe.
+        sensitivities: Record of each analysed recipe, and a plot of its most sensitive layers.
         samples: Samples on which the drop was measured.
     """
 
@@ -106,7 +83,7 @@ class QuantizationView:
     rows: Sequence[QuantizationRow]
     latency_plot: Plot
     size_plot: Plot
-    sensitivities: Sequence[SensitivityView]
+    sensitivities: Sequence[tuple[SensitivityRecord, Plot]]
     samples: str
 
 
@@ -126,49 +103,37 @@ def quantization_view(manifest: Manifest) -> QuantizationView | None:
             _row(manifest, artefact, label) for artefact, label in labelled if artefact.quantized
         ],
         latency_plot=_plot(
-            manifest,
             labelled,
             "Accuracy drop against latency",
             "Horizontal: median latency.",
-            lambda artefact: _latency(manifest, artefact),
-            lambda value: milliseconds_text(value),
+            lambda artefact: latency_under(artefact, main_condition(manifest)),
+            milliseconds_text,
         ),
         size_plot=_plot(
-            manifest,
             labelled,
             "Accuracy drop against size",
             "Horizontal: size.",
             lambda artefact: float(artefact.file.size),
             lambda value: bytes_text(round(value)),
         ),
-        sensitivities=[_sensitivities(record) for record in manifest.sensitivity],
+        sensitivities=[(record, _sensitivity_plot(record)) for record in manifest.sensitivity],
         samples=f"{drops[0].samples} samples, {drops[0].source}" if drops else "",
     )
-
-
-def _latency(manifest: Manifest, artefact: ArtefactRecord) -> float | None:
-    profile = profile_under(artefact, main_condition(manifest))
-    return None if profile is None or profile.evaluator else profile.latency.p50
 
 
 def _row(manifest: Manifest, artefact: ArtefactRecord, label: str) -> QuantizationRow:
     quantized = artefact.quantized
     if quantized is None:
         raise ValueError(f"{label} is not quantized")
-    base = next(
-        (
-            other
-            for other in manifest.artefacts
-            if other.target == artefact.target and other.quantized is None
-        ),
-        None,
-    )
+    same_target = [other for other in manifest.artefacts if other.target == artefact.target]
+    base = next((other for other in same_target if other.quantized is None), None)
     size = bytes_text(artefact.file.size)
     if base is not None:
         size += f" ({share_text(artefact.file.size / base.file.size)})"
-    own = _latency(manifest, artefact)
-    other_ms = None if base is None else _latency(manifest, base)
-    latency = milliseconds_text(own) if own is not None else MISSING
+    condition = main_condition(manifest)
+    own = latency_under(artefact, condition)
+    other_ms = None if base is None else latency_under(base, condition)
+    latency = milliseconds_text(own)
     if own and other_ms:
         latency += f" ({other_ms / own:.2f}×)"
     total = sum(quantized.weights.values())
@@ -191,16 +156,13 @@ def _row(manifest: Manifest, artefact: ArtefactRecord, label: str) -> Quantizati
         top1=MISSING
         if drop is None or drop.top1 is None
         else f"{share_text(drop.top1)} (float {share_text(drop.float_top1)})",
-        agreement=share_text(None if drop is None else drop.agreement),
-        containment=share_text(None if drop is None else drop.containment),
-        cosine=cosine_text(None if drop is None else drop.cosine),
+        measured=drop,
         drop=MISSING if drop is None else f"{100 * drop.drop:.2f} % of {drop.metric}",
         gate=MISSING
         if drop is None or drop.bound is None
         else f"{'met' if drop.passed else 'missed'}, {share_text(drop.bound)} allowed",
         missed=drop is not None and not drop.passed,
-        kept_float=list(quantized.float_layers),
-        float_norms=list(quantized.float_norms),
+        record=quantized,
         unquantized=unquantized,
         calibration=""
         if calibration is None
@@ -209,30 +171,20 @@ def _row(manifest: Manifest, artefact: ArtefactRecord, label: str) -> Quantizati
 
 
 def _plot(
-    manifest: Manifest,
     labelled: Sequence[tuple[ArtefactRecord, str]],
     title: str,
     across: str,
     value: Callable[[ArtefactRecord], float | None],
     text: Callable[[float], str],
 ) -> Plot:
-    del manifest
     points = []
     for artefact, label in labelled:
         x, lost = value(artefact), _loss(artefact)
         if x is None or lost is None:
             continue
         proven = artefact.parity is not None and artefact.parity.passed
-        points.append(
-            Point(
-                label,
-                x,
-                max(lost, 0.0),
-                f"{label}: {text(x)}, {100 * lost:.2f} % drop",
-                family(artefact.target),
-                eligible=proven,
-            )
-        )
+        tooltip = f"{label}: {text(x)}, {100 * lost:.2f} % drop"
+        points.append(Point(label, x, max(lost, 0.0), tooltip, family(artefact.target), proven))
     return Plot(
         title,
         f"{across} Vertical: drop against the float model. Lower left is better. Filled: passed, "
@@ -248,8 +200,8 @@ def _loss(artefact: ArtefactRecord) -> float | None:
     return None if artefact.quantized.drop is None else artefact.quantized.drop.drop
 
 
-def _sensitivities(record: SensitivityRecord) -> SensitivityView:
-    recipe, layers = record.recipe, record.layers
+def _sensitivity_plot(record: SensitivityRecord) -> Plot:
+    layers = record.layers
 
     def noise(layer: LayerSensitivityRecord) -> float:
         """Return the energy of the error as a share of the output's energy."""
@@ -269,13 +221,5 @@ def _sensitivities(record: SensitivityRecord) -> SensitivityView:
     caption = "Simulated energy of the error at the outputs when only this layer is quantized."
     if len(layers) > len(bars):
         caption += f" {count_text(len(layers) - len(bars))} more have less."
-    return SensitivityView(
-        recipe,
-        Plot(
-            f"Most sensitive layers of {recipe}",
-            caption,
-            bar_plot(bars, None, "Sensitivity by layer"),
-        ),
-        layers,
-        record.operators,
-    )
+    title = f"Most sensitive layers of {record.recipe}"
+    return Plot(title, caption, bar_plot(bars, None, "Sensitivity by layer"))

@@ -60,15 +60,12 @@ def quantize_report(
 
     Args:
         model: Model, or SOURCE of one.
-        example: See :func:`edgesdk.export`.
+        example, targets, options, on_progress: See :func:`edgesdk.export`.
         quantize: Recipes and data; the float artefact is added.
-        targets: See :func:`edgesdk.export`.
         output: Bundle to write.
-        options: See :func:`edgesdk.export`.
         device: Device that measures latencies.
         threads: Threads of each runtime.
         runs: Number of timed runs.
-        on_progress: See :func:`edgesdk.export`.
         on_measure: Called while latencies are measured.
         **changes: Fields of :class:`~edgesdk.ExportOptions` that differ from ``options``.
 

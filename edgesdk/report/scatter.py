@@ -78,30 +78,21 @@ def _label_places(wanted: Sequence[float], height: float) -> list[float]:
 
 
 def _grid(
-    x: Scale,
-    y: Scale,
-    across: Callable[[float], float],
-    down: Callable[[float], float],
-    x_text: Callable[[float], str],
-    y_text: Callable[[float], str],
-    height: float,
+    across: Sequence[tuple[float, str]], down: Sequence[tuple[float, str]], floor: float
 ) -> Markup:
-    floor = height - _BOTTOM
+    """Draw ticks with their texts, at positions in percent across and in pixels down."""
     marks = []
-    for tick in y.ticks:
-        level = down(tick)
+    for level, text in down:
         marks.append(element("line", x1=0, x2="100%", y1=level, y2=level, class_="grid"))
-        marks.append(element("text", y_text(tick), x=0, y=level - 4, class_="tick"))
+        marks.append(element("text", text, x=0, y=level - 4, class_="tick"))
     # The labels of the y axis are at the left, so the x axis omits ticks below them.
-    for tick in x.ticks:
-        place = percent(across(tick))
-        marks.append(element("line", x1=place, x2=place, y1=_TOP, y2=floor, class_="grid"))
-        anchor = "end" if across(tick) > 92 else "middle"
-        if across(tick) > 4:
+    for place, text in across:
+        x = percent(place)
+        marks.append(element("line", x1=x, x2=x, y1=_TOP, y2=floor, class_="grid"))
+        anchor = "end" if place > 92 else "middle"
+        if place > 4:
             marks.append(
-                element(
-                    "text", x_text(tick), x=place, y=floor + 16, class_="tick", text_anchor=anchor
-                )
+                element("text", text, x=x, y=floor + 16, class_="tick", text_anchor=anchor)
             )
     return Markup("").join(marks)
 
@@ -112,16 +103,13 @@ def scatter_plot(
     y_text: Callable[[float], str],
     description: str,
 ) -> Markup:
-    """Draw points; undominated ones are filled, the others are rings.
+    """Draw points, undominated ones filled, the others as rings; empty with fewer than two.
 
     Args:
         points: Points in any order.
         x_text: Writes a tick of the x axis.
         y_text: Writes a tick of the y axis.
         description: Description of the plot for screen readers.
-
-    Returns:
-        A block of markup; empty with fewer than two points.
     """
     if len(points) < 2:
         return Markup("")
@@ -144,14 +132,9 @@ def scatter_plot(
         cx, cy = percent(across(point.x)), down(point.y)
         leaders.append(element("line", x1=cx, y1=cy, x2="100%", y2=place, class_="leader"))
         shape = "dot" if best[point] else "dot hollow"
-        marks.append(
-            element(
-                "g",
-                element("title", point.title),
-                element("circle", cx=cx, cy=cy, r=6, class_=shape),
-                class_=f"family-{point.family}",
-            )
-        )
+        title = element("title", point.title)
+        circle = element("circle", cx=cx, cy=cy, r=6, class_=shape)
+        marks.append(element("g", title, circle, class_=f"family-{point.family}"))
         labels.append(
             element(
                 "li",
@@ -161,7 +144,11 @@ def scatter_plot(
                 class_=f"family-{point.family}",
             )
         )
-    grid = _grid(x, y, across, down, x_text, y_text, height)
+    grid = _grid(
+        [(across(tick), x_text(tick)) for tick in x.ticks],
+        [(down(tick), y_text(tick)) for tick in y.ticks],
+        height - _BOTTOM,
+    )
     canvas = element(
         "svg",
         *itertools.chain([grid], leaders, marks),

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgesdk.bundle.manifest import ArtefactRecord, FileRecord, Manifest, PaintedRecord
+from edgesdk.bundle.manifest import (
+    ArtefactRecord,
+    FileRecord,
+    Manifest,
+    PaintedPictureRecord,
+    PaintedRecord,
+    PaintingsRecord,
+)
 from edgesdk.errors import InputSpecError
 from edgesdk.report.labels import artefact_labels, evaluated_label
 from edgesdk.report.photographs import Photograph, thumbnail
@@ -13,11 +20,11 @@ from edgesdk.report.quantities import MISSING, decibel_text, error_text, plain_n
 
 __all__ = [
     "PaintedRow",
-    "PictureRow",
     "StyleTile",
     "StylesView",
     "change_text",
     "painted_row",
+    "psnr_text",
     "styles_view",
 ]
 
@@ -40,25 +47,6 @@ class StyleTile:
     name: str
     picture: str = ""
     problem: str = ""
-
-
-@dataclass(frozen=True)
-class PictureRow:
-    """One picture that an artefact painted.
-
-    Attributes:
-        label: Label of the artefact.
-        style: Name of the style.
-        photograph: Name of the photograph.
-        psnr: PSNR as text.
-        change: Style change as text.
-    """
-
-    label: str
-    style: str
-    photograph: str
-    psnr: str
-    change: str
 
 
 @dataclass(frozen=True)
@@ -89,20 +77,16 @@ class StylesView:
     """Styles section of the page.
 
     Attributes:
-        photograph: Name of the photograph in the gallery.
+        paintings: Record of the gallery; None without one.
         tiles: The photograph, then the photograph in every style.
         rows: One row per artefact that was run.
-        pictures: One row per picture of an artefact.
-        network: Network that measured the style change; empty if it was not measured.
-        note: Reason for anything that is missing.
+        pictures: Label of the artefact and record of each painted picture.
     """
 
-    photograph: str
+    paintings: PaintingsRecord | None
     tiles: Sequence[StyleTile]
     rows: Sequence[PaintedRow]
-    pictures: Sequence[PictureRow]
-    network: str
-    note: str
+    pictures: Sequence[tuple[str, PaintedPictureRecord]]
 
 
 def styles_view(manifest: Manifest, thumbnails: Mapping[str, bytes]) -> StylesView | None:
@@ -128,22 +112,10 @@ def styles_view(manifest: Manifest, thumbnails: Mapping[str, bytes]) -> StylesVi
             named.insert(0, ("unpainted", paintings.unpainted))
         tiles = [_tile(name, file, thumbnails) for name, file in named]
     return StylesView(
-        photograph=paintings.photograph if paintings else "",
+        paintings=paintings,
         tiles=tiles,
         rows=[painted_row(artefact, label) for artefact, _, label in painted],
-        pictures=[
-            PictureRow(
-                label,
-                picture.style,
-                picture.photograph,
-                _decibels(picture.psnr_db),
-                change_text(picture.style_change),
-            )
-            for _, record, label in painted
-            for picture in record.pictures
-        ],
-        network=paintings.network if paintings else "",
-        note=paintings.note if paintings else "",
+        pictures=[(label, picture) for _, record, label in painted for picture in record.pictures],
     )
 
 
@@ -185,11 +157,12 @@ def painted_row(artefact: ArtefactRecord, label: str) -> PaintedRow:
         label,
         mark,
         len(record.pictures),
-        _decibels(record.psnr_db),
-        _decibels(record.least_psnr_db),
+        psnr_text(record.psnr_db),
+        psnr_text(record.least_psnr_db),
         change_text(record.style_change),
     )
 
 
-def _decibels(value: float | None) -> str:
+def psnr_text(value: float | None) -> str:
+    """Write the PSNR of a painting: ``38.2 dB``, or ``equal`` without a difference."""
     return "equal" if value is None else decibel_text(value)

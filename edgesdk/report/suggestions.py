@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgesdk.bundle.manifest import ArtefactRecord, Manifest
-from edgesdk.report.conditions import Condition, main_condition, profile_under
+from edgesdk.report.conditions import Condition, latency_under, main_condition
 from edgesdk.report.labels import artefact_labels, target_label
 from edgesdk.report.quantities import bytes_text, milliseconds_text, share_text
 
@@ -71,44 +72,41 @@ def _suggested(
     fit = [(artefact, label) for artefact, label in artefacts if _fits(artefact)]
     if not fit:
         return None
-    latency = {artefact.file.path: _latency(artefact, condition) for artefact, _ in fit}
-    timed = [(one, label) for one, label in fit if latency[one.file.path] is not None]
-    if len(timed) > 1:
-        fastest = min(latency[one.file.path] or 0.0 for one, _ in timed)
-        near = [
-            (one, label)
-            for one, label in timed
-            if (latency[one.file.path] or 0.0) <= fastest * (1 + _NEAR)
-        ]
-        chosen, label = min(near, key=lambda pair: (pair[0].file.size, pair[0].file.path))
-        reason = _timed_reason(chosen, latency[chosen.file.path] or 0.0, artefacts, latency)
+    measured = {artefact.file.path: latency_under(artefact, condition) for artefact, _ in fit}
+    latency = {path: value for path, value in measured.items() if value is not None}
+    near = fit
+    if len(latency) > 1:
+        limit = min(latency.values()) * (1 + _NEAR)
+        near = [pair for pair in fit if latency.get(pair[0].file.path, math.inf) <= limit]
+    chosen, label = min(near, key=lambda pair: (pair[0].file.size, pair[0].file.path))
+    if len(latency) > 1:
+        reason = _timed_reason(chosen, artefacts, latency)
         if len(near) > 1:
             reason += "; the smallest of those about as fast"
     else:
-        chosen, label = min(fit, key=lambda pair: (pair[0].file.size, pair[0].file.path))
         reason = f"the smallest, {bytes_text(chosen.file.size)}; latencies were not measured here"
     rejected = len(artefacts) - len(fit)
     if rejected:
         reason += f"; {rejected} rejected (drop too large or parity not passed)"
+    quantized = chosen.quantized
     return Suggestion(
         target=target,
         recipe=chosen.quantization or chosen.precision,
         label=label,
         file=chosen.file.path,
         reason=f"{target_label(target)}: {label}, {reason}",
-        drop=_drop(chosen),
+        drop=quantized.drop.drop if quantized is not None and quantized.drop is not None else None,
         size_bytes=chosen.file.size,
-        p50_ms=latency[chosen.file.path],
+        p50_ms=latency.get(chosen.file.path),
     )
 
 
 def _timed_reason(
     chosen: ArtefactRecord,
-    own: float,
     artefacts: Sequence[tuple[ArtefactRecord, str]],
-    latency: dict[str, float | None],
+    latency: Mapping[str, float],
 ) -> str:
-    words = f"the fastest, {milliseconds_text(own)}"
+    words = f"the fastest, {milliseconds_text(latency[chosen.file.path])}"
     base = next((one for one, _ in artefacts if one.quantization is None), None)
     if base is None or base.file.path == chosen.file.path:
         return words
@@ -121,20 +119,7 @@ def _timed_reason(
 def _fits(artefact: ArtefactRecord) -> bool:
     if artefact.parity is None or not artefact.parity.passed:
         return False
-    quantized = artefact.quantized
-    if quantized is None:
+    if artefact.quantized is None:
         return True
-    if quantized.drop is None:
-        return False
-    bound = LARGEST_DROP if quantized.drop.bound is None else quantized.drop.bound
-    return quantized.drop.drop <= bound
-
-
-def _drop(artefact: ArtefactRecord) -> float | None:
-    quantized = artefact.quantized
-    return quantized.drop.drop if quantized is not None and quantized.drop is not None else None
-
-
-def _latency(artefact: ArtefactRecord, condition: Condition | None) -> float | None:
-    profile = profile_under(artefact, condition)
-    return None if profile is None or profile.evaluator else profile.latency.p50
+    drop = artefact.quantized.drop
+    return drop is not None and drop.drop <= (LARGEST_DROP if drop.bound is None else drop.bound)

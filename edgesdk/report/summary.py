@@ -9,7 +9,6 @@ from enum import Enum
 from edgesdk.bundle.manifest import (
     ArtefactRecord,
     CoverageRecord,
-    FailureRecord,
     GateRecord,
     Manifest,
     OutputParity,
@@ -36,14 +35,7 @@ from edgesdk.report.quantities import (
     share_text,
 )
 
-__all__ = [
-    "COLUMNS",
-    "Status",
-    "SummaryRow",
-    "delegated_share",
-    "missed_bounds",
-    "summary_rows",
-]
+__all__ = ["COLUMNS", "Status", "SummaryRow", "delegated_share", "missed_bounds", "summary_rows"]
 
 
 class Status(Enum):
@@ -225,14 +217,9 @@ def missed_bounds(output: OutputParity, gate: GateRecord) -> list[str]:
             f"relative error {error_text(output.relative_error)} above "
             f"{bound_text(gate.relative_error)}"
         )
-    if (
-        gate.agreement is not None
-        and output.agreement is not None
-        and output.agreement < gate.agreement
-    ):
-        missed.append(
-            f"top-1 agreement {share_text(output.agreement)} below {share_text(gate.agreement)}"
-        )
+    found, least = output.agreement, gate.agreement
+    if least is not None and found is not None and found < least:
+        missed.append(f"top-1 agreement {share_text(found)} below {share_text(least)}")
     return missed
 
 
@@ -296,16 +283,6 @@ def _artefact_row(
     )
 
 
-def _failure_row(failure: FailureRecord) -> SummaryRow:
-    return SummaryRow(
-        label=target_label(failure.target),
-        target=failure.target,
-        family=family(failure.target),
-        status=Status.FAILED,
-        reason=failure.message,
-    )
-
-
 def summary_rows(manifest: Manifest) -> list[SummaryRow]:
     """Return one row per artefact and then one per failure, in the manifest's order.
 
@@ -322,4 +299,8 @@ def summary_rows(manifest: Manifest) -> list[SummaryRow]:
         _artefact_row(artefact, label, profile_under(artefact, condition), condition)
         for artefact, label in zip(manifest.artefacts, labels, strict=True)
     ]
-    return rows + [_failure_row(failure) for failure in manifest.failures]
+    for failure in manifest.failures:
+        target, reason = failure.target, failure.message
+        row = SummaryRow(target_label(target), target, family(target), Status.FAILED, reason=reason)
+        rows.append(row)
+    return rows

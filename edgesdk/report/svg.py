@@ -15,8 +15,7 @@ def element(name: str, *children: str, **attributes: str | float | None) -> Mark
     Args:
         name: Tag name; must come from our own code.
         children: Text, which is escaped, or markup.
-        attributes: ``class_`` means ``class``, an underscore within a name means a hyphen; an
-            attribute of None is omitted.
+        attributes: ``class_`` means ``class``, ``x_y`` means ``x-y``; None is omitted.
     """
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_attribute(value))}"'

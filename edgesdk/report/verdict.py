@@ -18,8 +18,7 @@ class Fact:
     """Best artefact in one respect, or the only one with a figure.
 
     Attributes:
-        title: ``fastest``, ``smallest`` or ``least memory``; ``latency``, ``size`` or ``memory``
-            if there is only one.
+        title: Such as ``fastest``, or ``latency`` if there is only one artefact.
         label: Label of the artefact.
         family: Family of its target.
         figure: Figure with unit.
@@ -43,8 +42,7 @@ class Verdict:
     """Outcome of a bundle.
 
     Attributes:
-        tone: ``good`` if everything passed, ``bad`` if something was tried and nothing passed, else
-            ``open``.
+        tone: ``good``: everything passed; ``bad``: something failed, nothing passed; or ``open``.
         sentence: Conversion and parity in one sentence.
         facts: Best artefacts among those that passed.
     """
@@ -149,10 +147,6 @@ def _latency_note(first: SummaryRow, others: Sequence[SummaryRow]) -> str:
     return where
 
 
-def _size_note(first: SummaryRow, others: Sequence[SummaryRow]) -> str:
-    return f"parity {first.parity_mark}" if first.parity_mark else ""
-
-
 def _facts(rows: Sequence[SummaryRow]) -> tuple[Fact, ...]:
     # An artefact that missed the gate is never recommended, even if it is the fastest.
     eligible = [row for row in rows if row.status is Status.PASSED]
@@ -174,7 +168,7 @@ def _facts(rows: Sequence[SummaryRow]) -> tuple[Fact, ...]:
             eligible,
             lambda row: row.size_bytes,
             lambda row: bytes_text(row.size_bytes),
-            _size_note,
+            lambda row, others: f"parity {row.parity_mark}" if row.parity_mark else "",
         ),
         *_leader(
             (f"least memory{reservation}", f"memory{reservation}"),

@@ -34,7 +34,7 @@ def write_report(
     links: Sequence[str | os.PathLike[str]] = (),
     overwrite: bool = True,
 ) -> Path:
-    """Write the HTML report of a bundle.
+    """Write the HTML report of a bundle, and return its path.
 
     Example:
         >>> edgesdk.write_report("net.edge", links=["painted.mp4"])
@@ -42,14 +42,10 @@ def write_report(
 
     Args:
         bundle: Bundle, or its path.
-        output: File to write, or a folder for ``report.html``; None writes into the bundle, which
-            stays valid.
+        output: File to write, or a folder for ``report.html``; None writes into the bundle.
         photographs: See :func:`render`.
         links: Files that the page links to, such as a stylized video; pictures are shown.
         overwrite: True to replace an older report.
-
-    Returns:
-        The written file.
 
     Raises:
         BundleError: The bundle is missing, damaged or unsafe.

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgesdk.errors import MissingBackendError, SessionError
-from edgesdk.runtime.declared_specs import declared_specs
 from edgesdk.runtime.error_translation import translated_errors
 from edgesdk.runtime.loaded_session import LoadedSession, owned_array
 from edgesdk.runtime.mil import EVALUATOR_NOTE, MilEvaluator, MilFeature, load
@@ -44,14 +43,8 @@ class CoremlSession(LoadedSession):
         SessionError: The package is damaged or cannot be run.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        threads: int,
-        inputs: Sequence[TensorSpec] | None = None,
-        outputs: Sequence[TensorSpec] | None = None,
-    ) -> None:
-        super().__init__(path, threads)
+    def _open(self) -> tuple[list[TensorSpec], list[TensorSpec]]:
+        path = self.path
         # Our own loader checks the package on every platform.
         with translated_errors(
             f"{path.name} is damaged or not a valid Core ML package",
@@ -66,17 +59,16 @@ class CoremlSession(LoadedSession):
             self.operators_note = "Core ML does not report operator times to Python"
         else:
             with translated_errors(f"the program of {path.name} cannot be evaluated"):
-                self._evaluator = MilEvaluator(program, threads=threads)
+                self._evaluator = MilEvaluator(program, threads=self.threads)
             self.evaluator = True
             self.note = EVALUATOR_NOTE
-            self.runtime = f"edgesdk MIL evaluator on torch {_version('torch')}"
+            self.runtime = f"edgesdk MIL evaluator on torch {importlib.metadata.version('torch')}"
             self.operators_note = "per operator of the torch evaluator, not of an Apple device"
         self.load_seconds = time.perf_counter() - started
         self._features: tuple[MilFeature, ...] = tuple(program.inputs)
-        found = [_input_spec(feature) for feature in program.inputs]
-        self.inputs = declared_specs("input", found, inputs)
-        self.outputs = declared_specs("output", _output_specs(program.outputs, outputs), outputs)
         self._result_names = [feature.name for feature in program.outputs]
+        found = [_input_spec(feature) for feature in program.inputs]
+        return found, _output_specs(program.outputs, self._declared_outputs)
 
     def _loaded_natively(self) -> Any:
         try:
@@ -148,12 +140,6 @@ class CoremlSession(LoadedSession):
     def _release(self) -> None:
         self._native = None
         self._evaluator = None
-
-
-def _version(distribution: str) -> str:
-    from importlib.metadata import version
-
-    return version(distribution)
 
 
 def _input_spec(feature: MilFeature) -> TensorSpec:

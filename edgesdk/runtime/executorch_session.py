@@ -74,14 +74,8 @@ class ExecutorchSession(LoadedSession):
     _program: Any
     _method: Any
 
-    def __init__(
-        self,
-        path: Path,
-        threads: int,
-        inputs: Sequence[TensorSpec] | None = None,
-        outputs: Sequence[TensorSpec] | None = None,
-    ) -> None:
-        super().__init__(path, threads)
+    def _open(self) -> tuple[list[TensorSpec], list[TensorSpec]]:
+        path = self.path
         self._bindings, self._torch = _runtime_modules()
         self.runtime = f"executorch {importlib.metadata.version('executorch')}"
         # The runtime reads weights from these bytes as long as the program lives.
@@ -102,10 +96,9 @@ class ExecutorchSession(LoadedSession):
                 _spec(path, f"output_{i}", meta.output_tensor_meta(i))
                 for i in range(meta.num_outputs())
             ]
-        self.inputs = declared_specs("input", found, inputs)
-        self.outputs = declared_specs("output", results, outputs)
-        _check_capacity(path, found, self.inputs)
+        _check_capacity(path, found, declared_specs("input", found, self._declared_inputs))
         ExecutorchSession._open_sessions.add(self)
+        return found, results
 
     def _load(self) -> None:
         """Resize the pool to this session's threads and load the method."""

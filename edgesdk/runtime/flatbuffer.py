@@ -7,9 +7,9 @@ same offsets first, in Python, where a wrong one is an exception instead of a cr
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-__all__ = ["FlatTable", "FlatbufferError", "root_table"]
+__all__ = ["FlatTable", "FlatbufferError", "check_indices", "root_table"]
 
 #: More tables than any valid artefact has; a file that shares subtrees could demand far more.
 _MAX_VISITS = 2_000_000
@@ -111,6 +111,13 @@ class FlatTable:
         for item in range(count):
             position = start + 4 * item
             yield FlatTable(self._buffer, self._buffer.offset(position))
+
+
+def check_indices(kind: str, indices: Iterable[int], count: int) -> None:
+    """Refuse an index outside a list of ``count`` items of this kind."""
+    for index in indices:
+        if not 0 <= index < count:
+            raise FlatbufferError(f"it refers to {kind} {index} of {count}")
 
 
 def root_table(data: bytes, start: int = 0) -> FlatTable:

@@ -109,10 +109,7 @@ class IsolatedSession(Session):
         """
         if runs < 1:
             raise UsageError(f"cannot time {runs} runs", remedy="use at least 1")
-        arrays = self._to_hold(inputs)
-        payload = {"runs": runs, "held": inputs is None}
-        reply = self._ask("timed", payload, arrays, allowance=runs)
-        self._holds = True
+        reply = self._ask_holding("timed", inputs, runs, allowance=runs)
         times = [float(value) for value in reply.payload["milliseconds"]]
         if not self._has_run:
             self._has_run, self.first_run_ms = True, times[0]
@@ -131,18 +128,12 @@ class IsolatedSession(Session):
             The times; empty if the runtime gives none, for the reason in ``operators_note``.
 
         Raises:
-            UsageError: ``runs`` is below 1, or None is given without a previous call.
-            InputSpecError: An input is missing or has the wrong shape or a lossy dtype.
-            UnknownNameError: The artefact does not have such an input.
-            SessionError: The runtime failed.
-            SessionCrashError: The runtime's process died or stopped responding.
+            EdgeSdkError: See :meth:`run_timed`.
         """
         if runs < 1:
             raise UsageError(f"cannot measure over {runs} runs", remedy="use at least 1")
-        arrays = self._to_hold(inputs)
         # Some runtimes load the artefact again to profile it.
-        reply = self._ask("operators", {"runs": runs, "held": inputs is None}, arrays, runs + 1)
-        self._holds = True
+        reply = self._ask_holding("operators", inputs, runs, allowance=runs + 1)
         self.operators_note = str(reply.payload["note"])
         return [
             MeasuredOperator(str(name), str(operator), float(milliseconds))
@@ -186,18 +177,23 @@ class IsolatedSession(Session):
         self._child.close()
 
     def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        named = {spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)}
-        reply = self._ask("run", {}, named)
+        reply = self._ask("run", {}, self._named(arrays))
         self._has_run = True
         return [reply.arrays[spec.name] for spec in self.outputs]
 
-    def _to_hold(self, inputs: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
-        if inputs is None:
-            if not self._holds:
-                raise UsageError("there are no inputs of a previous call", remedy="pass inputs")
-            return {}
-        arrays = bind_inputs(self.inputs, inputs)
+    def _named(self, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
         return {spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)}
+
+    def _ask_holding(
+        self, kind: str, inputs: Mapping[str, np.ndarray] | None, runs: int, allowance: int
+    ) -> Reply:
+        """Ask for several runs on inputs that the child keeps; None reuses those it has."""
+        if inputs is None and not self._holds:
+            raise UsageError("there are no inputs of a previous call", remedy="pass inputs")
+        arrays = {} if inputs is None else self._named(bind_inputs(self.inputs, inputs))
+        reply = self._ask(kind, {"runs": runs, "held": inputs is None}, arrays, allowance)
+        self._holds = True
+        return reply
 
     def _ask(
         self,

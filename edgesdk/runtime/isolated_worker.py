@@ -36,7 +36,9 @@ _RUNTIMES = {
     ".tflite": ("ai_edge_litert.interpreter", "edgesdk.runtime.litert_session"),
 }
 
-_Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
+_Payload = dict[str, Any]
+_Arrays = dict[str, np.ndarray]
+_Answer = tuple[_Payload, _Arrays]
 
 
 def _peak_bytes() -> int:
@@ -58,9 +60,7 @@ class _Worker:
         self._import_peak = 0
         self._before_load = 0
 
-    def load(
-        self, payload: dict[str, Any], arrays: dict[str, np.ndarray], progress: Progress
-    ) -> _Answer:
+    def load(self, payload: _Payload, arrays: _Arrays, progress: Progress) -> _Answer:
         for module in _RUNTIMES.get(Path(payload["path"]).suffix.lower(), ()):
             # The session itself reports a missing backend, with the command that installs it.
             with contextlib.suppress(ImportError):
@@ -89,15 +89,11 @@ class _Worker:
         }
         return self._with_memory(answer), {}
 
-    def run(
-        self, payload: dict[str, Any], arrays: dict[str, np.ndarray], progress: Progress
-    ) -> _Answer:
+    def run(self, payload: _Payload, arrays: _Arrays, progress: Progress) -> _Answer:
         outputs = self._loaded.run(arrays)
         return self._with_memory({}), outputs
 
-    def timed(
-        self, payload: dict[str, Any], arrays: dict[str, np.ndarray], progress: Progress
-    ) -> _Answer:
+    def timed(self, payload: _Payload, arrays: _Arrays, progress: Progress) -> _Answer:
         session = self._loaded
         self._hold(payload, arrays)
         times = []
@@ -113,9 +109,7 @@ class _Worker:
                 gc.enable()
         return self._with_memory({"milliseconds": times}), {}
 
-    def operators(
-        self, payload: dict[str, Any], arrays: dict[str, np.ndarray], progress: Progress
-    ) -> _Answer:
+    def operators(self, payload: _Payload, arrays: _Arrays, progress: Progress) -> _Answer:
         session = self._loaded
         self._hold(payload, arrays)
         names = (spec.name for spec in session.inputs)
@@ -131,11 +125,11 @@ class _Worker:
             raise SessionError("no artefact is loaded")
         return self._session
 
-    def _hold(self, payload: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def _hold(self, payload: _Payload, arrays: _Arrays) -> None:
         if not payload["held"]:
             self._held = bind_inputs(self._loaded.inputs, arrays)
 
-    def _with_memory(self, answer: dict[str, Any]) -> dict[str, Any]:
+    def _with_memory(self, answer: _Payload) -> _Payload:
         peak = _peak_bytes()
         return {
             **answer,

@@ -37,14 +37,17 @@ _OPERATOR, _DELEGATED = 2, 8
 _MAX_RANK = 8
 
 
-class _TensorType(ctypes.Structure):
-    # Element type, rank in the low seven bits, sizes, strides.
+class _Layout(ctypes.Structure):
+    # The rank is in the low seven bits.
     _fields_ = (
-        ("element", ctypes.c_int),
         ("rank", ctypes.c_uint),
         ("sizes", ctypes.c_int * _MAX_RANK),
         ("strides", ctypes.c_uint * _MAX_RANK),
     )
+
+
+class _TensorType(ctypes.Structure):
+    _fields_ = (("element", ctypes.c_int), ("layout", _Layout))
 
 
 class _Event(ctypes.Structure):
@@ -206,7 +209,7 @@ class _CompiledModel:
         self._call("LiteRtGetRankedTensorType", tensor, ctypes.byref(declared))
         if shape is not None:
             for axis, size in enumerate(shape):
-                declared.sizes[axis] = size
+                declared.layout.sizes[axis] = size
         requirements = self._got(
             f"LiteRtGetCompiledModel{kind}BufferRequirements",
             self._model,
@@ -302,14 +305,6 @@ class _CompiledModel:
             for event in events[: count.value]
             if event.kind in (_OPERATOR, _DELEGATED)
         ]
-
-
-class _Layout(ctypes.Structure):
-    _fields_ = (
-        ("rank", ctypes.c_uint),
-        ("sizes", ctypes.c_int * _MAX_RANK),
-        ("strides", ctypes.c_uint * _MAX_RANK),
-    )
 
 
 def _size(value: int) -> ctypes.c_size_t:

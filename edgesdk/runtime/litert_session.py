@@ -6,16 +6,14 @@ import importlib
 import importlib.metadata
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgesdk.errors import MissingBackendError, SessionError
 from edgesdk.runtime import litert_profile
-from edgesdk.runtime.declared_specs import declared_specs
 from edgesdk.runtime.error_translation import artefact_bytes, translated_errors
-from edgesdk.runtime.loaded_session import LoadedSession, owned_array
+from edgesdk.runtime.loaded_session import UNBOUNDED, LoadedSession, owned_array
 from edgesdk.runtime.native_output import captured_native_output
 from edgesdk.runtime.session import MeasuredOperator
 from edgesdk.runtime.tflite_file import read_tflite
@@ -28,8 +26,6 @@ _INTERPRETERS = (
     ("ai_edge_litert.interpreter", "ai-edge-litert"),
     ("tflite_runtime.interpreter", "tflite-runtime"),
 )
-#: Upper bound of a free dimension, for which the file gives none.
-_UNBOUNDED = 65536
 
 
 class LitertSession(LoadedSession):
@@ -48,14 +44,8 @@ class LitertSession(LoadedSession):
         SessionError: The file is damaged or has an operator that the interpreter lacks.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        threads: int,
-        inputs: Sequence[TensorSpec] | None = None,
-        outputs: Sequence[TensorSpec] | None = None,
-    ) -> None:
-        super().__init__(path, threads)
+    def _open(self) -> tuple[list[TensorSpec], list[TensorSpec]]:
+        path = self.path
         module, distribution, version = _interpreter_module()
         self.runtime = f"{distribution} {version}"
         self._data = artefact_bytes(path, "LiteRT model (.tflite)")
@@ -72,7 +62,7 @@ class LitertSession(LoadedSession):
             captured_native_output(),
         ):
             self._interpreter: Any = module.Interpreter(
-                model_content=self._data, num_threads=threads
+                model_content=self._data, num_threads=self.threads
             )
             self._interpreter.allocate_tensors()
             self.load_seconds = time.perf_counter() - started
@@ -80,11 +70,11 @@ class LitertSession(LoadedSession):
             results = self._interpreter.get_output_details()
         self._input_indices = [int(item["index"]) for item in details]
         self._shapes = [tuple(int(size) for size in item["shape"]) for item in details]
-        found = [_spec(item, self._contents.input_names) for item in details]
-        self.inputs = declared_specs("input", found, inputs)
         self._output_indices = [int(item["index"]) for item in results]
-        found = [_spec(item, self._contents.output_names) for item in results]
-        self.outputs = declared_specs("output", found, outputs)
+        return (
+            [_spec(item, self._contents.input_names) for item in details],
+            [_spec(item, self._contents.output_names) for item in results],
+        )
 
     def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         with translated_errors(f"LiteRT failed on {self.path.name}"):
@@ -137,7 +127,7 @@ def _spec(item: dict[str, Any], names: dict[int, str]) -> TensorSpec:
         raise SessionError(f"{name!r} of the LiteRT model has the type {dtype}")
     signature = item.get("shape_signature", item["shape"])
     dynamic = {
-        axis: DynamicDim(f"{name}_{axis}", 1, _UNBOUNDED)
+        axis: DynamicDim(f"{name}_{axis}", 1, UNBOUNDED)
         for axis, size in enumerate(signature)
         if size < 0
     }

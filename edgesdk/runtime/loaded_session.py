@@ -9,9 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from edgesdk.errors import SessionError, UsageError
+from edgesdk.runtime.declared_specs import declared_specs
 from edgesdk.runtime.session import MeasuredOperator, Session, bind_inputs
+from edgesdk.spec import TensorSpec
 
-__all__ = ["LoadedSession", "owned_array"]
+__all__ = ["UNBOUNDED", "LoadedSession", "owned_array"]
+
+#: Upper bound of a free dimension, for which a file gives none.
+UNBOUNDED = 65536
 
 
 class LoadedSession(Session):
@@ -27,10 +32,21 @@ class LoadedSession(Session):
     operators_note: str = ""
     load_seconds: float = 0.0
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        threads: int,
+        inputs: Sequence[TensorSpec] | None = None,
+        outputs: Sequence[TensorSpec] | None = None,
+    ) -> None:
         self.path = path
         self.threads = threads
         self._closed = False
+        self._declared_inputs = inputs
+        self._declared_outputs = outputs
+        found, results = self._open()
+        self.inputs = declared_specs("input", found, inputs)
+        self.outputs = declared_specs("output", results, outputs)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run one inference; see :meth:`edgesdk.runtime.session.Session.run`.
@@ -39,9 +55,7 @@ class LoadedSession(Session):
             Arrays by output name; the caller owns their memory.
 
         Raises:
-            SessionError: The session is closed, or the runtime failed.
-            InputSpecError: An input is missing or has the wrong shape or a lossy dtype.
-            UnknownNameError: The artefact does not have such an input.
+            EdgeSdkError: See there; or the session is closed.
         """
         self._require_open()
         return super().run(inputs)
@@ -78,6 +92,10 @@ class LoadedSession(Session):
 
     def _operator_times(self, arrays: list[np.ndarray], runs: int) -> Sequence[MeasuredOperator]:
         return ()
+
+    @abc.abstractmethod
+    def _open(self) -> tuple[list[TensorSpec], list[TensorSpec]]:
+        """Load the artefact; return the inputs and outputs of the file. Called once."""
 
     @abc.abstractmethod
     def _release(self) -> None:

@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 __all__ = ["NativeOutput", "captured_native_output"]
 
@@ -17,11 +18,11 @@ _LOG = logging.getLogger(__name__)
 _LOCK = threading.RLock()
 
 
+@dataclass
 class NativeOutput:
     """Captured output; ``text`` is set when the block ends."""
 
-    def __init__(self) -> None:
-        self.text = ""
+    text: str = ""
 
 
 @contextmanager

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from edgesdk.errors import MissingBackendError, SessionError
-from edgesdk.runtime.declared_specs import declared_specs
 from edgesdk.runtime.error_translation import artefact_bytes, translated_errors
-from edgesdk.runtime.loaded_session import LoadedSession, owned_array
+from edgesdk.runtime.loaded_session import UNBOUNDED, LoadedSession, owned_array
 from edgesdk.runtime.onnx_file import check_onnx
 from edgesdk.runtime.session import MeasuredOperator
 from edgesdk.spec import DynamicDim, TensorSpec
@@ -35,8 +34,6 @@ _DTYPES = {
     "tensor(uint8)": "uint8",
     "tensor(bool)": "bool",
 }
-#: Upper bound of a symbolic dimension, for which the file gives none.
-_UNBOUNDED = 65536
 
 
 class OnnxSession(LoadedSession):
@@ -64,29 +61,28 @@ class OnnxSession(LoadedSession):
         outputs: Sequence[TensorSpec] | None = None,
         spin: bool = True,
     ) -> None:
-        super().__init__(path, threads)
         self._spin = spin
+        super().__init__(path, threads, inputs, outputs)
+
+    def _open(self) -> tuple[list[TensorSpec], list[TensorSpec]]:
         try:
             import onnxruntime
         except ModuleNotFoundError as error:
             raise MissingBackendError("onnxruntime", "onnx") from error
-        data = artefact_bytes(path, "ONNX model (.onnx)")
+        data = artefact_bytes(self.path, "ONNX model (.onnx)")
         # External weights are found by the model's path; a complete model is loaded from the
         # checked bytes.
-        self._model: bytes | str = str(path) if check_onnx(path, data) else data
+        self._model: bytes | str = str(self.path) if check_onnx(self.path, data) else data
         self._runtime = onnxruntime
         started = time.perf_counter()
         self._session: Any = self._load(self._options())
         self.load_seconds = time.perf_counter() - started
         self.runtime = f"onnxruntime {onnxruntime.__version__}"
-        found = [_spec(item) for item in self._session.get_inputs()]
+        found, results = self._session.get_inputs(), self._session.get_outputs()
         # Declared names must not replace the names that ONNX Runtime expects.
-        self._feeds = [item.name for item in self._session.get_inputs()]
-        self._fetches = [item.name for item in self._session.get_outputs()]
-        self.inputs = declared_specs("input", found, inputs)
-        self.outputs = declared_specs(
-            "output", [_spec(item) for item in self._session.get_outputs()], outputs
-        )
+        self._feeds = [item.name for item in found]
+        self._fetches = [item.name for item in results]
+        return [_spec(item) for item in found], [_spec(item) for item in results]
 
     def _options(self) -> Any:
         options = self._runtime.SessionOptions()
@@ -154,7 +150,7 @@ def _spec(item: Any) -> TensorSpec:
             # A name is a symbol; an expression or nothing is an unknown size.
             symbol = size if isinstance(size, str) and re.fullmatch(r"\w+", size) else ""
             shape.append(1)
-            dynamic[axis] = DynamicDim(symbol or f"{item.name}_{axis}", 1, _UNBOUNDED)
+            dynamic[axis] = DynamicDim(symbol or f"{item.name}_{axis}", 1, UNBOUNDED)
     return TensorSpec(item.name, tuple(shape), dtype, dynamic)
 
 

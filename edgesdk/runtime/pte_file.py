@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 
 from edgesdk.runtime.error_translation import damaged_file
-from edgesdk.runtime.flatbuffer import FlatbufferError, FlatTable, root_table
+from edgesdk.runtime.flatbuffer import FlatbufferError, FlatTable, check_indices, root_table
 
 __all__ = ["PteContents", "read_pte"]
 
@@ -127,7 +127,7 @@ def _check_segments(program: FlatTable, data: bytes, base: int) -> list[int]:
 def _check_plan(plan: FlatTable, program: FlatTable, segments: list[int]) -> PteContents:
     values = sum(1 for _ in plan.tables(_PLAN_VALUES))
     for slot in (_PLAN_INPUTS, _PLAN_OUTPUTS):
-        _check_indices(plan.numbers(slot, "i"), values)
+        check_indices("item", plan.numbers(slot, "i"), values)
     operators = []
     for operator in plan.tables(_PLAN_OPERATORS):
         name, overload = operator.text(0), operator.text(1)
@@ -148,15 +148,9 @@ def _check_plan(plan: FlatTable, program: FlatTable, segments: list[int]) -> Pte
             if kind not in (_KERNEL_CALL, _DELEGATE_CALL) or arguments is None:
                 calls.append("")
                 continue
-            _check_indices(arguments.numbers(1, "i"), values)
+            check_indices("item", arguments.numbers(1, "i"), values)
             names = operators if kind == _KERNEL_CALL else backends
             index = arguments.number(0, "i")
-            _check_indices([index], len(names))
+            check_indices("item", [index], len(names))
             calls.append(names[index])
     return PteContents((), tuple(operators), tuple(backends), tuple(calls))
-
-
-def _check_indices(indices: list[int], count: int) -> None:
-    for index in indices:
-        if not 0 <= index < count:
-            raise FlatbufferError(f"it refers to item {index} of {count}")

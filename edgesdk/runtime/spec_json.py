@@ -8,7 +8,7 @@ from typing import Any
 
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
 
-__all__ = ["spec_from_json", "specs_from_json", "specs_to_json"]
+__all__ = ["specs_from_json", "specs_to_json"]
 
 
 def specs_to_json(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
@@ -16,13 +16,7 @@ def specs_to_json(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(spec) for spec in specs]
 
 
-def spec_from_json(record: Mapping[str, Any]) -> TensorSpec:
-    """Read one spec of :func:`specs_to_json`.
-
-    Raises:
-        EdgeSdkError: A value is not valid for a spec.
-        KeyError: A field is missing.
-    """
+def _spec_from_json(record: Mapping[str, Any]) -> TensorSpec:
     image = record["image"]
     if image is not None:
         image = ImageSpec(**{**image, "mean": tuple(image["mean"]), "std": tuple(image["std"])})
@@ -44,4 +38,4 @@ def specs_from_json(records: Sequence[Mapping[str, Any]]) -> tuple[TensorSpec, .
         EdgeSdkError: A value is not valid for a spec.
         KeyError: A field is missing.
     """
-    return tuple(spec_from_json(entry) for entry in records)
+    return tuple(_spec_from_json(entry) for entry in records)

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from edgesdk.runtime.error_translation import damaged_file
-from edgesdk.runtime.flatbuffer import FlatbufferError, FlatTable, root_table
+from edgesdk.runtime.flatbuffer import FlatbufferError, FlatTable, check_indices, root_table
 
 __all__ = ["TfliteContents", "read_tflite"]
 
@@ -84,20 +84,14 @@ def _check_graph(graph: FlatTable, codes: int, buffers: int) -> int:
         tensor.text(_TENSOR_NAME)
         tensors += 1
     for slot in (_GRAPH_INPUTS, _GRAPH_OUTPUTS):
-        _check_tensors(graph.numbers(slot, "i"), tensors)
+        check_indices("tensor", graph.numbers(slot, "i"), tensors)
     for operator in graph.tables(_GRAPH_OPERATORS):
         if operator.number(0, "I") >= codes:
             raise FlatbufferError("an operator has no type")
         inputs = [index for index in operator.numbers(1, "i") if index != _ABSENT]
-        _check_tensors(inputs, tensors)
-        _check_tensors(operator.numbers(2, "i"), tensors)
+        check_indices("tensor", inputs, tensors)
+        check_indices("tensor", operator.numbers(2, "i"), tensors)
     return tensors
-
-
-def _check_tensors(indices: list[int], count: int) -> None:
-    for index in indices:
-        if not 0 <= index < count:
-            raise FlatbufferError(f"it refers to tensor {index} of {count}")
 
 
 def _read_signatures(model: FlatTable, tensors: list[int]) -> TfliteContents:
@@ -109,7 +103,7 @@ def _read_signatures(model: FlatTable, tensors: list[int]) -> TfliteContents:
         names = []
         for slot in (_SIGNATURE_INPUTS, _SIGNATURE_OUTPUTS):
             pairs = {item.number(1, "I"): item.text(0) for item in signature.tables(slot)}
-            _check_tensors(list(pairs), tensors[graph])
+            check_indices("tensor", pairs, tensors[graph])
             names.append(pairs)
         if graph == 0 and found is None:
             found = TfliteContents(names[0], names[1], signature.text(_SIGNATURE_KEY))

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from edgesdk.errors import SessionError, SourceError
+from edgesdk.errors import SessionError, SourceDamagedError, SourceError
 from edgesdk.frontend.pt2.reader import load_program
-from edgesdk.runtime.declared_specs import declared_specs
 from edgesdk.runtime.error_translation import translated_errors
-from edgesdk.runtime.loaded_session import LoadedSession, owned_array
+from edgesdk.runtime.loaded_session import UNBOUNDED, LoadedSession, owned_array
 from edgesdk.runtime.session import MeasuredOperator
 from edgesdk.spec import DTYPES, DynamicDim, TensorSpec
 
 __all__ = ["TorchSession"]
-
-#: Upper bound of a range that has none.
-_UNBOUNDED = 65536
 
 
 class TorchSession(LoadedSession):
@@ -43,20 +39,14 @@ class TorchSession(LoadedSession):
 
     operators_note = "per operator of the program, timed one by one in torch's interpreter"
 
-    def __init__(
-        self,
-        path: Path,
-        threads: int,
-        inputs: Sequence[TensorSpec] | None = None,
-        outputs: Sequence[TensorSpec] | None = None,
-    ) -> None:
-        super().__init__(path, threads)
+    def _open(self) -> tuple[list[TensorSpec], list[TensorSpec]]:
+        path = self.path
         started = time.perf_counter()
         # The reader raises SourceError, because the file may also be a SOURCE.
         try:
             program = load_program(path)
         except SourceError as error:
-            if type(error) is not SourceError:
+            if type(error) not in (SourceError, SourceDamagedError):
                 raise
             raise SessionError(error.message, where=error.where, remedy=error.remedy) from error
         import torch
@@ -71,19 +61,24 @@ class TorchSession(LoadedSession):
             self._flatten = _pytree.tree_leaves
             found, results = _signature(program)
         self.load_seconds = time.perf_counter() - started
-        self.inputs = declared_specs("input", found, inputs)
-        self.outputs = declared_specs("output", results, outputs)
+        return found, results
 
     def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         with self._prepared(arrays) as (args, kwargs):
-            return self._arrays(self._module(*args, **kwargs))
+            results = self._flatten(self._module(*args, **kwargs))
+            leaves = [leaf for leaf in results if isinstance(leaf, self._torch.Tensor)]
+            return [owned_array(leaf.detach().cpu().numpy()) for leaf in leaves]
 
-    def _prepared(self, arrays: list[np.ndarray]) -> Any:
-        return _Run(self, arrays)
-
-    def _arrays(self, results: Any) -> list[np.ndarray]:
-        leaves = [leaf for leaf in self._flatten(results) if isinstance(leaf, self._torch.Tensor)]
-        return [owned_array(leaf.detach().cpu().numpy()) for leaf in leaves]
+    @contextmanager
+    def _prepared(self, arrays: list[np.ndarray]) -> Iterator[tuple[Sequence[Any], dict[str, Any]]]:
+        """Set threads, disable gradients and translate errors around one run of torch."""
+        torch = self._torch
+        if torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+        with translated_errors(f"torch failed on {self.path.name}"), torch.no_grad():
+            # A program may change its inputs in place, so pass copies.
+            tensors = [torch.from_numpy(array.copy()) for array in arrays]
+            yield self._unflatten(tensors, self._in_spec)
 
     def _operator_times(self, arrays: list[np.ndarray], runs: int) -> list[MeasuredOperator]:
         clock = _timed_interpreter(self._torch, self._module)
@@ -98,31 +93,6 @@ class TorchSession(LoadedSession):
 
     def _release(self) -> None:
         self._module = None
-
-
-class _Run:
-    """Set threads, disable gradients and translate errors around one run of torch."""
-
-    def __init__(self, session: TorchSession, arrays: list[np.ndarray]) -> None:
-        self._session = session
-        self._arrays = arrays
-        self._translated = translated_errors(f"torch failed on {session.path.name}")
-        self._without_gradients = session._torch.no_grad()
-
-    def __enter__(self) -> tuple[Sequence[Any], dict[str, Any]]:
-        torch = self._session._torch
-        if torch.get_num_threads() != self._session.threads:
-            torch.set_num_threads(self._session.threads)
-        self._translated.__enter__()
-        self._without_gradients.__enter__()
-        # A program may change its inputs in place, so pass copies.
-        tensors = [torch.from_numpy(array.copy()) for array in self._arrays]
-        args, kwargs = self._session._unflatten(tensors, self._session._in_spec)
-        return args, kwargs
-
-    def __exit__(self, *error: Any) -> bool | None:
-        self._without_gradients.__exit__(*error)
-        return self._translated.__exit__(*error)
 
 
 def _timed_interpreter(torch: Any, module: Any) -> Any:
@@ -177,8 +147,8 @@ def _spec(name: str, value: Any, ranges: Any) -> TensorSpec:
         shape.append(int(size.node.hint) if size.node.hint is not None else 1)
         bounds = ranges.get(expression)
         low = int(bounds.lower) if bounds is not None else 1
-        finite = bounds is not None and bounds.upper.is_finite and bounds.upper <= _UNBOUNDED
-        high = int(bounds.upper) if finite else _UNBOUNDED
+        finite = bounds is not None and bounds.upper.is_finite and bounds.upper <= UNBOUNDED
+        high = int(bounds.upper) if finite else UNBOUNDED
         label = str(expression) if str(expression).isidentifier() else f"{name}_{axis}"
         dynamic[axis] = DynamicDim(label, max(low, 1), high)
     return TensorSpec(name, tuple(shape), dtype, dynamic)

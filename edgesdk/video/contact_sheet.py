@@ -25,14 +25,11 @@ def moments(frames: int, rows: int) -> tuple[int, ...]:
 
 
 def label_strip(labels: Sequence[str], width: int) -> Picture:
-    """Draw a strip with a label for each of several pictures side by side.
+    """Draw a strip of labels for pictures side by side: uint8, 22 x (width times labels) x 3.
 
     Args:
         labels: Labels from left to right.
         width: Width of each picture, pixels.
-
-    Returns:
-        uint8, 22 x (width times labels) x 3.
     """
     strip = Image.new("RGB", (width * len(labels), STRIP), PAPER)
     draw = ImageDraw.Draw(strip)

@@ -129,8 +129,7 @@ class VideoCore(CoreHandle):
 
         Args:
             slot: ``a`` or ``b``.
-            to_key: float32, flow height x flow width x 2 (dx, dy), in pixels of the flow size;
-                values that are not finite count as occluded.
+            to_key: As :meth:`flow` returns it; values that are not finite count as occluded.
             from_key: Flow in the opposite direction.
         """
         code = code_of("slot", slot, SLOTS)
@@ -140,8 +139,7 @@ class VideoCore(CoreHandle):
     def join_flows(self, first: Floats, second: Floats) -> Floats:
         """Return the flow from frame t to r, joined of ``first`` (t to s) and ``second`` (s to r).
 
-        All are float32, flow height x flow width x 2 (dx, dy), in pixels of the flow size; values
-        that are not finite count as occluded.
+        All are as :meth:`flow` returns them; values that are not finite count as occluded.
         """
         given = [self._checked_flow("first", first), self._checked_flow("second", second)]
         joined = self._flows.take()

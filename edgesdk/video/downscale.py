@@ -19,10 +19,7 @@ def shrunk_picture(original: NDArray[np.uint8], width: int, height: int) -> NDAr
 
     Args:
         original: uint8, H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA).
-        width, height: New size, from 1 x 1 to the picture's own.
-
-    Returns:
-        uint8, ``height`` x ``width`` x 3, RGB.
+        width, height: Size of the result (uint8, RGB), from 1 x 1 to the picture's own.
 
     Raises:
         UsageError: The array is not a picture, or the new size is larger or empty.

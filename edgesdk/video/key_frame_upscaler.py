@@ -62,14 +62,11 @@ class KeyFrameUpscaler:
                 ) from error
 
     def __call__(self, painted: Picture, original: Picture) -> Picture:
-        """Enlarge a painting.
+        """Enlarge a painting to ``uint8 [H, W, 3]``.
 
         Args:
             painted: ``uint8 [h, w, 3]``, RGB.
             original: The full-size picture that was scaled down and painted, ``uint8 [H, W, 3]``.
-
-        Returns:
-            ``uint8 [H, W, 3]``.
 
         Raises:
             UsageError: They are not pictures, or do not belong together.

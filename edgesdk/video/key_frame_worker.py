@@ -50,13 +50,10 @@ class KeyFrameWorker:
         return judgement, time.perf_counter() - started
 
     def answers(self, *, wait: bool = False) -> Iterator[tuple[Frame, Judgement]]:
-        """Give out the judgements that are ready, in the order of :meth:`ask`.
+        """Yield the frames whose judgement is ready, each once, in the order of :meth:`ask`.
 
         Args:
             wait: Wait for at least one, if any frame is queued.
-
-        Yields:
-            Frames and their judgements, each once.
         """
         while self._asked and (wait or self._asked[0][1].done()):
             wait = False

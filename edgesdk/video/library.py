@@ -167,17 +167,17 @@ def load(path: Path | None = None) -> ctypes.CDLL:
         MissingToolError: It must be built, and no compiler can.
     """
     found = path or library_path()
+    remedy = f"remove {found.parent} and run again to rebuild it"
     try:
         library = ctypes.CDLL(str(found))
         version = int(library.edgesdk_abi_version())
     except (OSError, AttributeError) as error:
         raise MissingEnvironmentError(
-            f"the video core {found} cannot be loaded: {error}",
-            remedy=f"remove {found.parent} and run again to rebuild it",
+            f"the video core {found} cannot be loaded: {error}", remedy=remedy
         ) from error
     if version != ABI_VERSION:
         raise MissingEnvironmentError(
             f"the video core {found} has ABI version {version}, and {ABI_VERSION} is needed",
-            remedy=f"remove {found.parent} and run again to rebuild it",
+            remedy=remedy,
         )
     return library

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from edgesdk.errors import UsageError
 from edgesdk.host.closing import Closing
+from edgesdk.video.checks import whole_number
 from edgesdk.video.core import VideoCore
 from edgesdk.video.picture_quality import (
     check_picture,
@@ -95,8 +96,7 @@ class WarpError(Closing):
         threads: int = 0,
         flow_size: tuple[int, int] | None = None,
     ) -> None:
-        if isinstance(videos, bool) or not isinstance(videos, int) or videos < 1:
-            raise UsageError(f"videos must be a positive whole number, not {videos!r}")
+        whole_number("videos", videos, 1)
         self._core = VideoCore(
             width, height, threads=threads, quality="precise", flow_size=flow_size
         )

@@ -42,8 +42,7 @@ def bundle_painter(
         threads: Threads of the runtime; 0: one a processor.
 
     Raises:
-        BundleError: The bundle is missing or damaged, none of its artefacts loads, or its style
-            names do not match the artefact's input.
+        BundleError: The bundle is damaged, or none of its artefacts loads or fits its styles.
         UnknownNameError: The target or the style is unknown.
         UsageError: The artefact is not a stylizer.
         MissingBackendError: The runtime of the target is not installed.

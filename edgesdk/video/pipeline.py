@@ -102,7 +102,7 @@ class VideoPipeline(Closing):
         self.summary = PipelineSummary()
 
     def run(self, frames: Iterable[Frame]) -> Iterator[PaintedFrame]:
-        """Paint a video.
+        """Paint a video: yield one painted frame for every frame, in order.
 
         Frames are taken as needed. Those that wait for a key frame stay in memory: at most twice
         :attr:`KeyframePolicy.interval` and 2 more (with ``streaming``, 3), for a video of any
@@ -110,9 +110,6 @@ class VideoPipeline(Closing):
 
         Args:
             frames: Frames of one size, in order.
-
-        Yields:
-            One painted frame for every frame, in order.
 
         Raises:
             MediaError: No frame came, or the size changes; the message gives the time.

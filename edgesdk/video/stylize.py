@@ -19,7 +19,7 @@ from edgesdk.video.comparison import (
     compare_with_every_frame,
     require_metrics,
 )
-from edgesdk.video.frames import Enlarger, Frame, Painter
+from edgesdk.video.frames import Frame, Painter
 from edgesdk.video.media.ahead import ReadAhead
 from edgesdk.video.media.opening import Sink, camera_index, open_output, open_source
 from edgesdk.video.media.outputs import check_output
@@ -144,16 +144,19 @@ def stylize(
         reader = opened(stack)
         if settings.upscale == "network":
             with timed(setup, "load_seconds"):
-                engine["enlarge"] = _upscaler(settings, reader.properties.size)
-        writer: Sink = stack.enter_context(
-            open_output(
-                target_path,
-                reader,
-                overwrite=settings.overwrite,
-                crf=settings.crf,
-                threads=settings.threads,
-            )
+                from edgesdk.video.key_frame_upscaler import KeyFrameUpscaler
+
+                upscaler = KeyFrameUpscaler(settings.upscale_weights)
+                upscaler.check(*reader.properties.size, settings.max_size)
+            engine["enlarge"] = upscaler
+        writer = open_output(
+            target_path,
+            reader,
+            overwrite=settings.overwrite,
+            crf=settings.crf,
+            threads=settings.threads,
         )
+        stack.callback(writer.close)
         if painter is None:
             with timed(setup, "load_seconds"):
                 painter = _bundle_painter(stack, bundle, settings)
@@ -245,14 +248,6 @@ def _painted(
         with timed(clock, "writing"):
             writer.finish(all_sound=not ending.reached)
         return _Run(pipeline.summary, clock, ahead.seconds, last, time.perf_counter() - started)
-
-
-def _upscaler(settings: StylizeOptions, size: tuple[int, int]) -> Enlarger:
-    from edgesdk.video.key_frame_upscaler import KeyFrameUpscaler
-
-    upscaler = KeyFrameUpscaler(settings.upscale_weights)
-    upscaler.check(*size, settings.max_size)
-    return upscaler
 
 
 def _bundle_painter(

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import FailFast
-
-from edgesdk.bundle.manifest.record import Count, Record, Text
+from edgesdk.bundle.manifest.record import Count, Items, Record, Text
 
 __all__ = ["CostRecord", "LayerCostRecord"]
 
@@ -54,4 +50,4 @@ class CostRecord(Record):
     memory_bytes: Count
     parameters_by_bits: dict[int, int] = {}
     macs_by_bits: dict[int, int] = {}
-    layers: Annotated[list[LayerCostRecord], FailFast()] = []
+    layers: Items[LayerCostRecord] = []

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import FailFast, Field
+from pydantic import Field
 
-from edgesdk.bundle.manifest.record import Count, Record, Share, Text
+from edgesdk.bundle.manifest.record import Count, Items, Record, Share, Text
 
 __all__ = [
     "CalibrationRecord",
@@ -73,7 +73,7 @@ class CalibrationRecord(Record):
     available: Count = 0
     sha256: str = ""
     source: Text = ""
-    notes: Annotated[list[Text], FailFast()] = []
+    notes: Items[Text] = []
 
 
 class LayerSensitivityRecord(Record):
@@ -129,7 +129,7 @@ class DropRecord(Record):
     containment: Share | None = None
     cosine: float | None = None
     snr_db: float | None = None
-    culprits: Annotated[list[LayerSensitivityRecord], FailFast()] = []
+    culprits: Items[LayerSensitivityRecord] = []
 
 
 class QuantizationRecord(Record):
@@ -150,12 +150,12 @@ class QuantizationRecord(Record):
 
     recipe: str
     weights: dict[int, int] = {}
-    layers: Annotated[list[QuantizedLayerRecord], FailFast()] = []
-    float_layers: Annotated[list[Text], FailFast()] = []
-    float_norms: Annotated[list[Text], FailFast()] = []
+    layers: Items[QuantizedLayerRecord] = []
+    float_layers: Items[Text] = []
+    float_norms: Items[Text] = []
     float_operators: dict[str, int] = {}
     calibration: CalibrationRecord | None = None
-    faces: Annotated[list[IoScaleRecord], FailFast()] = []
+    faces: Items[IoScaleRecord] = []
     drop: DropRecord | None = None
 
 
@@ -191,5 +191,5 @@ class SensitivityRecord(Record):
 
     recipe: str
     samples: Count
-    layers: Annotated[list[LayerSensitivityRecord], FailFast()] = []
-    operators: Annotated[list[OperatorErrorRecord], FailFast()] = []
+    layers: Items[LayerSensitivityRecord] = []
+    operators: Items[OperatorErrorRecord] = []

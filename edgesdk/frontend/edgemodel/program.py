@@ -110,13 +110,7 @@ def _captured(
         # An example is positional or by name, never both.
         shapes = pytree.tree_map(freed, kwargs if kwargs else args)
         args, kwargs = pytree.tree_map(grown, given)
-    program = torch.export.export(
-        model,
-        args,
-        kwargs,
-        dynamic_shapes=shapes,
-        strict=False,
-    )
+    program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
     # Keep the user's example: it records how the model is called.
     program.example_inputs = given
     return program

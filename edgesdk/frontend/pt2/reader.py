@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import math
 import os
 import re
-import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +27,7 @@ from edgesdk.errors import (
     UsageError,
 )
 from edgesdk.frontend.pt2.text_checks import check_program_text
+from edgesdk.host.quiet import quiet
 from edgesdk.style_names import check_style_names
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ def read_program(path: str | os.PathLike[str]) -> ProgramFile:
 
     # Call the reader of the checked format directly: torch.export.load falls back to the format of
     # torch 2.7, which is not checked.
-    with _Quiet():
+    with quiet():
         try:
             contents = load_pt2(io.BytesIO(data))
             program = contents.exported_programs[_MODEL]
@@ -138,21 +137,6 @@ def _drop_ranges_of_products(program: ExportedProgram) -> None:
             ranges = fake_mode.shape_env.var_to_range
             for odd in [key for key in ranges if not key.is_Symbol]:
                 del ranges[odd]
-
-
-class _Quiet:
-    """Suppress torch's warnings and log lines about a file; only exceptions matter."""
-
-    def __enter__(self) -> None:
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        warnings.simplefilter("ignore")
-        self._level = logging.root.manager.disable
-        logging.disable(max(self._level, logging.WARNING))
-
-    def __exit__(self, *error: object) -> None:
-        logging.disable(self._level)
-        self._warnings.__exit__(None, None, None)
 
 
 def _damaged(path: Path, reason: str) -> SourceDamagedError:
@@ -309,7 +293,7 @@ def _check_pickle(path: Path, name: str, content: bytes) -> None:
     if content[:4] == b"PK\x03\x04":
         _check_archive(path, content)
     try:
-        with _Quiet():
+        with quiet():
             torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         raise _unsafe(

@@ -108,20 +108,11 @@ def examine_backend(
         backend = Backend(entry.name, entry.extra, packages, note=note)
         return backend, [Finding(level, entry.name, text, install)]
     findings = []
-    other = [
-        f"{package.distribution} {package.installed} (tested: {package.tested})"
-        for package in packages
-        if package.installed is not None and compare(package.installed, package.tested)
-    ]
+    other = [package for package in packages if compare(package.installed or "", package.tested)]
     if other and not entry.only_if_present:
-        pins = " ".join(
-            f"{package.distribution}=={package.tested}"
-            for package in packages
-            if package.installed is not None and compare(package.installed, package.tested)
-        )
-        findings.append(
-            Finding("info", entry.name, f"untested: {', '.join(other)}", f"pip install {pins}")
-        )
+        text = ", ".join(f"{p.distribution} {p.installed} (tested: {p.tested})" for p in other)
+        pins = " ".join(f"{p.distribution}=={p.tested}" for p in other)
+        findings.append(Finding("info", entry.name, f"untested: {text}", f"pip install {pins}"))
     if import_seconds is None:
         return Backend(entry.name, entry.extra, packages, note=note), findings
     attempt = try_import(entry.modules, import_seconds)

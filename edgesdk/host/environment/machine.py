@@ -147,63 +147,55 @@ def describe_machine(quick: bool = False) -> Machine:
 
 def machine_findings(machine: Machine) -> list[Finding]:
     """Report an unsupported Python or system, and low memory or disk space."""
-    found = []
+    found: list[Finding] = []
+
+    def add(level: str, subject: str, text: str, fix: str = "") -> None:
+        found.append(Finding(level, subject, text, fix))
+
     series = tuple(int(part) for part in machine.python.split(".")[:2])
     if not (3, 11) <= series < (3, 13):
-        found.append(
-            Finding(
-                "error",
-                "python",
-                f"Python {machine.python} is not supported: the converters have wheels that fit "
-                "together for 3.11 and 3.12",
-                "make a virtual environment with python3.11",
-            )
+        add(
+            "error",
+            "python",
+            f"Python {machine.python} is not supported: the converters have wheels that fit "
+            "together for 3.11 and 3.12",
+            "make a virtual environment with python3.11",
         )
     if not machine.system.startswith(("Linux", "macOS")):
-        found.append(
-            Finding(
-                "warning",
-                "system",
-                f"{machine.system} is untested; Linux and macOS are supported",
-                "use Linux (WSL 2 on Windows) or macOS",
-            )
+        add(
+            "warning",
+            "system",
+            f"{machine.system} is untested; Linux and macOS are supported",
+            "use Linux (WSL 2 on Windows) or macOS",
         )
     x86 = machine.architecture in ("x86_64", "AMD64")
     if x86 and machine.instruction_sets and "avx2" not in machine.instruction_sets:
-        found.append(
-            Finding(
-                "warning",
-                "processor",
-                "the processor has no AVX2; runtimes fall back to slow kernels or do not load",
-            )
+        add(
+            "warning",
+            "processor",
+            "the processor has no AVX2; runtimes fall back to slow kernels or do not load",
         )
     if machine.available_bytes is not None and machine.available_bytes < 2 * _GIB:
-        found.append(
-            Finding(
-                "warning",
-                "memory",
-                f"{machine.available_bytes / _GIB:.1f} GiB of memory are free; importing a "
-                "converter takes 0.5 GiB and converting a large model several times its size",
-                "close other programs or raise the container's limit",
-            )
+        add(
+            "warning",
+            "memory",
+            f"{machine.available_bytes / _GIB:.1f} GiB of memory are free; importing a "
+            "converter takes 0.5 GiB and converting a large model several times its size",
+            "close other programs or raise the container's limit",
         )
     if not machine.cache_writable:
-        found.append(
-            Finding(
-                "warning",
-                "cache",
-                f"the cache folder {machine.cache_folder} cannot be written to",
-                "set XDG_CACHE_HOME to a folder that you can write to",
-            )
+        add(
+            "warning",
+            "cache",
+            f"the cache folder {machine.cache_folder} cannot be written to",
+            "set XDG_CACHE_HOME to a folder that you can write to",
         )
     elif machine.cache_free_bytes is not None and machine.cache_free_bytes < _GIB:
-        found.append(
-            Finding(
-                "warning",
-                "cache",
-                f"{machine.cache_free_bytes / _GIB:.2f} GiB are free on the disk of the cache "
-                f"({machine.cache_folder})",
-                "free some space, or set XDG_CACHE_HOME to another disk",
-            )
+        add(
+            "warning",
+            "cache",
+            f"{machine.cache_free_bytes / _GIB:.2f} GiB are free on the disk of the cache "
+            f"({machine.cache_folder})",
+            "free some space, or set XDG_CACHE_HOME to another disk",
         )
     return found

@@ -8,7 +8,7 @@ import platform
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgesdk.host.environment.child import run_limited
@@ -25,17 +25,17 @@ class ToolEntry:
         name: Name of the tool.
         kind: ``compiler`` or ``attached``.
         purpose: Use of the tool.
-        commands: Possible command names; the first one found is used.
-        ask: Arguments that print its version.
         install: Command that installs it, by operating system; ``*`` for all others.
+        commands: Possible command names, the first one found is used; empty for ``name``.
+        ask: Argument that prints its version.
     """
 
     name: str
     kind: str
     purpose: str
-    commands: tuple[str, ...]
-    ask: tuple[str, ...] = ("--version",)
-    install: Mapping[str, str] = field(default_factory=dict)
+    install: Mapping[str, str]
+    commands: tuple[str, ...] = ()
+    ask: str = "--version"
 
 
 def _debian(package: str, mac: str = "") -> dict[str, str]:
@@ -46,81 +46,61 @@ _XCODE = "xcode-select --install"
 _CHROME = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
 TOOLS: tuple[ToolEntry, ...] = (
-    ToolEntry("g++", "compiler", "custom operators", ("g++",), install=_debian("g++", _XCODE)),
-    ToolEntry(
-        "clang", "compiler", "custom operators", ("clang",), install=_debian("clang", _XCODE)
-    ),
+    ToolEntry("g++", "compiler", "custom operators", _debian("g++", _XCODE)),
+    ToolEntry("clang", "compiler", "custom operators", _debian("clang", _XCODE)),
     ToolEntry(
         "aarch64 g++",
         "compiler",
         "runners for arm64 Linux boards",
+        _debian("g++-aarch64-linux-gnu", "brew install aarch64-unknown-linux-gnu"),
         ("aarch64-linux-gnu-g++",),
-        install=_debian("g++-aarch64-linux-gnu", "brew install aarch64-unknown-linux-gnu"),
     ),
-    ToolEntry("cmake", "compiler", "native projects", ("cmake",), install=_debian("cmake")),
-    ToolEntry("make", "compiler", "native projects", ("make",), install=_debian("make", _XCODE)),
-    ToolEntry("xcrun", "compiler", "iOS applications", ("xcrun",), install={"Darwin": _XCODE}),
+    ToolEntry("cmake", "compiler", "native projects", _debian("cmake")),
+    ToolEntry("make", "compiler", "native projects", _debian("make", _XCODE)),
+    ToolEntry("xcrun", "compiler", "iOS applications", {"Darwin": _XCODE}),
     ToolEntry(
         "swift",
         "compiler",
         "iOS applications",
-        ("swift",),
-        install={"Darwin": _XCODE, "*": "https://www.swift.org/install"},
+        {"Darwin": _XCODE, "*": "https://www.swift.org/install"},
     ),
     ToolEntry(
         "java",
         "compiler",
         "Android applications",
-        ("java",),
-        ("-version",),
-        install=_debian("openjdk-17-jdk-headless", "brew install openjdk@17"),
+        _debian("openjdk-17-jdk-headless", "brew install openjdk@17"),
+        ask="-version",
     ),
     ToolEntry(
         "kotlinc",
         "compiler",
         "Android applications",
-        ("kotlinc",),
-        ("-version",),
-        install={"*": "https://kotlinlang.org/docs/command-line.html"},
+        {"*": "https://kotlinlang.org/docs/command-line.html"},
+        ask="-version",
     ),
     ToolEntry(
         "adb",
         "attached",
         "Android devices",
-        ("adb",),
-        ("version",),
-        install=_debian("adb", "brew install android-platform-tools"),
+        _debian("adb", "brew install android-platform-tools"),
+        ask="version",
     ),
-    ToolEntry(
-        "ssh",
-        "attached",
-        "boards in the network",
-        ("ssh",),
-        ("-V",),
-        install=_debian("openssh-client"),
-    ),
+    ToolEntry("ssh", "attached", "boards in the network", _debian("openssh-client"), ask="-V"),
     ToolEntry(
         "qemu-aarch64",
         "attached",
         "running arm64 programs on this machine",
+        _debian("qemu-user-static", "brew install qemu"),
         ("qemu-aarch64-static", "qemu-aarch64"),
-        install=_debian("qemu-user-static", "brew install qemu"),
     ),
     ToolEntry(
         "chromium",
         "attached",
         "looking at reports in tests",
+        _debian("chromium", "brew install --cask google-chrome"),
         ("chromium", "chromium-browser", "google-chrome", _CHROME),
-        install=_debian("chromium", "brew install --cask google-chrome"),
     ),
-    ToolEntry(
-        "ffmpeg",
-        "attached",
-        "reading and writing video",
-        ("ffmpeg",),
-        ("-version",),
-        install=_debian("ffmpeg"),
-    ),
+    ToolEntry("ffmpeg", "attached", "reading and writing video", _debian("ffmpeg"), ask="-version"),
 )
 
 #: Variables that may name the NDK, in the order of Android's own build tools.
@@ -154,12 +134,12 @@ def _has_apple_tools() -> bool:
 
 
 def _look_for(entry: ToolEntry, ask: Callable[[str], bool]) -> Tool:
-    path = next(filter(None, map(shutil.which, entry.commands)), None)
+    path = next(filter(None, map(shutil.which, entry.commands or (entry.name,))), None)
     system = platform.system()
     if path is None:
         install = entry.install.get(system, entry.install.get("*", f"not for {system}"))
         return Tool(entry.name, entry.kind, entry.purpose, None, "", install)
-    version = _first_line([path, *entry.ask]) if ask(path) else ""
+    version = _first_line([path, entry.ask]) if ask(path) else ""
     return Tool(entry.name, entry.kind, entry.purpose, path, version)
 
 

@@ -256,6 +256,12 @@ def _walk(plan: BlockPlan, values: dict[int, Any]) -> Iterator[Step]:
         yield step
 
 
+def _walk_and_free(plan: BlockPlan, values: dict[int, Any]) -> Iterator[Step]:
+    for step in _walk(plan, values):
+        yield step
+        _free(step, values)
+
+
 def _argument(step: Step, name: str, values: Mapping[int, Any]) -> Any:
     if name in step.constants:
         return step.constants[name]
@@ -298,9 +304,7 @@ def _store(step: Step, results: tuple[Any, ...], values: dict[int, Any]) -> None
 
 def _branch(step: Step, values: dict[int, Any]) -> Iterator[Step]:
     chosen = step.blocks[0] if bool(_argument(step, "pred", values)) else step.blocks[1]
-    for nested in _walk(chosen, values):
-        yield nested
-        _free(nested, values)
+    yield from _walk_and_free(chosen, values)
     _store(step, tuple(values[key] for key in chosen.outputs), values)
 
 
@@ -309,16 +313,12 @@ def _loop(step: Step, values: dict[int, Any]) -> Iterator[Step]:
     carried = list(_argument(step, "loop_vars", values))
     for _ in range(_MAX_LOOP_ITERATIONS):
         values.update(zip(condition.inputs, carried, strict=True))
-        for nested in _walk(condition, values):
-            yield nested
-            _free(nested, values)
+        yield from _walk_and_free(condition, values)
         if not bool(values[condition.outputs[0]]):
             _store(step, tuple(carried), values)
             return
         values.update(zip(body.inputs, carried, strict=True))
-        for nested in _walk(body, values):
-            yield nested
-            _free(nested, values)
+        yield from _walk_and_free(body, values)
         carried = [values[key] for key in body.outputs]
     raise SessionError(
         f"the loop of {step.names[0]!r} ran {_MAX_LOOP_ITERATIONS} times without an end"

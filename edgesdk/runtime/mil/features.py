@@ -155,11 +155,6 @@ def _image(name: str, image: Any) -> MilFeature:
     return MilFeature(name, shape, dtype, ranges, enumerated, colour)
 
 
-def _default_value(array: Any) -> float | None:
-    kind = array.WhichOneof("defaultOptionalValue")
-    return float(getattr(array, kind)) if kind else None
-
-
 def input_feature(description: Any) -> MilFeature:
     """Read an input from its ``FeatureDescription`` in the model file.
 
@@ -186,7 +181,8 @@ def input_feature(description: Any) -> MilFeature:
         listed = array.enumeratedShapes.shapes
         enumerated = tuple(tuple(int(size) for size in legal.shape) for legal in listed)
         ranges = _span(enumerated)
-    default = _default_value(array) if kind.isOptional else None
+    value = array.WhichOneof("defaultOptionalValue") if kind.isOptional else None
+    default = float(getattr(array, value)) if value else None
     return MilFeature(
         name, shape, _dtype(name, array.dataType), ranges, enumerated, default=default
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgesdk.errors import SessionError
 
-__all__ = ["ModelPackage", "open_package"]
+__all__ = ["ModelPackage", "damaged_package", "open_package"]
 
 _MANIFEST = "Manifest.json"
 _MAX_MANIFEST_BYTES = 1 << 20
@@ -37,7 +37,8 @@ class ModelPackage:
     weights: Path | None
 
 
-def _damaged(path: Path, message: str, remedy: str = _REMEDY) -> SessionError:
+def damaged_package(path: Path, message: str, remedy: str = _REMEDY) -> SessionError:
+    """Make the error for a package that cannot be used."""
     return SessionError(message, where=str(path), remedy=remedy)
 
 
@@ -45,14 +46,16 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     manifest = path / _MANIFEST
     try:
         if manifest.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise _damaged(path, f"{_MANIFEST} is too large to be a manifest")
+            raise damaged_package(path, f"{_MANIFEST} is too large to be a manifest")
         content = json.loads(manifest.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise _damaged(path, f"this is not a Core ML package: it has no {_MANIFEST}") from error
+        raise damaged_package(
+            path, f"this is not a Core ML package: it has no {_MANIFEST}"
+        ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, f"{_MANIFEST} cannot be read: {error}") from error
+        raise damaged_package(path, f"{_MANIFEST} cannot be read: {error}") from error
     if not isinstance(content, dict):
-        raise _damaged(path, f"{_MANIFEST} is not a JSON object")
+        raise damaged_package(path, f"{_MANIFEST} is not a JSON object")
     return content
 
 
@@ -60,14 +63,14 @@ def _inside(path: Path, entry: object) -> Path:
     """Return the path of an item of the manifest; refuse one outside the package."""
     name = entry.get("path") if isinstance(entry, dict) else None
     if not isinstance(name, str) or not name or "\x00" in name:
-        raise _damaged(path, f"an item of {_MANIFEST} has no path")
+        raise damaged_package(path, f"an item of {_MANIFEST} has no path")
     pure = PurePosixPath(name)
     data = path / "Data"
     target = data / name
     # Resolving detects a link inside the package that points out of it.
     leaves = pure.is_absolute() or ".." in pure.parts or "\\" in name
     if leaves or not target.resolve().is_relative_to(data.resolve()):
-        raise _damaged(
+        raise damaged_package(
             path,
             f"{_MANIFEST} names {name!r}, which is outside the package",
             "do not use this package: no converter writes such a path",
@@ -85,20 +88,18 @@ def open_package(path: Path) -> ModelPackage:
         SessionError: The folder is not a package, is damaged, or has paths that leave it.
     """
     if not path.exists():
-        raise SessionError(
-            "there is no such Core ML package", where=str(path), remedy="check the path"
-        )
+        raise damaged_package(path, "there is no such Core ML package", "check the path")
     if not path.is_dir():
-        raise SessionError(
+        raise damaged_package(
+            path,
             "a Core ML package is a folder, and this is a file",
-            where=str(path),
-            remedy="pass the .mlpackage folder; a single .mlmodel file has no ML Program",
+            "pass the .mlpackage folder; a single .mlmodel file has no ML Program",
         )
     manifest = _read_manifest(path)
     items = manifest.get("itemInfoEntries")
     root = manifest.get("rootModelIdentifier")
     if not isinstance(items, dict) or not isinstance(root, str) or root not in items:
-        raise _damaged(path, f"{_MANIFEST} does not name the model")
+        raise damaged_package(path, f"{_MANIFEST} does not name the model")
     model = _inside(path, items[root])
     weights = None
     for entry in items.values():
@@ -106,13 +107,13 @@ def open_package(path: Path) -> ModelPackage:
         if entry.get("name") == "weights":
             weights = item
     if not model.is_file():
-        raise _damaged(path, f"the model file {model.name!r} of the package is missing")
+        raise damaged_package(path, f"the model file {model.name!r} of the package is missing")
     if model.stat().st_size > _MAX_MODEL_BYTES:
-        raise _damaged(path, f"the model file {model.name!r} is larger than 2 GiB")
+        raise damaged_package(path, f"the model file {model.name!r} is larger than 2 GiB")
     if weights is not None:
         if not weights.is_dir():
-            raise _damaged(path, "the weights of the package are missing")
+            raise damaged_package(path, "the weights of the package are missing")
         for file in weights.iterdir():
             if not file.resolve().is_relative_to(path.resolve()):
-                raise _damaged(path, f"the weight file {file.name!r} is outside the package")
+                raise damaged_package(path, f"the weight file {file.name!r} is outside the package")
     return ModelPackage(path, model, weights)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from edgesdk.errors import SessionError
+from edgesdk.runtime.error_translation import first_line
 from edgesdk.runtime.mil.operators import OperatorRule, rule_of
 
 __all__ = ["BlockPlan", "ProgramPlan", "Step", "guarded_call", "plan_program", "to_value"]
@@ -99,8 +99,8 @@ def _is_half(variable: Any) -> bool:
     return types.is_tensor(variable.sym_type) and variable.dtype == types.fp16
 
 
-def _to_value(value: Any) -> Any:
-    """Convert a constant of coremltools to a tensor; text stays text, lists become tuples."""
+def to_value(value: Any) -> Any:
+    """Convert to a tensor: floats in 32 bits, integers in 32; text stays, lists become tuples."""
     if isinstance(value, str):
         return value
     if hasattr(value, "ls"):
@@ -152,7 +152,7 @@ class _Planner:
         """Compute a constant once; compressed weights are decompressed here."""
         variables = operation.outputs
         if operation.op_type == "const":
-            results: Sequence[Any] = [_to_value(variables[0].val)]
+            results: Sequence[Any] = [to_value(variables[0].val)]
         else:
             rule = rule_of(operation.op_type)
             if rule is None:
@@ -183,7 +183,7 @@ class _Planner:
         for name, source in operation.inputs.items():
             if source is None or name.startswith("_"):
                 continue
-            read = readers.get(name, _unchanged)
+            read = readers.get(name, lambda value: value)
             if isinstance(source, (list, tuple)):
                 keys = tuple(self.key(item) for item in source)
                 if all(key in self._constants for key in keys):
@@ -228,10 +228,6 @@ class _Planner:
         )
 
 
-def _unchanged(value: Any) -> Any:
-    return value
-
-
 def guarded_call(
     op_type: str, name: str, function: Callable[..., Any], arguments: Mapping[str, Any]
 ) -> Any:
@@ -245,9 +241,8 @@ def guarded_call(
     except SessionError:
         raise
     except Exception as error:
-        reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
         raise SessionError(
-            f"operator {op_type} of {name!r} cannot be evaluated: {reason[:300]}",
+            f"operator {op_type} of {name!r} cannot be evaluated: {first_line(error, 300)}",
             remedy="check the shapes of the inputs; if they are right, report this operator",
         ) from error
 
@@ -294,7 +289,7 @@ def plan_program(function: Any, path: str) -> ProgramPlan:
     body = planner.block(function, list(variables.values()))
     planner.refuse_missing()
     states = {
-        name: (planner.key(variable), tuple(int(size) for size in _state_shape(variable)))
+        name: (planner.key(variable), tuple(map(int, variable.sym_type.wrapped_type().get_shape())))
         for name, variable in variables.items()
         if types.is_state(variable.sym_type)
     }
@@ -306,14 +301,3 @@ def plan_program(function: Any, path: str) -> ProgramPlan:
         states=states,
         names=planner.names,
     )
-
-
-def _state_shape(variable: Any) -> Sequence[int]:
-    shape: Sequence[int] = variable.sym_type.wrapped_type().get_shape()
-    return shape
-
-
-def to_value(value: np.ndarray) -> Tensor:
-    """Convert an input array: floats to single precision, integers to 32 bits."""
-    tensor: Tensor = _to_value(value)
-    return tensor

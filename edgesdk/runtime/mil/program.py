@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgesdk.errors import MissingBackendError, SessionError
+from edgesdk.host.quiet import quiet
+from edgesdk.runtime.error_translation import first_line
 from edgesdk.runtime.mil.features import MilFeature, input_feature, output_feature
-from edgesdk.runtime.mil.package import ModelPackage, open_package
+from edgesdk.runtime.mil.package import ModelPackage, damaged_package, open_package
 
 __all__ = ["MilProgram", "load"]
-
-_REMEDY = "convert the model again, or copy the whole .mlpackage folder again"
 
 
 @dataclass(frozen=True)
@@ -40,22 +37,9 @@ class MilProgram:
     metadata: dict[str, str]
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress coremltools' warnings about parts that are not used here."""
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
 def _read_model(package: ModelPackage) -> Any:
     try:
-        with _quiet():
+        with quiet():
             from coremltools import proto
     except ImportError as error:
         raise MissingBackendError("coremltools", "coreml") from error
@@ -64,15 +48,13 @@ def _read_model(package: ModelPackage) -> Any:
         model.ParseFromString(package.model.read_bytes())
     except Exception as error:
         # The class of protobuf's DecodeError differs by version.
-        raise SessionError(
-            "the model file of the package is damaged", where=str(package.path), remedy=_REMEDY
-        ) from error
+        raise damaged_package(package.path, "the model file of the package is damaged") from error
     if model.WhichOneof("Type") != "mlProgram":
         kind = model.WhichOneof("Type") or "nothing"
-        raise SessionError(
+        raise damaged_package(
+            package.path,
             f"the package holds {kind}, not an ML Program",
-            where=str(package.path),
-            remedy='convert with coremltools.convert(..., convert_to="mlprogram")',
+            'convert with coremltools.convert(..., convert_to="mlprogram")',
         )
     return model
 
@@ -85,10 +67,8 @@ def _check_weights(package: ModelPackage, model: Any) -> None:
                 # coremltools also uses only the last part of the name.
                 file = package.weights / name if package.weights else None
                 if file is None or not file.is_file():
-                    raise SessionError(
-                        f"the weight file {name!r} of the package is missing",
-                        where=str(package.path),
-                        remedy=_REMEDY,
+                    raise damaged_package(
+                        package.path, f"the weight file {name!r} of the package is missing"
                     )
 
 
@@ -106,7 +86,7 @@ def _weight_files(block: Any) -> Iterator[str]:
 
 def _transcribe(package: ModelPackage, model: Any) -> Any:
     try:
-        with _quiet():
+        with quiet():
             from coremltools.converters.mil.frontend.milproto.load import load as load_milproto
 
             return load_milproto(
@@ -116,11 +96,8 @@ def _transcribe(package: ModelPackage, model: Any) -> Any:
             )
     except Exception as error:
         # A damaged program may fail any assertion in coremltools; the cause stays attached.
-        reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
-        raise SessionError(
-            f"the program in the package cannot be read: {reason[:300]}",
-            where=str(package.path),
-            remedy=_REMEDY,
+        raise damaged_package(
+            package.path, f"the program in the package cannot be read: {first_line(error, 300)}"
         ) from error
 
 
@@ -136,12 +113,14 @@ def _known_sizes(variable: Any) -> list[int | None]:
 def _describe(
     package: ModelPackage, description: Any, function: Any
 ) -> tuple[tuple[MilFeature, ...], tuple[MilFeature, ...]]:
+    from coremltools.converters.mil.mil import types
+
     inputs = tuple(input_feature(item) for item in description.input)
     computed = {variable.name: variable for variable in function.outputs}
     taken = {feature.name: len(feature.ranges) for feature in inputs}
     for name, variable in function.inputs.items():
         declared = taken.pop(name, None)
-        if declared is None and not _is_state(variable):
+        if declared is None and not types.is_state(variable.sym_type):
             raise _inconsistent(package, f"input {name!r} is not described")
         if declared is not None and declared != variable.rank:
             raise _inconsistent(package, f"input {name!r} has two different ranks")
@@ -155,16 +134,8 @@ def _describe(
     return inputs, tuple(outputs)
 
 
-def _is_state(variable: Any) -> bool:
-    from coremltools.converters.mil.mil import types
-
-    return bool(types.is_state(variable.sym_type))
-
-
 def _inconsistent(package: ModelPackage, message: str) -> SessionError:
-    return SessionError(
-        f"the package is inconsistent: {message}", where=str(package.path), remedy=_REMEDY
-    )
+    return damaged_package(package.path, f"the package is inconsistent: {message}")
 
 
 def load(path: str | Path, function: str | None = None) -> MilProgram:
@@ -188,10 +159,10 @@ def load(path: str | Path, function: str | None = None) -> MilProgram:
     program = _transcribe(package, model)
     chosen = function or model.description.defaultFunctionName or "main"
     if chosen not in program.functions:
-        raise SessionError(
+        raise damaged_package(
+            package.path,
             f"the package has no function {chosen!r}",
-            where=str(package.path),
-            remedy=f"one of: {', '.join(sorted(program.functions))}",
+            f"one of: {', '.join(sorted(program.functions))}",
         )
     description = model.description
     for candidate in description.functions:

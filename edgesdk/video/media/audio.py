@@ -82,8 +82,7 @@ class _Encoded:
 class AudioTracks:
     """All audio streams of a file, copied into another.
 
-    The file is opened a second time: its sound is read at the pace of the written pictures, in
-    constant memory, for any order of its packets.
+    The file is opened a second time: its sound is read at the pace of the written pictures.
 
     Args:
         path: The file.
@@ -96,6 +95,9 @@ class AudioTracks:
     def __init__(
         self, path: Path, output: Any, *, suffix: str, offset: Fraction, trouble: Trouble
     ) -> None:
+        pyav()
+        from av.stream import Discard
+
         self._output = output
         self._offset = offset
         self._trouble = trouble
@@ -108,7 +110,9 @@ class AudioTracks:
                     if language := stream.metadata.get("language"):
                         track.stream.metadata["language"] = language
                     self._tracks[stream.index] = track
-            self._discard_others()
+            for stream in self._container.streams:
+                if stream.index not in self._tracks:
+                    stream.discard = Discard.all
         except BaseException:
             self.close()
             raise
@@ -135,13 +139,6 @@ class AudioTracks:
             return None
         self._trouble.remark(f"{label} is re-encoded as AAC: {suffix} files cannot hold it")
         return track
-
-    def _discard_others(self) -> None:
-        from av.stream import Discard
-
-        for stream in self._container.streams:
-            if stream.index not in self._tracks:
-                stream.discard = Discard.all
 
     def _read(self) -> Iterator[tuple[Fraction | None, Any]]:
         """Yield packets with their times; the last ones, which flush the codecs, have none."""

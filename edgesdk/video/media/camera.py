@@ -38,8 +38,7 @@ class CameraReader(Closing):
         trouble: Frames that could not be decoded.
 
     Raises:
-        MissingEnvironmentError: The camera does not exist, is in use or not accessible, or FFmpeg
-            knows no capture device of this system.
+        MissingEnvironmentError: The camera does not exist or cannot be opened on this system.
         MissingBackendError: PyAV is not installed.
         UsageError: The index is negative.
     """

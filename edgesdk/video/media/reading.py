@@ -251,10 +251,9 @@ class VideoReader(Closing):
     def _skip(self, stamp: int | None, error: Any) -> None:
         time = None if stamp is None else stamp * self._base - (self._origin or 0)
         if self._strict:
-            after = (
-                f"after {seconds_text(self._last)}" if self._last is not None else "at the start"
-            )
-            place = f"at {seconds_text(time)}" if time is not None else after
+            place = "at the start" if self._last is None else f"after {seconds_text(self._last)}"
+            if time is not None:
+                place = f"at {seconds_text(time)}"
             why = f": {error.strerror}" if error is not None else ""
             raise MediaError(
                 f"a packet {place} cannot be decoded{why}",

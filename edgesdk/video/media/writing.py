@@ -44,8 +44,7 @@ class VideoWriter(Closing):
     full disk or an interruption, an existing file stays.
 
     Args:
-        path: ``.mp4``, ``.m4v``, ``.mov`` (they play before they are fully loaded) or ``.mkv``
-            (whose clock counts milliseconds).
+        path: ``.mp4``, ``.m4v``, ``.mov`` (play while they load) or ``.mkv`` (clock of 1 ms).
         properties: Properties of the source; the sound comes from ``audio_from``.
         overwrite: Replace an existing file.
         crf: Constant rate factor of x264, 0 (lossless) to 51; less is better and larger.
@@ -131,12 +130,8 @@ class VideoWriter(Closing):
             # Delays of the sound are ticks of the movie's clock, by default milliseconds.
             options = {"movflags": "faststart", "movie_timescale": str(_fine(self._base))}
         with storage_errors("cannot write", self.path):
-            self._container = av.open(
-                f"file:{self._partial.absolute()}",
-                "w",
-                format=_FORMATS[suffix],
-                container_options=options,
-            )
+            name = f"file:{self._partial.absolute()}"
+            self._container = av.open(name, "w", format=_FORMATS[suffix], container_options=options)
         rate = properties.rate.limit_denominator(1_000_000)
         encoder = {"crf": str(crf), "preset": preset}
         if properties.variable:

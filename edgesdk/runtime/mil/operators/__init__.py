@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgesdk.runtime.mil.operators import (
+from edgesdk.runtime.mil.operators import (  # noqa: F401 - each registers its rules
     activation,
     convolution,
     creation,
@@ -28,26 +28,4 @@ from edgesdk.runtime.mil.operators.registry import (
     rule_of,
 )
 
-__all__ = [
-    "OperatorRule",
-    "activation",
-    "convolution",
-    "creation",
-    "elementwise",
-    "indexing",
-    "known_operators",
-    "linear",
-    "normalisation",
-    "operator",
-    "ordering",
-    "pooling",
-    "quantized",
-    "rearrange",
-    "recurrent",
-    "reduction",
-    "resize",
-    "rule_of",
-    "sampling",
-    "shape",
-    "slicing",
-]
+__all__ = ["OperatorRule", "known_operators", "operator", "rule_of"]

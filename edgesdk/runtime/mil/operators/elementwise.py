@@ -9,60 +9,35 @@ from edgesdk.runtime.mil.operators.registry import as_float, operator, operators
 
 __all__: list[str] = []
 
-operators_from(
-    {
-        "abs": torch.abs,
-        "acos": torch.acos,
-        "asin": torch.asin,
-        "atan": torch.atan,
-        "atanh": torch.atanh,
-        "ceil": torch.ceil,
-        "cos": torch.cos,
-        "cosh": torch.cosh,
-        "erf": torch.erf,
-        "exp": torch.exp,
-        "exp2": torch.exp2,
-        "floor": torch.floor,
-        "identity": lambda x: x,
-        "logical_not": torch.logical_not,
-        "round": torch.round,
-        "sign": torch.sign,
-        "sin": torch.sin,
-        "sinh": torch.sinh,
-        "sqrt": torch.sqrt,
-        "square": torch.square,
-        "tan": torch.tan,
-        "tanh": torch.tanh,
-    },
-    x=Tensor,
+# Operators that torch has under the same name.
+_UNARY = (
+    *("abs", "acos", "asin", "atan", "atanh", "ceil", "cos", "cosh", "erf", "exp", "exp2", "floor"),
+    *("logical_not", "round", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh"),
+)
+_BINARY = (
+    *("add", "maximum", "minimum", "mul", "pow", "sub"),
+    *("logical_and", "logical_or", "logical_xor"),
 )
 
+operators_from({name: getattr(torch, name) for name in _UNARY}, x=Tensor)
+operators_from({"identity": lambda x: x}, x=Tensor)
+operators_from({name: getattr(torch, name) for name in _BINARY}, x=Tensor, y=Tensor)
 operators_from(
     {
-        "add": torch.add,
         "equal": torch.eq,
         "floor_div": torch.floor_divide,
         "greater": torch.gt,
         "greater_equal": torch.ge,
         "less": torch.lt,
         "less_equal": torch.le,
-        "logical_and": torch.logical_and,
-        "logical_or": torch.logical_or,
-        "logical_xor": torch.logical_xor,
-        "maximum": torch.maximum,
-        "minimum": torch.minimum,
         # The result takes the divisor's sign.
         "mod": torch.remainder,
-        "mul": torch.mul,
         "not_equal": torch.ne,
-        "pow": torch.pow,
         "real_div": torch.true_divide,
-        "sub": torch.sub,
     },
     x=Tensor,
     y=Tensor,
 )
-
 operators_from(
     {
         "inverse": lambda x, epsilon: torch.reciprocal(x + epsilon),

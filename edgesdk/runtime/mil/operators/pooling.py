@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -70,29 +71,22 @@ def _avg_pool(
     return sums / torch.clamp(torch.round(counts), min=1.0)
 
 
-@operator("max_pool")
-def _max_pool(
-    x: Tensor,
-    kernel_sizes: tuple[int, ...],
-    strides: tuple[int, ...],
-    pad_type: str,
-    ceil_mode: bool,
-    pad: tuple[int, ...] | None = None,
-) -> Tensor:
-    declared, beyond = _layout(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
-    padded = pad_space(pad_space(x, declared, -math.inf), beyond, -math.inf)
-    return _MAXIMUM[x.dim() - 2](padded, kernel_sizes, strides)
+def _register(op_type: str, pool: Callable[..., Tensor], outside: float) -> None:
+    """Register a pooling to which all padding has the value ``outside``."""
+
+    @operator(op_type)
+    def _pool(
+        x: Tensor,
+        kernel_sizes: tuple[int, ...],
+        strides: tuple[int, ...],
+        pad_type: str,
+        ceil_mode: bool,
+        pad: tuple[int, ...] | None = None,
+    ) -> Tensor:
+        declared, beyond = _layout(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
+        padded = pad_space(pad_space(x, declared, outside), beyond, outside)
+        return pool(padded, kernel_sizes, strides)
 
 
-@operator("l2_pool")
-def _l2_pool(
-    x: Tensor,
-    kernel_sizes: tuple[int, ...],
-    strides: tuple[int, ...],
-    pad_type: str,
-    ceil_mode: bool,
-    pad: tuple[int, ...] | None = None,
-) -> Tensor:
-    declared, beyond = _layout(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
-    squares = pad_space(pad_space(torch.square(x), declared), beyond)
-    return torch.sqrt(_window_sums(squares, kernel_sizes, strides))
+_register("max_pool", lambda x, *window: _MAXIMUM[x.dim() - 2](x, *window), -math.inf)
+_register("l2_pool", lambda x, *window: torch.sqrt(_window_sums(torch.square(x), *window)), 0.0)

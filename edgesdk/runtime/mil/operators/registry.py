@@ -54,10 +54,6 @@ def _number(value: Any, kind: type) -> Any:
     return kind(value.item()) if isinstance(value, Tensor) else kind(value)
 
 
-def _same(value: Any) -> Any:
-    return value
-
-
 def _reader(hint: Any) -> _Reader:
     if get_origin(hint) in (Union, types.UnionType):
         hint = next(choice for choice in get_args(hint) if choice is not type(None))
@@ -68,7 +64,7 @@ def _reader(hint: Any) -> _Reader:
         if element in (int, float, bool):
             return lambda value: _numbers(value, element)
         return tuple
-    return _same
+    return lambda value: value
 
 
 def operator(*op_types: str) -> Callable[[_Function], _Function]:
