@@ -11,11 +11,7 @@ __all__ = ["summary_table"]
 
 
 def summary_table(cost: ModelCost) -> Table:
-    """Build a table with one row per layer, a column per precision, and totals at the foot.
-
-    Args:
-        cost: See :func:`edgesdk.profiling.cost.count`.
-    """
+    """Build a table with one row per layer, a column per precision, and totals at the foot."""
     stored = sorted({*cost.params_by_bits} or {32})
     computed = sorted({*cost.macs_by_bits} or {32})
     table = Table(header_style="bold", footer_style="bold", box=None, pad_edge=False)

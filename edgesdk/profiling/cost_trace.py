@@ -16,10 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
@@ -78,12 +75,7 @@ def owner(path: str) -> str:
 
 
 def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Trace:
-    """Run a model once and count its operations.
-
-    Args:
-        model: The model; it stays unchanged.
-        args: Positional arguments.
-        kwargs: Keyword arguments.
+    """Run a model once on its arguments, leave it unchanged, and count its operations.
 
     Raises:
         InputSpecError: The model fails on them.
@@ -158,12 +150,7 @@ def _counted(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
 
 
 class _Recorder:
-    """Attributes counted operations to the modules that are running.
-
-    Args:
-        model: The model.
-        counter: Counts operations while the model runs.
-    """
+    """Attributes counted operations to the modules that are running."""
 
     def __init__(self, model: nn.Module, counter: FlopCounterMode) -> None:
         self.trace = Trace()

@@ -40,12 +40,7 @@ def kind_of(module: nn.Module | None, call: Any = None) -> str:
 
 
 def node_kind(node: torch.fx.Node, name: str) -> str:
-    """Describe the operation of a node of an exported program.
-
-    Args:
-        node: The node; it calls an operator.
-        name: Class of the module it was captured in; may be empty.
-    """
+    """Describe the operator of an exported program's node, by the name of its module's class."""
     operator = str(node.target).removeprefix("aten.").partition(".")[0]
     if not operator.startswith("conv"):
         return name if name not in _NAMELESS else operator

@@ -142,35 +142,23 @@ def profile(
 
 
 def select_artefacts(manifest: Manifest, targets: Sequence[str] | None) -> list[ArtefactRecord]:
-    """Select artefacts by name, each once, in the manifest's order.
-
-    Args:
-        manifest: Manifest of a bundle.
-        targets: See :func:`profile`.
+    """Select a manifest's artefacts by the ``targets`` of :func:`profile`, each once, in order.
 
     Raises:
         UnknownNameError: A name matches no artefact.
     """
     if targets is None:
         return list(manifest.artefacts)
-    known = {record.target for record in manifest.artefacts}
+    artefacts = manifest.artefacts
     files: set[str] = set()
     for name in targets:
-        exactly = [
-            record.file.path
-            for record in manifest.artefacts
-            if name in (record.target, record.file.path)
-        ]
+        exactly = [one.file.path for one in artefacts if name in (one.target, one.file.path)]
         # An exact match wins over a target without variant.
-        variants = [
-            record.file.path
-            for record in manifest.artefacts
-            if name == record.target.partition(":")[0]
-        ]
+        variants = [one.file.path for one in artefacts if name == one.target.partition(":")[0]]
         if not (exactly or variants):
-            raise UnknownNameError("artefact", name, known)
+            raise UnknownNameError("artefact", name, {one.target for one in artefacts})
         files.update(exactly or variants)
-    return [record for record in manifest.artefacts if record.file.path in files]
+    return [one for one in artefacts if one.file.path in files]
 
 
 def _case(bundle: Bundle, artefact: ArtefactRecord, sample: Mapping[str, np.ndarray]) -> Case:

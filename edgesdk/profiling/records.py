@@ -22,9 +22,6 @@ _MAX_NAME = 500
 def percentiles(milliseconds: Sequence[float]) -> Percentiles:
     """Return percentiles of timed runs, interpolated linearly between the two nearest runs.
 
-    Args:
-        milliseconds: Time of each run, at least one.
-
     Raises:
         UsageError: There are no runs.
     """
@@ -44,11 +41,7 @@ def percentiles(milliseconds: Sequence[float]) -> Percentiles:
 
 
 def operator_shares(measured: Sequence[MeasuredOperator]) -> list[OperatorTime]:
-    """Return operators with their share of the total time, the slowest first.
-
-    Args:
-        measured: Median time of each operator.
-    """
+    """Return operators' median times with their shares of the total, the slowest first."""
     total = sum(entry.milliseconds for entry in measured)
     ordered = sorted(measured, key=lambda entry: entry.milliseconds, reverse=True)
     return [
@@ -71,16 +64,7 @@ def profile_record(
     threads: int,
     measured: datetime.datetime,
 ) -> ProfileRecord:
-    """Return the record of one measurement.
-
-    Args:
-        measurement: The measurement.
-        figures: Figures of the measurement.
-        device: Identifier of the device.
-        device_name: Description of the device.
-        threads: Number of runtime threads.
-        measured: Time of the measurement.
-    """
+    """Return the record of a measurement with its figures, made at the time ``measured``."""
     operators = operator_shares(figures.operators)
     note = figures.operators_note
     if len(operators) > _MAX_OPERATORS:

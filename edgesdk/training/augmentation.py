@@ -108,15 +108,12 @@ def normalised(
 
 def _cropped(images: Tensor, border: int, draws: _Draws) -> Tensor:
     count, channels, height, width = images.shape
+    device = images.device
     wide = pad(images, (border, border, border, border))
-    rows = draws.integer("crop y", 2 * border + 1)[:, None] + torch.arange(
-        height, device=images.device
-    )
-    columns = draws.integer("crop x", 2 * border + 1)[:, None] + torch.arange(
-        width, device=images.device
-    )
-    samples = torch.arange(count, device=images.device)[:, None, None, None]
-    planes = torch.arange(channels, device=images.device)[None, :, None, None]
+    rows = draws.integer("crop y", 2 * border + 1)[:, None] + torch.arange(height, device=device)
+    columns = draws.integer("crop x", 2 * border + 1)[:, None] + torch.arange(width, device=device)
+    samples = torch.arange(count, device=device)[:, None, None, None]
+    planes = torch.arange(channels, device=device)[None, :, None, None]
     return wide[samples, planes, rows[:, None, :, None], columns[:, None, None, :]]
 
 
@@ -158,15 +155,9 @@ def _cut_out(images: Tensor, side: int, draws: _Draws) -> Tensor:
 
 
 def mixup_share(alpha: float, seed: int, epoch: int, step: int) -> float:
-    """Draw the mixup weight of an image against its partner, one per batch.
+    """Draw the mixup weight of an image against its partner, one per step of an epoch.
 
-    The distribution is Beta(alpha, alpha) (Zhang et al., mixup, ICLR 2018).
-
-    Args:
-        alpha: Parameter of the distribution, positive.
-        seed: Seed of the run.
-        epoch: Epoch, from 0.
-        step: Step within the epoch, from 0.
+    The distribution is Beta(alpha, alpha) (Zhang et al., mixup, ICLR 2018), with a positive alpha.
     """
     return float(np.random.default_rng(key(seed, "mixup", epoch, step)).beta(alpha, alpha))
 

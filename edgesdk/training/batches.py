@@ -74,8 +74,7 @@ def batches_of_epoch(count: int, batch_size: int, seed: int, epoch: int) -> list
     """
     if count < _SMALLEST:
         raise TrainingError(
-            f"training needs at least two samples, not {count}",
-            remedy="give more training images",
+            f"training needs at least two samples, not {count}", remedy="give more training images"
         )
     order = permutation(seed, "order", epoch, count)
     batches = [order[start : start + batch_size] for start in range(0, count, batch_size)]
@@ -83,15 +82,10 @@ def batches_of_epoch(count: int, batch_size: int, seed: int, epoch: int) -> list
 
 
 def share_of(batch: np.ndarray, process: int, processes: int) -> Share:
-    """Return one process's part of a batch.
+    """Return one process's part of a batch, given as the indices of all its samples.
 
     Neighbours in a batch are each other's partners, and an odd last sample is its own; partners
     stay in one process.
-
-    Args:
-        batch: Indices of all samples.
-        process: Index of the process.
-        processes: Number of processes.
     """
     pairs = (len(batch) + 1) // 2
     start, end = (2 * (pairs * part // processes) for part in (process, process + 1))

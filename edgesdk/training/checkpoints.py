@@ -7,7 +7,7 @@ hold no generator states: every random number is a function of the seed and the 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,64 +18,18 @@ from torch import Tensor, nn
 from edgesdk.errors import CheckpointError, TrainingError
 from edgesdk.host.atomic_write import storage_errors, write_atomically
 from edgesdk.training.ema import AveragedWeights
-from edgesdk.training.history import RunHistory
+from edgesdk.training.history import Position, RunHistory
 
-__all__ = [
-    "CHECKPOINT_VERSION",
-    "Position",
-    "RunState",
-    "checkpoint_path",
-    "read_checkpoint",
-    "read_file",
-    "write_checkpoint",
-]
+__all__ = ["RunState", "checkpoint_path", "read_checkpoint", "read_file", "write_checkpoint"]
 
-#: Raised when readers of the previous version would misread a file. Older files are refused.
-CHECKPOINT_VERSION = 2
+# Raised when readers of the previous version would misread a file. Older files are refused.
+_VERSION = 2
 
 _FILE = "checkpoint.safetensors"
 _HISTORY = "history.json"
 _PARTS = ("recipe", "data", "position", "history", "optimizer", "scaler", "task")
 _AFRESH = "start afresh with --no-resume (resume=False)"
 _SHOWN = 4
-
-
-@dataclass
-class Position:
-    """Progress of a run.
-
-    Attributes:
-        step: Optimizer steps since the run began.
-        sums: Sum of each measure over the samples since the last record, by name.
-        samples: Number of these samples.
-        seconds: Training time of these samples.
-    """
-
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    samples: float = 0.0
-    seconds: float = 0.0
-
-    def count(self, names: Sequence[str], sums: Sequence[float], seconds: float) -> None:
-        """Add the sums of some steps; the last one is the number of samples."""
-        for name, value in zip(names, sums, strict=False):
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.samples += sums[-1]
-        self.seconds += seconds
-
-    def restart(self) -> None:
-        """Begin the sums of the next record."""
-        self.sums, self.samples, self.seconds = {}, 0.0, 0.0
-
-    @property
-    def means(self) -> dict[str, float]:
-        """Mean of each measure per sample."""
-        return {name: value / self.samples for name, value in self.sums.items()}
-
-    @property
-    def speed(self) -> float:
-        """Samples per second."""
-        return self.samples / max(self.seconds, 1e-9)
 
 
 @dataclass
@@ -135,7 +89,7 @@ def write_checkpoint(
         if isinstance(value, Tensor)
     }
     description = {
-        "version": CHECKPOINT_VERSION,
+        "version": _VERSION,
         "recipe": recipe,
         "data": data,
         "position": vars(state.position),
@@ -228,20 +182,20 @@ def read_file(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
             version = description["version"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         whole = all(isinstance(description.get(part), dict) for part in _PARTS)
+        if type(version) is not int or (version == _VERSION and not whole):
+            raise ValueError(f"checkpoint of version {version!r}")
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise _damaged(path) from error
-    if type(version) is not int or (version == CHECKPOINT_VERSION and not whole):
-        raise _damaged(path)
-    if version < CHECKPOINT_VERSION:
+    if version < _VERSION:
         raise CheckpointError(
             f"the checkpoint {path} has format {version}, an older one that this version of "
             "edgesdk no longer reads",
             remedy=f"finish the training with the version of edgesdk that wrote it, or {_AFRESH}",
         )
-    if version > CHECKPOINT_VERSION:
+    if version > _VERSION:
         raise TrainingError(
             f"the checkpoint {path} has format {version}, a newer one than this version of edgesdk "
-            f"reads ({CHECKPOINT_VERSION})",
+            f"reads ({_VERSION})",
             remedy="pip install --upgrade edgesdk",
         )
     return tensors, description

@@ -210,12 +210,7 @@ def train_classifier(
         data: See :func:`edgesdk.training.open_data`.
         recipe: Training settings.
         weights: Weights to start from.
-        checkpoint: See :func:`edgesdk.training.fit`, as for the arguments below.
-        resume: True to resume from the checkpoint.
-        logs: Folder for TensorBoard.
-        workers: Number of processes that read images.
-        on_progress: Called in the main process.
-        stop: Called after every step; True ends the training.
+        checkpoint, resume, logs, workers, on_progress, stop: See :func:`edgesdk.training.fit`.
         qat: Quantization to train for: the model computes as its quantized copy will.
 
     Raises:

@@ -32,12 +32,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Move the average towards the model's weights.
-
-        Args:
-            model: Model that was given at first.
-            step: Number of steps before this one.
-        """
+        """Move the average towards the model's weights, after ``step`` earlier steps."""
         decay = min(self._decay, (1 + step) / (10 + step))
         for name, value in model.state_dict().items():
             average = self.values[name]

@@ -15,16 +15,19 @@ from torch import Tensor, nn
 
 from edgesdk.errors import DivergedError, TrainingError, UsageError
 from edgesdk.training.batches import generators_kept
-from edgesdk.training.checkpoints import Position, RunState, read_checkpoint, write_checkpoint
+from edgesdk.training.checkpoints import RunState, read_checkpoint, write_checkpoint
 from edgesdk.training.ema import AveragedWeights
-from edgesdk.training.history import RunHistory
+from edgesdk.training.history import Position, RunHistory
 from edgesdk.training.logs import TrainingLogs
 from edgesdk.training.optimization import set_learning_rate
 from edgesdk.training.settings import Settings
-from edgesdk.training.stopping import CheckpointTimer, StopRequest
 
 __all__ = ["RunOptions", "Task", "fit_task"]
 
+_STEADY = (
+    "lower learning_rate, lengthen the warm-up or set clip_gradient, and check that the images are "
+    "finite; the checkpoint, if there is one, is from before"
+)
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -183,6 +186,9 @@ class Task:
 def fit_task(task: Task, options: RunOptions) -> Any:
     """Train until the task's last step, or until the options end the call.
 
+    A run that was stopped and is called again with the same arguments resumes at the exact step; on
+    a CPU, with as many threads and processes, it ends with the same bits as an uninterrupted run.
+
     Args:
         task: Task to train; its model's modes and the global generators are restored afterwards.
         options: Checkpoint, progress, logs and the end of the call.
@@ -202,7 +208,13 @@ def fit_task(task: Task, options: RunOptions) -> Any:
     try:
         with generators_kept():
             if options.checkpoint is not None and options.resume:
-                _resume(task, options.checkpoint)
+                read_checkpoint(options.checkpoint, state, task.recipe.to_dict(), task.data)
+                step = torch.tensor([state.position.step], device=task.device)
+                if len(set(accelerator.gather(step).tolist())) > 1:
+                    raise TrainingError(
+                        f"not every process finds the same checkpoint in {options.checkpoint}",
+                        remedy="put the checkpoint on a disk that all hosts share",
+                    )
             began = state.position.step
             state.model.train()
             folder = options.logs if accelerator.is_main_process else None
@@ -216,44 +228,37 @@ def fit_task(task: Task, options: RunOptions) -> Any:
     finally:
         for module, training in modes:
             module.training = training
-    step = state.position.step
-    return replace(state.history, steps=step, finished=step == task.steps, resumed_at=began)
-
-
-def _resume(task: Task, folder: Path) -> None:
-    read_checkpoint(folder, task.state, task.recipe.to_dict(), task.data)
-    step = torch.tensor([task.state.position.step], device=task.device)
-    if len(set(task.accelerator.gather(step).tolist())) > 1:
-        raise TrainingError(
-            f"not every process finds the same checkpoint in {folder}",
-            remedy="put the checkpoint on a disk that all hosts share",
-        )
+    done = state.position.step
+    return replace(state.history, steps=done, finished=done == task.steps, resumed_at=began)
 
 
 def _train(task: Task, options: RunOptions, logs: TrainingLogs) -> None:
     state, accelerator, position = task.state, task.accelerator, task.state.position
     began, started = position.step, time.monotonic()
     until = min(task.steps, options.stop_at_step or task.steps)
-    stop = StopRequest(options.stop, options.stop_after_steps)
-    timer = CheckpointTimer(options.checkpoint_every_steps, options.checkpoint_every_seconds)
+    if options.stop_after_steps is not None:
+        until = min(until, began + options.stop_after_steps)
     batches = task.batches(began)
     pending = task.zeros(len(task.measures) + 1)
-    tick = started
+    tick = written = started
     while position.step < until:
         with task.step_context():
             pending += _step(task, next(batches)).to(pending.dtype)
         position.step = step = position.step + 1
         record_due = step % task.record_every == 0 or step == task.steps
-        ending = step == until or stop.last(step - began)
-        write = timer.at(step % task.record_every) or (record_due and task.checkpoint_at_records)
+        ending = step == until
+        every = options.checkpoint_every_steps
+        write = every > 0 and step % task.record_every % every == 0
+        write = write or (record_due and task.checkpoint_at_records)
         if not (record_due or ending or write or step % task.check_every == 0):
             continue
         requests = task.zeros(2)
-        requests[0], requests[1] = float(timer.now()), float(stop.now())
+        requests[0] = time.monotonic() - written >= options.checkpoint_every_seconds
+        requests[1] = options.stop is not None and options.stop()
         *sums, due, asked = accelerator.reduce(torch.cat([pending, requests]), "sum").tolist()
         pending.zero_()
         if not all(math.isfinite(value) for value in sums):
-            raise _diverged(f"the loss is not finite at step {step}")
+            raise DivergedError(f"the loss is not finite at step {step}", remedy=_STEADY)
         position.count(task.measures, sums, time.monotonic() - tick if task.timed else 0.0)
         ending = ending or asked > 0
         record = task.record(position) if record_due else None
@@ -273,7 +278,7 @@ def _train(task: Task, options: RunOptions, logs: TrainingLogs) -> None:
             state.history = replace(state.history, steps=step)
             if accelerator.is_main_process:
                 write_checkpoint(options.checkpoint, state, task.recipe.to_dict(), task.data)
-            timer.written()
+            written = time.monotonic()
         if ending:
             break
         # Neither validation nor writing counts as training time.
@@ -288,7 +293,10 @@ def _step(task: Task, batch: Any) -> Tensor:
         # Every process must stop, or the others would wait for it.
         bad = (~torch.isfinite(loss.detach())).float()
         if task.accelerator.reduce(bad, "sum").item() > 0:
-            raise _diverged(f"the loss is {loss.item()} at step {step}; nothing was learnt from it")
+            raise DivergedError(
+                f"the loss is {loss.item()} at step {step}; nothing was learnt from it",
+                remedy=_STEADY,
+            )
     state.optimizer.zero_grad(set_to_none=True)
     task.accelerator.backward(state.scaler.scale(loss))
     if task.recipe.clip_gradient:
@@ -300,11 +308,3 @@ def _step(task: Task, batch: Any) -> Tensor:
     if state.average is not None:
         state.average.update(state.model, step)
     return sums
-
-
-def _diverged(message: str) -> DivergedError:
-    return DivergedError(
-        message,
-        remedy="lower learning_rate, lengthen the warm-up or set clip_gradient, and check that the "
-        "images are finite; the checkpoint, if there is one, is from before",
-    )

@@ -67,8 +67,7 @@ def evaluate(
     """
     if device is not None:
         model.to(device)
-    total = scores(model, dataset, mean, std, batch_size=batch_size)
-    return accuracy_of(total)
+    return accuracy_of(scores(model, dataset, mean, std, batch_size=batch_size))
 
 
 def accuracy_of(total: Tensor) -> Accuracy:

@@ -1,12 +1,50 @@
-"""Records of a classifier's training: progress while it runs, one record an epoch afterwards."""
+"""Records of a training: sums and progress while it runs, one record an epoch afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Self
 
-__all__ = ["EpochRecord", "History", "Progress", "RunHistory"]
+__all__ = ["EpochRecord", "History", "Position", "Progress", "RunHistory"]
+
+
+@dataclass
+class Position:
+    """Progress of a run.
+
+    Attributes:
+        step: Optimizer steps since the run began.
+        sums: Sum of each measure over the samples since the last record, by name.
+        samples: Number of these samples.
+        seconds: Training time of these samples.
+    """
+
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    samples: float = 0.0
+    seconds: float = 0.0
+
+    def count(self, names: Sequence[str], sums: Sequence[float], seconds: float) -> None:
+        """Add the sums of some steps; the last one is the number of samples."""
+        for name, value in zip(names, sums, strict=False):
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.samples += sums[-1]
+        self.seconds += seconds
+
+    def restart(self) -> None:
+        """Begin the sums of the next record."""
+        self.sums, self.samples, self.seconds = {}, 0.0, 0.0
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Mean of each measure per sample."""
+        return {name: value / self.samples for name, value in self.sums.items()}
+
+    @property
+    def speed(self) -> float:
+        """Samples per second."""
+        return self.samples / max(self.seconds, 1e-9)
 
 
 @dataclass(frozen=True)

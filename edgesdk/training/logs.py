@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from edgesdk.errors import MissingBackendError
 from edgesdk.host.atomic_write import storage_errors
+from edgesdk.host.closing import Closing
 
 __all__ = ["TrainingLogs"]
 
 
-class TrainingLogs:
+class TrainingLogs(Closing):
     """Writer of scalars to event files; without a folder it writes nothing.
 
     Args:
@@ -36,15 +36,8 @@ class TrainingLogs:
         with storage_errors("cannot write", folder):
             self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the event file."""
         if self._writer is not None:
             self._writer.close()
 

@@ -21,11 +21,10 @@ from edgesdk.training.batches import (
     share_of,
 )
 from edgesdk.training.channels_last import in_fastest_layout, laid_out
-from edgesdk.training.checkpoints import Position
 from edgesdk.training.counter_random import key
 from edgesdk.training.engine import RunOptions, Task, fit_task
 from edgesdk.training.evaluation import Accuracy, accuracy_of, check_labels, logits_of, scores
-from edgesdk.training.history import EpochRecord, History, Progress
+from edgesdk.training.history import EpochRecord, History, Position, Progress
 from edgesdk.training.optimization import build_optimizer
 from edgesdk.training.recipes import Recipe
 from edgesdk.training.schedules import learning_rate
@@ -75,29 +74,22 @@ def fit(
         validation: Data set that is evaluated after every epoch.
         mean: One value per channel to subtract; ``uint8`` images are scaled to 0..1 before.
         std: One value per channel to divide by.
-        checkpoint: Folder of the checkpoint, shared by all hosts; written after every epoch too.
-        resume: True to resume from the checkpoint, if there is one; False to overwrite it.
-        logs: Folder for TensorBoard.
-        on_progress: Called in the main process as the run goes on.
         accelerator: An ``accelerate.Accelerator`` without mixed precision; None for a new one.
-        stop_after_steps: Number of steps after which this call ends, with a checkpoint.
-        stop: Called after every step; True ends this call, with a checkpoint.
-        checkpoint_every_steps: Steps between checkpoints within an epoch; 0 for none.
-        checkpoint_every_seconds: Seconds between checkpoints.
         workers: Number of processes that read images that are not in memory.
+        checkpoint, resume, logs, on_progress, stop_after_steps, stop, checkpoint_every_steps,
+            checkpoint_every_seconds: See :class:`~edgesdk.training.engine.RunOptions`. A checkpoint
+            is written after every epoch too.
 
     Returns:
         The history from the run's first epoch. With ``ema_decay`` the model holds the averaged
         weights, which are the ones that were validated.
 
     Raises:
-        CheckpointError: The checkpoint is damaged, or has an older format.
         DataError: Samples are unsuitable for training.
-        TrainingError: The loss is not finite, or the checkpoint belongs to another run.
+        MissingBackendError: accelerate is not installed.
         ModelOutputError: The model does not return logits.
-        MissingBackendError: accelerate, or tensorboard for ``logs``, is not installed.
-        StorageError: The checkpoint or the logs cannot be written.
         UsageError: ``stop_after_steps`` is below 1.
+        EdgeSdkError: See :func:`~edgesdk.training.engine.fit_task`.
     """
     options = RunOptions(
         checkpoint=checkpoint,

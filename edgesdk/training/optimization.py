@@ -8,11 +8,11 @@ from torch import nn
 from edgesdk.errors import TrainingError
 from edgesdk.training.recipes import Recipe
 
-__all__ = ["build_optimizer", "set_learning_rate"]
+__all__ = ["build_optimizer", "set_learning_rate", "trainable_parameters"]
 
 
-def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Build an optimizer of all parameters that require a gradient.
+def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Return all parameters that require a gradient.
 
     Raises:
         TrainingError: The model has no such parameter.
@@ -23,6 +23,12 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             f"{type(model).__name__} has no trainable parameter",
             remedy="give a model whose parameters require a gradient",
         )
+    return parameters
+
+
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Build an optimizer of :func:`trainable_parameters`."""
+    parameters = trainable_parameters(model)
     rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(

@@ -11,9 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["require_parity", "verify"]
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        ".verify_bundle": ("require_parity", "verify"),
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, {".verify_bundle": ("require_parity", "verify")})

@@ -58,11 +58,7 @@ class EvaluationSet:
 
 
 def float_answers(run: Callable[[Arrays], Arrays], inputs: Sequence[Arrays]) -> tuple[Arrays, ...]:
-    """Run the float model on a set of inputs.
-
-    Args:
-        run: The model.
-        inputs: Arrays by input name, one set per sample.
+    """Run the float model on inputs: arrays by name, one set per sample.
 
     Raises:
         DataError: The model outputs NaN or infinity on a sample.

@@ -12,10 +12,32 @@ from edgesdk.quant.plan import Arrays
 from edgesdk.runtime.session import Session
 from edgesdk.spec import TensorSpec
 
-__all__ = ["FloatIoSession", "float_run"]
+__all__ = ["FloatIoSession", "FunctionSession", "float_run"]
 
 
-class FloatIoSession(Session):
+class FunctionSession(Session):
+    """Session over a function from and to arrays by name; the caller owns the function."""
+
+    def __init__(
+        self,
+        runtime: str,
+        function: Callable[[Arrays], Arrays],
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+    ) -> None:
+        self.runtime, self.inputs, self.outputs = runtime, tuple(inputs), tuple(outputs)
+        self._function = function
+
+    def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        named = {spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)}
+        outputs = self._function(named)
+        return [outputs[spec.name] for spec in self.outputs]
+
+    def close(self) -> None:
+        """Do nothing: the caller owns the function."""
+
+
+class FloatIoSession(FunctionSession):
     """Session with float inputs and outputs over an artefact with int8 ones.
 
     Args:
@@ -24,19 +46,10 @@ class FloatIoSession(Session):
     """
 
     def __init__(self, session: Session, io_scales: Sequence[IoScaleRecord]) -> None:
-        self.runtime, self.evaluator, self.note = session.runtime, session.evaluator, session.note
         scaled = {scale.name for scale in io_scales}
-        self.inputs = _float_specs(session.inputs, scaled)
-        self.outputs = _float_specs(session.outputs, scaled)
-        self._float_run = float_run(session.run, io_scales)
-
-    def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        named = {spec.name: array for spec, array in zip(self.inputs, arrays, strict=True)}
-        outputs = self._float_run(named)
-        return [outputs[spec.name] for spec in self.outputs]
-
-    def close(self) -> None:
-        """Do nothing: the caller owns the wrapped session."""
+        specs = (_float_specs(each, scaled) for each in (session.inputs, session.outputs))
+        super().__init__(session.runtime, float_run(session.run, io_scales), *specs)
+        self.evaluator, self.note = session.evaluator, session.note
 
 
 def float_run(

@@ -11,14 +11,7 @@ import numpy as np
 from edgesdk.bundle.manifest import GateRecord, OutputParity
 from edgesdk.errors import UnknownNameError, UsageError
 
-__all__ = [
-    "GATES",
-    "OutputComparison",
-    "Tolerances",
-    "classifies",
-    "gate_for",
-    "meets",
-]
+__all__ = ["GATES", "OutputComparison", "Tolerances", "classifies", "gate_for", "meets"]
 
 #: Default gates by precision. Reordered float32 arithmetic stays well inside the first; the second
 #: allows for half-precision weights. Quantized artefacts are compared with the simulated quantized

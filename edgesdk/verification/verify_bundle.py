@@ -201,13 +201,7 @@ def verify_artefact(
 
 
 def not_run(target: str, gate: GateRecord, error: EdgeSdkError) -> ParityRecord:
-    """Return the record of an artefact that could not be run.
-
-    Args:
-        target: Target with variant.
-        gate: Bounds on parity.
-        error: The reason.
-    """
+    """Return the record of an artefact of a ``TARGET:VARIANT`` that could not be run."""
     note = "this backend runs on the phone only" if target in _PHONE_ONLY else ""
     return ParityRecord(
         passed=False, runtime=target, note=note, samples=0, real=0, gate=gate, failure=str(error)
@@ -215,12 +209,7 @@ def not_run(target: str, gate: GateRecord, error: EdgeSdkError) -> ParityRecord:
 
 
 def verdict(target: str, parity: ParityRecord) -> str:
-    """Return the outcome of a comparison in two or three words.
-
-    Args:
-        target: Target with variant.
-        parity: Record of the comparison.
-    """
+    """Return the outcome of the comparison of a ``TARGET:VARIANT`` in two or three words."""
     if parity.passed:
         return "equal"
     if parity.failure is None:
@@ -308,9 +297,7 @@ def verify(
         records[artefact.file.path] = record
         report(artefact.target, verdict(artefact.target, record))
     artefacts = [
-        artefact.model_copy(
-            update={"parity": records.get(artefact.file.path, artefact.parity)},
-        )
+        artefact.model_copy(update={"parity": records.get(artefact.file.path, artefact.parity)})
         for artefact in opened.manifest.artefacts
     ]
     updated = opened.update(opened.manifest.model_copy(update={"artefacts": artefacts}))
@@ -347,13 +334,9 @@ def _shortfall(artefact: ArtefactRecord) -> str:
         return f"{artefact.target}: not verified"
     if parity.failure is not None:
         return f"{artefact.target}: {parity.failure}"
-    missed = [_missed(output, parity.gate) for output in parity.outputs]
-    short = [
-        text
-        for text, output in zip(missed, parity.outputs, strict=True)
-        if not meets(output, parity.gate)
-    ]
-    return f"{artefact.target}: " + "\n".join(short)
+    gate = parity.gate
+    missed = [_missed(output, gate) for output in parity.outputs if not meets(output, gate)]
+    return f"{artefact.target}: " + "\n".join(missed)
 
 
 def _failure(failure: FailureRecord) -> str:

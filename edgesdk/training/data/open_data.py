@@ -119,14 +119,7 @@ def _splits(parts: Parts, path: Path, validation: float, seed: int, only: str | 
         )
     mean, std = mean_and_std(train)
     return DataSplits(
-        train,
-        held,
-        parts.get("test"),
-        train.classes,
-        mean,
-        std,
-        train.image_shape,
-        tuple(notes),
+        train, held, parts.get("test"), train.classes, mean, std, train.image_shape, tuple(notes)
     )
 
 

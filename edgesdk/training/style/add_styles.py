@@ -60,12 +60,7 @@ def with_more_styles(model: MultiStyleNet, names: Sequence[str]) -> MultiStyleNe
 
 
 def learn_styles_from(model: nn.Module, first: int) -> None:
-    """Freeze a network except the vectors of its later styles.
-
-    Args:
-        model: Network, changed in place.
-        first: Index of the first style to train.
-    """
+    """Freeze a network, in place, except the vectors of its styles from ``first`` on."""
     model.requires_grad_(False)
     for module in model.modules():
         if isinstance(module, StyleNorm):

@@ -14,12 +14,7 @@ from edgesdk.training.style.photographs import Photographs
 from edgesdk.training.style.recipe import StyleRecipe
 from edgesdk.training.style.synthetic_motion import flows, second_frames
 
-__all__ = [
-    "SecondFrames",
-    "StyleBatch",
-    "StyleBatches",
-    "first_crops",
-]
+__all__ = ["SecondFrames", "StyleBatch", "StyleBatches", "first_crops"]
 
 #: Number of crops of :func:`first_crops`.
 _FIRST_CROPS = 16

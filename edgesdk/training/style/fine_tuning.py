@@ -30,10 +30,7 @@ _FREE = ("pretrained", "style_names", "styles")
 
 
 def read_stylizer(path: Path) -> MultiStyleNet:
-    """Read a trained multi-style network.
-
-    Args:
-        path: ``NAME.edgemodel``.
+    """Read the trained multi-style network ``NAME.edgemodel``.
 
     Raises:
         DataError: The file holds another network.
@@ -154,13 +151,10 @@ def _take_over_body(path: Path, trained: MultiStyleNet, painter: AnyStyleNet, se
 
 
 def widths_of(path: Path) -> dict[str, Any]:
-    """Return the widths of a trained network, as options of a network that starts from it.
-
-    Args:
-        path: ``NAME.edgemodel`` of a multi-style or arbitrary-style network.
+    """Return the widths of a trained ``NAME.edgemodel``, as options of one that starts from it.
 
     Raises:
-        DataError: The file holds another network.
+        DataError: The file holds neither a multi-style nor an arbitrary-style network.
         EdgeSdkError: See :func:`edgesdk.frontend.edgemodel.file.read_model_file`.
     """
     model = read_model_file(path).model

@@ -170,16 +170,9 @@ def painted_pair(
 
 def _painted(painter: Painter, picture: Picture) -> Picture:
     answer = painter(picture.copy())
-    if (
-        not isinstance(answer, np.ndarray)
-        or answer.dtype != np.uint8
-        or answer.shape != picture.shape
-    ):
-        found = (
-            f"{answer.dtype} {answer.shape}"
-            if isinstance(answer, np.ndarray)
-            else type(answer).__name__
-        )
+    is_array = isinstance(answer, np.ndarray)
+    if not is_array or answer.dtype != np.uint8 or answer.shape != picture.shape:
+        found = f"{answer.dtype} {answer.shape}" if is_array else type(answer).__name__
         raise ModelOutputError(
             f"the painter returned {found} for a picture of {picture.shape}",
             remedy="give a painter that returns uint8 pictures of the size of its input",

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from edgesdk.errors import TrainingError, UsageError
+from edgesdk.errors import UsageError
 from edgesdk.training.accelerator import new_accelerator
-from edgesdk.training.checkpoints import Position
 from edgesdk.training.counter_random import key
 from edgesdk.training.engine import RunOptions, Task, fit_task
+from edgesdk.training.history import Position
+from edgesdk.training.optimization import trainable_parameters
 from edgesdk.training.schedules import rate_at
 from edgesdk.training.style.batches import StyleBatch, StyleBatches
 from edgesdk.training.style.history import StyleHistory, StyleProgress, StyleRecord
@@ -38,9 +40,8 @@ def fit_style(
 ) -> StyleHistory:
     """Train a stylizer in place.
 
-    Several processes (``accelerate launch``) share the photographs of each step. A run that was
-    stopped and is called again with the same arguments resumes at the exact step; on a CPU, with as
-    many threads and processes, it ends with the same bits as an uninterrupted run.
+    Several processes (``accelerate launch``) share the photographs of each step. A stopped run
+    resumes exactly, see :func:`~edgesdk.training.engine.fit_task`.
 
     Args:
         model: Maps photographs ``[N, 3, H, W]`` (0..1) and conditions ``[N, ...]`` to paintings.
@@ -56,14 +57,11 @@ def fit_style(
         The history from the run's first step.
 
     Raises:
-        CheckpointError: The checkpoint is damaged, or has an older format.
         DataError: None of the photographs can be read.
-        DivergedError: The loss is not finite; the checkpoint is from before.
-        TrainingError: Memory is too small (the message says which size fits), or the checkpoint
-            belongs to another run.
-        MissingBackendError: accelerate, or tensorboard for ``logs``, is not installed.
-        StorageError: The checkpoint or the logs cannot be written.
+        TrainingError: Memory is too small; the message says which size fits.
         UsageError: The photographs of a step cannot be shared equally by the processes.
+        EdgeSdkError: See :func:`~edgesdk.training.accelerator.new_accelerator` and
+            :func:`~edgesdk.training.engine.fit_task`.
     """
     accelerator = accelerator or new_accelerator()
     processes = accelerator.num_processes
@@ -102,6 +100,9 @@ class StepTask(Task):
         left = pace * (self.steps - position.step)
         path = None if preview is None else str(preview)
         record = record or self.record(position)
+        if not self.timed:
+            # The record is without the clock, the progress shows the speed of this call.
+            record = replace(record, pictures_per_second=self.recipe.batch_size / pace)
         return StyleProgress(position.step, self.steps, record, left, path)
 
     def logged(self, position: Position, record: StyleRecord | None) -> Mapping[str, float]:
@@ -127,10 +128,7 @@ class StyleTask(StepTask):
         accelerator: Any,
         data: dict[str, Any],
     ) -> None:
-        parameters = [value for value in model.parameters() if value.requires_grad]
-        if not parameters:
-            raise TrainingError(f"{type(model).__name__} has no trainable parameter")
-        optimizer = torch.optim.Adam(parameters, lr=recipe.learning_rate)
+        optimizer = torch.optim.Adam(trainable_parameters(model), lr=recipe.learning_rate)
         super().__init__(model, optimizer, recipe, accelerator, StyleHistory(), recipe.steps, data)
         self.source, self.objective = source, objective
 
@@ -151,9 +149,8 @@ class StyleTask(StepTask):
             parts = self._parts(batch)
         none = torch.zeros((), device=self.device)
         sums = [parts[name].detach().sum() if name in parts else none for name in PARTS]
-        return self.objective.total(parts).mean(), torch.stack(
-            [*sums, none + len(batch.photographs)]
-        )
+        sums.append(none + len(batch.photographs))
+        return self.objective.total(parts).mean(), torch.stack(sums)
 
     def _parts(self, batch: StyleBatch) -> dict[str, Tensor]:
         second, count = batch.second, len(batch.photographs)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch.nn import functional
 
 from edgesdk.errors import UsageError
 from edgesdk.training.style.gram import checked_shape, gram_matrix
@@ -19,6 +20,8 @@ __all__ = [
     "adain",
     "content_loss",
     "gram_loss",
+    "guided_upscale_loss",
+    "interpolation_weights",
     "moments",
     "moments_loss",
     "temporal_loss",
@@ -27,6 +30,9 @@ __all__ = [
 
 #: Added to variances, so that flat areas have a finite deviation (AdaIN's value).
 EPSILON = 1e-5
+
+#: A usual mean difference between an interpolated painting and its reference, and a negligible one.
+_USUAL, _LEAST = 0.03, 1 / 255
 
 
 def moments(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,8 +171,7 @@ def total_variation(pictures: torch.Tensor) -> torch.Tensor:
         UsageError: Not four axes, or an empty one.
     """
     checked_shape(pictures)
-    across = (pictures[..., :, 1:] - pictures[..., :, :-1]).square().sum(dim=(1, 2, 3))
-    down = (pictures[..., 1:, :] - pictures[..., :-1, :]).square().sum(dim=(1, 2, 3))
+    across, down = (steps.square().sum(dim=(1, 2, 3)) for steps in _gradients(pictures))
     return across + down
 
 
@@ -201,6 +206,48 @@ def temporal_loss(
             raise UsageError(f"{name} must be {list(shape)}, not {list(value.shape)}")
     different = ((now - warp(before, flow)).square() * visible).sum(dim=(1, 2, 3))
     return different / (visible.sum(dim=(1, 2, 3)) * channels).clamp_min(1)
+
+
+def guided_upscale_loss(
+    answer: torch.Tensor, reference: torch.Tensor, edges: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Compute the three unweighted terms of guided upscaling's loss for every picture, ``[N]``.
+
+    Args:
+        answer: Enlarged painting, ``[N, 3, H, W]``.
+        reference: Painting at full size.
+        edges: Picture whose gradients the answer should have: the original or the reference.
+
+    Returns:
+        ``difference`` between answer and reference, ``gradient``: difference between the gradients
+        of answer and edges (both mean absolute values), and ``variation`` (the sum of squares).
+
+    Raises:
+        UsageError: The tensors have other or different shapes.
+    """
+    if answer.dim() != 4 or not answer.shape == reference.shape == edges.shape:
+        shapes = ", ".join(str(list(one.shape)) for one in (answer, reference, edges))
+        raise UsageError(f"three tensors of one shape [N, 3, H, W] are needed, not {shapes}")
+    pairs = zip(_gradients(answer), _gradients(edges), strict=True)
+    across, down = ((mine - its).abs().mean(dim=(1, 2, 3)) for mine, its in pairs)
+    return {
+        "difference": (answer - reference).abs().mean(dim=(1, 2, 3)),
+        "gradient": (across + down) / 2,
+        "variation": total_variation(answer),
+    }
+
+
+def interpolation_weights(painted: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Return the weight of each picture, ``[N]``: 1 where interpolation has a usual error.
+
+    A gain of one decibel then counts as much in a smooth painting as in a noisy one.
+    """
+    plain = functional.interpolate(painted, size=reference.shape[2:], mode="bicubic")
+    return _USUAL / ((plain - reference).abs().mean(dim=(1, 2, 3)) + _LEAST)
+
+
+def _gradients(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return x[..., :, 1:] - x[..., :, :-1], x[..., 1:, :] - x[..., :-1, :]
 
 
 def _same_layers(painted: Mapping[str, object], needed: Mapping[str, object]) -> None:

@@ -101,11 +101,6 @@ class StyleObjective:
         if not any(self.weights.values()):
             raise UsageError("every weight of the loss is zero", remedy="set style_weight above 0")
 
-    @property
-    def is_temporal(self) -> bool:
-        """True if the loss needs second frames."""
-        return self.weights["temporal"] > 0
-
     def parts(
         self, photographs: torch.Tensor, painted: torch.Tensor, goals: StyleGoals
     ) -> dict[str, torch.Tensor]:

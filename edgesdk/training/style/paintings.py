@@ -113,18 +113,9 @@ def scaled(painting: Painting, shorter: int) -> NDArray[np.uint8]:
 
 @torch.no_grad()
 def gram_targets(
-    net: PerceptualNet,
-    paintings: Sequence[Painting],
-    layers: Sequence[str],
-    sizes: Sequence[int],
+    net: PerceptualNet, paintings: Sequence[Painting], layers: Sequence[str], sizes: Sequence[int]
 ) -> dict[str, torch.Tensor]:
-    """Compute Gram matrices of paintings, averaged over several sizes.
-
-    Args:
-        net: The perceptual network.
-        paintings: At least one painting.
-        layers: Layers of the network.
-        sizes: Shorter sides in pixels.
+    """Compute Gram matrices of paintings, averaged over sizes (shorter sides in pixels).
 
     Returns:
         ``[S, C, C]`` by layer, on the network's device.

@@ -54,13 +54,7 @@ class Previews:
         self._photographs = [photographs.whole(index, _LONGEST) for index in chosen]
 
     def write(self, step: int) -> Path:
-        """Paint a sheet and write it.
-
-        Args:
-            step: Number of training steps done.
-
-        Returns:
-            Path of the sheet.
+        """Paint and write a sheet after a number of training steps, and return its path.
 
         Raises:
             StorageError: The file cannot be written.

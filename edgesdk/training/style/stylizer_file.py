@@ -15,12 +15,7 @@ __all__ = ["check_outputs", "save_any_stylizer", "save_stylizer"]
 
 
 def check_outputs(path: Path, *, any_style: bool, overwrite: bool) -> None:
-    """Check, before hours of training, that the output can be written.
-
-    Args:
-        path: Output path.
-        any_style: True if an encoder will be written beside it.
-        overwrite: True to replace existing output.
+    """Check, before hours of training, that the output and its encoder, if any, can be written.
 
     Raises:
         UsageError: The suffix is not ``.edgemodel``.
@@ -51,14 +46,7 @@ def save_stylizer(
             :func:`edgesdk.frontend.edgemodel.file.save_model`.
     """
     check_outputs(path, any_style=False, overwrite=overwrite)
-    count = len(trained.styles)
-    signature = ModelSignature(
-        inputs=(
-            TensorSpec("picture", (1, 3, size, size), layout="NCHW"),
-            TensorSpec("style", (1, count, 1, 1)),
-        ),
-        image=IMAGE_PRESETS["unit"],
-    )
+    signature = _signature(size, len(trained.styles))
     return save_model(trained.model, "multi_style", path, signature=signature, overwrite=overwrite)
 
 
@@ -67,37 +55,22 @@ def save_any_stylizer(
 ) -> tuple[Path, Path]:
     """Save an any-style network with its encoder beside it.
 
-    Args:
-        trained: The trained stylizer.
-        path: ``NAME.edgemodel``.
-        size: Default side in pixels of the pictures it is exported for.
-        overwrite: True to replace existing output.
+    See :func:`save_stylizer` for the arguments and errors.
 
     Returns:
         Folders of the painting network and of the encoder.
-
-    Raises:
-        EdgeSdkError: See :func:`check_outputs` and
-            :func:`edgesdk.frontend.edgemodel.file.save_model`.
     """
     check_outputs(path, any_style=True, overwrite=overwrite)
     beside = encoder_path(path)
-    image = IMAGE_PRESETS["unit"]
-    picture = TensorSpec("picture", (1, 3, size, size), layout="NCHW")
-    style = TensorSpec("style", (1, trained.encoder.width, 1, 1))
     painting = TensorSpec("painting", (1, 3, 256, 256), layout="NCHW")
-    save_model(
-        trained.encoder,
-        "style_encoder",
-        beside,
-        signature=ModelSignature(inputs=(painting,), image=image),
-        overwrite=overwrite,
-    )
-    save_model(
-        trained.painter,
-        "any_style",
-        path,
-        signature=ModelSignature(inputs=(picture, style), image=image),
-        overwrite=overwrite,
-    )
+    encoding = ModelSignature(inputs=(painting,), image=IMAGE_PRESETS["unit"])
+    save_model(trained.encoder, "style_encoder", beside, signature=encoding, overwrite=overwrite)
+    signature = _signature(size, trained.encoder.width)
+    save_model(trained.painter, "any_style", path, signature=signature, overwrite=overwrite)
     return path, beside
+
+
+def _signature(size: int, styles: int) -> ModelSignature:
+    picture = TensorSpec("picture", (1, 3, size, size), layout="NCHW")
+    style = TensorSpec("style", (1, styles, 1, 1))
+    return ModelSignature(inputs=(picture, style), image=IMAGE_PRESETS["unit"])

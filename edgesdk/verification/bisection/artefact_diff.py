@@ -85,13 +85,13 @@ def first_altered_value(
     nodes: Mapping[str, Any],
     timeout: float,
 ) -> AlteredValue | None:
-    """Compare two ONNX files value by value.
+    """Compare an ONNX artefact with a fresh conversion of its program, value by value.
 
     Args:
-        given: The artefact in question.
-        again: A fresh conversion of the same program.
+        given: The artefact.
+        again: The fresh conversion.
         artefact: Record of the artefact.
-        inputs: A sample.
+        inputs: Sample to run both on.
         gate: Bounds within which values count as equal.
         nodes: Nodes of the captured program by name.
         timeout: Seconds for one inference.

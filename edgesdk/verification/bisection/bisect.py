@@ -89,6 +89,10 @@ def _compare(expected: np.ndarray, actual: np.ndarray) -> OutputParity:
     return comparison.record()
 
 
+def _plain_spec(name: str, tensor: torch.Tensor) -> TensorSpec:
+    return TensorSpec(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+
+
 class _Search:
     def __init__(
         self,
@@ -101,7 +105,6 @@ class _Search:
     ) -> None:
         self._bundle = bundle
         self._artefact = artefact
-        self._program = program
         self._gate = gate
         self._limits = limits
         self._on_progress = on_progress
@@ -114,18 +117,22 @@ class _Search:
         samples = self._bundle.samples()
         index = self._worst_sample(samples)
         if index is None:
-            return self._nothing()
+            return Deviation(
+                self._artefact.target,
+                found=False,
+                stage="none",
+                explanation="every sample is within the gate: no operator deviates",
+            )
         inputs, expected = samples.inputs[index], samples.expected[index]
         self._on_progress(self._artefact.target, f"looking into {samples.names[index]}")
-        values = self._reference_values(inputs)
+        interpreter = ProgramValues(self._module)
+        with torch.inference_mode():
+            interpreter.run(*self._tensors(inputs))
         captured = self._capture_deviation(inputs, expected)
         if captured is not None:
             return captured
-        candidates = self._candidates(values)
-        return self._narrow(candidates, values, inputs)
-
-    def _passes(self, expected: np.ndarray, actual: np.ndarray) -> bool:
-        return meets(_compare(expected, actual), self._gate)
+        values = interpreter.kept
+        return self._narrow(self._candidates(values), values, inputs)
 
     def _worst_sample(self, samples: Samples) -> int | None:
         """Return the index of the worst sample outside the gate; None if all are within it."""
@@ -148,39 +155,17 @@ class _Search:
                         worst = (error, index)
         return None if worst is None else worst[1]
 
-    def _nothing(self) -> Deviation:
-        return Deviation(
-            self._artefact.target,
-            found=False,
-            stage="none",
-            explanation="every sample is within the gate: no operator deviates",
-        )
-
-    def _reference_values(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        interpreter = ProgramValues(self._module)
-        with torch.inference_mode():
-            interpreter.run(*self._tensors(inputs))
-        return interpreter.kept
-
     def _tensors(self, inputs: Mapping[str, np.ndarray]) -> list[torch.Tensor]:
         tensors = []
         for node in self._module.graph.nodes:
             if node.op == "placeholder":
-                array = np.ascontiguousarray(inputs[node.name])
-                tensor = torch.from_numpy(array)
-                if self._takes_planes(node, tensor):
+                tensor = torch.from_numpy(np.ascontiguousarray(inputs[node.name]))
+                dtype = getattr(node.meta.get("val"), "dtype", None)
+                # The program takes planes of numbers where the app passes camera bytes.
+                if tensor.dtype == torch.uint8 and dtype == torch.float32:
                     tensor = tensor.permute(0, 3, 1, 2).to(torch.float32).contiguous()
                 tensors.append(tensor)
         return tensors
-
-    @staticmethod
-    def _takes_planes(node: fx.Node, tensor: torch.Tensor) -> bool:
-        value = node.meta.get("val")
-        return (
-            isinstance(value, torch.Tensor)
-            and tensor.dtype == torch.uint8
-            and value.dtype == torch.float32
-        )
 
     def _capture_deviation(
         self, inputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
@@ -265,26 +250,16 @@ class _Search:
             path = Path(folder) / "tapped.pt2"
             torch.export.save(program, path)
             given = {spec.name: spec for spec in self._artefact.inputs}
-            specs = tuple(
-                TensorSpec(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
-                for name, tensor in zip(placeholders, tensors, strict=True)
-            )
+            specs = tuple(map(_plain_spec, placeholders, tensors))
             with torch.inference_mode():
-                shapes = tapped(*tensors)
+                values = tapped(*tensors)
             request = ConversionRequest(
                 target=self._target.name,
                 variant=self._variant,
                 program=path,
                 output=Path(folder) / f"tapped{self._target.suffix}",
                 inputs=specs,
-                outputs=tuple(
-                    TensorSpec(
-                        name,
-                        tuple(shapes[name].shape),
-                        str(shapes[name].dtype).removeprefix("torch."),
-                    )
-                    for name in names
-                ),
+                outputs=tuple(_plain_spec(name, values[name]) for name in names),
                 app_inputs=tuple(
                     given[spec.name] if given[spec.name].image is not None else spec
                     for spec in specs
@@ -326,16 +301,13 @@ class _Search:
         )
 
     def _interplay(self, nodes: Sequence[fx.Node], record: OutputParity | None) -> Deviation:
-        found = self._operator(nodes[-1], record)
         first, last = nodes[0], nodes[-1]
-        return Deviation(
-            **{
-                **found.to_dict(),
-                "stage": "interplay",
-                "explanation": f"the operators from {first.name} ({where(first)}) to {last.name} "
-                f"({where(last)}) differ together and agree one by one: the converter's or the "
-                "delegate's optimisation across them is to blame",
-            }
+        return replace(
+            self._operator(last, record),
+            stage="interplay",
+            explanation=f"the operators from {first.name} ({where(first)}) to {last.name} "
+            f"({where(last)}) differ together and agree one by one: the converter's or the "
+            "delegate's optimisation across them is to blame",
         )
 
     def _not_reproduced(self, inputs: Mapping[str, np.ndarray]) -> Deviation:

@@ -16,13 +16,14 @@ from safetensors.torch import save
 from edgesdk.errors import DivergedError, ModelOutputError, TrainingError, UsageError
 from edgesdk.models.guided_upscale import GuidedUpscale
 from edgesdk.training.schedules import rate_at
-from edgesdk.training.style.guided_upscale import fit_guided_upscale, guided_upscale_loss
+from edgesdk.training.style.guided_upscale import fit_guided_upscale
 from edgesdk.training.style.guided_upscale_pairs import (
     GuidedUpscaleBatches,
     matting_smoothed,
     painted_pair,
 )
 from edgesdk.training.style.guided_upscale_recipe import GuidedUpscaleRecipe
+from edgesdk.training.style.losses import guided_upscale_loss
 from edgesdk.training.style.photographs import Photographs
 from edgesdk.video.downscale import shrunk_picture
 
