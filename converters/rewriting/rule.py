@@ -21,7 +21,7 @@ def _none(*_: Any, **__: Any) -> tuple[Tensor, ...]:
 
 @dataclass(frozen=True)
 class Rule:
-    """How one kind of operator is rewritten.
+    """Rewrite of one kind of operator.
 
     Attributes:
         operators: Overloads such as ``aten.pad.default``, by their text.
