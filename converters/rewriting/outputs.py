@@ -60,10 +60,10 @@ def separate_outputs(
         return program, ()
     surgery = Surgery(program)
     end = _outputs(surgery.graph)
-    results = list(end.args[0])  # type: ignore[arg-type]
+    results = list(end.args[0])
     made = []
     for index in shared:
-        source_node = _source(results[index])  # type: ignore[arg-type]
+        source_node = _source(results[index])
         results[index] = surgery.insert(end, _same_values, [source_node], source_node.meta)
         made.append(Rewrite(f"output {index + 1}", "", "", _REASON))
     end.args = (tuple(results),)

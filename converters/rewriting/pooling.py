@@ -68,10 +68,9 @@ def _average(
 def _weights(x: Tensor, kernel: Any, stride: Any = None, *rest: Any, **options: Any) -> Any:
     """Factor a window, ``[1, 1, h, w]``: of the whole window's mean, to the one that is asked."""
     ones = torch.ones(1, 1, *(int(side) for side in x.shape[-2:]))
-    arguments = [*rest, 0, False, True, None][:4] if not rest else list(rest)
     names = ("padding", "ceil_mode", "count_include_pad", "divisor_override")
-    given = dict(zip(names, (0, False, True, None), strict=True))
-    given |= dict(zip(names, arguments, strict=False)) | options
+    given: dict[str, Any] = dict(zip(names, (0, False, True, None), strict=True))
+    given |= dict(zip(names, rest, strict=False)) | options
     wanted = torch.ops.aten.avg_pool2d.default(ones, _pair(kernel), _pair(stride), **_listed(given))
     margins = _margins(x, kernel, stride, given["padding"], given["ceil_mode"], 1)
     whole = functional.avg_pool2d(
@@ -226,7 +225,8 @@ def _most_of_volume(
 def _is_plain_mean(
     x: Tensor, kernel: Any, stride: Any = None, padding: Any = 0, *rest: Any
 ) -> bool:
-    ceil, counted, divisor = [*rest, *(False, True, None)[len(rest) :]]
+    defaults: tuple[Any, ...] = (False, True, None)
+    ceil, counted, divisor = (*rest, *defaults[len(rest) :])
     inclusive = counted or not any(_three(padding, (0, 0, 0)))
     return x.dim() == 5 and not ceil and inclusive and divisor is None
 

@@ -141,7 +141,7 @@ class Surgery:
             return False
         args, kwargs = fx.map_arg((node.args, node.kwargs), tensors.__getitem__)
         with unset_fake_temporarily(), torch.no_grad():
-            value = node.target(*args, **kwargs)  # type: ignore[operator]
+            value = node.target(*args, **kwargs)
         if not isinstance(value, Tensor):
             return False
         node.replace_all_uses_with(self.constant(value))
@@ -230,7 +230,7 @@ def _fake_mode_of(program: ExportedProgram) -> FakeTensorMode:
     for node in program.graph.nodes:
         value = node.meta.get("val")
         if isinstance(value, Tensor):
-            return value.fake_mode  # type: ignore[attr-defined,no-any-return]
+            return value.fake_mode
     return FakeTensorMode()
 
 

@@ -153,7 +153,7 @@ def _draws(node: fx.Node) -> bool:
 
 
 def _argument(node: fx.Node, name: str) -> Any:
-    arguments = node.target._schema.arguments  # type: ignore[union-attr]
+    arguments = node.target._schema.arguments
     for index, argument in enumerate(arguments):
         if argument.name == name:
             if index < len(node.args):
