@@ -140,10 +140,11 @@ def style(
                 report=progress.note,
             )
         require_finished(out, stop, trained.history, checkpoint)
-        if trained.is_main and isinstance(trained, TrainedAnyStylizer):
-            stylizer_file.save_any_stylizer(trained, output, size=size, overwrite=overwrite)
-        elif trained.is_main:
-            stylizer_file.save_stylizer(trained, output, size=size, overwrite=overwrite)
+        if trained.is_main:
+            if isinstance(trained, TrainedAnyStylizer):
+                stylizer_file.save_any_stylizer(trained, output, size=size, overwrite=overwrite)
+            else:
+                stylizer_file.save_stylizer(trained, output, size=size, overwrite=overwrite)
     files = {"model": str(output)}
     if any_style:
         from edgesdk.training.style.fine_tuning import encoder_path

@@ -42,8 +42,8 @@ class StyleEncoder(nn.Module):
     def __init__(self, level_widths: list[int] | None = None, pretrained: bool = False) -> None:
         super().__init__()
         level_widths = list(_LEVELS) if level_widths is None else level_widths
-        self.config = checked_config(StyleEncoder, locals())
         check_lengths(4, level_widths=level_widths)
+        self.config = checked_config(StyleEncoder, locals())
         first, *rest = level_widths
         # No normalisation: it would remove the statistics that the encoder measures.
         levels: list[nn.Module] = [

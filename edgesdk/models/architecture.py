@@ -56,7 +56,7 @@ def checked_config(
     for key, option in inspect.signature(network).parameters.items():
         config[key] = False if key == "pretrained" else _as_lists(values[key])
         if option.annotation == "float":
-            check_fraction(key, config[key])
+            check_fraction(key, values[key])
         elif "bool" not in option.annotation and "str" not in option.annotation:
             check_width(key, config[key], smallest=0 if key in zero else 1)
     return config

@@ -213,8 +213,8 @@ class MultiStyleNet(nn.Module):
         expanded_widths = [160] * 6 if expanded_widths is None else expanded_widths
         decoder_widths = decoder_widths or [40, 16]
         refined_widths = [128, 64] if refined_widths is None else refined_widths
-        self.config = checked_config(MultiStyleNet, locals(), zero=("refined_widths",))
         check_lengths(3, encoder_widths=encoder_widths)
+        self.config = checked_config(MultiStyleNet, locals(), zero=("refined_widths",))
         check_lengths(2, decoder_widths=decoder_widths, refined_widths=refined_widths)
         if style_names is not None:
             check_style_names(style_names, count=styles)

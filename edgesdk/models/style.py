@@ -186,9 +186,9 @@ class JohnsonNet(nn.Module):
         encoder_widths = encoder_widths or [32, 64, 128]
         inner_widths = [128] * 5 if inner_widths is None else inner_widths
         decoder_widths = decoder_widths or [64, 32]
-        self.config = checked_config(JohnsonNet, locals())
         check_lengths(3, encoder_widths=encoder_widths)
         check_lengths(2, decoder_widths=decoder_widths)
+        self.config = checked_config(JohnsonNet, locals())
 
         first, second, width = encoder_widths
         self.encoder = nn.Sequential(

@@ -38,8 +38,8 @@ class SubPixelNet(nn.Module):
     ) -> None:
         super().__init__()
         widths = widths or [64, 32]
-        self.config = checked_config(SubPixelNet, locals())
         check_lengths(2, widths=widths)
+        self.config = checked_config(SubPixelNet, locals())
         check_choice("activation", activation, ("tanh", "relu"))
 
         first, second = widths
