@@ -338,9 +338,7 @@ if __name__ == "__main__":
     parser.add_argument("--table", action="store_true", help="print the table without training")
     given = parser.parse_args()
     if not given.table and not Path(given.data).is_dir():
-        print(
-            f"no Fashion-MNIST in {given.data}: give its folder with --data; latest results:"
-        )
+        print(f"no Fashion-MNIST in {given.data}: give its folder with --data; latest results:")
     elif not given.table:
         run(given)
     table(given.results)
