@@ -197,10 +197,10 @@ def capture(
         # Runtimes share the memory of inputs with the app: the model gets copies to write into.
         flat_model.copied = frozenset(changed)
         program = _export(flat_model, grown, specs)
-    require_no_state(program, state)
     _strip_wrapper(program)
     _restore_origins(program, model)
     _refuse_training_operators(program)
+    require_no_state(program, state)
     return Capture(flat_model, program, tuple(specs), _output_specs(program, specs, example))
 
 

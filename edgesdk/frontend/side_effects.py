@@ -19,8 +19,8 @@ from edgesdk.frontend.provenance import where
 
 __all__ = ["changed_inputs", "require_no_state", "state_kept"]
 
-# Operators with a seed that draw nothing when this argument has this value.
-_SILENT_IF = {"dropout": ("train", False), "scaled_dot_product_attention": ("dropout_p", 0.0)}
+# An operator with a seed draws nothing if one of these arguments has this value.
+_SILENT_IF = {"train": False, "training": False, "p": 0.0, "dropout_p": 0.0}
 
 
 @contextlib.contextmanager
@@ -93,13 +93,10 @@ def require_no_state(program: ExportedProgram, changed: Sequence[str] = ()) -> N
     for node in program.graph.nodes:
         if node.op == "call_function" and _draws(node):
             name = ".".join(str(node.target).split(".")[:2])
-            dropout = "dropout" in name
             raise CaptureError(
                 f"forward() draws random numbers ({name}), so that two runs on one input differ",
                 where=where(node) or None,
-                remedy="use nn.Dropout, which evaluation mode switches off"
-                if dropout
-                else "take the random numbers as an input of forward()",
+                remedy="take the random numbers as an input of forward()",
             )
 
 
@@ -145,18 +142,8 @@ def _draws(node: fx.Node) -> bool:
     tags = getattr(node.target, "tags", ())
     if torch.Tag.nondeterministic_seeded not in tags:
         return False
-    condition = _SILENT_IF.get(str(node.target).split(".")[1])
-    if condition is None:
-        return True
-    name, silent = condition
-    return bool(_argument(node, name) != silent)
-
-
-def _argument(node: fx.Node, name: str) -> Any:
-    arguments = node.target._schema.arguments
-    for index, argument in enumerate(arguments):
-        if argument.name == name:
-            if index < len(node.args):
-                return node.args[index]
-            return node.kwargs.get(name, argument.default_value)
-    return None
+    given = dict(node.kwargs)
+    for index, argument in enumerate(node.target._schema.arguments):
+        value = node.args[index] if index < len(node.args) else argument.default_value
+        given.setdefault(argument.name, value)
+    return not any(name in given and given[name] == value for name, value in _SILENT_IF.items())
