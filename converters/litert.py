@@ -111,6 +111,8 @@ def _keyed(program: Any, names: list[str]) -> Any:
     class Keyed(torch.nn.Module):
         forward = named_forward(names, lambda self, tensors: self.program(*tensors))
 
+    # Written into every operator's name: it stays as it was, so that a move changes no artefact.
+    Keyed.__module__ = "converters.litert"
     keyed = Keyed()
     keyed.program = program.module(check_guards=False)
     # Exported programs have no modes, yet report training mode.

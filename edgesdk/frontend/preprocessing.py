@@ -41,3 +41,7 @@ class ImagePreprocessing(nn.Module):
         if self.swap:
             planes = torch.cat((planes[:, 2:3], planes[:, 1:2], planes[:, 0:1]), dim=1)
         return planes * self.scale + self.offset
+
+
+# Written into the names of operators: it stays as it was, so that a move changes no artefact.
+ImagePreprocessing.__module__ = "edgesdk.face"
