@@ -19,7 +19,12 @@ from edgesdk.frontend.nonfinite import first_not_finite
 from edgesdk.frontend.program_digest import program_digest
 from edgesdk.frontend.provenance import user_frame, where
 from edgesdk.frontend.quiet_torch import quiet_torch
-from edgesdk.frontend.side_effects import changed_inputs, require_no_state, state_kept
+from edgesdk.frontend.side_effects import (
+    changed_inputs,
+    require_no_state,
+    state_kept,
+    stateful_buffers,
+)
 from edgesdk.frontend.signature import FlatModel
 from edgesdk.frontend.tensor_specs import dtype_name
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
@@ -184,7 +189,8 @@ def capture(
         planes: See :class:`edgesdk.frontend.preprocessing.ImagePreprocessing`.
 
     Raises:
-        CaptureError: ``torch.export`` cannot trace the model.
+        CaptureError: The model cannot be traced, keeps state or draws random numbers.
+        FactoryError: ``forward()`` has a fault that no input would avoid.
         InputSpecError: The model refuses these shapes or dtypes, or an input name is invalid.
         ModelOutputError: The model returns something other than tensors.
     """
@@ -231,16 +237,14 @@ _CODE_ERRORS = (AttributeError, NameError, ImportError, NotImplementedError)
 
 def _try_inputs(
     flat_model: FlatModel, specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]
-) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Run the model once; return its outputs and the buffers that it changed."""
+) -> tuple[Mapping[str, torch.Tensor], list[str]]:
+    """Run the model; return its outputs and the buffers that carry state between calls."""
     try:
-        with torch.inference_mode(), state_kept(flat_model) as changed:
-            outputs: dict[str, torch.Tensor] = flat_model(*(tensor.clone() for tensor in tensors))
-        return outputs, changed
+        with torch.no_grad():
+            return stateful_buffers(flat_model, lambda: flat_model(*(t.clone() for t in tensors)))
     except EdgeSdkError:
         raise
     except _CODE_ERRORS as error:
-        # No other input would help.
         raise FactoryError(
             f"forward() raised {type(error).__name__}: {_first_line(error)}",
             where=user_location(error),
@@ -256,8 +260,7 @@ def _try_inputs(
 
 
 def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return str(error).strip().partition("\n")[0].strip() or type(error).__name__
 
 
 def _capture_error(error: BaseException, specs: Sequence[TensorSpec]) -> CaptureError:

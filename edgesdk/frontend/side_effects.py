@@ -7,7 +7,7 @@ answers otherwise at every call, so no artefact can equal it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,10 +17,13 @@ from torch.export import ExportedProgram
 from edgesdk.errors import CaptureError
 from edgesdk.frontend.provenance import where
 
-__all__ = ["changed_inputs", "require_no_state", "state_kept"]
+__all__ = ["changed_inputs", "require_no_state", "state_kept", "stateful_buffers", "written"]
 
 # An operator with a seed draws nothing if one of these arguments has this value.
 _SILENT_IF = {"train": False, "training": False, "p": 0.0, "dropout_p": 0.0}
+
+
+_Snapshot = list[tuple[str, nn.Module, dict[str, Any], dict[str, torch.Tensor]]]
 
 
 @contextlib.contextmanager
@@ -30,42 +33,86 @@ def state_kept(model: nn.Module) -> Iterator[list[str]]:
     Yields:
         A list that holds, once the context ends, the paths of the buffers that were changed.
     """
-    kept = [
-        (path, module, dict(module._buffers), _copies(module))
-        for path, module in model.named_modules()
-        if module._buffers
-    ]
+    snapshot = _snapshot(model)
     changed: list[str] = []
     with torch.random.fork_rng(devices=[]):
         try:
             yield changed
         finally:
-            for path, module, buffers, copies in kept:
-                changed += [
-                    f"{path}.{name}".strip(".") for name in _restore(module, buffers, copies)
-                ]
+            changed += _restored(snapshot)
 
 
-def _copies(module: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in module._buffers.items() if value is not None}
+def _snapshot(model: nn.Module) -> _Snapshot:
+    return [
+        (
+            path,
+            module,
+            dict(module._buffers),
+            {name: value.clone() for name, value in module._buffers.items() if value is not None},
+        )
+        for path, module in model.named_modules()
+        if module._buffers
+    ]
 
 
-def _restore(
-    module: nn.Module, buffers: dict[str, Any], copies: dict[str, torch.Tensor]
-) -> list[str]:
-    """Give a module its buffers and their values again; return the names of changed ones."""
+def _restored(snapshot: _Snapshot) -> list[str]:
+    """Give modules their buffers and the values again; return the paths of changed ones."""
     changed = []
-    for name, value in copies.items():
-        buffer = buffers[name]
-        replaced = module._buffers.get(name) is not buffer
-        overwritten = not torch.equal(buffer, value)
-        if overwritten:
-            with torch.no_grad():
-                buffer.copy_(value)
-        if replaced or overwritten:
-            changed.append(name)
-    module._buffers.update(buffers)
+    for path, module, buffers, copies in snapshot:
+        for name, value in copies.items():
+            now = module._buffers.get(name)
+            if now is None or not _equal(now, value):
+                changed.append(f"{path}.{name}".strip("."))
+            if not _equal(buffers[name], value):
+                with torch.no_grad():
+                    buffers[name].copy_(value)
+        module._buffers.update(buffers)
     return changed
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Return True if shapes and values agree; NaN equals NaN."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    same = one == other
+    if one.is_floating_point() or one.is_complex():
+        same |= one.isnan() & other.isnan()
+    return bool(same.all())
+
+
+def stateful_buffers(
+    model: nn.Module, run: Callable[[], Mapping[str, torch.Tensor]]
+) -> tuple[Mapping[str, torch.Tensor], list[str]]:
+    """Run a model twice on one input, and find the buffers that carry state between the calls.
+
+    A buffer that the first call fills and the second leaves, with the same outputs, is a cache,
+    such as a table of positions: it stays filled. State is restored.
+
+    Args:
+        model: The model.
+        run: Run the model once and return its outputs.
+
+    Returns:
+        Outputs of the first run, and the paths of the buffers that are state.
+    """
+    snapshot = _snapshot(model)
+    with torch.random.fork_rng(devices=[]):
+        outputs = run()
+    if all(_holds(module, copies) for _, module, _, copies in snapshot):
+        return outputs, []
+    with state_kept(model) as changed:
+        again = run()
+    if not changed and all(_equal(outputs[name], again[name]) for name in outputs):
+        return outputs, []
+    return outputs, sorted({*changed, *_restored(snapshot)})
+
+
+def _holds(module: nn.Module, values: Mapping[str, torch.Tensor]) -> bool:
+    now = module._buffers
+    return all(
+        (found := now.get(name)) is not None and _equal(found, value)
+        for name, value in values.items()
+    )
 
 
 def require_no_state(program: ExportedProgram, changed: Sequence[str] = ()) -> None:
@@ -73,21 +120,21 @@ def require_no_state(program: ExportedProgram, changed: Sequence[str] = ()) -> N
 
     Args:
         program: The program.
-        changed: Buffers that an eager run changed. An assignment to a buffer of an inner module
-            leaves no operator in the program.
+        changed: Buffers that carry state, see :func:`stateful_buffers`. An assignment to a buffer
+            of an inner module leaves no operator in the program.
 
     Raises:
         CaptureError: It does; names the buffer or the operator, and the user's line.
     """
     buffers = program.graph_signature.inputs_to_buffers
-    written = [(node, root) for node, root in _writes(program.graph) if root.name in buffers]
-    paths = {*changed, *(buffers[root.name] for _, root in written)}
+    writes = [(node, root) for node, root in written(program.graph) if root.name in buffers]
+    paths = {*changed, *(buffers[root.name] for _, root in writes)}
     if paths:
         names = sorted(path.removeprefix("model.") for path in paths)
         raise CaptureError(
             f"forward() changes the buffer{'s' * (len(names) > 1)} "
             f"{', '.join(map(repr, names))}, and an artefact keeps no state between calls",
-            where=next((line for node, _ in written if (line := _line(node))), None),
+            where=next((line for node, _ in writes if (line := _line(node))), None),
             remedy="take the state as an input of forward() and return its new value",
         )
     for node in program.graph.nodes:
@@ -103,11 +150,11 @@ def require_no_state(program: ExportedProgram, changed: Sequence[str] = ()) -> N
 def changed_inputs(program: ExportedProgram) -> tuple[str, ...]:
     """Return the names of the inputs that ``forward()`` writes into."""
     inputs = set(program.graph_signature.user_inputs)
-    roots = (root.name for _, root in _writes(program.graph))
+    roots = (root.name for _, root in written(program.graph))
     return tuple(dict.fromkeys(name for name in roots if name in inputs))
 
 
-def _writes(graph: fx.Graph) -> Iterator[tuple[fx.Node, fx.Node]]:
+def written(graph: fx.Graph) -> Iterator[tuple[fx.Node, fx.Node]]:
     """Yield every operator that writes into an input of the program, with that input."""
     for node in graph.nodes:
         schema = getattr(node.target, "_schema", None)

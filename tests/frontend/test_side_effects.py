@@ -133,3 +133,64 @@ def test_state_is_restored_after_an_error() -> None:
         raise RuntimeError
     assert int(model.count) == 0 and float(model.mean) == 0
     assert set(dict(model.named_buffers())) == {"mean", "count"}
+
+
+class CachedTable(nn.Module):
+    """Makes its table of positions at the first call, as rotary embeddings do."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.zeros(8), persistent=False)
+        self.in_place, self.ready = in_place, False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.ready:
+            table = torch.arange(8, dtype=x.dtype)
+            if self.in_place:
+                self.table.copy_(table)
+            else:
+                self.table = table
+            self.ready = True
+        return x + self.table
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_cache_that_the_first_call_fills_is_no_state(in_place: bool) -> None:
+    model = CachedTable(in_place)
+    found = captured(model)
+    x = torch.rand(SHAPE)
+    wanted = x + torch.arange(8)
+    assert torch.equal(next(iter(found.program.module()(x).values())), wanted)
+    assert np.array_equal(run_eager(found.flat_model, {"x": x.numpy()})["output"], wanted.numpy())
+
+
+class Difference(nn.Module):
+    """Answers the difference to the frame before: it only assigns, and settles on one input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("before", torch.zeros(SHAPE))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x - self.before
+        self.before = x.clone()
+        return y
+
+
+def test_state_that_settles_on_one_input_is_found_by_the_outputs() -> None:
+    model = Difference()
+    with pytest.raises(CaptureError, match=r"buffer 'before'"):
+        captured(model)
+    assert not model.before.any()
+
+
+def test_a_buffer_of_nan_is_not_a_changed_one() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mask", torch.tensor([float("nan")] * 4 + [0.0] * 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.where(self.mask.isnan(), x, -x)
+
+    assert captured(Masked()).outputs
