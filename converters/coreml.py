@@ -48,7 +48,7 @@ def convert(request: ConversionRequest) -> Conversion:
     _check_images(request.app_inputs)
     import coremltools as ct
 
-    program, rewrites = rewrite_for("coreml", load_program(request.program))
+    program, rewrites = rewrite_for("coreml", request.variant, load_program(request.program))
     given, plan, prepared = program, None, None
     halved = request.variant == "fp16"
     if request.quantization is not None:

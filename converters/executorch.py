@@ -40,7 +40,7 @@ def convert(request: ConversionRequest) -> Conversion:
     """
     from executorch.exir import to_edge_transform_and_lower
 
-    program, rewrites = rewrite_for("executorch", load_program(request.program))
+    program, rewrites = rewrite_for("executorch", request.variant, load_program(request.program))
     given, found = program, None
     if request.quantization is not None:
         from edgesdk.quant.executorch.program import quantize_program

@@ -42,7 +42,7 @@ def convert(request: ConversionRequest) -> Conversion:
     """
     import litert_torch
 
-    program, rewrites = rewrite_for("litert", load_program(request.program))
+    program, rewrites = rewrite_for("litert", request.variant, load_program(request.program))
     free = any(spec.dynamic for spec in request.inputs)
     names = [spec.name for spec in request.inputs]
     floats = request.output

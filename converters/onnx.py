@@ -38,7 +38,7 @@ def convert(request: ConversionRequest) -> Conversion:
     import onnx
     import torch
 
-    program, rewrites = rewrite_for("onnx", load_program(request.program))
+    program, rewrites = rewrite_for("onnx", request.variant, load_program(request.program))
     try:
         exported = torch.onnx.export(
             program,

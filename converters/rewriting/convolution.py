@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
 
+from edgesdk.converters.rewriting.arguments import per_axis
 from edgesdk.converters.rewriting.rule import Rule
 
 __all__ = ["RULES"]
@@ -15,14 +15,9 @@ __all__ = ["RULES"]
 _CALLS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
 
-def _each(value: int | Sequence[int], axes: int) -> list[int]:
-    listed = [value] if isinstance(value, int) else list(value)
-    return listed * axes if len(listed) == 1 else listed
-
-
 def _totals(weight: Tensor, dilation: Any) -> list[int]:
     axes = weight.dim() - 2
-    steps = _each(dilation, axes)
+    steps = per_axis(dilation, axes, 1)
     return [steps[axis] * (int(weight.shape[2 + axis]) - 1) for axis in range(axes)]
 
 

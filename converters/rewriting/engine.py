@@ -59,10 +59,17 @@ def _matches(
     graph: fx.Graph, by_operator: Mapping[str, list[Rule]]
 ) -> Iterator[tuple[fx.Node, Rule]]:
     for node in list(graph.nodes):
-        if node.op != "call_function":
+        if node.op != "call_function" or _reads_further_results(node):
             continue
         for rule in by_operator.get(str(node.target), ()):
             args, kwargs = values_of(node)
             if rule.applies(*args, **kwargs):
                 yield node, rule
                 break
+
+
+def _reads_further_results(node: fx.Node) -> bool:
+    """Return True if a result other than the first is read, such as the places of maxima."""
+    schema = getattr(node.target, "_schema", None)
+    several = schema is not None and len(schema.returns) > 1
+    return several and any(user.args[1:] != (0,) and user.users for user in node.users)

@@ -18,6 +18,7 @@ from edgesdk.converters.rewriting import (
     reduction,
     resampling,
     transposed_convolution,
+    volume_pooling,
 )
 from edgesdk.converters.rewriting.engine import apply_rules
 from edgesdk.converters.rewriting.memory_layout import plain_layout
@@ -36,6 +37,7 @@ RULES: tuple[Rule, ...] = (
     *folding.RULES,
     *transposed_convolution.RULES,
     *pooling.RULES,
+    *volume_pooling.RULES,
     *resampling.RULES,
     *normalization.RULES,
     *reduction.RULES,
@@ -54,18 +56,18 @@ _STEPS: dict[str, tuple[Callable[[ExportedProgram], Rewritten], ...]] = {
 }
 
 
-def rules_of(target: str) -> tuple[Rule, ...]:
-    """Return the rules that a target needs, by its name without variant."""
-    return tuple(rule for rule in RULES if target in rule.targets)
+def rules_of(target: str, variant: str) -> tuple[Rule, ...]:
+    """Return the rules that a target needs, or this variant of it alone."""
+    names = {target, f"{target}:{variant}"}
+    return tuple(rule for rule in RULES if names & rule.targets)
 
 
-def rewrite_for(
-    target: str, program: ExportedProgram
-) -> tuple[ExportedProgram, tuple[Rewrite, ...]]:
+def rewrite_for(target: str, variant: str, program: ExportedProgram) -> Rewritten:
     """Rewrite what a target cannot take.
 
     Args:
         target: Its name without variant.
+        variant: Its variant.
         program: The program; not changed.
 
     Returns:
@@ -76,5 +78,5 @@ def rewrite_for(
     for step in (*_STEPS.get(target, ()), fold_parameters):
         program, done = step(program)
         made += done
-    program, done = apply_rules(program, rules_of(target))
+    program, done = apply_rules(program, rules_of(target, variant))
     return program, (*made, *done)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
@@ -16,6 +17,7 @@ from torch.export.graph_signature import InputKind
 from edgesdk.converters.conversion import Rewrite
 from edgesdk.converters.rewriting.surgery import Surgery
 from edgesdk.frontend.provenance import module_path, where
+from edgesdk.frontend.side_effects import written
 
 __all__ = ["fold_parameters"]
 
@@ -87,15 +89,15 @@ def _module(node: fx.Node) -> str:
 
 def _computed(program: ExportedProgram) -> list[fx.Node]:
     """The last nodes of chains that compute something from parameters alone."""
-    changed = set(program.graph_signature.buffers_to_mutate.values())
+    signature = program.graph_signature
+    changed = {root.name for _, root in written(program.graph)}
     fixed = {
         spec.arg.name
-        for spec in program.graph_signature.input_specs
-        if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and spec.target not in changed
+        for spec in signature.input_specs
+        if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER)
+        and spec.target not in signature.buffers_to_mutate.values()
+        and spec.arg.name not in changed
     }
-    for node in program.graph.nodes:
-        if getattr(getattr(node.target, "_schema", None), "is_mutable", False):
-            fixed -= {other.name for other in node.all_input_nodes}
     costly: dict[fx.Node, bool] = {}
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in fixed:
@@ -118,8 +120,7 @@ def _is_pure(node: fx.Node) -> bool:
         and not schema.is_mutable
         and bool(node.all_input_nodes)
         and len(schema.returns) == 1
-        and "rand" not in str(node.target)
-        and "dropout" not in str(node.target)
+        and torch.Tag.nondeterministic_seeded not in node.target.tags
     )
 
 

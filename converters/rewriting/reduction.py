@@ -35,14 +35,14 @@ def _drops(x: Tensor, axes: Sequence[int] = (), keepdim: bool = False) -> bool:
 RULES = (
     Rule(
         frozenset({"aten.amax.default"}),
-        frozenset({"executorch"}),
+        frozenset({"executorch:xnnpack"}),
         "the delegate takes a maximum that keeps its dimensions only",
         _greatest,
         _drops,
     ),
     Rule(
         frozenset({"aten.amin.default"}),
-        frozenset({"executorch"}),
+        frozenset({"executorch:xnnpack"}),
         "the delegate takes a minimum that keeps its dimensions only",
         _least,
         _drops,

@@ -25,10 +25,11 @@ class Rule:
 
     Attributes:
         operators: Overloads such as ``aten.pad.default``, by their text.
-        targets: Targets that need the rewrite.
+        targets: Targets that need the rewrite, ``NAME`` or ``NAME:VARIANT``.
         reason: One sentence for the user: why the target cannot take the operator as it is.
         replacement: Compute the same result from other operators. Called with the operator's own
-            arguments and then the tensors of ``constants``, as the keyword ``constants``.
+            arguments and then the tensors of ``constants``, as the keyword ``constants``. Of an
+            operator that has several results it gives the first, as a tuple of one.
         applies: Decide from the operator's arguments; tensors are fake and have shapes only.
         constants: Make the tensors that the replacement reads, such as a matrix of weights.
     """

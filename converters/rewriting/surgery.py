@@ -128,7 +128,8 @@ class Surgery:
             for user in list(node.users):
                 if user.target is not operator.getitem:
                     raise RuntimeError(f"{user} takes all results of {node} at once")
-                user.replace_all_uses_with(result[user.args[1]])
+                if user.users:
+                    user.replace_all_uses_with(result[user.args[1]])
                 self.graph.erase_node(user)
         self.graph.erase_node(node)
 
@@ -161,7 +162,8 @@ class Surgery:
 
     def constant(self, tensor: Tensor) -> fx.Node:
         """Add a fixed tensor to the inputs of the program."""
-        name = f"rewritten_{sum(key.startswith('rewritten_') for key in self._constants)}"
+        numbers = (key.removeprefix("rewritten_") for key in self._constants)
+        name = f"rewritten_{1 + max((int(n) for n in numbers if n.isdecimal()), default=-1)}"
         specs = self._signature.input_specs
         at = next((i for i, s in enumerate(specs) if s.kind == InputKind.USER_INPUT), len(specs))
         placeholders = [node for node in self.graph.nodes if node.op == "placeholder"]

@@ -9,18 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from edgesdk.converters.rewriting.arguments import per_axis
 from edgesdk.converters.rewriting.rule import Rule
 
 __all__ = ["RULES"]
 
 _CALLS = {1: "conv_transpose1d", 2: "conv_transpose2d", 3: "conv_transpose3d"}
-
-
-def _each(value: int | Sequence[int] | None, axes: int, default: int) -> list[int]:
-    if value is None:
-        return [default] * axes
-    listed = [value] if isinstance(value, int) else list(value)
-    return listed * axes if len(listed) == 1 else listed
 
 
 def _full(
@@ -39,8 +33,8 @@ def _full(
     output channel gets a silent neighbour, because LiteRT's kernel takes none of these.
     """
     axes = x.dim() - 2
-    strides, pads = _each(stride, axes, 1), _each(padding, axes, 0)
-    more, steps = _each(output_padding, axes, 0), _each(dilation, axes, 1)
+    strides, pads = per_axis(stride, axes, 1), per_axis(padding, axes, 0)
+    more, steps = per_axis(output_padding, axes, 0), per_axis(dilation, axes, 1)
     channels = weight.shape[1] * groups
     kernel = _spread(_dense(weight, groups), steps)
     if channels == 1:
@@ -100,8 +94,8 @@ def _is_uncommon(
     return bool(
         (groups > 1 and not depthwise)
         or weight.shape[1] * groups == 1
-        or any(_each(output_padding, axes, 0))
-        or any(step > 1 for step in _each(dilation, axes, 1))
+        or any(per_axis(output_padding, axes, 0))
+        or any(step > 1 for step in per_axis(dilation, axes, 1))
     )
 
 
@@ -116,7 +110,7 @@ def _extends(
 ) -> bool:
     """Return True if the output padding goes beyond what the padding takes away."""
     axes = x.dim() - 2
-    pads, more = _each(padding, axes, 0), _each(output_padding, axes, 0)
+    pads, more = per_axis(padding, axes, 0), per_axis(output_padding, axes, 0)
     return any(extra > pad for extra, pad in zip(more, pads, strict=True))
 
 

@@ -251,7 +251,7 @@ def _try_inputs(
             remedy="correct the code; --debug shows the whole traceback",
         ) from error
     except Exception as error:
-        shown = ", ".join(str(spec) for spec in specs)
+        shown = ", ".join(map(str, specs))
         raise InputSpecError(
             f"the model refuses the input {shown}: {_first_line(error)}",
             where=user_location(error),
@@ -264,8 +264,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _capture_error(error: BaseException, specs: Sequence[TensorSpec]) -> CaptureError:
-    text = str(error)
-    place = user_location(error)
+    text, place = str(error), user_location(error)
     if "data-dependent" in text or "GuardOnDataDependent" in type(error).__name__:
         return CaptureError(
             "the model's control flow depends on tensor values, which no target supports",

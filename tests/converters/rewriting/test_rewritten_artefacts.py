@@ -43,7 +43,7 @@ def test_each_target_that_needs_the_rewrite_gives_the_models_results(
     for target in TARGETS.values():
         if importlib.util.find_spec(target.package) is None:
             continue
-        if not rewrite_for(target.name, found.program)[1]:
+        if not rewrite_for(target.name, target.variants[0], found.program)[1]:
             continue
         artefact = tmp_path / f"{target.name}{target.suffix}"
         request = ConversionRequest(

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import parametrizations
 
 from edgesdk import models
 from edgesdk.converters.registry import TARGETS
@@ -31,6 +32,9 @@ def _networks() -> ModuleType:
 
 
 networks = _networks()
+
+#: Default variant of each target.
+VARIANT = {name: target.variants[0] for name, target in TARGETS.items()}
 
 
 def captured(model: nn.Module, *inputs: Tensor) -> torch.export.ExportedProgram:
@@ -77,7 +81,7 @@ def test_a_rewritten_network_gives_the_results_of_the_first(name: str) -> None:
     assert all(float(one.std()) > 1e-4 for one in expected)
     needed = []
     for target in TARGETS:
-        rewritten, made = rewrite_for(target, program)
+        rewritten, made = rewrite_for(target, VARIANT[target], program)
         if not made:
             assert rewritten is program
             continue
@@ -86,7 +90,7 @@ def test_a_rewritten_network_gives_the_results_of_the_first(name: str) -> None:
         for one, other in zip(flat(rewritten.module()(x)), expected, strict=True):
             torch.testing.assert_close(one, other, rtol=2e-5, atol=2e-5)
         # Once more there is nothing left to rewrite.
-        assert rewrite_for(target, rewritten)[1] == ()
+        assert rewrite_for(target, VARIANT[target], rewritten)[1] == ()
     assert needed
     # The program that all targets share is as it was.
     assert operators(program) == before
@@ -101,7 +105,7 @@ def test_a_rewrite_names_operator_module_and_line() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.wide(x)  # the line
 
-    _, made = rewrite_for("coreml", captured(Panorama(), torch.rand(1, 3, 8, 8)))
+    _, made = rewrite_for("coreml", "fp32", captured(Panorama(), torch.rand(1, 3, 8, 8)))
     lines = Path(__file__).read_text("utf-8").splitlines()
     line = next(i for i, text in enumerate(lines, 1) if text.endswith("# the line"))
     assert [(one.operator, one.module) for one in made] == [("aten.pad", "wide")]
@@ -114,13 +118,44 @@ def test_networks_that_targets_take_are_not_touched(name: str) -> None:
     inputs = [torch.rand(spec.shape) for spec in entry.inputs]
     program = captured(models.create(name).eval(), *inputs)
     for target in TARGETS:
-        assert rewrite_for(target, program) == (program, ())
+        assert rewrite_for(target, VARIANT[target], program) == (program, ())
 
 
 def test_a_target_gets_its_own_rules_only() -> None:
-    assert rules_of("onnx") and len(rules_of("onnx")) < len(RULES)
-    assert all(rule.targets <= set(TARGETS) for rule in RULES)
-    assert rules_of("no such target") == ()
+    assert rules_of("onnx", "fp32") and len(rules_of("onnx", "fp32")) < len(RULES)
+    known = {*TARGETS, *(one.qualified(v) for one in TARGETS.values() for v in one.variants)}
+    assert all(rule.targets <= known for rule in RULES)
+    assert rules_of("no such target", "") == ()
+
+
+def test_a_rule_of_one_variant_leaves_the_others_alone() -> None:
+    program = captured(networks.build("chunk"), torch.rand(networks.INPUT))
+    assert rewrite_for("executorch", "xnnpack", program)[1]
+    assert rewrite_for("executorch", "portable", program) == (program, ())
+
+
+def test_places_of_maxima_are_not_rewritten() -> None:
+    def both(x: Tensor) -> Tensor:
+        values, places = functional.adaptive_max_pool2d(x, (3, 4), return_indices=True)
+        return values + places
+
+    program = captured(Call(both), torch.randn(1, 2, 7, 9))
+    assert apply_rules(program, RULES) == (program, ())
+
+
+def test_constants_of_several_rewrites_keep_apart() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = parametrizations.spectral_norm(nn.Conv2d(2, 3, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return functional.interpolate(self.conv(x), size=(5, 9), mode="bicubic")
+
+    model, x = Both().eval(), torch.rand(1, 2, 8, 7)
+    rewritten, made = rewrite_for("coreml", "fp32", captured(model, x))
+    assert len(made) == 2
+    torch.testing.assert_close(rewritten.module()(x), model(x), rtol=2e-5, atol=2e-5)
 
 
 # Sizes that pooling, resizing and upsampling meet: odd ones, windows beyond the edge, big steps.
@@ -287,7 +322,7 @@ def test_free_sizes_stay_free() -> None:
     program = torch.export.export(
         model, (torch.rand(2, 3, 8, 8),), dynamic_shapes={"inputs": ({0: batch},)}, strict=False
     )
-    rewritten, made = rewrite_for("coreml", program)
+    rewritten, made = rewrite_for("coreml", "fp32", program)
     assert made
     x = torch.rand(5, 3, 8, 8)
     assert torch.equal(rewritten.module()(x), model(x))
