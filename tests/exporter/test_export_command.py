@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -233,6 +234,19 @@ def test_int64_inputs_and_outputs_named_like_operators(edgesdk_command):
     assert dtypes["onnx:fp32"]["ids"] == dtypes["executorch:xnnpack"]["ids"] == "int64"
     assert dtypes["litert:fp32"]["ids"] == dtypes["coreml:fp32"]["ids"] == "int32"
     assert any("'ids' is int32" in note for note in ended.json["artefacts"][2]["notes"])
+
+
+def test_artefacts_do_not_say_where_the_code_of_the_sdk_lies(camera_bundle: Any) -> None:
+    # Operators are named after the classes around the model: a moved class would change the bytes.
+    folder = camera_bundle.path
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    for artefact in manifest["artefacts"]:
+        path = folder / artefact["file"]["path"]
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        for file in files:
+            content = file.read_bytes()
+            rooms = set(re.findall(rb"edgesdk\.(?!face\.ImagePreprocessing)[\w.]+", content))
+            assert not rooms, file
 
 
 def test_the_bundle_is_readable_json(exported: object, copy_of: Callable[[Path], Path]):
