@@ -25,8 +25,8 @@ __all__ = ["export"]
             "edgesdk export efficientnet_lite0 --image auto -o lite0.edge"
         ),
         "int8 from camera bytes on Android": (
-            "edgesdk export efficientnet_lite0 --to litert,executorch --image auto \\\n"
-            "    --quantize w8a8_static --calibration photos/"
+            "edgesdk export net.py:build --input image:1x3x224x224 --to litert,executorch \\\n"
+            "    --image imagenet --quantize w8a8_static --calibration photos/"
         ),
     }
 )
@@ -41,8 +41,9 @@ def export(
         "--image PRESET",
         None,
         help="Build the preprocessing in, so that an Android or iOS app passes camera bytes "
-        "(uint8): auto (the model's own), imagenet, inception, unit (0..1), byte (0..255), "
-        "grey, or color=rgb,range=0..1,mean=a/b/c,std=a/b/c.",
+        "(uint8): auto (zoo networks and saved models know it), imagenet (its mean and std), "
+        "inception, unit (0..1), byte (0..255), grey, or "
+        "color=rgb,range=0..1,mean=a/b/c,std=a/b/c.",
     ),
     dynamic: list[str] | None = opt.CONVERSION.option(
         "--dynamic AXIS",

@@ -206,12 +206,17 @@ EvaluationOption = Annotated[
     Path | None,
     GATES.option(
         "--evaluate PATH",
-        help="Measure the accuracy drop on these photographs or arrays (.npz), without labels.",
+        help="Measure the accuracy drop without labels, on these photographs or arrays (.npz): the "
+        "share whose class differs from the float model's, or the loss of cosine.",
     ),
 ]
 MaxDropOption = Annotated[
     str | None,
-    GATES.option("--max-drop SHARE", help="Largest accuracy drop of an artefact, such as 1%."),
+    GATES.option(
+        "--max-drop SHARE",
+        help="Fail (exit code 1) if a quantized artefact loses more than this, such as 1% or 0.01, "
+        "of the float model's accuracy: needs --data (points of top-1) or --evaluate.",
+    ),
 ]
 EvaluationSamplesOption = Annotated[
     int,
@@ -223,14 +228,16 @@ MinCosineOption = Annotated[
     float | None,
     GATES.option(
         "--min-cosine X",
-        help="Smallest cosine similarity to the model (default: 0.9999; fp16: 0.999).",
+        help="Smallest cosine similarity to the model (default: 0.9999; fp16: 0.999; quantized, to "
+        "its simulation: 0.999).",
     ),
 ]
 MaxErrorOption = Annotated[
     float | None,
     GATES.option(
         "--max-error X",
-        help="Largest difference, as a share of the output's range (default: 1e-3; fp16: 2e-2).",
+        help="Largest difference, as a share of the output's range (default: 1e-3; fp16: 2e-2; "
+        "quantized: 1e-1).",
     ),
 ]
 MinAgreementOption = Annotated[
@@ -286,6 +293,10 @@ RunsOption = Annotated[int, MEASUREMENT.option("--runs N", min=1, help="Number o
 # Output.
 BundleOutputOption = Annotated[
     Path | None,
-    OUTPUT.option("--output -o PATH", help="Bundle to write (default: named after SOURCE)."),
+    OUTPUT.option(
+        "--output -o PATH",
+        help="Bundle to write, a folder NAME.edge with the .tflite, .pte, .mlpackage and .onnx "
+        "files (default: named after SOURCE).",
+    ),
 ]
 OverwriteOption = Annotated[bool, OUTPUT.option("--overwrite", help="Replace an existing output.")]
