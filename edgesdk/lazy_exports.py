@@ -1,12 +1,14 @@
-"""Names of a package that are imported on first use."""
+"""Names of a package that are imported on first use, and packages that can be called."""
 
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
-__all__ = ["lazy_exports"]
+__all__ = ["lazy_exports", "make_callable"]
 
 
 def lazy_exports(
@@ -26,9 +28,27 @@ def lazy_exports(
     def resolve(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(homes[name], package), name)
+        module = importlib.import_module(homes[name], package)
+        # The import may have bound a package of that name, see make_callable.
+        return vars(sys.modules[package]).get(name) or getattr(module, name)
 
     def listed() -> list[str]:
         return sorted(homes)
 
     return resolve, listed
+
+
+def make_callable(package: str, function: Callable[..., Any]) -> None:
+    """Let a package be called like one of its functions.
+
+    Importing a package binds it in its parent, over a function of that name; so both are one.
+
+    Args:
+        package: ``__name__`` of the package, which is being imported.
+        function: The function.
+    """
+
+    class CallablePackage(ModuleType):
+        __call__ = staticmethod(function)
+
+    sys.modules[package].__class__ = CallablePackage

@@ -8,8 +8,8 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from edgesdk.cli.progress import Progress
 from edgesdk.errors import EdgeSdkError
+from edgesdk.host.progress import Progress
 
 __all__ = ["Output", "print_error", "print_json"]
 

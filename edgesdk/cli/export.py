@@ -110,14 +110,15 @@ def export(
     overwrite: opt.OverwriteOption = False,
 ) -> None:
     """Convert a model to every target and prove each copy equal."""
-    from edgesdk.cli.export_request import example_and_inputs, quantize_options, sample_files
+    from edgesdk.cli.export_request import example_and_inputs, quantize_options
     from edgesdk.converters.registry import parse_targets
+    from edgesdk.host.image_files import sample_paths
     from edgesdk.spec import parse_dynamic, parse_image
     from edgesdk.verification.parity import Tolerances
 
     # Cheap checks come before torch is loaded, which takes seconds.
     example, specs = example_and_inputs(inputs or [])
-    found = sample_files(samples or [])
+    found = sample_paths(samples or [])
     parse_targets(to)
     gates = Tolerances(min_cosine, max_error, min_agreement)
     quantization = quantize_options(
@@ -146,7 +147,7 @@ def export(
         bundle = run(
             source,
             example,
-            targets=to,
+            to=to,
             output=output,
             name=name,
             inputs=specs,

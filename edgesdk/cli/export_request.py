@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgesdk.errors import InputSpecError, UsageError
-from edgesdk.host.image_files import IMAGE_SUFFIXES
+from edgesdk.host.image_files import ARRAY_SUFFIXES
 from edgesdk.spec import TensorSpec, parse_input
 
 if TYPE_CHECKING:
     from edgesdk.exporter.quantization.options import QuantizeOptions
 
-__all__ = ["example_and_inputs", "quantize_options", "sample_files"]
-
-_EXAMPLE_SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".safetensors")
+__all__ = ["example_and_inputs", "quantize_options"]
 
 
 def example_and_inputs(texts: Sequence[str]) -> tuple[Any, tuple[TensorSpec, ...]]:
@@ -24,7 +22,7 @@ def example_and_inputs(texts: Sequence[str]) -> tuple[Any, tuple[TensorSpec, ...
     Raises:
         InputSpecError: Invalid text, or a file together with specs.
     """
-    files = [text for text in texts if text.endswith(_EXAMPLE_SUFFIXES)]
+    files = [text for text in texts if text.endswith(ARRAY_SUFFIXES)]
     if not files:
         specs = tuple(parse_input(text) for text in texts)
         unnamed = [spec for spec in specs if spec.name == "x"]
@@ -38,33 +36,6 @@ def example_and_inputs(texts: Sequence[str]) -> tuple[Any, tuple[TensorSpec, ...
     from edgesdk.frontend.sample_files import read_example
 
     return read_example(Path(files[0])), ()
-
-
-def sample_files(given: Sequence[Path]) -> tuple[Path, ...]:
-    """List the files of ``--samples``: files as given, the content of folders sorted by name.
-
-    Raises:
-        InputSpecError: A missing file, or a folder without samples.
-    """
-    found: list[Path] = []
-    for path in given:
-        if path.is_dir():
-            inside = sorted(
-                child
-                for child in path.iterdir()
-                if child.suffix.lower() in (*IMAGE_SUFFIXES, *_EXAMPLE_SUFFIXES)
-            )
-            if not inside:
-                raise InputSpecError(
-                    f"{path} holds no samples",
-                    remedy="put photographs (JPEG, PNG, WebP) or .npz files there",
-                )
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise InputSpecError(f"no sample {path}", remedy="check the path")
-    return tuple(found)
 
 
 def quantize_options(

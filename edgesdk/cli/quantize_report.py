@@ -90,7 +90,7 @@ def quantize_report(
             source,
             example,
             quantize=options,
-            targets=to,
+            to=to,
             output=output,
             inputs=specs,
             weights=weights,

@@ -35,12 +35,8 @@ def report(
     ),
 ) -> None:
     """Write an HTML page that shows which artefact to ship."""
-    from edgesdk.cli.export_request import sample_files
-    from edgesdk.models.photos import paths
-    from edgesdk.report import Photograph, write_report
+    from edgesdk.report.writing import report as run
 
-    files = sample_files(samples or []) or paths()
-    photographs = [Photograph(file.name, file) for file in files]
-    written = write_report(bundle, output, photographs=photographs, links=link or [])
+    written = run(bundle, output, samples=samples or (), link=link or ())
     out.result({"report": str(written)})
     out.line(str(written))

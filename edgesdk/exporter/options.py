@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from edgesdk.converters.isolation import Limits
 from edgesdk.errors import UnknownNameError, UsageError
-from edgesdk.exporter.quantization.options import QuantizeOptions
+from edgesdk.exporter.quantization.options import QuantizeOptions, with_keywords
 from edgesdk.host.cache import Cache
 from edgesdk.spec import ImageSpec, TensorSpec, parse_input
 from edgesdk.verification.parity import Tolerances
 
-__all__ = ["ExportOptions", "Progress", "with_changes"]
+__all__ = [
+    "UNSET",
+    "ExportOptions",
+    "Progress",
+    "known_arguments",
+    "with_changes",
+    "with_keyword_arguments",
+]
 
 #: Called with a target, or ``model`` before conversions begin, and its current step.
 Progress = Callable[[str, str], None]
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
 _MAX_NAME = 200
+
+
+class _Unset:
+    """Kind of :data:`UNSET`."""
+
+    def __repr__(self) -> str:
+        return "<default>"
+
+
+#: Default of an argument that leaves the value of ``options`` as it is.
+UNSET: Any = _Unset()
 
 
 @dataclass(frozen=True)
@@ -47,7 +71,7 @@ class ExportOptions:
         overwrite: True to replace an existing bundle.
         jobs: Number of concurrent conversions; 0 for one per core.
         limits: Resource limits of each converter.
-        cache: Cache of finished work; None to disable.
+        cache: Cache of finished work; True for the usual one, None or False to disable.
         quantize: Quantization options, or names of recipes; None for float artefacts.
 
     Raises:
@@ -69,6 +93,26 @@ class ExportOptions:
     limits: Limits = field(default_factory=Limits)
     cache: Cache | None = None
     quantize: QuantizeOptions | None = None
+
+    if TYPE_CHECKING:
+        # Fields have the types after normalization; callers may give more.
+        def __init__(
+            self,
+            name: str = "",
+            inputs: Sequence[TensorSpec | str] | TensorSpec | str = (),
+            image: ImageSpec | str | None = None,
+            dynamic: Sequence[str] | str = (),
+            weights: str | os.PathLike[str] | None = None,
+            samples: Sequence[str | os.PathLike[str]] | str | os.PathLike[str] = (),
+            gates: Tolerances = ...,
+            verify: bool = True,
+            reference: bool = True,
+            overwrite: bool = False,
+            jobs: int = 0,
+            limits: Limits = ...,
+            cache: Cache | bool | None = None,
+            quantize: QuantizeOptions | Sequence[str] | str | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         for name, kinds in _KINDS.items():
@@ -95,6 +139,7 @@ class ExportOptions:
             "quantize": QuantizeOptions(tuple(_several(self.quantize)))
             if isinstance(self.quantize, (str, tuple, list))
             else self.quantize,
+            "cache": Cache() if self.cache is True else self.cache or None,
         }
         for name, value in read.items():
             # The dataclass is frozen for its users only.
@@ -114,16 +159,38 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "overwrite": (bool,),
     "jobs": (int,),
     "limits": (Limits,),
-    "cache": (Cache, type(None)),
+    "cache": (Cache, bool, type(None)),
     "quantize": (QuantizeOptions, str, tuple, list, type(None)),
 }
 
-#: Other arguments of :func:`edgesdk.export`, to suggest for a misspelt option.
-_ARGUMENTS = ("example", "on_progress", "options", "output", "targets")
+#: Bounds on parity by their arguments of :func:`edgesdk.export`.
+_GATES = {
+    "min_cosine": "cosine",
+    "max_error": "relative_error",
+    "min_agreement": "agreement",
+}
 
 
 def _several(value: Any) -> Sequence[Any]:
     return value if isinstance(value, (tuple, list)) else (value,)
+
+
+def known_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Let a function suggest the nearest name for an unknown keyword argument.
+
+    Raises:
+        UnknownNameError: By the function, in place of a TypeError.
+    """
+    known = tuple(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        for name in kwargs:
+            if name not in known:
+                raise UnknownNameError("option", name, known)
+        return function(*args, **kwargs)
+
+    return run
 
 
 def with_changes(options: ExportOptions | None, changes: Mapping[str, Any]) -> ExportOptions:
@@ -140,7 +207,48 @@ def with_changes(options: ExportOptions | None, changes: Mapping[str, Any]) -> E
     known = ExportOptions.__dataclass_fields__
     for name in changes:
         if name not in known:
-            raise UnknownNameError("option", name, (*known, *_ARGUMENTS))
+            raise UnknownNameError("option", name, known)
     if options is not None and not isinstance(options, ExportOptions):
         raise UsageError("options must be an ExportOptions", remedy="pass its fields by keyword")
     return replace(options or ExportOptions(), **changes)
+
+
+def with_keyword_arguments(
+    options: ExportOptions | None, given: Mapping[str, Any]
+) -> ExportOptions:
+    """Return the options with the keyword arguments of :func:`edgesdk.export`.
+
+    Args:
+        options: The options; None for the default ones.
+        given: Arguments by name; those that are :data:`UNSET` change nothing.
+
+    Raises:
+        UsageError: See :class:`ExportOptions`; or an argument of quantization without a recipe.
+    """
+    known = ExportOptions.__dataclass_fields__
+    named = {name: value for name, value in given.items() if value is not UNSET}
+    settings = with_changes(options, {name: named.pop(name) for name in known if name in named})
+    gates = {field: named.pop(name) for name, field in _GATES.items() if name in named}
+    limits: dict[str, Any] = {}
+    if "timeout" in named:
+        limits["seconds"] = _positive("timeout", named.pop("timeout"), "seconds")
+    if "memory_limit" in named:
+        size = named.pop("memory_limit")
+        limits["memory_bytes"] = size and int(_positive("memory_limit", size, "GiB") * 2**30)
+    settings = replace(
+        settings,
+        gates=replace(settings.gates, **gates),
+        limits=replace(settings.limits, **limits),
+    )
+    if not named:
+        return settings
+    return replace(settings, quantize=with_keywords(settings.quantize, named))
+
+
+def _positive(name: str, value: Any, unit: str) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value < math.inf:
+        raise UsageError(
+            f"invalid option {name}: {value!r}", remedy=f"give a number of {unit} above 0"
+        )
+    return float(value)

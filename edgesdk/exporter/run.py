@@ -44,6 +44,7 @@ from edgesdk.exporter.results import ConvertedArtefact, FailedTarget
 from edgesdk.frontend.capture import program_digest
 from edgesdk.host.atomic_write import storage_errors
 from edgesdk.host.cache import package_versions
+from edgesdk.host.image_files import sample_paths
 from edgesdk.spec import DynamicDim
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class ExportRun:
             everything |= dims
         self._widest = CaptureSpec(tuple(sorted(everything.items())))
 
-        self._files = tuple(settings.samples) or tuple(_shipped_photographs(prepared))
+        self._files = sample_paths(settings.samples) or tuple(_shipped_photographs(prepared))
         # Quantization inputs may not be files, so an export that quantizes skips the whole-export
         # cache, and each of its artefacts is cached by itself.
         self._cache_entry = ExportCache.of(

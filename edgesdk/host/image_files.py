@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,20 @@ from edgesdk.errors import InputSpecError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["IMAGE_SUFFIXES", "is_hidden", "pictures_below", "read_picture"]
+__all__ = [
+    "ARRAY_SUFFIXES",
+    "IMAGE_SUFFIXES",
+    "is_hidden",
+    "pictures_below",
+    "read_picture",
+    "sample_paths",
+]
 
 #: Suffixes of image files.
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+
+#: Suffixes of files of arrays.
+ARRAY_SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".safetensors")
 
 # Images with more pixels are refused before decoding: decompression bombs.
 _MAX_PIXELS = 100_000_000
@@ -92,3 +103,30 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
         return picture
     wide = np.asarray(picture).astype(np.int64)
     return Image.fromarray((wide.clip(0, 65535) >> 8).astype(np.uint8))
+
+
+def sample_paths(given: Iterable[str | os.PathLike[str]]) -> tuple[Path, ...]:
+    """List files of samples: files as given, the content of folders sorted by name.
+
+    Raises:
+        InputSpecError: A missing file, or a folder without photographs and arrays.
+    """
+    found: list[Path] = []
+    for path in map(Path, given):
+        if path.is_dir():
+            inside = sorted(
+                child
+                for child in path.iterdir()
+                if child.suffix.lower() in (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES)
+            )
+            if not inside:
+                raise InputSpecError(
+                    f"{path} holds no samples",
+                    remedy="put photographs (JPEG, PNG, WebP) or .npz files there",
+                )
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise InputSpecError(f"no sample {path}", remedy="check the path")
+    return tuple(found)

@@ -15,6 +15,7 @@ from edgesdk.devices import find
 from edgesdk.devices.base import Case, Device, Measurement, ProgressCallback, Protocol
 from edgesdk.errors import BundleError, EdgeSdkError, InputSpecError, UnknownNameError
 from edgesdk.frontend.random_inputs import random_inputs
+from edgesdk.host.progress import AUTO, Auto, progress_shown
 from edgesdk.profiling.records import profile_record, with_profile
 from edgesdk.runtime.session import bind_inputs
 
@@ -72,6 +73,7 @@ class ProfileResult:
         return [entry for entry in self.artefacts if entry.skipped]
 
 
+@progress_shown("measuring", lambda display: display.measurement)
 def profile(
     bundle: Bundle | str | os.PathLike[str],
     *,
@@ -82,7 +84,7 @@ def profile(
     timeout: float = 60.0,
     memory_limit: int | None = None,
     include_evaluators: bool = False,
-    on_progress: ProgressCallback | None = None,
+    on_progress: ProgressCallback | Auto | None = AUTO,
 ) -> ProfileResult:
     """Measure the artefacts of a bundle in one interleaved run, and record the profiles in it.
 
@@ -103,7 +105,7 @@ def profile(
         timeout: Seconds for loading and for each run.
         memory_limit: Resident bytes allowed per artefact process; None for no limit.
         include_evaluators: True to measure evaluators too; their records have ``evaluator`` set.
-        on_progress: Called before every step.
+        on_progress: Called before every step; ``auto`` and None as in :func:`edgesdk.export`.
 
     Raises:
         UsageError: A number is out of range.
@@ -128,7 +130,8 @@ def profile(
         )
     example = opened.samples().inputs
     cases = [_case(opened, artefact, example[0] if example else {}) for artefact in artefacts]
-    measurements = chosen.measure(cases, protocol, on_progress)
+    report = on_progress if callable(on_progress) else None
+    measurements = chosen.measure(cases, protocol, report)
     now = datetime.datetime.now(datetime.UTC)
     name = chosen.name
     entries = tuple(

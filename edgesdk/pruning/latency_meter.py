@@ -93,11 +93,12 @@ class LatencyMeter(Closing):
         bundle = export(
             model,
             self._inputs,
-            targets=self.targets,
+            to=self.targets,
             output=Path(self._folder.name, f"{len(self._cases)}.edge"),
             verify=False,
             reference=False,
             cache=self._cache,
+            on_progress=None,
         )
         sample = bundle.samples().inputs[0]
         for artefact in bundle.manifest.artefacts:

@@ -16,6 +16,7 @@ from edgesdk import models
 from edgesdk.errors import PruningError, UsageError
 from edgesdk.frontend.edgemodel.file import save_model
 from edgesdk.host.cache import Cache
+from edgesdk.host.progress import AUTO, Auto, progress_shown
 from edgesdk.models.widths import config_from_layers
 from edgesdk.pruning.budget import Budget, Selection, WidthRule
 from edgesdk.pruning.groups import Channels
@@ -97,6 +98,11 @@ class PruneResult:
         }
 
 
+@progress_shown(
+    "pruning",
+    lambda display: PruneProgress(display.begin, display.training, display.search),
+    argument="progress",
+)
 def prune(
     model: nn.Module | str,
     inputs: Any = None,
@@ -109,7 +115,7 @@ def prune(
     overwrite: bool = False,
     architecture: str | None = None,
     source: str | None = None,
-    progress: PruneProgress | None = None,
+    progress: PruneProgress | Auto | None = AUTO,
     cache: Cache | None = None,
 ) -> PruneResult:
     """Remove channels from a model, prove the result, train it again and save it.
@@ -133,7 +139,7 @@ def prune(
         overwrite: True to replace an existing ``output``.
         architecture: Zoo name of ``model``, if it is a model of the zoo.
         source: SOURCE of ``model``, from which other processes can build it.
-        progress: Progress callbacks.
+        progress: Progress callbacks; ``auto`` and None as in :func:`edgesdk.export`.
         cache: Cache for the conversions of a latency budget.
 
     Raises:
@@ -160,7 +166,8 @@ def prune(
                 remedy="load the weights into the model, and pass example inputs",
             )
         loaded = prunable_model(model, inputs, data, architecture, options.settings.seed)
-    result = _prune(loaded, options, data, source, progress or PruneProgress(), cache)
+    callbacks = progress if isinstance(progress, PruneProgress) else PruneProgress()
+    result = _prune(loaded, options, data, source, callbacks, cache)
     if output is not None:
         save_model(
             result.model,

@@ -13,6 +13,7 @@ from edgesdk.devices.base import Step
 from edgesdk.exporter.export import export
 from edgesdk.exporter.options import ExportOptions, Progress, with_changes
 from edgesdk.exporter.quantization.options import QuantizeOptions
+from edgesdk.host.progress import AUTO, Auto
 from edgesdk.profiling.profile import profile
 from edgesdk.quant.recipes import FLOAT
 from edgesdk.report import Suggestion, suggestions, write_report
@@ -40,14 +41,15 @@ def quantize_report(
     example: Any = None,
     *,
     quantize: QuantizeOptions,
-    targets: Sequence[str] | str = ("executorch", "coreml", "litert", "onnx"),
+    to: Sequence[str] | str = ("executorch", "coreml", "litert", "onnx"),
     output: str | os.PathLike[str] | None = None,
     options: ExportOptions | None = None,
     device: str = "local",
     threads: int = 1,
     runs: int = 20,
-    on_progress: Progress | None = None,
-    on_measure: Callable[[Step], None] | None = None,
+    on_progress: Progress | Auto | None = AUTO,
+    on_measure: Callable[[Step], None] | Auto | None = AUTO,
+    targets: Sequence[str] | str | None = None,
     **changes: Any,
 ) -> QuantizeReport:
     """Export every recipe beside the float artefact, measure them all, and suggest one per target.
@@ -60,13 +62,14 @@ def quantize_report(
 
     Args:
         model: Model, or SOURCE of one.
-        example, targets, options, on_progress: See :func:`edgesdk.export`.
+        example, to, options, on_progress: See :func:`edgesdk.export`.
         quantize: Recipes and data; the float artefact is added.
         output: Bundle to write.
         device: Device that measures latencies.
         threads: Threads of each runtime.
         runs: Number of timed runs.
-        on_measure: Called while latencies are measured.
+        on_measure: Called while latencies are measured; likewise.
+        targets: Former name of ``to``.
         **changes: Fields of :class:`~edgesdk.ExportOptions` that differ from ``options``.
 
     Raises:
@@ -78,7 +81,12 @@ def quantize_report(
         options, {**changes, "quantize": replace(quantize, recipes=recipes, sensitivity=True)}
     )
     bundle = export(
-        model, example, targets=targets, output=output, options=settings, on_progress=on_progress
+        model,
+        example,
+        to=to if targets is None else targets,
+        output=output,
+        options=settings,
+        on_progress=on_progress,
     )
     measured = profile(
         bundle, device=device, threads=threads, runs=runs, on_progress=on_measure

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgesdk.errors import OutputExistsError
 from edgesdk.host.atomic_write import storage_errors, write_atomically
+from edgesdk.host.image_files import sample_paths
 from edgesdk.host.untrusted_folder import file_descriptor
 from edgesdk.report.links import linked_files
 from edgesdk.report.page import render
@@ -17,7 +18,7 @@ from edgesdk.report.photographs import Photograph
 if TYPE_CHECKING:
     from edgesdk.bundle.bundle import Bundle
 
-__all__ = ["REPORT_NAME", "write_report"]
+__all__ = ["REPORT_NAME", "report", "write_report"]
 
 #: Name of the report within a bundle.
 REPORT_NAME = "report.html"
@@ -72,6 +73,45 @@ def write_report(
         path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.encode())
     return path
+
+
+def report(
+    bundle: Bundle | str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    samples: Sequence[str | os.PathLike[str]] | str | os.PathLike[str] = (),
+    link: Sequence[str | os.PathLike[str]] | str | os.PathLike[str] = (),
+    overwrite: bool = True,
+) -> Path:
+    """Write an HTML page that shows which artefact to ship, and return its path.
+
+    Arguments have the names of the options of ``edgesdk report``.
+
+        edgesdk.report("net.edge", samples="photos/")
+
+    Args:
+        bundle: Bundle, or its path.
+        output: File to write, or a folder for ``report.html``; None writes into the bundle.
+        samples: Photographs to show, files or folders; by default those of the package.
+        link: Files that the page links to, such as a stylized video.
+        overwrite: True (default) to replace an older report.
+
+    Raises:
+        EdgeSdkError: See :func:`write_report`.
+    """
+    from edgesdk.models.photos import paths
+
+    files = sample_paths(_several(samples)) or paths()
+    photographs = [Photograph(file.name, file) for file in files]
+    return write_report(
+        bundle, output, photographs=photographs, links=_several(link), overwrite=overwrite
+    )
+
+
+def _several(
+    given: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+) -> Sequence[str | os.PathLike[str]]:
+    return (given,) if isinstance(given, str | os.PathLike) else given
 
 
 def _thumbnails(bundle: Bundle) -> dict[str, bytes]:

@@ -106,13 +106,13 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 
 
 def build_classifier(
-    source: str, data: DataSplits, seed: int, weights: Path | None = None
+    source: str | nn.Module, data: DataSplits, seed: int, weights: Path | None = None
 ) -> tuple[nn.Module, str | None]:
     """Build the model to train: a zoo network with fresh weights, or the user's model as it is.
 
     Args:
-        source: SOURCE. A network of the zoo is built for the classes, channels and image size of
-            the data, if it has such options.
+        source: SOURCE, or the model. A network of the zoo is built for the classes, channels and
+            image size of the data, if it has such options.
         data: Data for the training.
         seed: Seed of the fresh weights.
         weights: Weights to start from instead.
@@ -127,7 +127,11 @@ def build_classifier(
         EdgeSdkError: See :func:`edgesdk.frontend.source.load`.
     """
     architecture: str | None = None
-    if source in models.names():
+    if isinstance(source, nn.Module):
+        model = source
+        if weights is not None:
+            load_weights(model, weights)
+    elif source in models.names():
         architecture = source
         model = _fresh(source, data, seed)
         if weights is not None:
@@ -190,7 +194,7 @@ def _check_fit(model: nn.Module, data: DataSplits) -> None:
 
 
 def train_classifier(
-    source: str,
+    source: str | nn.Module,
     data: DataSplits,
     recipe: Recipe,
     *,

@@ -30,6 +30,7 @@ from edgesdk.errors import (
 )
 from edgesdk.host.cache import Cache, key_of
 from edgesdk.host.own_code import code_digest
+from edgesdk.host.progress import AUTO, Auto, progress_shown
 from edgesdk.runtime.isolated import open_isolated
 from edgesdk.runtime.session import Session
 from edgesdk.spec import TensorSpec
@@ -235,13 +236,14 @@ def cached_parity(
     return record
 
 
+@progress_shown("verifying", lambda display: display.step)
 def verify(
     bundle: Bundle | str | os.PathLike[str],
     *,
     targets: Sequence[str] = (),
     gates: Tolerances | None = None,
     threads: int = 1,
-    on_progress: Callable[[str, str], None] | None = None,
+    on_progress: Callable[[str, str], None] | Auto | None = AUTO,
 ) -> Bundle:
     """Verify a bundle's artefacts on this machine, and record the result in the bundle.
 
@@ -253,7 +255,7 @@ def verify(
         targets: Artefacts to verify; empty for all.
         gates: Bounds that replace the default ones.
         threads: Number of threads of each runtime.
-        on_progress: Called with target and step.
+        on_progress: Called with target and step; ``auto`` and None as in :func:`edgesdk.export`.
 
     Returns:
         The bundle with new parity records; see :func:`require_parity`.
@@ -269,7 +271,7 @@ def verify(
     sha256 = opened.manifest.reference.samples.sha256
     records: dict[str, ParityRecord] = {}
     missing: list[MissingEnvironmentError] = []
-    report = on_progress or (lambda target, step: None)
+    report = on_progress if callable(on_progress) else lambda target, step: None
     for artefact in chosen:
         report(artefact.target, "verifying")
         simulated, quantized = artefact.simulated, artefact.quantized

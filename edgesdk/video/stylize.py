@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesdk.errors import UsageError
+from edgesdk.host.progress import AUTO, Auto, progress_shown
 from edgesdk.video.comparison import (
     Comparison,
     PipelineOptions,
@@ -69,6 +70,7 @@ def comparison_paths(output: Path) -> tuple[Path, Path]:
     )
 
 
+@progress_shown("stylizing", lambda display: display.stylizing)
 def stylize(
     source: str | Path | int,
     output: str | Path,
@@ -77,7 +79,7 @@ def stylize(
     bundle: str | Path | None = None,
     options: StylizeOptions | None = None,
     stop: Callable[[], bool] | None = None,
-    on_progress: ProgressCallback | None = None,
+    on_progress: ProgressCallback | Auto | None = AUTO,
     **changes: Any,
 ) -> StylizeResult:
     """Stylize a video: a network paints key frames, optical flow carries the paint to the others.
@@ -97,7 +99,7 @@ def stylize(
         bundle: A bundle NAME.edge with a stylizer.
         options: See :class:`StylizeOptions`.
         stop: Called before every frame; True ends the source there, and the output with it.
-        on_progress: Called after every frame.
+        on_progress: Called after every frame; ``auto`` and None as in :func:`edgesdk.export`.
         **changes: Fields of :class:`StylizeOptions` that differ from ``options``.
 
     Returns:
@@ -113,6 +115,7 @@ def stylize(
         EdgeSdkError: As the bundle's painter does when it is opened.
     """
     settings = with_changes(options, changes)
+    report = on_progress if callable(on_progress) else None
     if (painter is None) == (bundle is None):
         raise UsageError("give a painter or a bundle, one of the two")
     chosen = (settings.target, settings.style, settings.blend)
@@ -168,7 +171,7 @@ def stylize(
             )
         ending = _Ending(settings.seconds, stop)
         total = _total(reader, settings.seconds)
-        run = _painted(reader, writer, painter, engine, ending, total, on_progress)
+        run = _painted(reader, writer, painter, engine, ending, total, report)
         comparison = None
         if settings.compare:
             comparison = _compared(
@@ -180,7 +183,7 @@ def stylize(
                 count=writer.frames,
                 output=target_path,
                 overwrite=settings.overwrite,
-                on_progress=on_progress,
+                on_progress=report,
             )
         width, height = reader.properties.size
         return StylizeResult(

@@ -16,8 +16,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgesdk.cli.progress import Progress, clock
 from edgesdk.errors import UsageError
+from edgesdk.host.progress import Progress, clock
 from edgesdk.video.media.reading import VideoReader
 from edgesdk.video.option_texts import parse_blend, parse_rate
 from edgesdk.video.stylize_result import StylizeProgress

@@ -170,7 +170,7 @@ def test_without_a_perceptual_network_it_says_where_to_get_one(
 def test_a_signal_ends_it_with_a_checkpoint_to_go_on_from(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgesdk.cli.progress import Progress
+    from edgesdk.host.progress import Progress
 
     report = Progress.style_training
 

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgesdk.errors import UnknownNameError, UsageError
 from edgesdk.quant.recipes import parse_recipes
 from edgesdk.quant.spec import IO_DTYPES, RANGE_METHODS, QuantSpec
 
-__all__ = ["QuantizeOptions", "parse_drop"]
+__all__ = ["KEYWORDS", "QuantizeOptions", "parse_drop", "with_keywords"]
+
+#: Fields of :class:`QuantizeOptions` by their arguments of :func:`edgesdk.export`.
+KEYWORDS = {
+    "calibration": "calibration",
+    "data": "data",
+    "evaluate": "evaluation",
+    "max_drop": "max_drop",
+    "accuracy_control": "accuracy_control",
+    "keep_float": "float_layers",
+    "io_dtype": "io_dtype",
+    "ranges": "ranges",
+    "calibration_samples": "calibration_samples",
+    "evaluation_samples": "samples",
+}
 
 _DROP = re.compile(r"(?P<number>\d{1,3}(?:\.\d{1,6})?|\.\d{1,6})(?P<percent>\s*%)?", re.ASCII)
 
@@ -85,6 +101,28 @@ class QuantizeOptions:
     face: InitVar[str | None] = None
     repair: InitVar[bool | None] = None
 
+    if TYPE_CHECKING:
+        # Fields have the types after normalization; callers may give more.
+        def __init__(
+            self,
+            recipes: Sequence[str] | str,
+            calibration: Any = None,
+            evaluation: Any = None,
+            data: str | os.PathLike[str] | None = None,
+            samples: int = 512,
+            calibration_samples: int = 0,
+            ranges: str = "",
+            float_layers: Sequence[str] | str = (),
+            io_dtype: str = "float",
+            max_drop: float | None = None,
+            accuracy_control: bool = False,
+            sensitivity: bool = False,
+            seed: int = 0,
+            *,
+            face: str | None = None,
+            repair: bool | None = None,
+        ) -> None: ...
+
     def __post_init__(self, face: str | None, repair: bool | None) -> None:
         for old, new, value in (
             ("face", "io_dtype", face),
@@ -119,9 +157,10 @@ class QuantizeOptions:
                 "the number of samples for measuring the drop must be at least 1",
                 remedy="give a number above zero",
             )
+        layers = self.float_layers
         normalized = {
             "recipes": texts,
-            "float_layers": tuple(self.float_layers),
+            "float_layers": (layers,) if isinstance(layers, str) else tuple(layers),
             "data": None if self.data is None else Path(self.data),
         }
         for name, converted in normalized.items():
@@ -150,3 +189,25 @@ class QuantizeOptions:
     def measured(self) -> bool:
         """True if there are inputs for measuring the accuracy drop."""
         return self.evaluation is not None or self.data is not None
+
+
+def with_keywords(options: QuantizeOptions | None, given: Mapping[str, Any]) -> QuantizeOptions:
+    """Return the options with arguments of :func:`edgesdk.export` in place of its own.
+
+    Args:
+        options: The options; None if no recipe was given.
+        given: Values by the names in :data:`KEYWORDS`.
+
+    Raises:
+        UsageError: No recipe was given; or see :class:`QuantizeOptions`.
+    """
+    if options is None:
+        names = ", ".join(given)
+        raise UsageError(
+            f"{names} need{'s' * (len(given) == 1)} a recipe", remedy="add --quantize w8a8_static"
+        )
+    changes = {KEYWORDS[name]: value for name, value in given.items()}
+    if isinstance(changes.get("max_drop"), str):
+        changes["max_drop"] = parse_drop(changes["max_drop"])
+    # An iterator gives its inputs once: the fields are handed on as they are.
+    return dataclasses.replace(options, **changes)

@@ -1,11 +1,17 @@
-"""The progress display of every long command: live on a terminal, plain lines elsewhere."""
+"""Progress of long work: live on a terminal and in a notebook, else plain lines or a log."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.util
+import logging
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
+
+from edgesdk.errors import UsageError
 
 if TYPE_CHECKING:
     from edgesdk.devices.base import Step
@@ -14,7 +20,14 @@ if TYPE_CHECKING:
     from edgesdk.training.style.history import StyleProgress
     from edgesdk.video.stylize_result import StylizeProgress
 
-__all__ = ["Progress", "clock"]
+__all__ = ["AUTO", "Auto", "Progress", "clock", "progress_shown"]
+
+#: Default of ``on_progress``: a live display for a person, the logger ``edgesdk`` for a script.
+Auto = Literal["auto"]
+AUTO: Auto = "auto"
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 #: Seconds between two plain lines of one count.
 _LINE_EVERY = 5.0
@@ -26,6 +39,19 @@ _LAST_STEPS = {
 }
 #: Steps shown by the live display alone: a line of their own would say nothing.
 _LIVE_ONLY = ("waiting",)
+
+
+def _in_notebook() -> bool:
+    # A kernel imports IPython before it runs the first cell.
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def _can_draw() -> bool:
+    """Return True on a terminal, and in a notebook with the widgets that a live display needs."""
+    return sys.stderr.isatty() or (
+        _in_notebook() and importlib.util.find_spec("ipywidgets") is not None
+    )
 
 
 def clock(seconds: float) -> str:
@@ -45,20 +71,41 @@ class Progress:
     Args:
         title: Name of the piece of work that callbacks without a name report on.
         quiet: True to print nothing.
+        logger: Logger that gets the plain lines at level INFO; None to print them to stderr.
+        redirect: True to redirect stdout to stderr meanwhile.
     """
 
-    def __init__(self, title: str, *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        title: str,
+        *,
+        quiet: bool = False,
+        logger: logging.Logger | None = None,
+        redirect: bool = True,
+    ) -> None:
         self._title = title
         self._quiet = quiet
+        self._logger = logger
+        self._redirect = redirect
         self._started = self._last_line = time.monotonic()
         self._tasks: dict[str, Any] = {}
         self._live: Any = None
         self._stack = contextlib.ExitStack()
 
+    @classmethod
+    def automatic(cls, title: str) -> Progress:
+        """Make the display of a Python caller: for a person if there is one, else a log.
+
+        Prints of the caller's own code stay on stdout.
+        """
+        watched = sys.stderr.isatty() or _in_notebook()
+        return cls(title, logger=None if watched else logging.getLogger("edgesdk"), redirect=False)
+
     def __enter__(self) -> Self:
-        self._stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        if not self._quiet and sys.stderr.isatty():
-            from edgesdk.cli.live_display import make_display
+        if self._redirect:
+            self._stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        if not self._quiet and self._logger is None and _can_draw():
+            from edgesdk.host.live_display import make_display
 
             self._live = self._stack.enter_context(make_display(sys.stderr))
         return self
@@ -72,6 +119,8 @@ class Progress:
             return
         if self._live is not None:
             self._live.console.print(text, markup=False, highlight=False)
+        elif self._logger is not None:
+            self._logger.info("%s", text)
         else:
             sys.stderr.write(f"{time.monotonic() - self._started:6.1f} s  {text}\n")
             sys.stderr.flush()
@@ -207,3 +256,39 @@ class Progress:
             f"{progress.frames_per_second:.1f} frames/s",
             left=progress.seconds_left,
         )
+
+
+def progress_shown(
+    title: str, callback: Callable[[Progress], Any], argument: str = "on_progress"
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Let a function take ``on_progress="auto"``: it gets a display's callback in its place.
+
+    Any other value is handed on::
+
+        @progress_shown("measuring", lambda display: display.measurement)
+        def profile(bundle: Bundle, *, on_progress: ProgressCallback | Auto | None = AUTO): ...
+
+    Args:
+        title: Name of the work on the display.
+        callback: Returns the method of the display that fits the work.
+        argument: Name of the argument, which callers give by keyword.
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.wraps(function)
+        def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            given = kwargs.get(argument, AUTO)
+            if not isinstance(given, str):
+                return function(*args, **kwargs)
+            if given != AUTO:
+                raise UsageError(
+                    f"invalid {argument}: {given!r}",
+                    remedy=f"give a function, {AUTO!r}, or None for silence",
+                )
+            with Progress.automatic(title) as display:
+                kwargs[argument] = callback(display)
+                return function(*args, **kwargs)
+
+        return run
+
+    return decorate

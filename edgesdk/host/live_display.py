@@ -1,7 +1,8 @@
-"""The rich display behind :class:`edgesdk.cli.progress.Progress` on a terminal."""
+"""The rich display behind :class:`edgesdk.host.progress.Progress` on a terminal."""
 
 from __future__ import annotations
 
+import sys
 from typing import TextIO
 
 from rich.console import Console, RenderableType
@@ -63,4 +64,6 @@ def make_display(stream: TextIO) -> Progress:
         _Status(),
         _Clock(),
         console=Console(file=stream),
+        # Prints appear above the display, unless they go to a file.
+        redirect_stdout=sys.stdout.isatty(),
     )
