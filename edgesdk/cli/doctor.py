@@ -35,7 +35,8 @@ def doctor(
 ) -> int:
     """Check what this machine can convert and run.
 
-    Each problem comes with a command that fixes it.
+    Each problem comes with a command that fixes it. The exit code is 3 if something installed is
+    broken, or if no target is installed.
     """
     from edgesdk.host.environment import examine
 
@@ -43,6 +44,9 @@ def doctor(
         examination = examine(quick, import_seconds=timeout, on_progress=progress.begin)
     out.result(examination.to_dict())
     if not out.json:
+        for line in examination.abilities.sentences:
+            out.line(line)
+        out.line()
         for line in _machine_lines(examination.machine):
             out.line(line)
         out.line()

@@ -89,6 +89,13 @@ BACKENDS: tuple[BackendEntry, ...] = (
         {"torch-pruning": "1.6.1", "scikit-learn": "1.9.1"},
         ("torch_pruning", "sklearn.cluster"),
     ),
+    BackendEntry(
+        "video",
+        "video",
+        {"av": "18.1.0", "scikit-image": "0.26.0"},
+        ("av", "skimage.metrics"),
+    ),
+    BackendEntry("style", "style", {"h5py": "3.16.0"}, ("h5py",)),
     BackendEntry("dask", "dask", {"distributed": "2026.8.0"}, ("distributed",)),
     BackendEntry(
         "torchvision",

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgesdk.host.environment.abilities import Abilities
 
 __all__ = ["LEVELS", "Backend", "Examination", "Finding", "Machine", "Package", "Tool"]
 
@@ -150,13 +154,21 @@ class Examination:
         return max((finding.level for finding in self.findings), key=LEVELS.index, default="ok")
 
     @property
+    def abilities(self) -> Abilities:
+        """Jobs that this machine can do."""
+        from edgesdk.host.environment.abilities import abilities
+
+        return abilities(self.backends, self.tools)
+
+    @property
     def exit_code(self) -> int:
-        """3 if something installed cannot work, else 0."""
-        return 3 if self.worst == "error" else 0
+        """3 if something installed cannot work or nothing can be converted, else 0."""
+        return 3 if self.worst == "error" or not self.abilities.convert else 0
 
     def to_dict(self) -> dict[str, object]:
         """Return the result as plain JSON."""
         plain = asdict(self)
         for backend, mapping in zip(self.backends, plain["backends"], strict=True):
             mapping["installed"] = backend.installed
-        return {**plain, "worst": self.worst, "exit_code": self.exit_code}
+        jobs = {**asdict(self.abilities), "sentences": list(self.abilities.sentences)}
+        return {"can": jobs, **plain, "worst": self.worst, "exit_code": self.exit_code}

@@ -46,8 +46,8 @@ _XCODE = "xcode-select --install"
 _CHROME = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
 TOOLS: tuple[ToolEntry, ...] = (
-    ToolEntry("g++", "compiler", "custom operators", _debian("g++", _XCODE)),
-    ToolEntry("clang", "compiler", "custom operators", _debian("clang", _XCODE)),
+    ToolEntry("g++", "compiler", "the video core, custom operators", _debian("g++", _XCODE)),
+    ToolEntry("clang", "compiler", "the video core, custom operators", _debian("clang", _XCODE)),
     ToolEntry(
         "aarch64 g++",
         "compiler",
@@ -100,7 +100,9 @@ TOOLS: tuple[ToolEntry, ...] = (
         _debian("chromium", "brew install --cask google-chrome"),
         ("chromium", "chromium-browser", "google-chrome", _CHROME),
     ),
-    ToolEntry("ffmpeg", "attached", "reading and writing video", _debian("ffmpeg"), ask="-version"),
+    ToolEntry(
+        "ffmpeg", "attached", "converting video files by hand", _debian("ffmpeg"), ask="-version"
+    ),
 )
 
 #: Variables that may name the NDK, in the order of Android's own build tools.

@@ -17,6 +17,8 @@ def test_a_quick_look_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> 
         backend["name"] for backend in examination["backends"]
     }
     assert "reading the metadata" in captured.err
+    assert {"executorch", "onnx"} <= set(examination["can"]["convert"])
+    assert examination["can"]["sentences"][0].startswith("This machine can convert to: executorch")
 
 
 def test_people_get_tables_with_the_brackets_of_extras(
@@ -30,6 +32,10 @@ def test_people_get_tables_with_the_brackets_of_extras(
     assert captured.err == ""
     assert "[red]nowhere[/red]" in captured.out
     assert "1 warning" in captured.out
+    first, second, third, *_ = captured.out.splitlines()
+    assert first.startswith("This machine can convert to: executorch, ")
+    assert second.startswith("It can run: ")
+    assert third.startswith("Video: ")
     assert "nothing was imported" in captured.out
 
 

@@ -162,5 +162,7 @@ def test_what_the_user_does_not_have_is_not_looked_at() -> None:
     assert examine(quick=True, backends=[absent]).backends == ()
 
 
-def test_nothing_to_say_is_well() -> None:
-    assert examine(quick=True, backends=[]).exit_code == 0
+def test_nothing_to_convert_ends_with_3() -> None:
+    examination = examine(quick=True, backends=[BY_NAME["core"]])
+    assert examination.worst != "error"
+    assert examination.exit_code == 3
