@@ -32,7 +32,7 @@ with open(f"{folder}/model.pte", "wb") as file:
 import coremltools
 program = torch.export.export(model, example).run_decompositions({})
 coremltools.convert(
-    program, convert_to="mlprogram", compute_precision=coremltools.precision.FLOAT32
+    program, convert_to="mlprogram", compute_precision=coremltools.precision.FLOAT16
 ).save(f"{folder}/model.mlpackage")
 
 import litert_torch

@@ -67,7 +67,7 @@ def convert(request: ConversionRequest) -> Conversion:
             compute_precision=precision,
             minimum_deployment_target=getattr(ct.target, prepared.system if prepared else "iOS16"),
             skip_model_load=True,
-            # Only weights and arithmetic are fp16; inputs and outputs are those of coreml:fp32.
+            # Only weights and arithmetic are fp16; inputs and outputs keep the model's dtypes.
             outputs=[ct.TensorType(dtype=_io_dtype(spec)) for spec in request.outputs],
         )
         if plan is not None and prepared is not None:
@@ -103,7 +103,7 @@ def convert(request: ConversionRequest) -> Conversion:
     if not halved:
         notes.append(
             "float32 runs on CPU and GPU; the Neural Engine computes in float16: "
-            "export coreml:fp16 for it"
+            "export coreml without a variant for it"
         )
     return Conversion(
         signature,

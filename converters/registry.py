@@ -68,9 +68,9 @@ TARGETS: dict[str, Target] = {
             "edgesdk.converters.coreml",
             "coremltools",
             "coreml",
-            ("fp32", "fp16"),
+            ("fp16", "fp32"),
             ("coremltools",),
-            "Core ML package (.mlpackage), an ML Program",
+            "Core ML package (.mlpackage), an ML Program in half precision; fp32 on request",
         ),
         Target(
             "litert",

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORKS = Path(__file__).parent / "user_project"
-TARGETS = ("executorch:xnnpack", "coreml:fp32", "litert:fp32", "onnx:fp32")
+TARGETS = ("executorch:xnnpack", "coreml:fp16", "litert:fp32", "onnx:fp32")
 COMMAND = "import sys; sys.argv[0] = 'edgesdk'; from edgesdk.cli import main; main()"
 
 # The same examples in every run; HYPOTHESIS_PROFILE=search looks for new ones.

@@ -293,7 +293,7 @@ _TABLE: tuple[Rewrite, ...] = (
     _row(
         "*",
         "coreml",
-        "export coreml:fp16; if accuracy forbids it, the GPU is the fastest unit",
+        "compute in fp16, as coreml does without :fp32; if accuracy forbids it, the GPU is the fastest unit",
         ("dtype",),
     ),
     _row(

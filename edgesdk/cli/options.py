@@ -146,7 +146,7 @@ ToOption = Annotated[
         "--to TARGETS",
         autocompletion=complete_targets,
         help="Targets, separated by commas: litert (Android), executorch (Android, iOS), coreml "
-        "(iOS), onnx. A variant follows a colon, as in coreml:fp16 or executorch:vulkan "
+        "(iOS, half precision), onnx. A variant follows a colon: coreml:fp32, executorch:vulkan "
         "(default: all four).",
     ),
 ]
@@ -228,7 +228,8 @@ MinCosineOption = Annotated[
     float | None,
     GATES.option(
         "--min-cosine X",
-        help="Smallest cosine similarity to the model (default: 0.9999; fp16: 0.999; quantized, to "
+        help="Smallest cosine similarity to the model (default: 0.9999; fp16, as in coreml: 0.999; "
+        "quantized, to "
         "its simulation: 0.999).",
     ),
 ]
@@ -236,7 +237,7 @@ MaxErrorOption = Annotated[
     float | None,
     GATES.option(
         "--max-error X",
-        help="Largest difference, as a share of the output's range (default: 1e-3; fp16: 2e-2; "
+        help="Largest difference, as a share of the output's range (default: 1e-3; fp16, as in coreml: 2e-2; "
         "quantized: 1e-1).",
     ),
 ]

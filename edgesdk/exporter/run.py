@@ -100,7 +100,7 @@ class ExportRun:
                 spec,
             )
             for target, variant in chosen
-            for spec in (settings.quantize.specs if settings.quantize else [None])
+            for spec in (settings.quantize.specs_for(variant) if settings.quantize else [None])
         ]
         everything: dict[str, DynamicDim] = {}
         for dims in dynamic.values():

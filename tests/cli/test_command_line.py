@@ -87,8 +87,8 @@ def test_profile_leaves_out_what_only_an_evaluator_runs(edgesdk_command, exporte
     header, *rows = ended.out.splitlines()[1:4]
     assert header.split() == ["target", "status", "size", "p50", "p90", "peak", "memory", "load"]
     timed = {row.split()[0]: "ms" in row or "µs" in row for row in rows}
-    assert timed == {"coreml:fp32": sys.platform == "darwin", "onnx:fp32": True}
-    assert "coreml:fp32: " in ended.err
+    assert timed == {"coreml:fp16": sys.platform == "darwin", "onnx:fp32": True}
+    assert "coreml:fp16: " in ended.err
 
 
 def test_quiet_is_quiet(edgesdk_command, exported, copy_of):

@@ -55,5 +55,5 @@ def test_the_script_for_bash_is_printed(edgesdk_command: Any) -> None:
 
 
 def test_lists_continue_after_a_comma() -> None:
-    assert complete_targets("onnx,core") == ["onnx,coreml", "onnx,coreml:fp32", "onnx,coreml:fp16"]
+    assert complete_targets("onnx,core") == ["onnx,coreml", "onnx,coreml:fp16", "onnx,coreml:fp32"]
     assert "fp16,fp16" not in complete_recipes("fp16,")

@@ -21,7 +21,8 @@ def qualified(*texts: str) -> list[str]:
         (["onnx"], ["onnx:fp32"]),
         (["executorch"], ["executorch:xnnpack"]),
         (["coreml:fp16"], ["coreml:fp16"]),
-        (["onnx,litert", "coreml"], ["onnx:fp32", "litert:fp32", "coreml:fp32"]),
+        (["coreml:fp32"], ["coreml:fp32"]),
+        (["onnx,litert", "coreml"], ["onnx:fp32", "litert:fp32", "coreml:fp16"]),
         ([" onnx , litert ", ""], ["onnx:fp32", "litert:fp32"]),
         ([",onnx,,"], ["onnx:fp32"]),
         (
@@ -42,7 +43,7 @@ def test_no_target(texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "texts", [["onnx", "onnx"], ["onnx,onnx:fp32"], ["coreml", "onnx", "coreml:fp32"]]
+    "texts", [["onnx", "onnx"], ["onnx,onnx:fp32"], ["coreml", "onnx", "coreml:fp16"]]
 )
 def test_a_target_twice(texts: list[str]) -> None:
     with pytest.raises(UsageError, match="is given twice"):

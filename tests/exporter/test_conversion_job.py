@@ -56,7 +56,7 @@ def test_the_same_work_has_the_same_key(tmp_path):
         lambda folder: key(net(weight=1.5), folder),
         lambda folder: key(net(factor=3.0), folder),
         lambda folder: key(net(), folder, target="litert"),
-        lambda folder: key(net(), folder, target="coreml:fp16"),
+        lambda folder: key(net(), folder, target="coreml:fp32"),
         lambda folder: key(net(), folder, dynamic="batch"),
     ],
     ids=["weights", "code", "target", "variant", "free dimension"],

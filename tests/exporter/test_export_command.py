@@ -19,7 +19,7 @@ from edgesdk.host.cache import Cache
 from edgesdk.host.digest import digest
 from edgesdk.runtime.isolated import open_isolated
 
-TARGETS = ["executorch:xnnpack", "coreml:fp32", "litert:fp32", "onnx:fp32"]
+TARGETS = ["executorch:xnnpack", "coreml:fp16", "litert:fp32", "onnx:fp32"]
 INPUT = ("--input", "image:1x3x32x32")
 
 
@@ -232,7 +232,7 @@ def test_int64_inputs_and_outputs_named_like_operators(edgesdk_command):
         a["target"]: {s["name"]: s["dtype"] for s in a["inputs"]} for a in ended.json["artefacts"]
     }
     assert dtypes["onnx:fp32"]["ids"] == dtypes["executorch:xnnpack"]["ids"] == "int64"
-    assert dtypes["litert:fp32"]["ids"] == dtypes["coreml:fp32"]["ids"] == "int32"
+    assert dtypes["litert:fp32"]["ids"] == dtypes["coreml:fp16"]["ids"] == "int32"
     assert any("'ids' is int32" in note for note in ended.json["artefacts"][2]["notes"])
 
 

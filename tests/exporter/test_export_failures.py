@@ -160,7 +160,7 @@ def test_a_missing_backend_is_recorded_where_another_target_is_there(
     assert here(*arguments) == 1
     assert 'pip install "edgesdk[coreml]"' in capsys.readouterr().err
     [failure] = Bundle.open(place).manifest.failures
-    assert (failure.target, failure.error) == ("coreml:fp32", MissingBackendError.__name__)
+    assert (failure.target, failure.error) == ("coreml:fp16", MissingBackendError.__name__)
 
 
 def test_ctrl_c_in_the_middle_of_a_conversion(edgesdk_command):

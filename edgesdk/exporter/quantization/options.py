@@ -171,6 +171,22 @@ class QuantizeOptions:
         """Quantization specs, one per recipe; None for the float artefact."""
         return [None if spec is None else self._apply(spec) for spec in parse_recipes(self.recipes)]
 
+    def specs_for(self, variant: str) -> list[QuantSpec | None]:
+        """Quantization specs for one variant of a target.
+
+        A variant that computes in half precision is what the recipe of its name would make, so
+        it is the unquantized artefact.
+
+        Args:
+            variant: Variant of the target, such as ``fp16``.
+        """
+        found: list[QuantSpec | None] = []
+        for spec in self.specs:
+            made = None if spec is not None and spec.name == variant else spec
+            if made not in found:
+                found.append(made)
+        return found
+
     def _apply(self, spec: QuantSpec) -> QuantSpec:
         return dataclasses.replace(
             spec,
