@@ -293,7 +293,8 @@ _TABLE: tuple[Rewrite, ...] = (
     _row(
         "*",
         "coreml",
-        "compute in fp16, as coreml does without :fp32; if accuracy forbids it, the GPU is the fastest unit",
+        "compute in fp16, as coreml does without :fp32; where accuracy forbids it, the GPU is "
+        "the fastest unit",
         ("dtype",),
     ),
     _row(

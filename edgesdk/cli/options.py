@@ -237,8 +237,8 @@ MaxErrorOption = Annotated[
     float | None,
     GATES.option(
         "--max-error X",
-        help="Largest difference, as a share of the output's range (default: 1e-3; fp16, as in coreml: 2e-2; "
-        "quantized: 1e-1).",
+        help="Largest difference, as a share of the output's range (default: 1e-3; fp16, as in "
+        "coreml: 2e-2; quantized: 1e-1).",
     ),
 ]
 MinAgreementOption = Annotated[
