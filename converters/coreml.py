@@ -48,7 +48,9 @@ def convert(request: ConversionRequest) -> Conversion:
     _check_images(request.app_inputs)
     import coremltools as ct
 
-    program, rewrites = rewrite_for("coreml", request.variant, load_program(request.program))
+    program, rewrites = rewrite_for(
+        "coreml", request.variant, load_program(request.program), _takes
+    )
     given, plan, prepared = program, None, None
     halved = request.variant == "fp16"
     if request.quantization is not None:
@@ -59,6 +61,7 @@ def convert(request: ConversionRequest) -> Conversion:
         program = prepared.program
         halved |= plan.spec.precision == "fp16"
     precision = ct.precision.FLOAT16 if halved else ct.precision.FLOAT32
+    decomposed = program
     try:
         decomposed = program.run_decompositions({})
         model = ct.convert(
@@ -83,7 +86,7 @@ def convert(request: ConversionRequest) -> Conversion:
     except EdgeSdkError:
         raise
     except Exception as error:
-        raise conversion_error(program, "coreml", error) from error
+        raise conversion_error(decomposed, "coreml", error) from error
     _make_reproducible(request.output, specification)
     _set_file_modes(request.output)
     quantized: QuantizedConversion | None = None
@@ -114,6 +117,15 @@ def convert(request: ConversionRequest) -> Conversion:
         quantized=quantized,
         rewrites=rewrites,
     )
+
+
+def _takes(operator: Any) -> bool:
+    """Return True if coremltools translates an operator of torch."""
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY
+    from coremltools.converters.mil.frontend.torch.utils import sanitize_op_kind
+
+    kind = sanitize_op_kind(operator.name())
+    return _TORCH_OPS_REGISTRY.get_func(kind) is not None
 
 
 def _check_images(inputs: Sequence[TensorSpec]) -> None:

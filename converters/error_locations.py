@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import traceback
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgesdk.converters.coverage.rewrites import rewrite_for
 from edgesdk.errors import ConversionError, UnsupportedOperatorError
-from edgesdk.frontend.provenance import module_path, where
+from edgesdk.frontend.provenance import module_path, user_frame, where
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -33,6 +35,7 @@ _UNKNOWN_OPERATOR = (
 # Messages that name the node being converted.
 _NODES = re.compile(
     r"While executing %(\w+)|rror when translating node %(\w+)|\bnode (\w+) \(\w+\) got"
+    r"|\bLayer \"(\w+)\""
 )
 # Color codes of terminals.
 _ANSI_COLORS = re.compile(r"\x1b\[[\d;]*m")
@@ -92,18 +95,82 @@ def unsupported_operator(
 def conversion_error(program: ExportedProgram, target: str, error: Exception) -> ConversionError:
     """Translate an exception of a vendor's converter."""
     text = _whole_message(error)
+    found = _converted_node(program, error)
+    if (complex_node := _complex_node(program, text, found)) is not None:
+        return UnsupportedOperatorError(
+            f"{target} does not support the complex numbers of {_operator(complex_node)}"
+            f"{_inside(complex_node)}",
+            where=where(complex_node) or None,
+            remedy="compute the real and the imaginary part as two tensors; a Fourier transform of "
+            "fixed length is a product with a matrix of cosines and one of sines",
+        )
     for complaint in _UNKNOWN_OPERATOR:
         match = complaint.search(text)
         if match:
             return unsupported_operator(program, match[1], target)
-    place = _node_in(program, text)
+    place, at = _node_in(program, text), ""
+    if found is not None:
+        place = place or where(found)
+        at = f" at {_operator(found)}{_inside(found)}"
     first = _chain(error)[-1]
     because = "" if first is error else f", from {type(first).__name__}: {_first_line(first)}"
     return ConversionError(
-        f"{target}'s converter failed with {type(error).__name__}: {_first_line(error)}{because}",
+        f"{target}'s converter failed{at} with {type(error).__name__}: "
+        f"{_first_line(error)}{because}",
         where=place or None,
-        remedy="see the converter's own message with --debug; other targets are not affected",
+        remedy=f"rewrite that line with other operators, or leave {target} out"
+        if place
+        else f"leave {target} out; --debug shows the converter's own message",
     )
+
+
+def _complex_node(program: ExportedProgram, text: str, found: Any) -> Any:
+    """Return an operator with complex numbers if the failure is about one; else None."""
+    if found is not None and any(map(_is_complex, (found, *found.all_input_nodes))):
+        return found
+    if not re.search(r"\bcomplex\b|complex<|mismatched dtypes", text):
+        return None
+    return next((node for node in program.graph.nodes if _is_complex(node)), None)
+
+
+def _is_complex(node: Any) -> bool:
+    dtype = getattr(node.meta.get("val"), "dtype", None)
+    return node.op == "call_function" and getattr(dtype, "is_complex", False)
+
+
+def _operator(node: Any) -> str:
+    """The operator of a node in any dialect, such as ``aten.pad``."""
+    match = re.search(r"\w+\.\w+", str(node.target))
+    return match[0] if match else str(node.target)
+
+
+def _inside(node: Any) -> str:
+    path = module_path(node.meta.get("nn_module_stack"))
+    return f" in module {path!r}" if path else ""
+
+
+def _converted_node(program: ExportedProgram, error: BaseException) -> Any:
+    """Find the operator that a converter was at, from the variables of the innermost frame."""
+    named = {node.name: node for node in program.graph.nodes if node.op == "call_function"}
+    for one in reversed(_chain(error)):
+        frames = [frame for frame, _ in traceback.walk_tb(one.__traceback__)]
+        for frame in reversed(frames):
+            for value in list(frame.f_locals.values()):
+                node = _as_node(value, named)
+                if node is not None and where(node):
+                    return node
+    return None
+
+
+def _as_node(value: Any, named: Mapping[str, Any]) -> Any:
+    """Return the operator that a converter's variable stands for, or None."""
+    kind = type(value).__name__
+    if kind == "Node" and getattr(value, "op", "") == "call_function":
+        return value
+    # coremltools' own nodes keep the names of the program that they were read from.
+    if kind == "InternalTorchIRNode":
+        return named.get(str(value.name))
+    return None
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -129,7 +196,6 @@ def _node_in(program: Any, text: str) -> str:
         name = next(group for group in match.groups() if group)
         if name in named:
             return where(named[name])
-    frame = re.search(r'File "([^"]+)", line (\d+)', text[text.find("Original traceback") :])
-    if "Original traceback" in text and frame and "site-packages" not in frame[1]:
-        return f"{frame[1]}:{frame[2]}"
-    return ""
+    _, original, rest = text.partition("Original traceback")
+    frame = user_frame(rest) if original else None
+    return str(frame) if frame is not None else ""

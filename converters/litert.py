@@ -67,7 +67,7 @@ def convert(request: ConversionRequest) -> Conversion:
         raise failure from error
     facts = _read(floats)
     stable = sorted(name for name in facts.operators if name.startswith(_PREFIX))
-    if stable:
+    if stable and (stable := _without_kernel(floats, stable)):
         floats.unlink()
         raise _stablehlo_error(program, stable)
     check_free_dimensions("litert", request.inputs, facts.sizes)
@@ -162,6 +162,18 @@ def _read(path: Path) -> _Facts:
         shape = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
         sizes[entry.name.decode()] = [int(size) for size in (shape if shape is not None else ())]
     return _Facts(sizes, operators)
+
+
+def _without_kernel(path: Path, operators: list[str]) -> list[str]:
+    """Return the operators that the interpreter has no kernel for; it has some of StableHLO."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        Interpreter(model_path=str(path), num_threads=1).allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        named = [name for name in operators if f"'{name}'" in str(error)]
+        return named or operators
+    return []
 
 
 #: Torch operators that become a StableHLO operator, the likeliest first.

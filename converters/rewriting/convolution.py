@@ -68,4 +68,10 @@ RULES = (
         _explicit,
         _is_uneven,
     ),
+    Rule(
+        frozenset({"aten.conv3d.padding"}),
+        frozenset({"executorch"}),
+        "ExecuTorch convolves pictures and sequences only",
+        _explicit,
+    ),
 )

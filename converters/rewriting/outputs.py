@@ -8,7 +8,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from edgesdk.converters.conversion import Rewrite
-from edgesdk.converters.rewriting.surgery import Surgery
+from edgesdk.converters.rewriting.surgery import Surgery, functional
 
 __all__ = ["separate_outputs"]
 
@@ -44,6 +44,7 @@ def separate_outputs(
     Returns:
         The program itself where every output has one, else a copy; and the rewrites made.
     """
+    given, program = program, functional(program)
     signature = program.graph_signature
     user = {s.arg.name for s in signature.input_specs if s.kind == InputKind.USER_INPUT}
     values = _outputs(program.graph).args[0]
@@ -57,7 +58,7 @@ def separate_outputs(
             shared.append(index)
         seen.add(source)
     if not shared:
-        return program, ()
+        return given, ()
     surgery = Surgery(program)
     end = _outputs(surgery.graph)
     results = list(end.args[0])

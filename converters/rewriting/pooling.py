@@ -5,7 +5,7 @@ A picture that is padded first has whole windows only, and those every target po
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,15 +160,29 @@ def _has_dilation(x: Tensor, *arguments: Any, **options: Any) -> bool:
     return _is_fixed(x) and any(step > 1 for step in _maximum(*arguments, **options).dilation)
 
 
-def _adaptive_maximum(x: Tensor, size: Sequence[int]) -> tuple[Tensor]:
-    for axis, count in ((2, int(size[0])), (3, int(size[1]))):
+def _adaptive(x: Tensor, size: Sequence[int], reduce: Callable[..., Tensor]) -> Tensor:
+    """Reduce slices of the last axes, one axis after the other."""
+    first = x.dim() - len(size)
+    for axis, count in enumerate(map(int, size), first):
         length = int(x.shape[axis])
         parts = []
         for index in range(count):
             begin, end = index * length // count, -(-(index + 1) * length // count)
-            parts.append(x.narrow(axis, begin, end - begin).amax(axis, keepdim=True))
+            parts.append(reduce(x.narrow(axis, begin, end - begin), [axis], keepdim=True))
         x = torch.cat(parts, dim=axis)
-    return (x,)
+    return x
+
+
+def _adaptive_maximum(x: Tensor, size: Sequence[int]) -> tuple[Tensor]:
+    return (_adaptive(x, size, torch.amax),)
+
+
+def _adaptive_mean(x: Tensor, size: Sequence[int]) -> Tensor:
+    return _adaptive(x, size, torch.mean)
+
+
+def _has_fixed_axes(x: Tensor, size: Sequence[int]) -> bool:
+    return all(isinstance(side, int) for side in (*x.shape[-len(size) :], *size))
 
 
 def _does_not_divide(x: Tensor, size: Sequence[int]) -> bool:
@@ -216,5 +230,21 @@ RULES = (
         "the target has no adaptive maximum",
         _adaptive_maximum,
         _does_not_divide,
+        first_only=True,
+    ),
+    Rule(
+        frozenset({"aten.adaptive_max_pool1d.default"}),
+        frozenset({"executorch", "litert", "onnx"}),
+        "the target has no adaptive maximum",
+        _adaptive_maximum,
+        _has_fixed_axes,
+        first_only=True,
+    ),
+    Rule(
+        frozenset({"aten.adaptive_avg_pool3d.default"}),
+        frozenset({"coreml", "executorch", "litert", "onnx"}),
+        "the target has no adaptive mean of volumes",
+        _adaptive_mean,
+        _has_fixed_axes,
     ),
 )

@@ -99,7 +99,7 @@ _SCALED = "the target resizes by the sizes alone, and differs where a scale does
 
 RULES = (
     _rule("upsample_bilinear2d", "executorch litert coreml", _SCALED, _has_broken_scale),
-    _rule("upsample_nearest2d", "coreml", _SCALED, _has_broken_scale),
+    _rule("upsample_nearest2d", "coreml onnx", _SCALED, _has_broken_scale),
     _rule(
         "upsample_nearest2d",
         "litert",

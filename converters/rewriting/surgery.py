@@ -12,18 +12,45 @@ from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
+from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-__all__ = ["Surgery", "values_of"]
+__all__ = ["Surgery", "functional", "values_of"]
 
 _CARRIED = ("stack_trace", "nn_module_stack", "torch_fn", "source_fn_stack")
+_COPIES = frozenset(
+    f"aten.{name}.default" for name in ("alias", "clone", "detach", "lift_fresh_copy")
+)
 _FIXED = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
 
-def values_of(node: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments of a node with fake tensors in place of nodes."""
-    return fx.map_arg((node.args, node.kwargs), lambda other: other.meta["val"])
+def values_of(
+    node: fx.Node, known: Callable[[fx.Node], Tensor | None] = lambda _: None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a node with tensors in place of nodes.
+
+    Args:
+        node: The node.
+        known: Gives real tensors; fake ones stand for those that it does not know.
+    """
+
+    def value(other: fx.Node) -> Any:
+        found = known(other)
+        return other.meta["val"] if found is None else found
+
+    return fx.map_arg((node.args, node.kwargs), value)
+
+
+def functional(program: ExportedProgram) -> ExportedProgram:
+    """Return the program itself, or a copy whose operators write into none of their inputs."""
+    mutable = any(_is_mutable(node) for node in program.graph.nodes)
+    return program.run_decompositions({}) if mutable else program
+
+
+def _is_mutable(node: fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return node.op == "call_function" and schema is not None and schema.is_mutable
 
 
 class Surgery:
@@ -47,7 +74,12 @@ class Surgery:
         return self.module.graph
 
     def replace(
-        self, node: fx.Node, compute: Callable[..., Any], constants: Sequence[Tensor] = ()
+        self,
+        node: fx.Node,
+        compute: Callable[..., Any],
+        constants: Sequence[Tensor] = (),
+        *,
+        parts: bool = False,
     ) -> None:
         """Put the operators of a function in the place of one node.
 
@@ -56,6 +88,7 @@ class Surgery:
             compute: Called with the node's own arguments, and with ``constants`` by keyword where
                 there are any.
             constants: Real tensors that the function reads.
+            parts: See :class:`edgesdk.converters.rewriting.rule.Rule`.
         """
         added = [self.constant(tensor) for tensor in constants]
         tensors: list[fx.Node] = []
@@ -72,7 +105,7 @@ class Surgery:
             extra = {"constants": values[count:]} if added else {}
             return compute(*args, **kwargs, **extra)
 
-        self.substitute(node, self.insert(node, call, [*tensors, *added], node.meta))
+        self.substitute(node, self.insert(node, call, [*tensors, *added], node.meta, parts=parts))
 
     def insert(
         self,
@@ -80,6 +113,8 @@ class Surgery:
         compute: Callable[..., Any],
         inputs: Sequence[fx.Node],
         meta: Mapping[str, Any],
+        *,
+        parts: bool = False,
     ) -> Any:
         """Put the operators of a function before a node.
 
@@ -88,12 +123,16 @@ class Surgery:
             compute: Called with the values of ``inputs``.
             inputs: Nodes that the function reads.
             meta: Where the operators come from; its place in the user's code is kept.
+            parts: See :class:`edgesdk.converters.rewriting.rule.Rule`.
 
         Returns:
             The node of the result, or nodes in the structure of the result.
         """
         with self._fake_mode, torch.no_grad():
-            traced = make_fx(compute, pre_dispatch=True)(*[one.meta["val"] for one in inputs])
+            values = [one.meta["val"] for one in inputs]
+            traced = make_fx(compute, pre_dispatch=not parts)(*values)
+            if any(_is_mutable(inner) for inner in traced.graph.nodes):
+                traced = make_fx(functionalize(traced), pre_dispatch=not parts)(*values)
         carried = {key: meta[key] for key in _CARRIED if key in meta}
         copies: dict[fx.Node, fx.Node] = {}
         given = iter(inputs)
@@ -148,6 +187,12 @@ class Surgery:
         node.replace_all_uses_with(self.constant(value))
         self.graph.erase_node(node)
         return True
+
+    def known(self, node: fx.Node) -> Tensor | None:
+        """Return the tensor of a node that is fixed, or a copy of a fixed one; else None."""
+        while node.op == "call_function" and str(node.target) in _COPIES:
+            node = node.all_input_nodes[0]
+        return self._fixed(node)
 
     def _fixed(self, node: fx.Node) -> Tensor | None:
         """The tensor of a parameter, buffer or constant that the program never changes."""

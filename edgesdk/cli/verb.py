@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
@@ -19,6 +20,7 @@ from edgesdk.cli.help_page import HelpCommand, examples_text
 from edgesdk.cli.interruption import Interruption
 from edgesdk.cli.renamed_options import with_new_names
 from edgesdk.errors import EdgeSdkError
+from edgesdk.host.quiet import quiet as without_remarks
 
 __all__ = ["Verb", "verb"]
 
@@ -83,7 +85,8 @@ def verb(
             muted = distributed and os.environ.get("RANK", "0") != "0"
             out = Output(json=json, quiet=quiet, debug=debug, muted=muted)
             try:
-                code = function(out, **options)
+                with contextlib.nullcontext() if debug else without_remarks():
+                    code = function(out, **options)
             except (EdgeSdkError, Interruption) as error:
                 if not muted:
                     raise

@@ -20,11 +20,11 @@ from edgesdk.exporter.context import ExportContext
 from edgesdk.exporter.prepared import CaptureSpec
 from edgesdk.exporter.results import ConvertedArtefact, FailedTarget, QuantizationData
 from edgesdk.frontend.capture import program_digest
-from edgesdk.frontend.quiet_torch import quiet_torch
 from edgesdk.host.atomic_write import remove, storage_errors
 from edgesdk.host.cache import key_of, package_versions
 from edgesdk.host.digest import digest
 from edgesdk.host.own_code import code_digest
+from edgesdk.host.quiet import quiet_torch
 from edgesdk.quant.spec import QuantSpec
 from edgesdk.spec import TensorSpec
 

@@ -21,7 +21,7 @@ from edgesdk.frontend.evaluation_mode import evaluate, training_layers
 from edgesdk.frontend.flatten import flat_example, takes_positions_only
 from edgesdk.frontend.random_inputs import random_inputs
 from edgesdk.frontend.signature import FlatModel
-from edgesdk.frontend.source import LoadedModel, load
+from edgesdk.frontend.source import LoadedModel, load, require_float_module
 from edgesdk.frontend.tensor_specs import spec_of, torch_dtype
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec, parse_image
 from edgesdk.style_names import model_style_names
@@ -248,6 +248,7 @@ def _from_python(model: nn.Module) -> LoadedModel:
             if isinstance(model, torch.export.ExportedProgram)
             else "pass an nn.Module or a SOURCE string",
         )
+    require_float_module(model)
     name = type(model).__name__
     notes: tuple[str, ...] = ()
     if training_layers(model):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +12,15 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from edgesdk.errors import CaptureError, EdgeSdkError, FactoryError, InputSpecError
+from edgesdk.frontend.capture_errors import (
+    capture_error,
+    first_line,
+    of_the_wrapper,
+    user_location,
+)
 from edgesdk.frontend.nonfinite import first_not_finite
 from edgesdk.frontend.program_digest import program_digest
-from edgesdk.frontend.provenance import user_frame, where
-from edgesdk.frontend.quiet_torch import quiet_torch
+from edgesdk.frontend.provenance import where
 from edgesdk.frontend.side_effects import (
     changed_inputs,
     require_no_state,
@@ -27,6 +29,7 @@ from edgesdk.frontend.side_effects import (
 )
 from edgesdk.frontend.signature import FlatModel
 from edgesdk.frontend.tensor_specs import dtype_name
+from edgesdk.host.quiet import quiet_torch
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
 
 __all__ = [
@@ -65,21 +68,6 @@ class Capture:
     def operators(self) -> int:
         """Number of operators of the program."""
         return sum(node.op == "call_function" for node in self.program.graph.nodes)
-
-
-def user_location(error: BaseException) -> str | None:
-    """Return the file and line of the user's code that raised, or None."""
-    text = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
-    # torch.export reports the user's stack inside the message when the frames are gone.
-    frame = user_frame(text) or user_frame(str(error))
-    if frame is None or _of_the_wrapper(frame.file):
-        match = re.search(r"\(?([\w./\-]+\.py):(\d+) in \w+\)?", str(error))
-        return f"{match[1]}:{match[2]}" if match and "site-packages" not in match[1] else None
-    return f"{frame}: {frame.code}" if frame.code else str(frame)
-
-
-def _of_the_wrapper(file: str) -> bool:
-    return Path(file).is_relative_to(Path(__file__).parent)
 
 
 def _capture_inputs(specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]) -> list[Any]:
@@ -163,7 +151,7 @@ def _without_wrapper(trace: str) -> str:
     skipping = False
     for text in trace.splitlines():
         if text.lstrip().startswith('File "'):
-            skipping = _of_the_wrapper(text.split('"')[1])
+            skipping = of_the_wrapper(text.split('"')[1])
         if not skipping:
             kept.append(text)
     return "\n".join(kept)
@@ -213,23 +201,27 @@ def capture(
 def _export(
     flat_model: FlatModel, tensors: Sequence[torch.Tensor], specs: Sequence[TensorSpec]
 ) -> torch.export.ExportedProgram:
+    def trace(specs: Sequence[TensorSpec], *, stepped: bool = True) -> torch.export.ExportedProgram:
+        with quiet_torch(), torch.no_grad():
+            return torch.export.export(
+                flat_model,
+                tuple(tensors),
+                dynamic_shapes=dynamic_shapes(specs, stepped=stepped),
+                strict=False,
+            )
+
     steps = any(dim.multiple > 1 for spec in specs for dim in spec.dynamic.values())
-    for stepped in (False, True):
-        try:
-            with quiet_torch(), torch.no_grad():
-                return torch.export.export(
-                    flat_model,
-                    tuple(tensors),
-                    dynamic_shapes=dynamic_shapes(specs, stepped=stepped),
-                    strict=False,
-                )
-        except EdgeSdkError:
-            raise
-        except Exception as error:
-            failure = _capture_error(error, specs)
-            if stepped or not steps:
-                raise failure from error
-    raise CaptureError("torch.export gave neither a program nor an error")
+    try:
+        return trace(specs, stepped=False)
+    except EdgeSdkError:
+        raise
+    except Exception as error:
+        if not steps:
+            raise capture_error(error, specs, trace) from error
+    try:
+        return trace(specs)
+    except Exception as error:
+        raise capture_error(error, specs, trace) from error
 
 
 _CODE_ERRORS = (AttributeError, NameError, ImportError, NotImplementedError)
@@ -246,63 +238,28 @@ def _try_inputs(
         raise
     except _CODE_ERRORS as error:
         raise FactoryError(
-            f"forward() raised {type(error).__name__}: {_first_line(error)}",
+            f"forward() raised {type(error).__name__}: {first_line(error)}",
             where=user_location(error),
             remedy="correct the code; --debug shows the whole traceback",
         ) from error
     except Exception as error:
         shown = ", ".join(map(str, specs))
         raise InputSpecError(
-            f"the model refuses the input {shown}: {_first_line(error)}",
+            f"the model refuses the input {shown}: {first_line(error)}",
             where=user_location(error),
-            remedy="give the shape and dtype it accepts with --input NAME:1x3x224x224[:dtype]",
+            remedy=_other_weights(flat_model, specs)
+            or "give the shape and dtype it accepts with --input NAME:1x3x224x224[:dtype]",
         ) from error
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0].strip() or type(error).__name__
-
-
-def _capture_error(error: BaseException, specs: Sequence[TensorSpec]) -> CaptureError:
-    text, place = str(error), user_location(error)
-    if "data-dependent" in text or "GuardOnDataDependent" in type(error).__name__:
-        return CaptureError(
-            "the model's control flow depends on tensor values, which no target supports",
-            where=place,
-            remedy="choose with torch.where(condition, a, b), or torch.cond for whole branches",
-        )
-    if any(spec.dynamic for spec in specs) and re.search(
-        r"Constraints violated|specializ|not in range|dynamic", text
-    ):
-        names = sorted({dim.name for spec in specs for dim in spec.dynamic.values()})
-        # A guard such as size == 4*(size // 4) means that the network only accepts multiples.
-        steps = [int(step) for step in re.findall(r"\((\d+)\*\(.*?// \1\)\)", text)]
-        if steps:
-            axis = "batch" if names == ["batch"] else "hw"
-            return CaptureError(
-                f"the model only accepts multiples of {max(steps)} ({', '.join(names)})",
-                where=place,
-                remedy=f"declare the step: --dynamic {axis}=LOWEST..LARGEST/{max(steps)}",
-            )
-        return CaptureError(
-            f"the model fixes a dimension that should stay free ({', '.join(names)}): "
-            + _constraint(text),
-            where=place,
-            remedy="compute sizes from the input's shape in the model, choose a range that fits "
-            "(--dynamic hw=64..512/32), or export without --dynamic",
-        )
-    return CaptureError(
-        f"torch.export cannot trace the model: {_first_line(error)}",
-        where=place,
-        remedy="keep forward() to tensor operations; see https://docs.pytorch.org/docs/stable/export.html",
-    )
-
-
-def _constraint(text: str) -> str:
-    lines = [line.strip(" -") for line in text.splitlines()]
-    causes = [line for line in lines if "Not all values" in line or "specialized" in line]
-    # The rest of the message is about torch.export's own arguments.
-    return (causes or [line for line in lines if line])[0].split(". If you")[0][:400]
+def _other_weights(model: nn.Module, specs: Sequence[TensorSpec]) -> str:
+    """Return a remedy if the weights have another float type than the inputs; else empty."""
+    floats = (one.dtype for one in model.parameters() if one.is_floating_point())
+    weights = {str(dtype).removeprefix("torch.") for dtype in floats}
+    inputs = {spec.dtype for spec in specs if spec.dtype.startswith("float")}
+    if not inputs or not weights or weights & inputs:
+        return ""
+    return f"the weights are {', '.join(sorted(weights))}: call model.float()"
 
 
 # Index of each operator's training flag among its arguments.
@@ -393,7 +350,7 @@ def run_eager(flat_model: FlatModel, inputs: Mapping[str, np.ndarray]) -> dict[s
         raise
     except Exception as error:
         raise InputSpecError(
-            f"the model fails on a sample: {_first_line(error)}",
+            f"the model fails on a sample: {first_line(error)}",
             where=user_location(error),
             remedy="give samples that the model accepts with --samples",
         ) from error

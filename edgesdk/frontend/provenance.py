@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgesdk.host.own_code import OWN_FOLDERS
+from edgesdk.host.own_code import OWN_FOLDERS, PACKAGE
 
 __all__ = ["SourceFrame", "frames", "module_path", "user_frame", "where"]
 
@@ -155,7 +155,7 @@ def _owner(file: str) -> str:
         return "machinery"
     # The SDK may run from a checkout: its frames must not pass for the user's.
     if any(Path(file).is_relative_to(folder) for folder in OWN_FOLDERS):
-        return "package"
+        return "package" if Path(file).is_relative_to(PACKAGE / "models") else "machinery"
     return "user"
 
 

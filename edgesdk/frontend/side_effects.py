@@ -23,6 +23,9 @@ __all__ = ["changed_inputs", "require_no_state", "state_kept", "stateful_buffers
 _SILENT_IF = {"train": False, "training": False, "p": 0.0, "dropout_p": 0.0}
 
 
+# A message names so many buffers at most.
+_MOST_NAMES = 4
+
 _Snapshot = list[tuple[str, nn.Module, dict[str, Any], dict[str, torch.Tensor]]]
 
 
@@ -133,7 +136,8 @@ def require_no_state(program: ExportedProgram, changed: Sequence[str] = ()) -> N
         names = sorted(path.removeprefix("model.") for path in paths)
         raise CaptureError(
             f"forward() changes the buffer{'s' * (len(names) > 1)} "
-            f"{', '.join(map(repr, names))}, and an artefact keeps no state between calls",
+            f"{', '.join(map(repr, names[:_MOST_NAMES]))}{_more(names)}, "
+            "and an artefact keeps no state between calls",
             where=next((line for node, _ in writes if (line := _line(node))), None),
             remedy="take the state as an input of forward() and return its new value",
         )
@@ -145,6 +149,10 @@ def require_no_state(program: ExportedProgram, changed: Sequence[str] = ()) -> N
                 where=where(node) or None,
                 remedy="take the random numbers as an input of forward()",
             )
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
 
 
 def changed_inputs(program: ExportedProgram) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from edgesdk import models
@@ -22,7 +23,7 @@ from edgesdk.frontend.user_code import guarded, import_file, import_module, pars
 from edgesdk.frontend.weights import load_weights
 from edgesdk.spec import ImageSpec, TensorSpec
 
-__all__ = ["LoadedModel", "load"]
+__all__ = ["LoadedModel", "load", "require_float_module"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def load(source: str, weights: Path | None = None) -> LoadedModel:
 
     Raises:
         SourceNotFoundError: SOURCE does not exist.
-        FactoryError: The user's code raised or did not return a model.
+        FactoryError: The user's code raised, or did not return a model that can be captured.
         SourceDamagedError: A ``.pt2`` or ``.edgemodel`` is damaged.
         UnsafeFileError: The file would run code when read.
         WeightsDamagedError: The weight file is damaged.
@@ -68,6 +69,7 @@ def load(source: str, weights: Path | None = None) -> LoadedModel:
         UsageError: Weights are given for a program, which has its own.
     """
     loaded = _dispatch(source)
+    require_float_module(loaded.model)
     if weights is not None:
         if source.endswith(".pt2"):
             raise UsageError("a .pt2 program has its own weights", remedy="omit --weights")
@@ -77,6 +79,50 @@ def load(source: str, weights: Path | None = None) -> LoadedModel:
         return loaded
     note = f"{switched} in training mode; switched to evaluation (dropout off, batch norm fixed)"
     return replace(loaded, notes=(*loaded.notes, note))
+
+
+#: Packages whose layers hold integer weights for kernels of torch, or observe values for them.
+_QUANTIZED = (
+    "torch.ao.nn.intrinsic.qat",
+    "torch.ao.nn.intrinsic.quantized",
+    "torch.ao.nn.qat",
+    "torch.ao.nn.quantized",
+    "torch.ao.nn.sparse.quantized",
+    "torch.ao.quantization.fake_quantize",
+    "torch.ao.quantization.observer",
+    "torchao",
+)
+
+
+def require_float_module(model: nn.Module) -> None:
+    """Check that a model is Python code with float weights on the CPU: nothing else is captured.
+
+    Raises:
+        FactoryError: A part of it is TorchScript, quantized by torch or on another device; names
+            the part.
+    """
+    for path, module in model.named_modules():
+        part = f"the layer {path!r}" if path else "the model"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise FactoryError(
+                f"{part} is TorchScript, which cannot be captured",
+                remedy="build the nn.Module, without torch.jit.script or torch.jit.trace",
+            )
+        weights = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        kinds = [type(module), *(type(one.data) for one in weights)]
+        if any(kind.__module__.startswith(_QUANTIZED) for kind in kinds):
+            raise FactoryError(
+                f"{part} is quantized by torch already ({type(module).__name__})",
+                remedy="give the float model; --quantize does this",
+            )
+        device = next((one.device.type for one in weights if one.device.type != "cpu"), None)
+        if device is not None:
+            raise FactoryError(
+                f"{part} has weights on the device {device!r}",
+                remedy="build the model on the CPU, and load its weights"
+                if device == "meta"
+                else "move the model: model.cpu()",
+            )
 
 
 def _dispatch(source: str) -> LoadedModel:

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from edgesdk.errors import InputSpecError
 from edgesdk.frontend.evaluation_mode import evaluation_mode
-from edgesdk.frontend.quiet_torch import quiet_torch
+from edgesdk.host.quiet import quiet_torch
 from edgesdk.profiling.layer_kinds import node_kind
 
 __all__ = ["Call", "Trace", "owner", "trace"]

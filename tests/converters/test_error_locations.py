@@ -248,3 +248,46 @@ def test_a_message_is_cut_to_its_first_line(program: torch.export.ExportedProgra
     silent = conversion_error(program, "onnx", RuntimeError())
     assert silent.message == "onnx's converter failed with RuntimeError: no message"
     assert silent.exit_code == 5
+
+
+class Waves(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(x)
+        return torch.fft.fft(y).abs()  # wave line
+
+
+def converting(node: torch.fx.Node) -> None:
+    """Fail as a converter does, which has the operator in a variable."""
+    raise ValueError(f"expected {len(node.args)} more")
+
+
+def failure_at(program: torch.export.ExportedProgram, name: str) -> ConversionError:
+    node = next(one for one in program.graph.nodes if name in str(one.target))
+    try:
+        converting(node)
+    except ValueError as error:
+        return conversion_error(program, "litert", error)
+    raise AssertionError
+
+
+def test_the_operator_of_a_converters_frame_is_named() -> None:
+    program = torch.export.export(Model().eval(), (torch.randn(2, 3, 3),))
+    error = failure_at(program, "aten.sort")
+    assert error.where == line_of("sort line")
+    assert "failed at aten.sort with ValueError" in error.message
+    assert error.remedy == "rewrite that line with other operators, or leave litert out"
+    inner = failure_at(program, "svdvals")
+    assert "in module 'inner'" in inner.message
+
+
+def test_complex_numbers_are_named() -> None:
+    program = torch.export.export(Waves(), (torch.randn(2, 8),))
+    error = failure_at(program, "fft_fft")
+    assert isinstance(error, UnsupportedOperatorError)
+    assert error.message == "litert does not support the complex numbers of aten.fft_fft"
+    assert error.where == line_of("wave line")
+    assert "imaginary part" in (error.remedy or "")
+    lost = conversion_error(program, "litert", RuntimeError("element type: complex<f32>"))
+    assert lost.where == line_of("wave line")
+    # A failure at another operator has nothing to do with them.
+    assert not isinstance(failure_at(program, "relu"), UnsupportedOperatorError)

@@ -239,7 +239,58 @@ def test_a_network_that_needs_multiples_says_of_what() -> None:
     with pytest.raises(CaptureError) as caught:
         captured(Unet().eval(), torch.randn(1, 3, 32, 32), x={2: dims["height"], 3: dims["width"]})
     assert caught.value.message == "the model only accepts multiples of 4 (height, width)"
-    assert caught.value.remedy == "declare the step: --dynamic hw=LOWEST..LARGEST/4"
+    assert caught.value.remedy == "declare the step: --dynamic hw=32..128/4"
+
+
+class PadsToMultiple(nn.Module):
+    """A network that pads to a multiple, as networks with strides do."""
+
+    def __init__(self, step: int, mode: str) -> None:
+        super().__init__()
+        self.step, self.mode = step, mode
+        self.down = nn.Conv2d(3, 4, step, stride=step)
+        self.up = nn.ConvTranspose2d(4, 3, step, stride=step)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, w = x.shape[-2:]
+        bottom, right = -h % self.step, -w % self.step
+        y = nn.functional.pad(x, (0, right, 0, bottom), mode=self.mode)  # pad line
+        return self.up(self.down(y))[..., :h, :w]
+
+
+@pytest.mark.parametrize("step", [4, 8])
+def test_padding_to_a_multiple_names_the_step_that_works(step: int) -> None:
+    dims = parse_dynamic("hw=9..70")
+    with pytest.raises(CaptureError) as caught:
+        captured(
+            PadsToMultiple(step, "replicate").eval(),
+            torch.randn(1, 3, 16, 16),
+            x={2: dims["height"], 3: dims["width"]},
+        )
+    error = caught.value
+    assert error.message == (
+        f"the padding to a multiple of {step} cannot be followed for free sizes (height, width)"
+    )
+    lowest = {4: 12, 8: 16}[step]
+    largest = 70 // step * step
+    option = f"--dynamic hw={lowest}..{largest}/{step}"
+    assert error.remedy == f"declare the step: {option}, or pad outside the model"
+    assert error.where == line_of("pad line")
+    # The remedy works.
+    dims = parse_dynamic(option.removeprefix("--dynamic "))
+    captured(
+        PadsToMultiple(step, "replicate").eval(),
+        torch.randn(1, 3, 16, 16),
+        x={2: dims["height"], 3: dims["width"]},
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_float_type_are_named(dtype: torch.dtype) -> None:
+    with pytest.raises(InputSpecError) as caught:
+        captured(nn.Linear(4, 2).to(dtype).eval(), torch.randn(1, 4))
+    name = str(dtype).removeprefix("torch.")
+    assert caught.value.remedy == f"the weights are {name}: call model.float()"
 
 
 def test_a_fixed_batch_is_refused_in_plain_words() -> None:

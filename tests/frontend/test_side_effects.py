@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from edgesdk.errors import CaptureError
 from edgesdk.frontend.capture import Capture, capture, run_eager
-from edgesdk.frontend.side_effects import changed_inputs, state_kept
+from edgesdk.frontend.side_effects import changed_inputs, require_no_state, state_kept
 from edgesdk.frontend.signature import FlatModel
 from edgesdk.spec import TensorSpec
 
@@ -194,3 +194,20 @@ def test_a_buffer_of_nan_is_not_a_changed_one() -> None:
             return torch.where(self.mask.isnan(), x, -x)
 
     assert captured(Masked()).outputs
+
+
+def test_many_changed_buffers_are_counted() -> None:
+    class Keeps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for index in range(7):
+                self.register_buffer(f"b{index}", torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for buffer in self.buffers():
+                buffer.add_(x.mean())
+            return x + sum(self.buffers())
+
+    program = torch.export.export(Keeps(), (torch.ones(2),), strict=False)
+    with pytest.raises(CaptureError, match=r"buffers 'b0', 'b1', 'b2', 'b3' and 3 more, and"):
+        require_no_state(program)

@@ -22,7 +22,7 @@ from edgesdk.errors import (
 )
 from edgesdk.exporter.prepared import prepare
 from edgesdk.frontend.edgemodel.file import save_model
-from edgesdk.frontend.source import load
+from edgesdk.frontend.source import load, require_float_module
 
 NET = """\
 import torch
@@ -291,3 +291,66 @@ def test_a_model_from_python_keeps_its_modes() -> None:
     assert not any(module.training for module in prepared.loaded.model.modules())
     assert "a copy was switched to evaluation" in prepared.loaded.notes[0]
     assert prepare(model.eval(), torch.ones(2, 3)).loaded.model is model
+
+
+NOT_FLOAT_CODE = """
+import torch
+from torch import nn
+
+def base():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2)).eval()
+
+def scripted():
+    return torch.jit.script(base())
+
+def traced():
+    return nn.Sequential(base(), torch.jit.trace(base(), torch.randn(1, 3, 8, 8)))
+
+def dynamic():
+    return torch.ao.quantization.quantize_dynamic(base(), {nn.Linear})
+
+def observed():
+    model = base().train()
+    model.qconfig = torch.ao.quantization.get_default_qat_qconfig()
+    return torch.ao.quantization.prepare_qat(model)
+
+def torchao():
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+    model = base()
+    quantize_(model, Int8WeightOnlyConfig())
+    return model
+
+def empty():
+    with torch.device("meta"):
+        return base()
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("factory", "message", "remedy"),
+    [
+        ("scripted", "the model is TorchScript, which cannot be captured", "build the nn.Module"),
+        ("traced", "the layer '1' is TorchScript", "build the nn.Module"),
+        ("dynamic", "the layer '2' is quantized by torch already (Linear)", "the float model"),
+        ("observed", "the layer '0' is quantized by torch already (Conv2d)", "the float model"),
+        ("torchao", "the layer '2' is quantized by torch already (Linear)", "--quantize does this"),
+        ("empty", "the layer '0' has weights on the device 'meta'", "load its weights"),
+    ],
+)
+def test_models_that_are_no_float_code(
+    factory: str, message: str, remedy: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.py"
+    path.write_text(NOT_FLOAT_CODE, encoding="utf-8")
+    with pytest.raises(FactoryError) as caught:
+        load(f"{path}:{factory}")
+    assert message in caught.value.message
+    assert remedy in (caught.value.remedy or "")
+    assert caught.value.exit_code == 5
+
+
+def test_a_python_model_is_held_to_the_same() -> None:
+    with pytest.raises(FactoryError, match="TorchScript"):
+        prepare(torch.jit.script(nn.ReLU()), torch.ones(1))
+    require_float_module(nn.Sequential(nn.Linear(2, 2), torch.ao.quantization.QuantStub()))

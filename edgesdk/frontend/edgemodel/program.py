@@ -15,8 +15,8 @@ from edgesdk.errors import CaptureError, UsageError
 from edgesdk.frontend.capture import user_location
 from edgesdk.frontend.evaluation_mode import evaluation_mode
 from edgesdk.frontend.pt2.reader import load_program
-from edgesdk.frontend.quiet_torch import quiet_torch
 from edgesdk.host.atomic_write import storage_errors
+from edgesdk.host.quiet import quiet_torch
 
 __all__ = ["capture_model", "write_model_program"]
 

@@ -42,6 +42,20 @@ class StandardizedWeights(nn.Module):
         return functional.conv2d(x, normal.reshape_as(self.conv.weight), self.conv.bias)
 
 
+class Assigns(nn.Module):
+    """Swaps colours and dims rows in place, as preprocessing does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.clone()
+        x[:, [0, 2]] = x[:, [2, 0]]
+        x[:, :, :2] *= 0.5
+        return self.conv(x)
+
+
 class Returned(nn.Module):
     """Returns its input, or its result twice, beside the result."""
 
@@ -90,6 +104,41 @@ def instance_norm() -> Applied:
 def fold(y: Tensor) -> Tensor:
     patches = functional.unfold(y, 4, stride=2, padding=1) * 0.5
     return functional.fold(patches, y.shape[-2:], 4, stride=2, padding=1)
+
+
+def masked(y: Tensor) -> Tensor:
+    y = y.clone()
+    y[y > 0.5] = -1.0
+    y[y[:, :, :, 0] < 0] = 0.25
+    return y
+
+
+def marked(y: Tensor) -> Tensor:
+    """Mark the greatest element of each row, whose place is known at run time only."""
+    y = y.flatten(2).clone()
+    rows, columns = torch.arange(1).view(1, 1), torch.arange(6).view(1, 6)
+    y[rows, columns, y.argmax(2)] = 9.0
+    return y
+
+
+def added(y: Tensor) -> Tensor:
+    places = torch.tensor([2, 0, 2, 1, 0, 2])
+    return torch.zeros(1, 3, 16, 24).index_add(1, places, y)
+
+
+def special(y: Tensor) -> dict[str, Tensor]:
+    return {
+        "powers": torch.exp2(y) + torch.erfc(y) * 3 + torch.special.erfc(y - 1),
+        "gates": functional.logsigmoid(y) + torch.hypot(y, y + 1),
+        "edges": functional.softshrink(y) + functional.hardshrink(y, 0.2) * 2,
+        "parts": torch.trunc(y * 3) + torch.lerp(y, y * 2, 0.3) + torch.isinf(y),
+    }
+
+
+def best(y: Tensor) -> dict[str, Tensor]:
+    values, places = y.mean((2, 3)).sort(descending=True)
+    # Twice, so that each target that lacks a sort or a selection rewrites.
+    return {"values": values, "places": places, "few": y[:, 0, 0].topk(3)[0]}
 
 
 def last_layer(layer: nn.Module) -> Applied:
@@ -156,6 +205,27 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "windows of one axis": lambda: Applied(windows),
     "chunk": lambda: Applied(lambda y: torch.mul(*y.chunk(2, 1))),
     "split": lambda: Applied(lambda y: y.split([1, 2, 3], 1)[1] * 2),
+    "volume convolution": lambda: Applied(
+        lambda y, conv: conv(volume(y)), nn.Conv3d(2, 4, (3, 2, 2), 2, (1, 0, 1), groups=2)
+    ),
+    "volume convolution with same padding": lambda: Applied(
+        lambda y, conv: conv(volume(y)), nn.Conv3d(2, 3, 3, padding="same", dilation=(2, 1, 1))
+    ),
+    "volume upsampling": lambda: Applied(
+        lambda y, up: up(volume(y)), nn.ConvTranspose3d(2, 3, 3, 2, padding=1, output_padding=1)
+    ),
+    "assignment to channels": Assigns,
+    "assignment to a mask": lambda: Applied(masked),
+    "assignment to computed places": lambda: Applied(marked),
+    "adding up at places": lambda: Applied(added),
+    "sort": lambda: Applied(best),
+    "adaptive maximum of sequences": lambda: Applied(
+        lambda y: functional.adaptive_max_pool1d(y.flatten(2), 11)
+    ),
+    "adaptive mean of volumes": lambda: Applied(
+        lambda y: functional.adaptive_avg_pool3d(volume(y), (2, 3, 5))
+    ),
+    "special functions": lambda: Applied(special),
     "alias": lambda: Applied(lambda y: torch.ops.aten.alias.default(y) + 1),
     "maximum that drops axes": lambda: Applied(lambda y: y.amax((2, 3))),
     "weights in channels_last": lambda: last_layer(nn.Conv2d(6, 8, 3)).to(
