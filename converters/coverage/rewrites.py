@@ -71,9 +71,13 @@ _STEP = (
 _ELU = "write torch.relu(x) + alpha * (torch.exp(torch.clamp(x, max=0.0)) - 1.0)"
 _CUMSUM = "multiply by a triangular matrix of ones that is registered as a buffer"
 _MODULO = "write x - torch.floor(x / m) * m"
+_LOGCUMSUMEXP = (
+    "write m + torch.log(torch.cumsum(torch.exp(x - m), dim)) with m = x.amax(dim, keepdim=True)"
+)
 _HARDSWISH = "write x * torch.clamp(x + 3, 0, 6) / 6"
 
 _TABLE: tuple[Rewrite, ...] = (
+    _row("logcumsumexp", "executorch litert", _LOGCUMSUMEXP),
     # ExecuTorch with XNNPACK, operators in the edge dialect.
     # Padding decomposes into arithmetic on integer indices, so its dtype counts too.
     _row("pad.reflect reflection_pad1d reflection_pad2d", _XNNPACK, _MIRROR, _ANY),

@@ -101,7 +101,7 @@ def test_debug_shows_what_the_converter_raised(here, tmp_path, fates, capsys):
 def test_an_operator_two_targets_lack(edgesdk_command):
     """The others go on; each failure names operator, module, line and rewrite."""
     ended = edgesdk_command(
-        *("export", "nets/tiny.py:sorting", "--input", "x:1x8", "-o", "sorting.edge"),
+        *("export", "nets/tiny.py:accumulating", "--input", "x:1x8", "-o", "sums.edge"),
         *("--to", "executorch,litert,onnx", "--json"),
     )
     assert ended.code == 1
@@ -110,21 +110,21 @@ def test_an_operator_two_targets_lack(edgesdk_command):
     assert [artefact["target"] for artefact in result["artefacts"]] == ["onnx:fp32"]
     assert result["artefacts"][0]["parity"]["passed"]
     lines = (edgesdk_command.folder / "nets/tiny.py").read_text().splitlines()
-    [line] = [n for n, text in enumerate(lines, 1) if "# the line of the sort" in text]
+    [line] = [n for n, text in enumerate(lines, 1) if "# the line of the sum" in text]
     assert [failure["target"] for failure in result["failures"]] == [
         "executorch:xnnpack",
         "litert:fp32",
     ]
     for failure in result["failures"]:
         assert failure["error"] == "UnsupportedOperatorError"
-        assert "sort" in failure["message"] and "'order'" in failure["message"]
+        assert "logcumsumexp" in failure["message"] and "'total'" in failure["message"]
         assert failure["where"] == f"nets/tiny.py:{line}"
-        assert "topk" in failure["remedy"]
+        assert "amax" in failure["remedy"]
         # The person at the terminal reads it there and then.
         assert f"at: nets/tiny.py:{line}" in ended.err
         assert failure["remedy"] in ended.err
         assert failure["log"] == ""
-    assert Bundle.open(edgesdk_command.folder / "sorting.edge").manifest.failures
+    assert Bundle.open(edgesdk_command.folder / "sums.edge").manifest.failures
     assert "Traceback" not in ended.err
 
 
