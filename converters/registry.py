@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from edgesdk.errors import MissingBackendError, UnknownNameError, UsageError
 
-__all__ = ["TARGETS", "Target", "parse_target", "parse_targets"]
+__all__ = [
+    "TARGETS",
+    "Target",
+    "is_installed",
+    "parse_target",
+    "parse_targets",
+    "require_backends",
+]
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,7 @@ class Target:
         name: Name before the colon.
         suffix: File suffix of artefacts.
         module: Module with ``convert(request) -> Conversion``.
-        package: Import package of the backend.
+        imports: Import packages of the backend.
         extra: Extra of this distribution that installs the backend.
         variants: Names of variants, the default first.
         packages: Distributions whose versions affect the artefact.
@@ -29,11 +37,16 @@ class Target:
     name: str
     suffix: str
     module: str
-    package: str
+    imports: tuple[str, ...]
     extra: str
     variants: tuple[str, ...]
     packages: tuple[str, ...]
     summary: str
+
+    @property
+    def installed(self) -> bool:
+        """True if all packages of the backend are installed."""
+        return all(map(is_installed, self.imports))
 
     def require(self) -> None:
         """Check that the backend is installed.
@@ -41,8 +54,7 @@ class Target:
         Raises:
             MissingBackendError: The backend is not installed.
         """
-        if importlib.util.find_spec(self.package) is None:
-            raise MissingBackendError(self.package, self.extra)
+        require_backends([self])
 
     def qualified(self, variant: str) -> str:
         """Return the name with its variant, as in the manifest."""
@@ -56,7 +68,7 @@ TARGETS: dict[str, Target] = {
             "executorch",
             ".pte",
             "edgesdk.converters.executorch",
-            "executorch",
+            ("executorch",),
             "executorch",
             ("xnnpack", "portable", "coreml", "vulkan"),
             ("executorch", "torchao"),
@@ -66,7 +78,7 @@ TARGETS: dict[str, Target] = {
             "coreml",
             ".mlpackage",
             "edgesdk.converters.coreml",
-            "coremltools",
+            ("coremltools",),
             "coreml",
             ("fp16", "fp32"),
             ("coremltools",),
@@ -76,7 +88,7 @@ TARGETS: dict[str, Target] = {
             "litert",
             ".tflite",
             "edgesdk.converters.litert",
-            "litert_torch",
+            ("litert_torch", "ai_edge_litert"),
             "litert",
             ("fp32",),
             ("litert-torch", "litert-converter", "ai-edge-litert", "jax"),
@@ -86,7 +98,7 @@ TARGETS: dict[str, Target] = {
             "onnx",
             ".onnx",
             "edgesdk.converters.onnx",
-            "onnxscript",
+            ("onnxscript", "onnx", "onnxruntime"),
             "onnx",
             ("fp32",),
             ("onnx", "onnxscript", "onnx-ir", "onnxruntime"),
@@ -94,6 +106,56 @@ TARGETS: dict[str, Target] = {
         ),
     )
 }
+
+
+def is_installed(package: str) -> bool:
+    """Return True if Python finds an import package; it is not imported."""
+    return importlib.util.find_spec(package) is not None
+
+
+def require_backends(targets: Iterable[Target], extras: Mapping[str, str] | None = None) -> None:
+    """Check that all packages are installed, without importing them.
+
+    Args:
+        targets: Targets whose backends are needed.
+        extras: Further import packages, with the extra of each.
+
+    Raises:
+        MissingBackendError: Some are missing; the error names all, and one command for them.
+    """
+    needed = {name: target.extra for target in targets for name in target.imports}
+    missing = {
+        name: extra
+        for name, extra in {**needed, **(extras or {})}.items()
+        if not is_installed(name)
+    }
+    if missing:
+        raise MissingBackendError(tuple(missing), tuple(missing.values()))
+
+
+#: Targets by the names of their files, runtimes and systems.
+_MEANT = {
+    "ai-edge-litert": "litert",
+    "android": "litert",
+    "et": "executorch",
+    "flatbuffer": "litert",
+    "ios": "coreml",
+    "mlmodel": "coreml",
+    "mlpackage": "coreml",
+    "mlprogram": "coreml",
+    "onnxruntime": "onnx",
+    "ort": "onnx",
+    "pte": "executorch",
+    "pytorch": "executorch",
+    "tensorflow": "litert",
+    "tf": "litert",
+    "tflite": "litert",
+    "tfl": "litert",
+    "torch": "executorch",
+    "xnnpack": "executorch:xnnpack",
+    "vulkan": "executorch:vulkan",
+}
+_MEANT_VARIANTS = {"float16": "fp16", "half": "fp16", "float32": "fp32", "float": "fp32"}
 
 
 def parse_target(text: str) -> tuple[Target, str]:
@@ -107,10 +169,17 @@ def parse_target(text: str) -> tuple[Target, str]:
     """
     name, separator, variant = text.strip().partition(":")
     if name not in TARGETS:
-        raise UnknownNameError("target", name, TARGETS)
+        raise UnknownNameError("target", name, TARGETS, _MEANT)
     target = TARGETS[name]
     if separator and variant not in target.variants:
-        raise UnknownNameError(f"variant of {name}", variant, target.variants)
+        error = UnknownNameError(f"variant of {name}", variant, target.variants, _MEANT_VARIANTS)
+        near = error.remedy is not None and error.remedy.startswith("did you mean")
+        if not near and re.fullmatch(r"(int|fp|w|palette)\d.*", variant):
+            error.remedy = (
+                f"variants are {', '.join(target.variants)}; smaller weights are a recipe: "
+                f"--to {name} --quantize RECIPE (edgesdk export --help lists them)"
+            )
+        raise error
     return target, variant or target.variants[0]
 
 

@@ -6,6 +6,7 @@
     ├── UsageError                     2  the call or the command line is wrong
     │   ├── UnknownNameError           2  an unknown name; the remedy suggests the nearest
     │   ├── InputSpecError             2  an input description cannot be parsed or does not fit
+    │   ├── InputNotFoundError         2  a file or folder given as input does not exist
     │   └── OutputExistsError          2  the output exists and --overwrite was not given
     ├── SourceError                    5  SOURCE does not give a model
     │   ├── SourceNotFoundError        2  no such file, module, factory or zoo entry
@@ -47,17 +48,18 @@
 
 Exit codes: 0 done, 1 a gate was missed, 2 wrong usage, 3 the environment lacks something, 4 a
 device or worker is gone, 5 the model or its data cannot be used, 6 a file is damaged or unsafe,
-70 a bug of the SDK.
-
-``message`` describes the error, ``where`` is the place in the user's own code or file (if any),
-``remedy`` is the next step. ``str(error)`` contains all three.
+70 a bug of the SDK. ``message`` describes the error, ``where`` is the place in the user's own code
+or file (if any), ``remedy`` is the next step. ``str(error)`` contains all three.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar
+
+from edgesdk.near_names import nearest, nearest_path
 
 __all__ = [
     "BudgetError",
@@ -77,6 +79,7 @@ __all__ = [
     "EdgeSdkError",
     "FactoryError",
     "GateError",
+    "InputNotFoundError",
     "InputSpecError",
     "MediaError",
     "MissingBackendError",
@@ -102,8 +105,7 @@ __all__ = [
     "WeightsDamagedError",
     "WeightsError",
     "WorkerLostError",
-    "by_name",
-    "nearest",
+    "rebuild",
 ]
 
 
@@ -140,7 +142,7 @@ class EdgeSdkError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # The default protocol of exceptions drops keyword-only arguments.
-        return (_rebuild, (type(self), self.message, self.where, self.remedy))
+        return (rebuild, (type(self), self.message, self.where, self.remedy))
 
     def to_dict(self) -> dict[str, object]:
         """Return the error as plain JSON, for ``--json`` and between processes."""
@@ -153,9 +155,10 @@ class EdgeSdkError(Exception):
         }
 
 
-def _rebuild(
+def rebuild(
     kind: type[EdgeSdkError], message: str, where: str | None, remedy: str | None
 ) -> EdgeSdkError:
+    """Make an error of its parts, without the arguments that its class derives them from."""
     error = kind.__new__(kind)
     EdgeSdkError.__init__(error, message, where=where, remedy=remedy)
     return error
@@ -172,17 +175,42 @@ class UnknownNameError(UsageError):
         kind: Kind of the name, such as ``target``.
         name: The name as given.
         known: All valid names.
+        meant: Valid name by the name that other tools use for it.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], meant: Mapping[str, str] | None = None
+    ) -> None:
         choices = sorted(known)
-        close = nearest(name, choices)
+        close = (meant or {}).get(name.casefold()) or nearest(name, choices)
         remedy = f"did you mean {close!r}?" if close else f"one of: {', '.join(choices)}"
         super().__init__(f"unknown {kind} {name!r}", remedy=remedy)
 
 
 class InputSpecError(UsageError):
     """An input description cannot be parsed or does not fit the model."""
+
+
+class InputNotFoundError(UsageError):
+    """A file or folder given as input does not exist; the remedy suggests a near name.
+
+    Args:
+        path: The path as given.
+        kind: Kind of the input, such as ``folder``; a folder given for a file is refused too.
+        remedy: Next step if there is no near name.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], kind: str = "file", remedy: str = "check the path"
+    ) -> None:
+        if Path(path).is_dir():
+            super().__init__(f"{path} is a folder, not a {kind}", remedy="give the file itself")
+            return
+        near = nearest_path(path)
+        super().__init__(
+            f"no such {kind}: {os.fspath(path)}",
+            remedy=f"did you mean {near}?" if near else remedy,
+        )
 
 
 class OutputExistsError(UsageError):
@@ -334,18 +362,24 @@ class MissingEnvironmentError(EdgeSdkError, exit_code=3):
 
 
 class MissingBackendError(MissingEnvironmentError):
-    """A Python extra is not installed.
+    """Python extras are not installed.
 
     Args:
-        package: Name of the missing import package.
-        extra: Extra of this distribution that installs it.
-        remedy: Remedy other than installing the extra.
+        package: Names of the missing import packages.
+        extra: Extras of this distribution that install them.
+        remedy: Remedy other than installing the extras.
     """
 
-    def __init__(self, package: str, extra: str, *, remedy: str | None = None) -> None:
+    def __init__(
+        self, package: str | Sequence[str], extra: str | Sequence[str], remedy: str | None = None
+    ) -> None:
+        packages = [package] if isinstance(package, str) else package
+        extras = [extra] if isinstance(extra, str) else list(dict.fromkeys(extra))
+        names = ", ".join(map(repr, packages))
+        named = f"packages {names} are" if len(packages) > 1 else f"package {names} is"
         super().__init__(
-            f"the Python package {package!r} is not installed",
-            remedy=remedy or f'pip install "edgesdk[{extra}]"',
+            f"the Python {named} not installed",
+            remedy=remedy or f'pip install "edgesdk[{",".join(extras)}]"',
         )
 
 
@@ -363,29 +397,3 @@ class DeviceError(EdgeSdkError, exit_code=4):
 
 class WorkerLostError(DeviceError):
     """A worker process or machine is gone, and so are its replacements."""
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name closest to ``name``; None if none is close."""
-    by_folded = {choice.casefold(): choice for choice in known}
-    close = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.6)
-    return by_folded[close[0]] if close else None
-
-
-def _family(root: type[EdgeSdkError]) -> dict[str, type[EdgeSdkError]]:
-    found = {root.__name__: root}
-    for child in root.__subclasses__():
-        found.update(_family(child))
-    return found
-
-
-def by_name(kind: str, message: str, *, where: str | None, remedy: str | None) -> EdgeSdkError:
-    """Rebuild an error that a child process sent as plain JSON.
-
-    Args:
-        kind: Class name; an unknown one gives a :class:`ConversionError`.
-        message: See :class:`EdgeSdkError`.
-        where: See :class:`EdgeSdkError`.
-        remedy: See :class:`EdgeSdkError`.
-    """
-    return _rebuild(_family(EdgeSdkError).get(kind, ConversionError), message, where, remedy)

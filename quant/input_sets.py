@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgesdk.errors import DataError
+from edgesdk.errors import DataError, InputNotFoundError
 from edgesdk.host.image_files import IMAGE_SUFFIXES
 from edgesdk.quant.plan import Arrays
 from edgesdk.spec import ImageSpec, TensorSpec
@@ -109,12 +109,15 @@ def read_inputs(
     Raises:
         DataError: The source holds no inputs, NaN or infinity, arrays of the wrong shape or dtype,
             or only constant samples.
+        InputNotFoundError: The source is a path that does not exist.
         InputSpecError: A photograph or file cannot be read.
         UnsafeFileError: The file is a pickle that would run code.
     """
     taken = frozenset(exclude)
     if isinstance(source, (str, Path)):
         path = Path(source)
+        if not path.exists():
+            raise InputNotFoundError(path)
         if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
             files = picture_files(path) if path.is_dir() else [path]
             root = path if path.is_dir() else path.parent

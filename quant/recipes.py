@@ -54,6 +54,20 @@ RECIPES: dict[str, QuantSpec] = {
 #: Names that other tools use.
 _MEANT = {
     "int8": "w8a8_static",
+    "i8": "w8a8_static",
+    "8bit": "w8a8_static",
+    "ptq": "w8a8_static",
+    "qint8": "w8a8_static",
+    "quint8": "w8a8_static",
+    "uint8": "w8a8_static",
+    "int8_static": "w8a8_static",
+    "int16": "w8a16_static",
+    "w8": "w8_only",
+    "weights": "w8_only",
+    "w4": "w4_only",
+    "4bit": "w4_only_block32",
+    "palettize": "palette4",
+    "f16": "fp16",
     "w8a8": "w8a8_static",
     "static": "w8a8_static",
     "dynamic": "w8a32_dynamic",
@@ -63,6 +77,8 @@ _MEANT = {
     "half": "fp16",
     "float": "fp32",
     "float32": "fp32",
+    "f32": "fp32",
+    "none": "fp32",
 }
 
 
@@ -74,11 +90,7 @@ def parse_recipe(text: str) -> QuantSpec:
     """
     name = text.strip()
     if name not in RECIPES:
-        error = UnknownNameError("recipe", name, (*RECIPES, FLOAT))
-        meant = _MEANT.get(name.casefold())
-        if meant:
-            error.remedy = f"did you mean {meant!r}?"
-        raise error
+        raise UnknownNameError("recipe", name, (*RECIPES, FLOAT), _MEANT)
     return RECIPES[name]
 
 

@@ -30,6 +30,7 @@ PACKAGES = {
 GROUND_FLOOR = (
     "edgesdk.version",
     "edgesdk.lazy_exports",
+    "edgesdk.near_names",
     "edgesdk.errors",
     "edgesdk.spec",
     "edgesdk.style_names",

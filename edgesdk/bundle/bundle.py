@@ -69,7 +69,8 @@ class Bundle:
                 sizes only.
 
         Raises:
-            BundleError: The folder does not exist or has no manifest.
+            InputNotFoundError: The folder does not exist.
+            BundleError: The folder has no manifest.
             BundleDamagedError: A file is missing, has another size or another content.
             BundleUnsafeError: Links, devices, unsafe or colliding paths, or limits exceeded.
             BundleSchemaError: The manifest is invalid or of a newer schema.

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from edgesdk.cli import options as opt
 from edgesdk.cli.completion import complete_recipes
 from edgesdk.cli.console import Output
-from edgesdk.cli.paintings_table import painted_table, painting_notes
-from edgesdk.cli.quantization_tables import drops_table, worst_layers_table
 from edgesdk.cli.verb import verb
 from edgesdk.errors import EdgeSdkError
 
@@ -36,7 +34,7 @@ def export(
     source: opt.SourceArgument,
     inputs: opt.InputOption = None,
     weights: opt.WeightsOption = None,
-    to: opt.ToOption = ["executorch,coreml,litert,onnx"],  # noqa: B006 - typer reads the default once
+    to: opt.ToOption = None,
     image: str | None = opt.CONVERSION.option(
         "--image PRESET",
         None,
@@ -83,6 +81,7 @@ def export(
     samples: list[Path] | None = opt.GATES.option(
         "--samples PATH",
         None,
+        callback=opt.existing,
         help="Compare on these photographs or arrays (.npz), a file or folder (default: "
         "photographs of the package). Repeatable.",
     ),
@@ -110,16 +109,17 @@ def export(
     overwrite: opt.OverwriteOption = False,
 ) -> None:
     """Convert a model to every target and prove each copy equal."""
-    from edgesdk.cli.export_request import example_and_inputs, quantize_options
-    from edgesdk.converters.registry import parse_targets
+    from edgesdk.bundle.writer import BundleWriter
+    from edgesdk.cli.export_request import chosen_targets, example_and_inputs, quantize_options
+    from edgesdk.exporter.options import default_name, dynamic_by_target
     from edgesdk.host.image_files import sample_paths
-    from edgesdk.spec import parse_dynamic, parse_image
+    from edgesdk.spec import parse_image
     from edgesdk.verification.parity import Tolerances
 
     # Cheap checks come before torch is loaded, which takes seconds.
     example, specs = example_and_inputs(inputs or [])
     found = sample_paths(samples or [])
-    parse_targets(to)
+    targets, missing = chosen_targets(to, source, weights)
     gates = Tolerances(min_cosine, max_error, min_agreement)
     quantization = quantize_options(
         quantize,
@@ -134,10 +134,15 @@ def export(
         calibration_samples=calibration_samples,
         evaluation_samples=evaluation_samples,
     )
-    for axis in dynamic or ():
-        parse_dynamic(axis.rpartition(":")[2])
+    dynamic_by_target(dynamic or (), [name.partition(":")[0] for name in targets])
     if image is not None and image != "auto":
         parse_image(image)
+    output = output or Path(f"{default_name(source)}.edge")
+    with BundleWriter(output, overwrite=overwrite):
+        # Entering checks the place.
+        pass
+    if missing:
+        out.remark(f"note: {missing}")
     with out.progress("model") as progress:
         progress.begin("loading torch")
         from edgesdk.converters.isolation import Limits
@@ -147,7 +152,7 @@ def export(
         bundle = run(
             source,
             example,
-            to=to,
+            to=targets,
             output=output,
             name=name,
             inputs=specs,
@@ -172,6 +177,8 @@ def export(
     out.result(result, problem)
     _show(out, manifest)
     out.line(f"wrote {bundle.path}")
+    from edgesdk.cli.tables import painting_notes
+
     for note in (*manifest.notes, *painting_notes(manifest), *_notes_of_artefacts(manifest)):
         out.remark(f"note: {note}")
     if out.debug and problem is not None:
@@ -181,7 +188,14 @@ def export(
 
 
 def _show(out: Output, manifest: Manifest) -> None:
-    from edgesdk.cli.tables import classes_table, footnotes, targets_table
+    from edgesdk.cli.tables import (
+        classes_table,
+        drops_table,
+        footnotes,
+        painted_table,
+        targets_table,
+        worst_layers_table,
+    )
     from edgesdk.report.summary import summary_rows
 
     rows = summary_rows(manifest)

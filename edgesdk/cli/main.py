@@ -26,7 +26,8 @@ from edgesdk.cli.stylize import stylize
 from edgesdk.cli.train import train
 from edgesdk.cli.verb import Verb
 from edgesdk.cli.verify import verify
-from edgesdk.errors import EdgeSdkError, StorageError, UsageError, nearest
+from edgesdk.errors import EdgeSdkError, StorageError, UsageError
+from edgesdk.near_names import nearest
 from edgesdk.version import __version__
 
 __all__ = ["app", "main"]
@@ -37,6 +38,23 @@ _PANELS: dict[str, tuple[Verb | typer.Typer, ...]] = {
     "Make small": (train, cost, prune, quantize_report),
     "Convert and prove": (export, verify),
     "Run and measure": (profile, report, stylize),
+}
+
+#: Options by names that other tools use for them, without dashes.
+_MEANT = {
+    "backend": ("to", "target"),
+    "backends": ("to", "target"),
+    "checkpoint": ("weights",),
+    "format": ("to", "target"),
+    "int8": ("quantize",),
+    "model": ("onnx",),
+    "out": ("output",),
+    "precision": ("quantize",),
+    "shape": ("input",),
+    "size": ("image-size", "input"),
+    "target": ("to",),
+    "targets": ("to", "target"),
+    "to": ("target",),
 }
 
 _EPILOG = """
@@ -185,7 +203,11 @@ def _usage(error: Any, command: Any) -> UsageError:
     if type(error).__name__ == "NoSuchOption":
         options = context.command.params if context is not None else ()
         known = [name for option in options for name in (*option.opts, *option.secondary_opts)]
-        close = nearest(error.option_name, known)
+        # Dashes are alike in all of them.
+        given = error.option_name.lstrip("-")
+        meant = [name for name in _MEANT.get(given, ()) if f"--{name}" in known]
+        bare = meant[0] if meant else nearest(given, [name.lstrip("-") for name in known])
+        close = next((name for name in known if name.lstrip("-") == bare), None)
         message = f"unknown option {error.option_name}"
         remedy = f"did you mean {close}?" if close else None
     elif message.startswith("No such command"):

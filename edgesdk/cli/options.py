@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edgesdk.cli.completion import complete_sources, complete_targets
+from edgesdk.errors import InputNotFoundError
 
 __all__ = [
     "CONVERSION",
@@ -56,6 +57,7 @@ __all__ = [
     "ThreadsOption",
     "ToOption",
     "WeightsOption",
+    "existing",
 ]
 
 
@@ -93,9 +95,44 @@ LIMITS = Panel("Limits")
 OUTPUT = Panel("Output")
 
 
+def existing(value: Any) -> Any:
+    """Check that a path, or each of several, exists; a callback of options.
+
+    Raises:
+        InputNotFoundError: It does not exist; the remedy suggests a near name.
+    """
+    for path in value if isinstance(value, list) else [value]:
+        if path is not None and not Path(path).exists():
+            raise InputNotFoundError(path, "file or folder")
+    return value
+
+
+def _bundle(path: Path) -> Path:
+    if not path.exists():
+        raise InputNotFoundError(
+            path, "bundle", remedy="check the path, or make one with edgesdk export"
+        )
+    return path
+
+
+def _inputs(texts: list[str] | None) -> list[str] | None:
+    from edgesdk.host.image_files import ARRAY_SUFFIXES
+
+    existing([text for text in texts or () if text.endswith(ARRAY_SUFFIXES)])
+    return texts
+
+
+def _source(text: str) -> str:
+    from edgesdk.frontend.source_files import check_source
+
+    check_source(text)
+    return text
+
+
 def _model(formats: str) -> Any:
     return typer.Argument(
         metavar="SOURCE",
+        callback=_source,
         rich_help_panel=INPUT,
         autocompletion=complete_sources,
         help=f"Model: a zoo name (edgesdk models), path/file.py:factory, {formats}.",
@@ -114,6 +151,7 @@ InputOption = Annotated[
     list[str] | None,
     INPUT.option(
         "--input SPEC",
+        callback=_inputs,
         help="Input as NAME:1x3x224x224[:dtype], or a file with example inputs (.npz, .npy, "
         ".safetensors, .pt). Repeatable.",
     ),
@@ -121,19 +159,24 @@ InputOption = Annotated[
 WeightsOption = Annotated[
     Path | None,
     INPUT.option(
-        "--weights FILE", help="Load these weights: .safetensors, or .pth with tensors only."
+        "--weights FILE",
+        callback=existing,
+        help="Load these weights: .safetensors, or .pth with tensors only.",
     ),
 ]
 BundleArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="BUNDLE", rich_help_panel=INPUT, help="Bundle made by edgesdk export, NAME.edge."
+        metavar="BUNDLE",
+        callback=_bundle,
+        rich_help_panel=INPUT,
+        help="Bundle made by edgesdk export, NAME.edge.",
     ),
 ]
 TargetsOption = Annotated[
     list[str] | None,
     INPUT.option(
-        "--target TARGET",
+        "--target -t TARGET",
         autocompletion=complete_targets,
         help="Take this artefact of the bundle only. Repeatable.",
     ),
@@ -141,13 +184,13 @@ TargetsOption = Annotated[
 
 # Conversion.
 ToOption = Annotated[
-    list[str],
+    list[str] | None,
     CONVERSION.option(
-        "--to TARGETS",
+        "--to -t TARGETS",
         autocompletion=complete_targets,
         help="Targets, separated by commas: litert (Android), executorch (Android, iOS), coreml "
         "(iOS, half precision), onnx. A variant follows a colon: coreml:fp32, executorch:vulkan "
-        "(default: all four).",
+        "(default: all that are installed).",
     ),
 ]
 CacheOption = Annotated[
@@ -160,6 +203,7 @@ CalibrationOption = Annotated[
     Path | None,
     QUANTIZATION.option(
         "--calibration PATH",
+        callback=existing,
         help="Inputs that set the int8 ranges of w8a8_static: a folder of photographs like the "
         "app's, or arrays (.npz).",
     ),
@@ -198,6 +242,7 @@ LabelledDataOption = Annotated[
     Path | None,
     GATES.option(
         "--data DIR",
+        callback=existing,
         help="Labelled images (DIR/CLASS/*.jpg, IDX or CIFAR files): measure the top-1 drop on "
         "the test images, calibrate on the training images.",
     ),
@@ -206,6 +251,7 @@ EvaluationOption = Annotated[
     Path | None,
     GATES.option(
         "--evaluate PATH",
+        callback=existing,
         help="Measure the accuracy drop without labels, on these photographs or arrays (.npz): the "
         "share whose class differs from the float model's, or the loss of cosine.",
     ),

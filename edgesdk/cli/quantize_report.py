@@ -7,8 +7,6 @@ from typing import Any
 from edgesdk.cli import options as opt
 from edgesdk.cli.completion import complete_recipes
 from edgesdk.cli.console import Output
-from edgesdk.cli.paintings_table import painted_table
-from edgesdk.cli.quantization_tables import drops_table, worst_layers_table
 from edgesdk.cli.verb import verb
 
 __all__ = ["quantize_report"]
@@ -32,7 +30,7 @@ def quantize_report(
     source: opt.SourceArgument,
     inputs: opt.InputOption = None,
     weights: opt.WeightsOption = None,
-    to: opt.ToOption = ["executorch,coreml,litert,onnx"],  # noqa: B006 - typer reads the default once
+    to: opt.ToOption = None,
     quantize: list[str] = opt.QUANTIZATION.option(
         "--quantize RECIPES",
         ["fp16,w8_only,w8a32_dynamic,w8a8_static"],
@@ -56,12 +54,11 @@ def quantize_report(
     overwrite: opt.OverwriteOption = False,
 ) -> None:
     """Compare quantization recipes by size, latency and accuracy."""
-    from edgesdk.cli.export_request import example_and_inputs, quantize_options
-    from edgesdk.converters.registry import parse_targets
+    from edgesdk.cli.export_request import chosen_targets, example_and_inputs, quantize_options
     from edgesdk.errors import UsageError
 
     example, specs = example_and_inputs(inputs or [])
-    parse_targets(to)
+    targets, missing = chosen_targets(to, source, weights)
     options = quantize_options(
         quantize,
         calibration=calibration,
@@ -81,6 +78,8 @@ def quantize_report(
             remedy="add --evaluate FOLDER of photographs like the app's, or --data with "
             "labelled images",
         )
+    if missing:
+        out.remark(f"note: {missing}")
     with out.progress("latency") as progress:
         progress.step("model", "loading torch")
         from edgesdk.host.cache import Cache
@@ -90,7 +89,7 @@ def quantize_report(
             source,
             example,
             quantize=options,
-            to=to,
+            to=targets,
             output=output,
             inputs=specs,
             weights=weights,
@@ -107,7 +106,7 @@ def quantize_report(
 def _show(out: Output, made: Any) -> None:
     from dataclasses import asdict
 
-    from edgesdk.cli.tables import targets_table
+    from edgesdk.cli.tables import drops_table, painted_table, targets_table, worst_layers_table
     from edgesdk.errors import GateError
     from edgesdk.report.summary import summary_rows
     from edgesdk.verification.accuracy_drop import require_drop

@@ -30,6 +30,14 @@ _PAINTING = opt.Panel("Painting")
 _METHODS = ("reinhard", "wct")
 
 
+def _existing_source(text: str) -> str:
+    from edgesdk.video.media.opening import camera_index
+
+    if camera_index(text) is None:
+        opt.existing(text)
+    return text
+
+
 @verb(
     {
         "Stylize a video with a bundle": (
@@ -47,18 +55,28 @@ def stylize(
         str,
         typer.Argument(
             metavar="IN",
+            callback=_existing_source,
             rich_help_panel=opt.INPUT,
             help="Video, folder of pictures, or number of a camera (0, 1, ...).",
         ),
     ],
     bundle: Path | None = _STYLIZER.option(
-        "--bundle BUNDLE", None, help="Stylizer made by edgesdk export, NAME.edge."
+        "--bundle BUNDLE",
+        None,
+        callback=opt.existing,
+        help="Stylizer made by edgesdk export, NAME.edge.",
     ),
     onnx: Path | None = _STYLIZER.option(
-        "--onnx FILE", None, help="Stylizer as an ONNX file: picture to picture."
+        "--onnx FILE",
+        None,
+        callback=opt.existing,
+        help="Stylizer as an ONNX file: picture to picture.",
     ),
     colour: Path | None = _STYLIZER.option(
-        "--colour PICTURE", None, help="Transfer the colours of this picture; needs no network."
+        "--colour PICTURE",
+        None,
+        callback=opt.existing,
+        help="Transfer the colours of this picture; needs no network.",
     ),
     style: str | None = _STYLIZER.option(
         "--style STYLE",
@@ -70,7 +88,7 @@ def stylize(
         "--blend STYLES", None, help="Blend of styles, as A:0.3,B:0.7 or 0:0.3,2:0.7."
     ),
     target: str | None = _STYLIZER.option(
-        "--target TARGET",
+        "--target -t TARGET",
         None,
         autocompletion=complete_targets,
         help="Artefact of the bundle (default: the first that runs here).",
@@ -107,6 +125,7 @@ def stylize(
     upscale_weights: Path | None = _PAINTING.option(
         "--upscale-weights FILE",
         None,
+        callback=opt.existing,
         help="Weights of that network, .safetensors; implies --upscale network.",
     ),
     keyframes: str = _PAINTING.option(
@@ -173,10 +192,16 @@ def stylize(
         raise UsageError("--value-range needs --onnx", remedy="leave --value-range out")
     if colour_method not in _METHODS:
         raise UnknownNameError("colour method", colour_method, _METHODS)
+    from edgesdk.converters.registry import require_backends
     from edgesdk.video.option_texts import parse_blend, parse_rate
 
     styles = parse_blend(blend) if blend is not None else None
     frame_rate = parse_rate(rate) if rate is not None else None
+    pictures_alone = Path(source).is_dir() and not output.suffix
+    needed = {} if pictures_alone and not compare else {"av": "video"}
+    needed |= {"skimage": "video"} if compare else {}
+    needed |= {"onnxruntime": "onnx"} if onnx is not None else {}
+    require_backends([], needed)
     from edgesdk.video.media.opening import camera_index
     from edgesdk.video.stylize import stylize as run
 

@@ -20,9 +20,13 @@ __all__ = [
     "PROFILE_COLUMNS",
     "classes_table",
     "deviation_lines",
+    "drops_table",
     "footnotes",
+    "painted_table",
+    "painting_notes",
     "plain_table",
     "targets_table",
+    "worst_layers_table",
 ]
 
 _TONES = {"good": "green", "bad": "red", "open": "yellow"}
@@ -137,3 +141,104 @@ def deviation_lines(deviations: Sequence[Deviation]) -> list[str]:
         if deviation.cosine is not None and deviation.max_abs is not None:
             lines.append(f"  cosine {deviation.cosine:.6f}, max abs {deviation.max_abs:.3g}")
     return lines
+
+
+def painted_table(manifest: Manifest) -> Table | None:
+    """Make the table of PSNR and change of style by artefact; None without paintings.
+
+    An asterisk marks paintings of an evaluator, as in the table of targets.
+    """
+    from edgesdk.report.quantities import MISSING
+    from edgesdk.report.styles import painted_row
+
+    rows = [
+        (f"{record.target} {record.quantization or ''}".strip(), painted_row(record, record.target))
+        for record in manifest.artefacts
+        if record.painted is not None
+    ]
+    if all(row.failure for _, row in rows):
+        # The notes or the table of targets have the reason.
+        return None
+    measured = any(row.change != MISSING for _, row in rows)
+    titles = ["painted", "pictures", "PSNR mean", "PSNR least"]
+    table = plain_table(*titles, *(["style change"] if measured else []))
+    for name, row in rows:
+        mark = " *" if row.mark else ""
+        cells = [f"{row.pictures}{mark}", row.mean, row.least, *([row.change] if measured else [])]
+        table.add_row(Text(name), *(Text(cell) for cell in cells))
+    return table
+
+
+def painting_notes(manifest: Manifest) -> list[str]:
+    """List artefacts that run but were not painted or not measured, with the reasons."""
+    notes = [manifest.paintings.note] if manifest.paintings and manifest.paintings.note else []
+    return notes + [
+        f"{record.target}: paints nothing: {record.painted.failure}"
+        for record in manifest.artefacts
+        if record.painted is not None
+        and record.painted.failure is not None
+        and (record.parity is None or record.parity.failure is None)
+    ]
+
+
+def drops_table(manifest: Manifest) -> Table | None:
+    """Return the accuracy drop of each quantized artefact; None if there is none."""
+    found = [
+        (f"{record.target} {record.quantization}", record.quantized)
+        for record in manifest.artefacts
+        if record.quantized is not None
+    ]
+    if not found:
+        return None
+    table = plain_table(
+        "quantized", "weights ≤ 8 bits", "top-1", "agreement", "in top 5", "cosine", "drop", "gate"
+    )
+    for label, record in found:
+        total = sum(record.weights.values())
+        small = sum(count for bits, count in record.weights.items() if bits <= 8)
+        share = f"{small / total:.1%}" if total else "–"
+        drop = record.drop
+        if drop is None:
+            table.add_row(Text(label), share, "–", "–", "–", "–", "not measured", "–")
+            continue
+        gate = "–" if drop.bound is None else f"{'met' if drop.passed else 'missed'}"
+        table.add_row(
+            Text(label),
+            share,
+            _percent(drop.top1),
+            _percent(drop.agreement),
+            _percent(drop.containment),
+            "–" if drop.cosine is None else f"{drop.cosine:.4f}",
+            f"{drop.drop:.2%} of {drop.metric}",
+            Text(gate, "green" if drop.passed else "red"),
+        )
+    return table
+
+
+def worst_layers_table(manifest: Manifest, most: int = 8) -> Table | None:
+    """Return the layers with the largest quantization error, of artefacts over their gate."""
+    rows = [
+        (record, layer)
+        for record in manifest.artefacts
+        if record.quantized is not None and record.quantized.drop is not None
+        for layer in record.quantized.drop.culprits[:most]
+    ]
+    if not rows:
+        return None
+    titles = ("target", "recipe", "layer", "weights", "SNR dB", "where")
+    cells = [
+        (
+            record.target,
+            record.quantization or "",
+            layer.path,
+            f"{layer.weights:,}",
+            "–" if layer.snr_db is None else f"{layer.snr_db:.1f}",
+            layer.where,
+        )
+        for record, layer in rows
+    ]
+    return plain_table(*titles, rows=cells)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"

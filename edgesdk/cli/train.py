@@ -69,7 +69,9 @@ def classify(
     *,
     source: opt.ModelArgument,
     data: Path = opt.INPUT.option(
-        "--data DIR", help="Labelled images: DIR/CLASS/*.jpg, IDX files or CIFAR's binary files."
+        "--data DIR",
+        callback=opt.existing,
+        help="Labelled images: DIR/CLASS/*.jpg, IDX files or CIFAR's binary files.",
     ),
     weights: opt.WeightsOption = None,
     image_size: opt.ImageSizeOption = None,

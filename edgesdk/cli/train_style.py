@@ -43,22 +43,29 @@ def style(
     out: Output,
     *,
     content: Path = opt.INPUT.option(
-        "--content DIR", help="Photographs to train on; no labels needed."
+        "--content DIR", callback=opt.existing, help="Photographs to train on; no labels needed."
     ),
     styles: Path = opt.INPUT.option(
-        "--styles DIR", help="Paintings; the name of a file becomes the style's name."
+        "--styles DIR",
+        callback=opt.existing,
+        help="Paintings; the name of a file becomes the style's name.",
     ),
     base: Path | None = opt.INPUT.option(
         "--add-to MODEL",
         None,
+        callback=opt.existing,
         help="Add the styles to this trained NAME.edgemodel, whose own styles stay the same.",
     ),
     start: Path | None = opt.INPUT.option(
-        "--fine-tune MODEL", None, help="Start from the weights of this trained NAME.edgemodel."
+        "--fine-tune MODEL",
+        None,
+        callback=opt.existing,
+        help="Start from the weights of this trained NAME.edgemodel.",
     ),
     perceptual: Path | None = opt.INPUT.option(
         "--vgg16 FILE",
         None,
+        callback=opt.existing,
         help="Weights of the VGG16 of the perceptual loss: .pth, .npz, .h5 or .safetensors.",
     ),
     any_style: bool = opt.TRAINING.option(
@@ -68,7 +75,10 @@ def style(
         "NAME-encoder.edgemodel too.",
     ),
     recipe: Path | None = opt.TRAINING.option(
-        "--recipe FILE", None, help="Settings of the training, .json or .yaml."
+        "--recipe FILE",
+        None,
+        callback=opt.existing,
+        help="Settings of the training, .json or .yaml.",
     ),
     steps: int | None = opt.TRAINING.option(
         "--steps N", None, min=1, help="Number of training steps (default: the recipe's)."

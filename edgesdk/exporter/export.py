@@ -19,6 +19,8 @@ from edgesdk.exporter.options import (
     UNSET,
     ExportOptions,
     Progress,
+    default_name,
+    dynamic_by_target,
     known_arguments,
     with_keyword_arguments,
 )
@@ -27,7 +29,7 @@ from edgesdk.exporter.quantization.options import QuantizeOptions
 from edgesdk.exporter.run import ExportRun
 from edgesdk.host.cache import Cache
 from edgesdk.host.progress import AUTO, Auto, progress_shown
-from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec, parse_dynamic
+from edgesdk.spec import ImageSpec, TensorSpec
 from edgesdk.verification.parity import Tolerances
 
 __all__ = ["ExportOptions", "Progress", "export"]
@@ -170,8 +172,8 @@ def export(
     }
     settings = with_keyword_arguments(options, given)
     chosen = _chosen(to, targets)
-    free = _dynamic_by_target(settings.dynamic, chosen)
-    place = Path(output if output is not None else f"{_default_name(model)}.edge")
+    free = dynamic_by_target(settings.dynamic, [target.name for target, _ in chosen])
+    place = Path(output if output is not None else f"{_name_of(model)}.edge")
     title = settings.name or place.name.removesuffix(".edge")
     lock = threading.Lock()
 
@@ -202,25 +204,5 @@ def _chosen(
     return parse_targets([named] if isinstance(named, str) else named)
 
 
-def _default_name(model: str | nn.Module) -> str:
-    if not isinstance(model, str):
-        return type(model).__name__
-    head = (model.rpartition(":")[0] or model).rstrip("/")
-    return Path(head).stem if head.endswith((".py", ".pt2", ".edgemodel")) else head.split(".")[-1]
-
-
-def _dynamic_by_target(
-    texts: Sequence[str], chosen: Sequence[tuple[Target, str]]
-) -> dict[str, dict[str, DynamicDim]]:
-    names = [target.name for target, _ in chosen]
-    found: dict[str, dict[str, DynamicDim]] = {name: {} for name in names}
-    for text in texts:
-        head, separator, rest = text.partition(":")
-        if separator and head not in names:
-            raise UsageError(
-                f"--dynamic {text} names a target that is not exported",
-                remedy=f"one of {', '.join(names)}, or none for all",
-            )
-        for name in [head] if separator else names:
-            found[name] |= parse_dynamic(rest if separator else text)
-    return found
+def _name_of(model: str | nn.Module) -> str:
+    return default_name(model) if isinstance(model, str) else type(model).__name__

@@ -15,13 +15,15 @@ from edgesdk.converters.isolation import Limits
 from edgesdk.errors import UnknownNameError, UsageError
 from edgesdk.exporter.quantization.options import QuantizeOptions, with_keywords
 from edgesdk.host.cache import Cache
-from edgesdk.spec import ImageSpec, TensorSpec, parse_input
+from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec, parse_dynamic, parse_input
 from edgesdk.verification.parity import Tolerances
 
 __all__ = [
     "UNSET",
     "ExportOptions",
     "Progress",
+    "default_name",
+    "dynamic_by_target",
     "known_arguments",
     "with_changes",
     "with_keyword_arguments",
@@ -252,3 +254,39 @@ def _positive(name: str, value: Any, unit: str) -> float:
             f"invalid option {name}: {value!r}", remedy=f"give a number of {unit} above 0"
         )
     return float(value)
+
+
+def default_name(source: str) -> str:
+    """Return the name of the bundle of SOURCE, without its suffix."""
+    head = (source.rpartition(":")[0] or source).rstrip("/")
+    return Path(head).stem if head.endswith((".py", ".pt2", ".edgemodel")) else head.split(".")[-1]
+
+
+def dynamic_by_target(
+    texts: Sequence[str], names: Sequence[str]
+) -> dict[str, dict[str, DynamicDim]]:
+    """Read free dimensions, ``[TARGET:]AXIS``.
+
+    Args:
+        texts: The dimensions.
+        names: Targets of the export, without variants.
+
+    Returns:
+        Dimensions by axis, by target.
+
+    Raises:
+        UsageError: A target is not exported.
+        UnknownNameError: Unknown axis.
+        InputSpecError: Invalid range.
+    """
+    found: dict[str, dict[str, DynamicDim]] = {name: {} for name in names}
+    for text in texts:
+        head, separator, rest = text.partition(":")
+        if separator and head not in names:
+            raise UsageError(
+                f"--dynamic {text} names a target that is not exported",
+                remedy=f"one of {', '.join(names)}, or none for all",
+            )
+        for name in [head] if separator else names:
+            found[name] |= parse_dynamic(rest if separator else text)
+    return found

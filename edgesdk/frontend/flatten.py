@@ -12,8 +12,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from edgesdk.errors import InputSpecError, ModelOutputError, nearest
+from edgesdk.errors import InputSpecError, ModelOutputError
 from edgesdk.frontend.tensor_specs import dtype_name
+from edgesdk.near_names import nearest
 
 __all__ = ["flat_example", "name_outputs", "takes_positions_only"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgesdk.errors import InputSpecError, UnsafeFileError
+from edgesdk.errors import InputNotFoundError, InputSpecError, UnsafeFileError
 from edgesdk.frontend.random_inputs import image_tensor
 from edgesdk.frontend.weights import read_tensors
 from edgesdk.host.image_files import IMAGE_SUFFIXES
@@ -27,11 +27,12 @@ def read_example(path: Path) -> Any:
             ``.pt`` with a tensor, a tuple or a dictionary of tensors.
 
     Raises:
+        InputNotFoundError: The file does not exist.
         InputSpecError: The file is damaged or of another kind.
         UnsafeFileError: The file is a pickle that would run code.
     """
     if not path.is_file():
-        raise InputSpecError(f"no example file {path}", remedy="check the path")
+        raise InputNotFoundError(path)
     try:
         if path.suffix in (".pt", ".pth"):
             return read_tensors(path)

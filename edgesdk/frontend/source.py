@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,13 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from edgesdk import models
-from edgesdk.errors import FactoryError, SourceNotFoundError, UnsafeFileError, UsageError, nearest
+from edgesdk.errors import FactoryError, SourceNotFoundError, UsageError
 from edgesdk.frontend.edgemodel.file import ModelSignature, read_model_file
 from edgesdk.frontend.evaluation_mode import evaluate
 from edgesdk.frontend.pt2.reader import read_program
 from edgesdk.frontend.pt2.style_names import program_module
-from edgesdk.frontend.user_code import guarded, import_file, import_module, parse
+from edgesdk.frontend.source_files import check_source
+from edgesdk.frontend.user_code import guarded, import_file, import_module
 from edgesdk.frontend.weights import load_weights
+from edgesdk.near_names import nearest
 from edgesdk.spec import ImageSpec, TensorSpec
 
 __all__ = ["LoadedModel", "load", "require_float_module"]
@@ -126,74 +127,22 @@ def require_float_module(model: nn.Module) -> None:
 
 
 def _dispatch(source: str) -> LoadedModel:
+    check_source(source)
     path = Path(source)
-    if source.endswith(".pt2"):
-        _must_exist(path)
+    if path.suffix == ".pt2":
         return _from_program(path)
-    if source.rstrip("/").endswith(".edgemodel"):
-        _must_exist(path)
+    if path.suffix == ".edgemodel":
         return _from_model_file(path, source)
-    if path.suffix in (".pth", ".pt", ".pkl", ".bin", ".ckpt", ".safetensors"):
-        raise UnsafeFileError(
-            f"{path.name} holds weights or a pickled object, not a model",
-            remedy=f"name the code that builds it and load it into that: "
-            f"edgesdk export net.py:build --weights {path.name}",
-        )
     head, separator, factory = source.rpartition(":")
     if separator and head.endswith(".py"):
         file = Path(head)
-        _must_exist(file)
         return _from_factory(source, import_file(file), factory, file.stem)
     if separator:
         return _from_factory(source, import_module(head), factory, head.rpartition(".")[2])
-    if path.suffix == ".py":
-        _must_exist(path)
-        raise SourceNotFoundError(
-            f"{source} does not name a factory",
-            remedy=f"name the function or class that builds the model: {source}:{_guess(path)}",
-        )
     entry = models.entry(source)
     return LoadedModel(
         models.create(source), source, source, entry.inputs, None, entry.image, entry.labels
     )
-
-
-def _must_exist(path: Path) -> None:
-    if not path.exists():
-        near = nearest(path.name, _siblings(path))
-        raise SourceNotFoundError(
-            f"no file {path}",
-            remedy=f"did you mean {path.parent / near}?" if near else "check the path",
-        )
-    if path.is_dir() != (path.suffix == ".edgemodel"):
-        raise SourceNotFoundError(
-            f"{path} is {'a folder' if path.is_dir() else 'a file'}", remedy="check the path"
-        )
-    try:
-        if path.is_file():
-            with path.open("rb"):
-                pass
-    except OSError as error:
-        raise SourceNotFoundError(
-            f"{path} cannot be read: {error.strerror}", remedy="check its permissions"
-        ) from error
-
-
-def _siblings(path: Path) -> list[str]:
-    try:
-        return [child.name for child in path.parent.iterdir()]
-    except OSError:
-        return []
-
-
-def _guess(path: Path) -> str:
-    tree = parse(path)
-    names = [
-        node.name
-        for node in tree.body
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
-    ]
-    return names[-1] if names else "build"
 
 
 def _from_factory(source: str, module: ModuleType, factory: str, name: str) -> LoadedModel:

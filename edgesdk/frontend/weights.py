@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgesdk.errors import SourceNotFoundError, UnsafeFileError, WeightsDamagedError, WeightsError
+from edgesdk.errors import InputNotFoundError, UnsafeFileError, WeightsDamagedError, WeightsError
 
 __all__ = ["check_weights", "load_weights", "read_tensors"]
 
@@ -27,12 +27,12 @@ def read_tensors(path: Path) -> Any:
     """Read a ``.pth``/``.pt`` file in the mode that accepts only tensors and plain containers.
 
     Raises:
-        SourceNotFoundError: The file does not exist.
+        InputNotFoundError: The file does not exist.
         UnsafeFileError: The file pickles other objects; reading it could run code.
         WeightsDamagedError: The file is damaged.
     """
     if not path.is_file():
-        raise SourceNotFoundError(f"no file {path}", remedy="check the path")
+        raise InputNotFoundError(path)
     try:
         with warnings.catch_warnings():
             # Ignore warnings about unusual pickles; only exceptions matter.
@@ -84,7 +84,7 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         if not path.is_file():
-            raise SourceNotFoundError(f"no file {path}", remedy="check the path")
+            raise InputNotFoundError(path)
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
@@ -128,7 +128,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         path: ``.safetensors``, or ``.pth``/``.pt`` read with ``weights_only=True``.
 
     Raises:
-        SourceNotFoundError: The file does not exist.
+        InputNotFoundError: The file does not exist.
         UnsafeFileError: The file is a pickle that would run code.
         WeightsDamagedError: The file is damaged.
         WeightsError: Keys or shapes do not match the model; the message lists them.

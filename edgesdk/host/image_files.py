@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgesdk.errors import InputSpecError
+from edgesdk.errors import InputNotFoundError, InputSpecError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -45,12 +45,13 @@ def read_picture(path: Path, mode: str = "RGB", *, backdrop: str | None = None) 
         backdrop: Colour behind transparent pixels; None keeps their hidden colours.
 
     Raises:
-        InputSpecError: The file does not exist, is not an image, or has too many pixels.
+        InputNotFoundError: The file does not exist.
+        InputSpecError: The file is not an image, or has too many pixels.
     """
     from PIL import Image, ImageOps
 
     if not path.is_file():
-        raise InputSpecError(f"no picture {path}", remedy="check the path")
+        raise InputNotFoundError(path, "picture")
     try:
         with warnings.catch_warnings():
             # Our limit is close to the one at which Pillow only warns.
@@ -109,7 +110,8 @@ def sample_paths(given: Iterable[str | os.PathLike[str]]) -> tuple[Path, ...]:
     """List files of samples: files as given, the content of folders sorted by name.
 
     Raises:
-        InputSpecError: A missing file, or a folder without photographs and arrays.
+        InputNotFoundError: A path does not exist.
+        InputSpecError: A folder without photographs and arrays.
     """
     found: list[Path] = []
     for path in map(Path, given):
@@ -128,5 +130,5 @@ def sample_paths(given: Iterable[str | os.PathLike[str]]) -> tuple[Path, ...]:
         elif path.is_file():
             found.append(path)
         else:
-            raise InputSpecError(f"no sample {path}", remedy="check the path")
+            raise InputNotFoundError(path)
     return tuple(found)

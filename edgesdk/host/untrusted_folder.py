@@ -15,7 +15,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgesdk.errors import BundleDamagedError, BundleError, BundleUnsafeError, StorageError
+from edgesdk.errors import (
+    BundleDamagedError,
+    BundleError,
+    BundleUnsafeError,
+    InputNotFoundError,
+    StorageError,
+)
 
 __all__ = [
     "MAX_DEPTH",
@@ -182,16 +188,16 @@ def take_inventory(root: Path) -> Inventory:
         root: The folder; links in its own path are followed.
 
     Raises:
-        BundleError: ``root`` does not exist or is not a folder.
+        InputNotFoundError: ``root`` does not exist.
+        BundleError: ``root`` is not a folder.
         BundleUnsafeError: A link, a device, an unsafe or colliding name, or limits exceeded.
         StorageError: Permission is missing or the disk fails.
     """
     try:
         descriptor = os.open(root, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     except FileNotFoundError as error:
-        raise BundleError(
-            f"there is no bundle {str(root)!r}",
-            remedy="correct the path, or make one with `edgesdk export`",
+        raise InputNotFoundError(
+            root, "bundle", remedy="check the path, or make one with edgesdk export"
         ) from error
     except NotADirectoryError as error:
         raise BundleError(

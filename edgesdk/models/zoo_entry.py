@@ -27,6 +27,7 @@ class ZooEntry:
         labels: Label set, see :func:`edgesdk.models.labels.labels`; empty if the network is
             untrained or not a classifier.
         extra: Extra of this distribution with the weights; empty if there is none.
+        weights_package: Import package that this extra installs; empty if there is none.
         weights: Name of its weights inside the package, see
             :func:`edgesdk.models.weight_cards.shipped_card`; empty if there are none.
         config: Options that differ from the defaults of its class.
@@ -41,6 +42,7 @@ class ZooEntry:
     image: ImageSpec | None = None
     labels: str = ""
     extra: str = ""
+    weights_package: str = ""
     weights: str = ""
     config: Mapping[str, object] = field(default_factory=dict)
 

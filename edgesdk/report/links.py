@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from edgesdk.errors import SourceNotFoundError
+from edgesdk.errors import InputNotFoundError
 from edgesdk.report.photographs import Photograph, thumbnail
 
 __all__ = ["LinkedFile", "linked_files"]
@@ -43,14 +43,12 @@ def linked_files(files: list[Path], folder: Path) -> list[LinkedFile]:
 
     Raises:
         InputSpecError: A picture cannot be read.
-        SourceNotFoundError: A file does not exist.
+        InputNotFoundError: A file does not exist.
     """
     found = []
     for file in files:
         if not file.is_file():
-            raise SourceNotFoundError(
-                f"the linked file {file} does not exist", remedy="check the path"
-            )
+            raise InputNotFoundError(file)
         relative = Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
         # A name with a colon at the beginning would be read as a URL scheme.
         address = quote(relative if relative.startswith("../") else f"./{relative}")

@@ -52,7 +52,7 @@ def write_report(
         BundleError: The bundle is missing, damaged or unsafe.
         InputSpecError: A photograph cannot be read.
         OutputExistsError: The file exists and ``overwrite`` is False.
-        SourceNotFoundError: A linked file does not exist.
+        InputNotFoundError: A linked file does not exist.
         StorageError: The disk is full, read-only, or writing is not permitted.
     """
     if isinstance(bundle, str | os.PathLike):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgesdk.errors import SessionError, UnknownNameError, UsageError
+from edgesdk.errors import InputNotFoundError, UnknownNameError, UsageError
 from edgesdk.runtime.session import Session
 from edgesdk.spec import TensorSpec
 
@@ -58,7 +58,8 @@ def open(
 
     Raises:
         MissingBackendError: The runtime is not installed.
-        SessionError: The file does not exist, is damaged, or the runtime refuses it.
+        InputNotFoundError: The file does not exist.
+        SessionError: The file is damaged, or the runtime refuses it.
         UnknownNameError: The suffix does not belong to an artefact.
         UnsafeFileError: A ``.pt2`` would run code when read.
         UsageError: ``threads`` is out of range.
@@ -74,7 +75,7 @@ def open(
     if suffix not in _SESSIONS:
         raise UnknownNameError("artefact suffix", suffix or path.name, SUFFIXES)
     if not path.exists():
-        raise SessionError(f"there is no artefact {path}", remedy="check the path")
+        raise InputNotFoundError(path)
     module, name = _SESSIONS[suffix]
     choices = {"spin": spin} if suffix == ".onnx" else {}
     session: Session = getattr(importlib.import_module(module), name)(

@@ -14,7 +14,8 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, field_validator
 
-from edgesdk.errors import MissingBackendError, UnknownNameError, UsageError, nearest
+from edgesdk.errors import InputNotFoundError, MissingBackendError, UnknownNameError, UsageError
+from edgesdk.near_names import nearest
 from edgesdk.training.settings import Settings
 
 __all__ = [
@@ -195,7 +196,7 @@ def read_settings(path: Path, kind: type[Kind]) -> Kind:
         MissingBackendError: A YAML file, and PyYAML is not installed.
     """
     if not path.is_file():
-        raise UsageError(f"recipe file not found: {path}", remedy="check the path")
+        raise InputNotFoundError(path)
     if path.stat().st_size > _MAX_BYTES:
         raise UsageError(f"{path} is too large for a recipe", remedy="give the path of a recipe")
     values = _read(path)

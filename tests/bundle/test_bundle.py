@@ -20,9 +20,9 @@ from edgesdk.bundle.manifest import (
 )
 from edgesdk.errors import (
     BundleDamagedError,
-    BundleError,
     BundleSchemaError,
     BundleUnsafeError,
+    InputNotFoundError,
     UnknownNameError,
 )
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
@@ -198,5 +198,5 @@ def test_update_refuses_files_that_are_not_there(bundle_path: Path) -> None:
 def test_update_in_a_folder_that_went_away(bundle_path: Path) -> None:
     bundle = Bundle.open(bundle_path)
     shutil.rmtree(bundle_path)
-    with pytest.raises(BundleError):
+    with pytest.raises(InputNotFoundError):
         bundle.update(bundle.manifest)

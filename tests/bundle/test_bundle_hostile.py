@@ -20,6 +20,7 @@ from edgesdk.errors import (
     BundleError,
     BundleSchemaError,
     BundleUnsafeError,
+    InputNotFoundError,
 )
 
 
@@ -39,7 +40,7 @@ def artefact_path(path: object) -> Callable[[dict[str, Any]], object]:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="there is no bundle") as caught:
+    with pytest.raises(InputNotFoundError, match="no such bundle") as caught:
         Bundle.open(tmp_path / "none.edge")
     assert caught.value.remedy is not None
 

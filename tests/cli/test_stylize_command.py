@@ -298,15 +298,15 @@ def test_a_network_that_fails_on_a_key_frame(
         ((), 2, "give exactly one of --bundle"),
         (("--colour", "sunset.png", "--bundle", "b.edge"), 2, "one of --bundle"),
         (("--colour", "sunset.png", "--colour-method", "vivid"), 2, "unknown colour method"),
-        (("--colour", "absent.png"), 5, "absent.png"),
+        (("--colour", "absent.png"), 2, "no such file or folder: absent.png"),
         (("--colour", "in.mp4"), 5, "in.mp4"),
-        (("--onnx", "absent.onnx"), 5, "absent.onnx"),
+        (("--onnx", "absent.onnx"), 2, "no such file or folder: absent.onnx"),
         (("--colour", "sunset.png", "--value-range", "1"), 2, "--value-range needs --onnx"),
-        (("--bundle", "absent.edge"), 6, "absent.edge"),
+        (("--bundle", "absent.edge"), 2, "no such file or folder: absent.edge"),
         (("--colour", "sunset.png", "--style", "mosaic"), 2, "--colour has no styles"),
         (("--colour", "sunset.png", "--blend", "0:1"), 2, "--colour has no styles"),
-        (("--onnx", "absent.onnx", "--target", "onnx"), 2, "--target needs --bundle"),
-        (("--onnx", "absent.onnx", "--blend", "2"), 2, "'2' is not a style with a weight"),
+        (("--onnx", "b.onnx", "--target", "onnx"), 2, "--target needs --bundle"),
+        (("--onnx", "b.onnx", "--blend", "2"), 2, "'2' is not a style with a weight"),
         (("--bundle", "b.edge", "--blend", "mosaic"), 2, "'mosaic' is not a style with a weight"),
         (("--colour", "sunset.png", "--keyframes", "few"), 2, "key frames are 'auto'"),
         (("--colour", "sunset.png", "--max-size", "4"), 2, "max_size"),
@@ -332,6 +332,8 @@ def test_what_cannot_be_done(
 ) -> None:
     make_clip()
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.edge").mkdir()
+    (tmp_path / "b.onnx").touch()
     before = sorted(path.name for path in tmp_path.iterdir())
     given = arguments if "-o" in arguments else (*arguments, "-o", "out.mp4")
     assert here("stylize", "in.mp4", *given) == code

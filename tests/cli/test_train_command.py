@@ -152,7 +152,7 @@ def test_a_model_file_can_be_trained_on(folder, capsys):
         (("style_fast", "-o", "a.edgemodel"), "unknown model|not a classifier"),
         (("unet", "-o", "a.edgemodel"), "unknown model|not a classifier"),
         (("resnet20", "-o", "a.edgemodel", "--recipe", "quick"), "did you mean"),
-        (("resnet20", "-o", "a.edgemodel", "--recipe", "absent.json"), "recipe file not found"),
+        (("resnet20", "-o", "a.edgemodel", "--recipe", "absent.json"), "no such file: absent.json"),
         (("resnet20", "-o", "a.edgemodel", "--set", "epoch=3"), "did you mean 'epochs'"),
         (("resnet20", "-o", "a.edgemodel", "--channels", "2"), "1 for grey"),
         (("resnet20", "-o", "a.edgemodel", "--limit", "2"), "3 classes"),

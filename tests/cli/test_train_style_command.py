@@ -121,8 +121,8 @@ def test_a_trained_stylizer_goes_on_learning(
         (("--set", "style_wieght=2"), 2, "did you mean 'style_weight'"),
         (("--set", "crop=65"), 2, "crop"),
         (("--set", "style_layers=conv9_9"), 2, "conv9_9"),
-        (("--vgg16", "absent.npz"), 5, "file not found: absent.npz"),
-        (("--recipe", "absent.json"), 2, "recipe file not found"),
+        (("--vgg16", "absent.npz"), 2, "no such file or folder: absent.npz"),
+        (("--recipe", "absent.json"), 2, "no such file or folder: absent.json"),
         (("--add-to", "absent.edgemodel"), 2, "absent.edgemodel"),
         (("--fine-tune", "absent.edgemodel"), 2, "absent.edgemodel"),
         (
@@ -140,6 +140,8 @@ def test_bad_arguments(
     code: int,
     said: str,
 ) -> None:
+    for name in ("a.edgemodel", "b.edgemodel"):
+        (folder / name).mkdir(exist_ok=True)
     assert train("--steps", "2", *more) == code
     assert said in capsys.readouterr().err
     assert not (folder / "my.edgemodel").exists()

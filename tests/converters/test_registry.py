@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgesdk.converters.registry import TARGETS, parse_target, parse_targets
+from edgesdk.converters.registry import TARGETS, parse_target, parse_targets, require_backends
 from edgesdk.errors import MissingBackendError, UnknownNameError, UsageError
 
 
@@ -90,9 +90,58 @@ def test_every_target_is_whole() -> None:
 
 
 def test_a_missing_backend_names_its_extra() -> None:
-    absent = replace(TARGETS["coreml"], package="no_such_package")
+    absent = replace(TARGETS["coreml"], imports=("no_such_package",))
     with pytest.raises(MissingBackendError) as caught:
         absent.require()
     assert caught.value.exit_code == 3
     assert caught.value.remedy == 'pip install "edgesdk[coreml]"'
-    replace(absent, package="json").require()
+    replace(absent, imports=("json",)).require()
+
+
+def test_all_missing_backends_are_named_with_one_command() -> None:
+    absent = [
+        replace(TARGETS[name], imports=("json", f"no_such_{name}")) for name in ("coreml", "litert")
+    ]
+    with pytest.raises(MissingBackendError) as caught:
+        require_backends(absent, {"no_such_h5py": "style", "no_such_coreml": "coreml"})
+    assert caught.value.message == (
+        "the Python packages 'no_such_coreml', 'no_such_litert', 'no_such_h5py' are not installed"
+    )
+    assert caught.value.remedy == 'pip install "edgesdk[coreml,litert,style]"'
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("tflite", "litert"),
+        ("TF", "litert"),
+        ("Android", "litert"),
+        ("mlmodel", "coreml"),
+        ("mlpackage", "coreml"),
+        ("ios", "coreml"),
+        ("pte", "executorch"),
+        ("torch", "executorch"),
+        ("ort", "onnx"),
+        ("onx", "onnx"),
+    ],
+)
+def test_names_of_other_tools_suggest_the_target(given: str, meant: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        parse_target(given)
+    assert caught.value.remedy == f"did you mean '{meant}'?"
+    parse_target(meant)
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        ("coreml:float16", "did you mean 'fp16'?"),
+        ("onnx:int8", "--to onnx --quantize RECIPE"),
+        ("litert:fp16", "--to litert --quantize RECIPE"),
+    ],
+)
+def test_precisions_as_variants_lead_to_variants_or_recipes(given: str, remedy: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        parse_target(given)
+    assert remedy in str(caught.value.remedy)

@@ -70,7 +70,7 @@ def refused(here, project, capsys):
         (
             ("export", "nets/tny.py:build"),
             "SourceNotFoundError",
-            "no file",
+            "no such file",
             "did you mean nets/tiny.py",
         ),
         (
@@ -88,20 +88,20 @@ def refused(here, project, capsys):
             "mobilenet_v3_small",
         ),
         (("export", "no.such.module:build"), "SourceNotFoundError", "no module", "install it"),
-        (("export", "tiny.pth"), "UnsafeFileError", "holds weights", "--weights tiny.pth"),
+        (("export", "tiny.pth"), "SourceNotFoundError", "no such file", "check the path"),
         (GOOD, "InputSpecError", "inputs of tiny are unknown", "--input image:1x3x224x224"),
         ((*GOOD, "--input", "image:1x5x32x32"), "InputSpecError", "refuses the input", "--input"),
         ((*GOOD, "--input", "image:1x3x32x32:int64"), "InputSpecError", "refuses", "dtype"),
         ((*GOOD, "--input", "image:1x3x32x32:floaty"), "UnknownNameError", "dtype", "float"),
         ((*GOOD, "--input", "image=1,3"), "InputSpecError", "cannot read the input", "NAME:"),
-        ((*GOOD, "--input", "lost.npz"), "InputSpecError", "no example file", "path"),
+        ((*GOOD, "--input", "lost.npz"), "InputNotFoundError", "no such file", "path"),
         ((*GOOD, *INPUT, "--image", "imagnet"), "UnknownNameError", "image preset", "'imagenet'"),
         ((*GOOD, *INPUT, "--image", "grey"), "InputSpecError", "no input for images", "1x1xHxW"),
         ((*GOOD, *INPUT, "--dynamic", "bach"), "UnknownNameError", "dynamic axis", "'batch'"),
         ((*GOOD, *INPUT, "--dynamic", "litert:batch"), "UsageError", "not exported", "onnx"),
         ((*GOOD, *INPUT, "--dynamic", "batch=8..2"), "InputSpecError", "no room", "two sizes"),
         ((*GOOD, *INPUT, "--dynamic", "hw=128..512/32"), "InputSpecError", "outside", "widen"),
-        ((*GOOD, *INPUT, "--samples", "lost.jpg"), "InputSpecError", "no sample", "path"),
+        ((*GOOD, *INPUT, "--samples", "lost.jpg"), "InputNotFoundError", "no such file", "path"),
         ((*GOOD, *INPUT, "--min-cosine", "1.1"), "UsageError", "invalid gate for cosine: 1.1", ""),
         ((*GOOD, *INPUT, "--max-error", "-1"), "UsageError", "gate for relative error: -1", ""),
         ((*GOOD, *INPUT, "--max-error", "inf"), "UsageError", "gate for relative error: inf", ""),
@@ -201,7 +201,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(refused, tmp_path):
 
 @pytest.mark.parametrize("verb", ["verify", "profile", "report"])
 def test_verbs_without_a_bundle(refused, verb, tmp_path):
-    assert refused(verb, "lost.edge")["error"] == "BundleError"
+    assert refused(verb, "lost.edge")["error"] == "InputNotFoundError"
     assert refused(verb, str(tmp_path))["error"] == "BundleError"
     assert refused(verb)["error"] == "UsageError"
     assert "--json" in refused(verb, "x", "--jsn")["remedy"]

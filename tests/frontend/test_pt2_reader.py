@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgesdk.errors import SourceDamagedError, SourceNotFoundError, UnsafeFileError
+from edgesdk.errors import InputNotFoundError, SourceDamagedError, UnsafeFileError
 from edgesdk.frontend.pt2.reader import check_program_file, load_program
 
 MODEL = "models/model.json"
@@ -392,7 +392,7 @@ def test_an_empty_record_is_no_large_tensor(honest: Path, tmp_path: Path) -> Non
 
 
 def test_damage_is_told(honest: Path, tmp_path: Path) -> None:
-    with pytest.raises(SourceNotFoundError):
+    with pytest.raises(InputNotFoundError):
         load_program(tmp_path / "absent.pt2")
     for record in (MODEL, SAMPLES, WEIGHTS, "archive_format"):
         with pytest.raises(SourceDamagedError, match="damaged"):

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.numpy import save
 
 from edgesdk.bundle.samples import Samples
-from edgesdk.errors import BundleDamagedError, InputSpecError
+from edgesdk.errors import BundleDamagedError, InputNotFoundError, InputSpecError
 from edgesdk.frontend.random_inputs import image_tensor, random_inputs
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
 
@@ -295,8 +295,8 @@ def test_changed_bytes_give_a_picture_or_our_error(tmp_path: Path) -> None:
 
 
 def test_missing_pictures_and_folders(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.jpg", tmp_path):
-        with pytest.raises(InputSpecError, match="no picture"):
+    for path, message in ((tmp_path / "none.jpg", "no such picture"), (tmp_path, "is a folder")):
+        with pytest.raises(InputNotFoundError, match=message):
             image_tensor(path, CAMERA)
 
 

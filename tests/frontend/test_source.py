@@ -14,6 +14,7 @@ from torch import nn
 from edgesdk import models
 from edgesdk.errors import (
     FactoryError,
+    SourceError,
     SourceNotFoundError,
     UnknownNameError,
     UnsafeFileError,
@@ -134,10 +135,10 @@ def test_a_module_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.Mo
         ("a-b:build", "is not a module name"),
         ("torch.nn:Relu", "has no 'Relu'"),
         ("torch.nn:ReLU.x.y", "has no 'ReLU.x.y'"),
-        ("none.py:build", r"no file none\.py"),
-        ("none.pt2", r"no file none\.pt2"),
-        ("none.edgemodel", r"no file none\.edgemodel"),
-        ("none.py", r"no file none\.py"),
+        ("none.py:build", r"no such file: none\.py"),
+        ("none.pt2", r"no such file: none\.pt2"),
+        ("none.edgemodel", r"no such file: none\.edgemodel"),
+        ("none.py", r"no such file: none\.py"),
     ],
 )
 def test_sources_that_are_not_there(source: str, told: str) -> None:
@@ -163,7 +164,12 @@ def test_a_file_without_factory_suggests_one(tmp_path: Path) -> None:
     write(tmp_path, net=NET.format(width=5), empty="x = 1\n", broken="def build(:\n")
     with pytest.raises(SourceNotFoundError, match="does not name a factory") as caught:
         load(f"{tmp_path}/net.py")
-    assert (caught.value.remedy or "").endswith(f"{tmp_path}/net.py:build")
+    assert (caught.value.remedy or "").endswith(
+        f"one of {tmp_path}/net.py:build, {tmp_path}/net.py:Net"
+    )
+    with pytest.raises(SourceNotFoundError, match="does not name a factory") as caught:
+        load(f"{tmp_path}/net")
+    assert f"{tmp_path}/net.py:build" in (caught.value.remedy or "")
     with pytest.raises(SourceNotFoundError):
         load(f"{tmp_path}/empty.py")
     with pytest.raises(FactoryError):
@@ -171,10 +177,56 @@ def test_a_file_without_factory_suggests_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.pt", "w.safetensors", "w.bin", "w.ckpt", "w.pkl"])
-def test_weights_are_no_model(name: str) -> None:
+def test_weights_are_no_model(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceNotFoundError, match=f"no such file: {name}"):
+        load(name)
+    torch.save({"weight": torch.ones(2)}, name)
     with pytest.raises(UnsafeFileError) as caught:
         load(name)
     assert f"--weights {name}" in (caught.value.remedy or "")
+
+
+def test_candidates_of_a_file_are_those_that_need_no_arguments(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "class Block(nn.Module):\n    def __init__(self, width): ...\n"
+        "class Net(nn.Module):\n    def __init__(self, width=3): ...\n"
+        "class Config: ...\n"
+        "def _hidden(): ...\n"
+        "def train(data, *, rate): ...\n"
+        "def small(width=4): ...\n"
+        "def large(*, width=4): ...\n"
+    )
+    with pytest.raises(SourceNotFoundError) as caught:
+        load(f"{tmp_path}/net.py")
+    listed = (caught.value.remedy or "").partition("one of ")[2].split(", ")
+    assert [name.rpartition(":")[2] for name in listed] == ["small", "large", "Net"]
+
+
+def test_models_of_other_kinds_are_named(tmp_path: Path) -> None:
+    linear = nn.Linear(3, 2)
+    torch.jit.script(linear).save(tmp_path / "script.pt")
+    torch.export.save(torch.export.export(linear, (torch.ones(1, 3),)), tmp_path / "program.pt2")
+    (tmp_path / "program.pt2").rename(tmp_path / "program.pt")
+    (tmp_path / "lite.pt").write_bytes(b"\x1c\0\0\0TFL3\0\0")
+    for name in ("net.onnx", "net.tflite", "net.mlmodel"):
+        (tmp_path / name).touch()
+    (tmp_path / "net.edge").mkdir()
+    for name, kind, remedy in (
+        ("script.pt", "a TorchScript archive", "torch.jit.load('script.pt').state_dict()"),
+        ("program.pt", "an exported program", "mv program.pt program.pt2"),
+        ("lite.pt", "a LiteRT model", "give the PyTorch code"),
+        ("net.onnx", "an ONNX model", "give the PyTorch code"),
+        ("net.tflite", "a LiteRT model", "give the PyTorch code"),
+        ("net.mlmodel", "a Core ML model", "give the PyTorch code"),
+        ("net.edge", "a bundle of converted artefacts", "edgesdk verify net.edge"),
+    ):
+        with pytest.raises(SourceError) as caught:
+            load(str(tmp_path / name))
+        assert caught.value.message == f"{name} is {kind}, not a PyTorch model"
+        assert remedy in (caught.value.remedy or "")
+        assert caught.value.exit_code == 5
 
 
 def test_folders_are_no_files_and_files_no_folders(tmp_path: Path) -> None:

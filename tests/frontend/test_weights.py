@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from edgesdk.errors import (
     EdgeSdkError,
-    SourceNotFoundError,
+    InputNotFoundError,
     UnsafeFileError,
     WeightsDamagedError,
     WeightsError,
@@ -249,7 +249,7 @@ def test_files_that_are_no_state_dictionary(content: Any, tmp_path: Path) -> Non
 def test_missing_files_and_folders(name: str, tmp_path: Path) -> None:
     if name.startswith("folder"):
         (tmp_path / name).mkdir()
-    with pytest.raises(SourceNotFoundError, match="no file"):
+    with pytest.raises(InputNotFoundError, match=r"no such file|is a folder"):
         load_weights(network(), tmp_path / name)
 
 

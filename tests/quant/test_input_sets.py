@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
-from edgesdk.errors import DataError, InputSpecError
+from edgesdk.errors import DataError, InputNotFoundError, InputSpecError
 from edgesdk.quant.array_file import load_arrays, save_arrays
 from edgesdk.quant.input_sets import enough_samples, picture_files, read_inputs
 from edgesdk.spec import IMAGE_PRESETS, TensorSpec
@@ -120,7 +120,7 @@ def test_bad_inputs(tmp_path, photographs):
         read_inputs([], [SPEC])
     with pytest.raises(DataError, match="cannot read inputs from a int"):
         read_inputs(3, [SPEC])
-    with pytest.raises(DataError, match="no inputs in"):
+    with pytest.raises(InputNotFoundError, match="no such file"):
         read_inputs(tmp_path / "nothing.npz", [SPEC])
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no photographs"):

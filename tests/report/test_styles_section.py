@@ -25,7 +25,7 @@ from edgesdk.bundle.manifest import (
     ThumbnailRecord,
 )
 from edgesdk.bundle.writer import BundleWriter
-from edgesdk.cli.paintings_table import painted_table, painting_notes
+from edgesdk.cli.tables import painted_table, painting_notes
 from edgesdk.errors import BundleUnsafeError
 from edgesdk.report import render, write_report
 from edgesdk.report.styles import change_text, styles_view

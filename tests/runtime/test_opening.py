@@ -11,11 +11,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgesdk import runtime
-from edgesdk.errors import SessionError, UnknownNameError, UsageError
+from edgesdk.errors import InputNotFoundError, SessionError, UnknownNameError, UsageError
 
 
 def test_what_cannot_be_opened_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SessionError, match="there is no artefact"):
+    with pytest.raises(InputNotFoundError, match="no such file"):
         runtime.open(tmp_path / "absent.onnx")
     (tmp_path / "net.onx").write_bytes(b"")
     with pytest.raises(UnknownNameError, match=r"did you mean '\.onnx'"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from edgesdk.errors import DataError, UsageError
+from edgesdk.errors import DataError, InputNotFoundError, UsageError
 from edgesdk.training import open_data
 
 #: The module; its package offers the function of the same name.
@@ -145,7 +145,7 @@ def test_folders_that_cannot_be_trained_on(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty has no images"):
         open_data(tmp_path)
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(InputNotFoundError, match="no such folder"):
         open_data(tmp_path / "absent")
     with pytest.raises(DataError, match="is a file"):
         open_data(tmp_path / "only" / "0.png")

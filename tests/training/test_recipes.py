@@ -118,7 +118,7 @@ def test_files_that_are_no_recipe(tmp_path, name, content):
 
 
 def test_a_missing_file_is_no_name():
-    with pytest.raises(UsageError, match="recipe file not found"):
+    with pytest.raises(UsageError, match=r"no such file: absent\.json"):
         load_recipe("absent.json")
 
 

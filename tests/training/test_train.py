@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import edgesdk
-from edgesdk.errors import DataError, OutputExistsError, UnknownNameError, UsageError
+from edgesdk.errors import InputNotFoundError, OutputExistsError, UnknownNameError, UsageError
 from edgesdk.frontend.source import load
 from edgesdk.training import Progress, open_data
 
@@ -78,5 +78,5 @@ def test_bad_input_is_refused_before_the_training(
     ):
         with pytest.raises(kind):
             edgesdk.train(net, data, **arguments)
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(InputNotFoundError, match="no such folder"):
         edgesdk.train(net, tmp_path / "nothing")

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgesdk.errors import (
+    InputNotFoundError,
     MediaError,
     OutputExistsError,
     PaintingError,
-    StorageError,
     UsageError,
 )
 from edgesdk.video import abi, library
@@ -421,7 +421,7 @@ def test_bad_paths(make_clip: MakeClip, tmp_path: Path) -> None:
     source = make_clip()
     with pytest.raises(UsageError, match="is the input itself"):
         stylize(source, source, painter=negative, overwrite=True)
-    with pytest.raises(StorageError, match="no such file"):
+    with pytest.raises(InputNotFoundError, match="no such file"):
         stylize(tmp_path / "no.mp4", tmp_path / "out.mp4", painter=negative)
     with pytest.raises(UsageError, match="does not end like a video"):
         stylize(source, tmp_path / "out.gif", painter=negative)

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgesdk.errors import (
     EdgeSdkError,
+    InputNotFoundError,
     SourceDamagedError,
     SourceError,
-    SourceNotFoundError,
     UnsafeFileError,
     UsageError,
 )
@@ -78,7 +78,7 @@ def check_program_file(path: str | os.PathLike[str]) -> None:
         path: The file.
 
     Raises:
-        SourceNotFoundError: The file does not exist.
+        InputNotFoundError: The file does not exist.
         SourceDamagedError: The file is damaged or not an exported program.
         UnsafeFileError: Loading it would run code, or its records have unsafe paths or sizes.
     """
@@ -104,7 +104,7 @@ def read_program(path: str | os.PathLike[str]) -> ProgramFile:
         path: File with one program, written by ``torch.export.save``.
 
     Raises:
-        SourceNotFoundError: The file does not exist.
+        InputNotFoundError: The file does not exist.
         SourceDamagedError: The file is damaged or of another version of torch.
         SourceError: Its style names are not valid.
         UnsafeFileError: Loading it would run code.
@@ -186,7 +186,7 @@ def _checked(path: Path) -> tuple[bytes, tuple[str, ...]]:
 
 def _read(path: Path) -> bytes:
     if not path.exists():
-        raise SourceNotFoundError(f"there is no program {path}", remedy="check the path")
+        raise InputNotFoundError(path)
     if not path.is_file():
         raise _damaged(path, "it is not a file")
     try:

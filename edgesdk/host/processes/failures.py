@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 
-from edgesdk.errors import EdgeSdkError
+from edgesdk.errors import ConversionError, EdgeSdkError, rebuild
 
 __all__ = [
     "ChildDied",
@@ -16,6 +16,7 @@ __all__ = [
     "ChildFailure",
     "ChildMemoryLimit",
     "ChildTimeout",
+    "by_name",
     "describe_exit",
 ]
 
@@ -107,3 +108,22 @@ class ChildMemoryLimit(ChildError):
 
     limit: int = 0
     used: int = 0
+
+
+def _family(root: type[EdgeSdkError]) -> dict[str, type[EdgeSdkError]]:
+    found = {root.__name__: root}
+    for child in root.__subclasses__():
+        found.update(_family(child))
+    return found
+
+
+def by_name(kind: str, message: str, *, where: str | None, remedy: str | None) -> EdgeSdkError:
+    """Rebuild an error that a child process sent as plain JSON.
+
+    Args:
+        kind: Class name; an unknown one gives a :class:`ConversionError`.
+        message: See :class:`EdgeSdkError`.
+        where: See :class:`EdgeSdkError`.
+        remedy: See :class:`EdgeSdkError`.
+    """
+    return rebuild(_family(EdgeSdkError).get(kind, ConversionError), message, where, remedy)

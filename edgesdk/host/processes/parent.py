@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgesdk.errors import EdgeSdkError, by_name
+from edgesdk.errors import EdgeSdkError
 from edgesdk.host.closing import Closing
 from edgesdk.host.processes.exchange import Exchange
 from edgesdk.host.processes.failures import (
@@ -23,6 +23,7 @@ from edgesdk.host.processes.failures import (
     ChildFailure,
     ChildMemoryLimit,
     ChildTimeout,
+    by_name,
     describe_exit,
 )
 from edgesdk.host.processes.spawn import spawn

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edgesdk.errors import SessionError
+from edgesdk.errors import InputNotFoundError, SessionError
 
 __all__ = ["ModelPackage", "damaged_package", "open_package"]
 
@@ -85,10 +85,11 @@ def open_package(path: Path) -> ModelPackage:
         path: Folder of the package.
 
     Raises:
+        InputNotFoundError: The folder does not exist.
         SessionError: The folder is not a package, is damaged, or has paths that leave it.
     """
     if not path.exists():
-        raise damaged_package(path, "there is no such Core ML package", "check the path")
+        raise InputNotFoundError(path, "folder")
     if not path.is_dir():
         raise damaged_package(
             path,

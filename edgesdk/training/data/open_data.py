@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from edgesdk.errors import DataError, UsageError
+from edgesdk.errors import DataError, InputNotFoundError, UsageError
 from edgesdk.training.data.cifar import find_cifar, read_cifar, refuse_pickled_cifar
 from edgesdk.training.data.idx import find_idx, read_idx_images, read_idx_labels
 from edgesdk.training.data.image_files import (
@@ -76,9 +76,12 @@ def open_data(
         raise UsageError(f"validation is {validation:g}", remedy="give a share from 0 to below 1")
     if only not in (None, "test"):
         raise UsageError(f"only is {only!r}", remedy="give 'test' or leave it out")
+    if not path.exists():
+        raise InputNotFoundError(path, "folder")
     if not path.is_dir():
-        problem = "is a file, not a folder" if path.exists() else "does not exist"
-        raise DataError(f"{path} {problem}", remedy="give the folder that holds the data")
+        raise DataError(
+            f"{path} is a file, not a folder", remedy="give the folder that holds the data"
+        )
     try:
         parts = _read(path, image_size, channels, only)
     except OSError as error:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgesdk.errors import DataError, InputSpecError
+from edgesdk.errors import DataError, InputNotFoundError, InputSpecError
 from edgesdk.host.image_files import IMAGE_SUFFIXES, pictures_below, read_picture
 from edgesdk.training.style.gram import gram_matrix
 from edgesdk.training.style.perceptual import PerceptualNet
@@ -66,10 +66,13 @@ def read_paintings(folder: Path) -> Paintings:
     """Read all pictures of a folder and its sub-folders; file names become style names.
 
     Raises:
-        DataError: The folder is missing or has no readable picture, or two share a name.
+        InputNotFoundError: The folder does not exist.
+        DataError: The folder has no readable picture, or two share a name.
     """
+    if not folder.exists():
+        raise InputNotFoundError(folder, "folder")
     if not folder.is_dir():
-        raise DataError(f"folder not found: {folder}", remedy="check the path")
+        raise DataError(f"{folder} is a file, not a folder", remedy="give the folder")
     found: dict[str, Painting] = {}
     skipped: dict[Path, str] = {}
     paths = pictures_below(folder)

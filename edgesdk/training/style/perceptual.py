@@ -27,6 +27,7 @@ from torch import nn
 from torch.nn import functional
 
 from edgesdk.errors import (
+    InputNotFoundError,
     MissingBackendError,
     UnknownNameError,
     UsageError,
@@ -208,7 +209,8 @@ def load_perceptual(path: str | Path) -> PerceptualNet:
     Raises:
         MissingBackendError: A ``.h5`` file, and ``h5py`` is not installed.
         UsageError: The suffix is unknown.
-        WeightsError: The file is missing, damaged, or does not hold VGG16's weights.
+        InputNotFoundError: The file does not exist.
+        WeightsError: The file is damaged, or does not hold VGG16's weights.
     """
     path = Path(path)
     readers = {".npz": _npz, ".h5": _h5, ".pth": _pth, ".pt": _pth, ".safetensors": _safetensors}
@@ -218,7 +220,7 @@ def load_perceptual(path: str | Path) -> PerceptualNet:
             f"{path.name} is not a weights file", remedy=f"give a file of {', '.join(readers)}"
         )
     if not path.is_file():
-        raise WeightsError(f"file not found: {path}", remedy="check the path")
+        raise InputNotFoundError(path)
     try:
         weights = reader(path)
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgesdk.errors import DataError, InputSpecError
+from edgesdk.errors import DataError, InputNotFoundError, InputSpecError
 from edgesdk.host.image_files import IMAGE_SUFFIXES, pictures_below, read_picture
 from edgesdk.training.counter_random import key
 
@@ -39,12 +39,15 @@ class Photographs:
         skipped: Reason for each skipped file.
 
     Raises:
-        DataError: The folder is missing or has no pictures.
+        InputNotFoundError: The folder does not exist.
+        DataError: The folder has no pictures.
     """
 
     def __init__(self, folder: Path, crop: int) -> None:
+        if not folder.exists():
+            raise InputNotFoundError(folder, "folder")
         if not folder.is_dir():
-            raise DataError(f"folder not found: {folder}", remedy="check the path")
+            raise DataError(f"{folder} is a file, not a folder", remedy="give the folder")
         self._paths = tuple(pictures_below(folder))
         if not self._paths:
             raise DataError(

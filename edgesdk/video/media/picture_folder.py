@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from edgesdk.errors import MediaError, OutputExistsError, UsageError
+from edgesdk.errors import InputNotFoundError, MediaError, OutputExistsError, UsageError
 from edgesdk.host.atomic_write import partial_name, storage_errors, sync_tree
 from edgesdk.host.closing import Closing
 from edgesdk.video.frames import Frame
@@ -51,7 +51,8 @@ class PictureFolderReader(Closing):
         names: File names of the pictures decoded so far, by frame index.
 
     Raises:
-        StorageError: The folder does not exist or cannot be read.
+        InputNotFoundError: The folder does not exist.
+        StorageError: The folder cannot be read.
         MediaError: None of its pictures can be decoded.
         UsageError: The rate is not above zero.
     """
@@ -65,6 +66,8 @@ class PictureFolderReader(Closing):
         if rate <= 0:
             raise UsageError(f"the rate must be above zero, not {rate}")
         self._strict = strict
+        if not self.path.exists():
+            raise InputNotFoundError(self.path, "folder")
         with storage_errors("cannot read", self.path):
             found = [entry for entry in self.path.iterdir() if _is_picture(entry)]
         self._files = sorted(found, key=lambda entry: natural_order(entry.name))

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from edgesdk.errors import MediaError, StorageError
+from edgesdk.errors import InputNotFoundError, MediaError, StorageError
 from edgesdk.host.atomic_write import storage_errors
 from edgesdk.host.closing import Closing
 from edgesdk.video.frames import Frame
@@ -47,7 +47,8 @@ class VideoReader(Closing):
         trouble: Packets skipped so far, and remarks.
 
     Raises:
-        StorageError: The file does not exist or cannot be read.
+        InputNotFoundError: The file does not exist.
+        StorageError: The file cannot be read.
         MediaError: It is not a video, has no video stream, or none of its frames can be decoded.
         MissingBackendError: PyAV is not installed.
     """
@@ -321,12 +322,15 @@ def open_container(path: Path) -> Any:
     """Open a file as an ``av`` container.
 
     Raises:
-        StorageError: The file does not exist or cannot be read.
+        InputNotFoundError: The file does not exist.
+        StorageError: The file cannot be read.
         MediaError: It is not a video or sound file.
     """
+    if not path.exists():
+        raise InputNotFoundError(path)
     av = pyav()
     with storage_errors("cannot read", path):
-        # Missing files are reported in the system's words, before the library's.
+        # Faults of files are reported in the system's words, before the library's.
         if path.is_dir():
             raise MediaError(f"{str(path)!r} is a folder, not a video")
         with path.open("rb") as file:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from edgesdk.errors import UnknownNameError, UsageError, WeightsError
+from edgesdk.errors import InputNotFoundError, UnknownNameError, UsageError, WeightsError
 from edgesdk.training.style.gram import gram_matrix
 from edgesdk.training.style.perceptual import LAYERS, load_perceptual
 
@@ -156,7 +156,7 @@ class Hostile:
 def test_bad_files_are_refused(
     weights: Weights, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(WeightsError, match="file not found"):
+    with pytest.raises(InputNotFoundError, match="no such file"):
         load_perceptual(tmp_path / "absent.npz")
     with pytest.raises(UsageError, match="npz"):
         load_perceptual(tmp_path / "trunk.txt")

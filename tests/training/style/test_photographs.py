@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from edgesdk.errors import DataError
+from edgesdk.errors import DataError, InputNotFoundError
 from edgesdk.training.style.gram import gram_matrix
 from edgesdk.training.style.paintings import as_tensor, gram_targets, read_paintings, scaled
 from edgesdk.training.style.perceptual import load_perceptual
@@ -80,7 +80,7 @@ def test_grey_alpha_and_sixteen_bits(tmp_path: Path) -> None:
 
 
 def test_folders_without_photographs(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="folder not found"):
+    with pytest.raises(InputNotFoundError, match="no such folder"):
         Photographs(tmp_path / "absent", 64)
     with pytest.raises(DataError, match="has no pictures"):
         Photographs(tmp_path, 64)
@@ -109,7 +109,7 @@ def test_paintings_are_named_after_their_files(paintings_folder: Path) -> None:
 
 
 def test_paintings_that_cannot_be_used(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="folder not found"):
+    with pytest.raises(InputNotFoundError, match="no such folder"):
         read_paintings(tmp_path / "absent")
     with pytest.raises(DataError, match="has no usable paintings"):
         read_paintings(tmp_path)

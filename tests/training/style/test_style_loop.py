@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from edgesdk import models
-from edgesdk.errors import DivergedError, TrainingError, UsageError, WeightsError
+from edgesdk.errors import DivergedError, InputNotFoundError, TrainingError, UsageError
 from edgesdk.frontend.edgemodel.file import load_model, read_model_file
 from edgesdk.models.multi_style import MultiStyleNet
 from edgesdk.training.checkpoints import checkpoint_path, read_file
@@ -273,7 +273,7 @@ def test_an_allocation_that_fails_is_named() -> None:
 
 
 def test_a_missing_perceptual_network_is_told(studio: Studio, short: StyleRecipe) -> None:
-    with pytest.raises(WeightsError, match="file not found"):
+    with pytest.raises(InputNotFoundError, match="no such file"):
         train_stylizer(
             studio.content, studio.styles, short, config=SMALL, perceptual=Path("none.npz")
         )

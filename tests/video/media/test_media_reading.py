@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgesdk.errors import MediaError, MissingBackendError, StorageError
+from edgesdk.errors import InputNotFoundError, MediaError, MissingBackendError
 from edgesdk.video.media.orientation import parse_display_matrix
 from edgesdk.video.media.reading import VideoReader
 
@@ -319,7 +319,7 @@ def test_what_is_no_video(
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="no such file"):
+    with pytest.raises(InputNotFoundError, match="no such file"):
         VideoReader(tmp_path / "absent.mp4")
 
 
