@@ -35,8 +35,8 @@ def _axes(pad: Sequence[int]) -> list[tuple[int, int, int]]:
     return [(axis, before, after) for axis, before, after in pairs if before or after]
 
 
-def _rule(mode: str, ends: _Ends, most_axes: int, reason: str) -> Rule:
-    """Make the rule of a mode that the target knows for at most so many axes."""
+def _rule(mode: str, ends: _Ends, known_axes: int, reason: str) -> Rule:
+    """Make the rule of a mode that the target knows for so many of the last axes."""
 
     def padded(x: Tensor, pad: Sequence[int], *_: object) -> Tensor:
         for axis, before, after in _axes(pad):
@@ -46,13 +46,35 @@ def _rule(mode: str, ends: _Ends, most_axes: int, reason: str) -> Rule:
         return x
 
     def applies(x: Tensor, pad: Sequence[int], given: str = "constant", *_: object) -> bool:
-        return given == mode and len(_axes(pad)) > most_axes and all(side >= 0 for side in pad)
+        beyond = any(axis < -known_axes for axis, _, _ in _axes(pad))
+        return given == mode and beyond and all(side >= 0 for side in pad)
 
     return Rule(frozenset({"aten.pad.default"}), frozenset({"coreml"}), reason, padded, applies)
 
 
+def _cropped(x: Tensor, pad: Sequence[int], *rest: object) -> Tensor:
+    """Crop where the padding is negative, then pad the other sides."""
+    for axis, before, after in _axes(pad):
+        begin, end = max(0, -before), max(0, -after)
+        if begin or end:
+            x = x.narrow(axis, begin, x.shape[axis] - begin - end)
+    kept = [max(0, side) for side in pad]
+    return torch.ops.aten.pad(x, kept, *rest) if any(kept) else x
+
+
+def _crops(x: Tensor, pad: Sequence[int], given: str = "constant", *_: object) -> bool:
+    return given == "constant" and any(side < 0 for side in pad)
+
+
 RULES = (
+    Rule(
+        frozenset({"aten.pad.default"}),
+        frozenset({"coreml", "executorch"}),
+        "the target pads, and does not crop",
+        _cropped,
+        _crops,
+    ),
     _rule("circular", _circular, 0, "Core ML pads by constants, reflection and replication only"),
-    _rule("reflect", _reflected, 2, "Core ML reflects at most two axes at once"),
-    _rule("replicate", _replicated, 2, "Core ML replicates at most two axes at once"),
+    _rule("reflect", _reflected, 2, "Core ML reflects the last two axes only"),
+    _rule("replicate", _replicated, 2, "Core ML replicates the last two axes only"),
 )

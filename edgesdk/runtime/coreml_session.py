@@ -15,6 +15,7 @@ from edgesdk.errors import MissingBackendError, SessionError
 from edgesdk.runtime.error_translation import translated_errors
 from edgesdk.runtime.loaded_session import LoadedSession, owned_array
 from edgesdk.runtime.mil import EVALUATOR_NOTE, MilEvaluator, MilFeature, load
+from edgesdk.runtime.mil.compiler_limits import require_compilable
 from edgesdk.runtime.session import MeasuredOperator
 from edgesdk.spec import TensorSpec
 
@@ -58,6 +59,7 @@ class CoremlSession(LoadedSession):
             self._native = self._loaded_natively()
             self.operators_note = "Core ML does not report operator times to Python"
         else:
+            require_compilable(program)
             with translated_errors(f"the program of {path.name} cannot be evaluated"):
                 self._evaluator = MilEvaluator(program, threads=self.threads)
             self.evaluator = True

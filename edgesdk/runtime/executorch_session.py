@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import importlib.metadata
+import re
 import statistics
 import tempfile
 import time
@@ -147,12 +149,27 @@ class ExecutorchSession(LoadedSession):
             self._torch.from_numpy(array if array.flags.writeable else array.copy())
             for array in arrays
         ]
-        with translated_errors(
-            f"ExecuTorch failed on {self.path.name}",
-            remedy="keep free dimensions within the largest size they were exported with",
-        ):
+        try:
             results = method.call(tensors, clone_outputs=True)
-            return [owned_array(result.numpy()) for result in results]
+        except Exception as error:
+            raise self._run_error(method, tensors, error) from error
+        return [owned_array(result.numpy()) for result in results]
+
+    def _run_error(self, method: Any, tensors: list[Any], error: Exception) -> SessionError:
+        """Return the error of a failed run, with the kernel that refused its arguments."""
+        # The kernel is printed, and not in the exception: the second run fails alike.
+        with captured_native_output() as printed, contextlib.suppress(Exception):
+            method.call(tensors, clone_outputs=True)
+        kernel = re.search(r"in operator ([\w:.]+)", printed.text)
+        free = any(spec.dynamic for spec in self.inputs)
+        return SessionError(
+            f"ExecuTorch failed on {self.path.name}: {first_line(error)}"
+            + (f", in the kernel {kernel[1]}" if kernel else ""),
+            remedy="keep free dimensions within the largest size they were exported with"
+            if free
+            else "the runtime cannot compute this operator with these arguments: rewrite it in the "
+            "model, or leave executorch out",
+        )
 
     def _operator_times(self, arrays: list[np.ndarray], runs: int) -> list[MeasuredOperator]:
         if self._method is None:

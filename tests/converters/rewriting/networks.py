@@ -154,6 +154,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "circular padding of volumes": lambda: pad_volume("circular"),
     "reflection of volumes": lambda: pad_volume("reflect"),
     "replication of volumes": lambda: pad_volume("replicate"),
+    "reflection of rows and channels": lambda: pad((0, 0, 1, 2, 2, 1), "reflect"),
+    "negative padding": lambda: pad((-1, 2, 1, -2), "constant"),
     "grouped upsampling": lambda: upsampling(3, 2, padding=1, groups=4),
     "dilated upsampling": lambda: upsampling(3, 2, padding=1, dilation=2),
     "output padding": lambda: upsampling(3, 2, padding=1, output_padding=1),

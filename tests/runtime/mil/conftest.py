@@ -74,8 +74,8 @@ def both(save: Callable[[Any], Path], convert: Callable[..., Any]) -> Callable[.
 
 
 @pytest.fixture(scope="session")
-def program(save: Callable[[Any], Path]) -> Callable[..., MilEvaluator]:
-    """Build a program of MIL operators directly, save it and open it.
+def package(save: Callable[[Any], Path]) -> Callable[..., Path]:
+    """Build a program of MIL operators directly and save it.
 
     ``build`` takes the inputs and gives one value or a tuple of them. No pass of the converter
     runs, so the saved program holds exactly the operators that were asked for.
@@ -83,9 +83,9 @@ def program(save: Callable[[Any], Path]) -> Callable[..., MilEvaluator]:
     from coremltools.converters.mil.mil import Builder as mb
     from coremltools.converters.mil.mil import Function, Program, types
 
-    def build_program(
+    def build_package(
         inputs: Mapping[str, np.ndarray], build: Callable[..., Any], target: Any = None
-    ) -> MilEvaluator:
+    ) -> Path:
         target = target or ct.target.iOS17
         kinds = {"f": types.fp32, "i": types.int32, "b": types.bool}
         placeholders = {
@@ -104,9 +104,21 @@ def program(save: Callable[[Any], Path]) -> Callable[..., MilEvaluator]:
             minimum_deployment_target=target,
             pass_pipeline=ct.PassPipeline.EMPTY,
         )
-        return MilEvaluator(save(model), threads=1)
+        return save(model)
 
-    return build_program
+    return build_package
+
+
+@pytest.fixture(scope="session")
+def program(package: Callable[..., Path]) -> Callable[..., MilEvaluator]:
+    """Build a program as ``package`` does and open it."""
+
+    def open_program(
+        inputs: Mapping[str, np.ndarray], build: Callable[..., Any], target: Any = None
+    ) -> MilEvaluator:
+        return MilEvaluator(package(inputs, build, target), threads=1)
+
+    return open_program
 
 
 @pytest.fixture(scope="session")
