@@ -9,11 +9,11 @@ from torch import Tensor
 
 from edgesdk.converters.rewriting.rule import Rule
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "places"]
 
 
-def _unfold(x: Tensor, axis: int, size: int, step: int) -> Tensor:
-    """Stack the windows of one axis from strided slices, one for each place in the window."""
+def places(x: Tensor, axis: int, size: int, step: int) -> list[Tensor]:
+    """Return one strided slice for each place in the windows of an axis."""
     axis %= x.dim()
     count = (int(x.shape[axis]) - size) // step + 1
     span = (count - 1) * step + 1
@@ -21,7 +21,11 @@ def _unfold(x: Tensor, axis: int, size: int, step: int) -> Tensor:
     if step > 1:
         every = [slice(None)] * axis + [slice(None, None, step)]
         parts = [part[tuple(every)] for part in parts]
-    return torch.stack(parts, dim=-1)
+    return parts
+
+
+def _unfold(x: Tensor, axis: int, size: int, step: int) -> Tensor:
+    return torch.stack(places(x, axis, size, step), dim=-1)
 
 
 def _has_fixed_axis(x: Tensor, axis: int, size: int, step: int) -> bool:

@@ -31,6 +31,7 @@ from edgesdk.converters.rewriting.memory_layout import plain_layout
 from edgesdk.converters.rewriting.outputs import separate_outputs
 from edgesdk.converters.rewriting.parameters import fold_parameters
 from edgesdk.converters.rewriting.rule import Rule
+from edgesdk.converters.rewriting.windows import reduce_windows
 
 __all__ = ["RULES", "rewrite_for", "rules_of"]
 
@@ -57,7 +58,10 @@ RULES: tuple[Rule, ...] = (
 
 #: Rewrites of the whole program, by target.
 _STEPS: dict[str, tuple[Callable[[ExportedProgram], Rewritten], ...]] = {
-    "coreml": (partial(separate_outputs, from_inputs=True, from_each_other=False),),
+    "coreml": (
+        partial(separate_outputs, from_inputs=True, from_each_other=False),
+        reduce_windows,
+    ),
     "executorch": (
         plain_layout,
         partial(separate_outputs, from_inputs=False, from_each_other=True),

@@ -205,6 +205,10 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     ),
     "channel shuffle": lambda: Applied(lambda y: functional.channel_shuffle(y, 3)),
     "windows of one axis": lambda: Applied(windows),
+    "deviation of windows": lambda: Applied(
+        lambda y: y.unfold(2, 3, 2).unfold(3, 4, 3).std((-1, -2))
+    ),
+    "maximum of windows": lambda: Applied(lambda y: y.unfold(3, 3, 1).unfold(2, 2, 2).amax((4, 5))),
     "chunk": lambda: Applied(lambda y: torch.mul(*y.chunk(2, 1))),
     "split": lambda: Applied(lambda y: y.split([1, 2, 3], 1)[1] * 2),
     "volume convolution": lambda: Applied(

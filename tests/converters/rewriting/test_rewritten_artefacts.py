@@ -43,12 +43,14 @@ def test_each_target_that_needs_the_rewrite_gives_the_models_results(
     for target in TARGETS.values():
         if not target.installed:
             continue
-        if not rewrite_for(target.name, target.variants[0], found.program)[1]:
+        # Half precision would hide small mistakes.
+        variant = "fp32" if "fp32" in target.variants else target.variants[0]
+        if not rewrite_for(target.name, variant, found.program)[1]:
             continue
         artefact = tmp_path / f"{target.name}{target.suffix}"
         request = ConversionRequest(
             target.name,
-            target.variants[0],
+            variant,
             program,
             artefact,
             found.inputs,
