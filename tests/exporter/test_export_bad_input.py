@@ -241,3 +241,15 @@ def test_something_that_is_no_model(tmp_path):
 def test_the_command_in_process_gives_its_exit_code(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("edgesdk ")
+
+
+def test_a_quantized_model_is_refused_without_remarks_of_libraries(edgesdk_command):
+    arguments = ("export", "nets/quantized.py:build", "--input", "x:1x8", "--to", "onnx", "-o")
+    ended = edgesdk_command(*arguments, "quantized.edge", "--quiet")
+    assert ended.code == 5
+    assert ended.err.splitlines() == [
+        "error: the layer '0' is quantized by torch already (Linear)",
+        "  fix: give the float model; --quantize does this",
+    ]
+    debugged = edgesdk_command(*arguments, "quantized.edge", "--quiet", "--debug")
+    assert "a library's remark" in debugged.err
