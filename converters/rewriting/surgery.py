@@ -62,7 +62,11 @@ class Surgery:
 
     def __init__(self, program: ExportedProgram) -> None:
         self._program = program
-        self.module = fx.GraphModule(program.graph_module, copy.deepcopy(program.graph))
+        graph = copy.deepcopy(program.graph)
+        for node, copied in zip(program.graph.nodes, graph.nodes, strict=True):
+            # A copy renames an input called like a function of Python, such as "input".
+            copied.name = node.name
+        self.module = fx.GraphModule(program.graph_module, graph)
         self._signature = copy.deepcopy(program.graph_signature)
         self._constants = dict(program.constants)
         self._state = dict(program.state_dict)

@@ -283,6 +283,21 @@ def test_circular_padding_of_every_rank(pads: tuple[int, ...], shape: tuple[int,
     assert not any("pad" in name for name in operators(program))
 
 
+def test_an_input_keeps_a_name_that_python_has_too() -> None:
+    class Plain(nn.Module):
+        def forward(self, input: Tensor, len: Tensor) -> Tensor:
+            return functional.pad(input, (1, 2), "circular") * len
+
+    program = captured(Plain(), torch.rand(1, 2, 5), torch.rand(1))
+    rewritten, made = rewrite_for("coreml", "fp32", program)
+    assert made
+    assert rewritten.graph_signature.user_inputs == program.graph_signature.user_inputs
+    names = [node.name for node in rewritten.graph.nodes if node.op == "placeholder"]
+    assert names == list(rewritten.graph_signature.user_inputs)
+    # Converters check names when they split operators further.
+    rewritten.run_decompositions({})
+
+
 def test_weights_of_spectral_norm_are_computed_once() -> None:
     program = captured(networks.build("spectral norm"), torch.rand(networks.INPUT))
     folded, made = fold_parameters(program)
