@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["OPERATORS", "activated"]
+__all__ = ["OPERATORS", "activated", "cast"]
 
 #: Fused activations by their number in the schema.
 _FUSED: dict[int, Callable[[Tensor], Tensor]] = {
@@ -35,6 +35,18 @@ _TYPES = {
     7: torch.int16,
     9: torch.int8,
     10: torch.float64,
+}
+
+_TYPES_BY_NAME = {
+    "BOOL": torch.bool,
+    "FLOAT16": torch.float16,
+    "FLOAT32": torch.float32,
+    "FLOAT64": torch.float64,
+    "INT16": torch.int16,
+    "INT32": torch.int32,
+    "INT64": torch.int64,
+    "INT8": torch.int8,
+    "UINT8": torch.uint8,
 }
 
 
@@ -176,8 +188,21 @@ def _select(_: Any, condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     return torch.where(condition, yes, no)
 
 
-def _cast(options: Any, value: Tensor) -> Tensor:
-    return value.to(_TYPES[int(options.outDataType)])
+def cast(dtype: str, value: Tensor) -> Tensor:
+    """Convert a value to the type of a tensor.
+
+    Converters leave the options of ``CAST`` out, as kernels read the type of the result.
+
+    Args:
+        dtype: Type in the schema, such as ``FLOAT32``.
+        value: Value to convert.
+
+    Raises:
+        ValueError: The type is unknown.
+    """
+    if dtype not in _TYPES_BY_NAME:
+        raise ValueError(f"the type {dtype} is unknown")
+    return value.to(_TYPES_BY_NAME[dtype])
 
 
 def _arg_max(_: Any, value: Tensor, axis: Tensor) -> Tensor:
@@ -199,7 +224,6 @@ OPERATORS: dict[str, Callable[..., Tensor | list[Tensor]]] = {
     "ARG_MAX": _arg_max,
     "BATCH_MATMUL": _batch_matmul,
     "BROADCAST_TO": lambda _, value, shape: value.broadcast_to(_integers(shape)),
-    "CAST": _cast,
     "CONCATENATION": _concatenation,
     "COS": _unary(torch.cos),
     "DEQUANTIZE": _unary(torch.Tensor.float),

@@ -49,13 +49,14 @@ class Simulation:
 
         from edgesdk.quant.litert import grid
         from edgesdk.quant.litert.convolutions import CONVOLUTIONS
-        from edgesdk.quant.litert.operators import OPERATORS
+        from edgesdk.quant.litert.operators import OPERATORS, cast
 
         self._grid = grid
+        self._cast = cast
         self._functions = {**OPERATORS, **CONVOLUTIONS}
         self.model = read_model(path)
         missing = sorted(
-            {operator.name for operator in self.model.operators} - self._functions.keys()
+            {operator.name for operator in self.model.operators} - self._functions.keys() - {"CAST"}
         )
         if missing:
             raise QuantizationError(
@@ -113,7 +114,12 @@ class Simulation:
             if self.model.tensors[operator.outputs[0]].quantized:
                 # Double precision makes sums of products of integers exact, as in the kernels.
                 taken = [_exact(value) for value in taken]
-        function: Callable[..., Tensor | list[Tensor]] = self._functions[operator.name]
+        function: Callable[..., Tensor | list[Tensor]]
+        if operator.name == "CAST":
+            dtype = self.model.tensors[operator.outputs[0]].dtype
+            function = lambda _, value: self._cast(dtype, value)  # noqa: E731
+        else:
+            function = self._functions[operator.name]
         try:
             results = function(operator.options, *taken)
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:

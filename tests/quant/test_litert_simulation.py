@@ -27,6 +27,7 @@ _TYPES = {
     "int32": schema.TensorType.INT32,
     "int64": schema.TensorType.INT64,
     "int8": schema.TensorType.INT8,
+    "uint8": schema.TensorType.UINT8,
 }
 
 
@@ -242,6 +243,27 @@ def test_operator_of_one_value(tmp_path: Path, name: str) -> None:
     )
     answer, simulated, _ = both(path, 4 * image(3, 8))
     np.testing.assert_allclose(simulated, answer, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [True, False], ids=["with options", "without options"])
+@pytest.mark.parametrize(
+    ("source", "result"), [("uint8", "float32"), ("float32", "int32"), ("int32", "float32")]
+)
+def test_a_cast_goes_to_the_type_of_its_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, result: str, options: bool
+) -> None:
+    if not options:
+        # Converters write casts without a table of options.
+        monkeypatch.delattr(schema, "CastOptionsT")
+    values = [Value((3, 8), dtype=source), Value((3, 8), dtype=result)]
+    node = Node("CAST", [0], [1], {"outDataType": _TYPES[result]} if options else {})
+    path = write(tmp_path / "op.tflite", values, [node], (0, 1))
+    monkeypatch.undo()
+    assert (read_model(path).operators[0].options is not None) == options
+    given = (100 * image(3, 8)).clip(0, 255).astype(source)
+    answer, simulated, _ = both(path, given)
+    assert answer.dtype == simulated.dtype == result
+    np.testing.assert_array_equal(simulated, answer)
 
 
 @pytest.mark.parametrize(
