@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from edgesdk.converters.coverage.rewrites import rewrite_for
 from edgesdk.errors import ConversionError, UnsupportedOperatorError
-from edgesdk.frontend.provenance import module_path, user_frame, where
+from edgesdk.frontend.provenance import (
+    PREPROCESSING,
+    is_preprocessing,
+    module_path,
+    user_frame,
+    where,
+)
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -31,6 +37,8 @@ _UNKNOWN_OPERATOR = (
     re.compile(r"does not support lowering of operator '?([\w.:]+)'?"),
 )
 
+
+_WITHOUT_IMAGE = "export without --image and pass normalized floats"
 
 # Messages that name the node being converted.
 _NODES = re.compile(
@@ -60,9 +68,15 @@ def locate(program: ExportedProgram, operator: str) -> tuple[str, str]:
         File and line in the user's model, and module path; both empty if not found.
     """
     wanted = _base(operator)
-    for node in program.graph.nodes:
-        if node.op == "call_function" and _base(str(node.target)) == wanted:
-            return where(node), module_path(node.meta.get("nn_module_stack"))
+    found = [
+        node
+        for node in program.graph.nodes
+        if node.op == "call_function" and _base(str(node.target)) == wanted
+    ]
+    # The SDK's preprocessing runs first, but converters take its operators.
+    found.sort(key=lambda node: is_preprocessing(node.meta.get("nn_module_stack")))
+    for node in found[:1]:
+        return where(node), module_path(node.meta.get("nn_module_stack"))
     return "", ""
 
 
@@ -84,6 +98,8 @@ def unsupported_operator(
     place, path = _locate_part(program, operator)
     rewrite = rewrite_for(operator, target)
     inside = f" in module {path!r}" if path else ""
+    if place == PREPROCESSING:
+        rewrite = _WITHOUT_IMAGE
     return UnsupportedOperatorError(
         f"{target} does not support the operator {operator}{inside}" + (f": {why}" if why else ""),
         where=place or None,
@@ -118,7 +134,9 @@ def conversion_error(program: ExportedProgram, target: str, error: Exception) ->
         f"{target}'s converter failed{at} with {type(error).__name__}: "
         f"{_first_line(error)}{because}",
         where=place or None,
-        remedy=f"rewrite that line with other operators, or leave {target} out"
+        remedy=_WITHOUT_IMAGE
+        if place == PREPROCESSING
+        else f"rewrite that line with other operators, or leave {target} out"
         if place
         else f"leave {target} out; --debug shows the converter's own message",
     )

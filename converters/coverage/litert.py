@@ -14,7 +14,7 @@ from edgesdk.converters.coverage.naming import user_operator
 from edgesdk.converters.coverage.partitions import count_partitions
 from edgesdk.converters.coverage.undelegated import Reason, Undelegated, gather
 from edgesdk.errors import MissingBackendError, SessionError
-from edgesdk.frontend.provenance import module_path, where
+from edgesdk.frontend.provenance import PREPROCESSING, is_preprocessing, module_path, where
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -142,16 +142,22 @@ class _Places:
         self._modules: dict[str, set[str]] = {}
         self._lines: dict[str, set[str]] = {}
         self._operators: dict[str, set[str]] = {}
+        self._takes_bytes = False
         for node in program.graph.nodes if program is not None else ():
             if node.op != "call_function":
                 continue
             stack = node.meta.get("nn_module_stack") or {}
+            self._takes_bytes |= is_preprocessing(stack)
             key = "/".join(_layer(*entry) for entry in stack.values())
             self._modules.setdefault(key, set()).add(module_path(stack))
             self._lines.setdefault(key, set()).add(where(node))
             self._operators.setdefault(key, set()).add(user_operator(node))
 
     def locate(self, graph: LitertGraph, operator: Operator) -> tuple[str, str, str]:
+        taken = {graph.tensors[tensor].dtype for tensor in operator.inputs}
+        if self._takes_bytes and operator.name == "CAST" and taken == {"UINT8"}:
+            # The conversion of camera bytes; its tensors have no module in their names.
+            return "", PREPROCESSING, ""
         for tensor in operator.outputs:
             # Fused operators have several names; the last is that of the operator itself.
             names = [part for part in graph.tensors[tensor].name.split(";") if "." in part]

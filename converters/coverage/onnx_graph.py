@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesdk.errors import MissingBackendError, SessionError
-from edgesdk.frontend.provenance import user_frame
+from edgesdk.frontend.provenance import PREPROCESSING, is_preprocessing, user_frame
 
 __all__ = ["OnnxGraph", "OnnxNode", "read_onnx"]
 
@@ -119,7 +119,10 @@ def _node(node: Any, onnx: Any) -> OnnxNode:
     )
     metadata = {entry.key: entry.value for entry in node.metadata_props}
     frame = user_frame(metadata.get("pkg.torch.onnx.stack_trace", ""))
+    place = str(frame) if frame else ""
     module, origin = _origin(metadata.get("namespace", ""))
+    if is_preprocessing(_stack(metadata.get("namespace", ""))):
+        module, place = "", PREPROCESSING
     return OnnxNode(
         operator=node.op_type,
         domain=node.domain or "ai.onnx",
@@ -131,9 +134,15 @@ def _node(node: Any, onnx: Any) -> OnnxNode:
             if entry.type in plain
         },
         module=module,
-        where=str(frame) if frame else "",
+        where=place,
         origin=origin,
     )
+
+
+def _stack(namespace: str) -> dict[str, tuple[str, str]]:
+    """Return the modules of ``: net.Net/b: net.Block/relu: aten.relu.default``, as captured."""
+    layers = [layer.partition(": ") for layer in namespace.split("/")]
+    return {path: (path, kind) for path, _, kind in layers[:-1]}
 
 
 def _origin(namespace: str) -> tuple[str, str]:

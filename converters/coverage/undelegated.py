@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from edgesdk.bundle.manifest import UndelegatedOperator
 from edgesdk.converters.coverage.rewrites import rewrite_for
+from edgesdk.frontend.provenance import PREPROCESSING
 
 __all__ = [
     "Reason",
@@ -33,7 +34,8 @@ class Undelegated:
         reason: Reason, one of the manifest's.
         detail: Explanation of the reason.
         module: Path of the module in the user's model.
-        where: File and line in the user's code.
+        where: File and line in the user's code; for the SDK's preprocessing
+            :data:`edgesdk.frontend.provenance.PREPROCESSING`.
         origin: The user's operator it was decomposed from, if the name differs.
     """
 
@@ -76,6 +78,8 @@ def _detail(item: Undelegated) -> str:
 
 
 def _rewrite(item: Undelegated, target: str) -> str:
+    if item.where == PREPROCESSING:
+        return ""
     # The user can rewrite the original operator: its rewrite precedes those of its parts.
     for name in (item.origin, item.operator):
         text = rewrite_for(name, target, item.reason) if name else ""

@@ -20,7 +20,7 @@ from edgesdk.frontend.capture_errors import (
 )
 from edgesdk.frontend.nonfinite import first_not_finite
 from edgesdk.frontend.program_digest import program_digest
-from edgesdk.frontend.provenance import where
+from edgesdk.frontend.provenance import is_preprocessing, where
 from edgesdk.frontend.side_effects import (
     changed_inputs,
     require_no_state,
@@ -130,15 +130,14 @@ def _strip_wrapper(program: torch.export.ExportedProgram) -> None:
 
 
 def _restore_origins(program: torch.export.ExportedProgram, model: nn.Module) -> None:
-    """Restore the source lines of a program that was loaded from a file.
-
-    Capturing it again points every operator at code that torch generated.
-    """
+    """Restore the source lines of a loaded program, which capturing again replaces by torch's."""
     if not isinstance(model, torch.fx.GraphModule):
         return
     known = [node for node in model.graph.nodes if node.op == "call_function"]
     for node in reversed(program.graph.nodes):
-        # Aligned from the end, because the wrapper's own operators (preprocessing) come first.
+        # Aligned from the end, because the wrapper's own operators come first.
+        if is_preprocessing(node.meta.get("nn_module_stack")):
+            break
         if known and node.op == "call_function" and node.target == known[-1].target:
             origin = known.pop()
             for key in ("stack_trace", "nn_module_stack"):

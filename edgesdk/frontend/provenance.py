@@ -15,7 +15,20 @@ from typing import Any
 
 from edgesdk.host.own_code import OWN_FOLDERS, PACKAGE
 
-__all__ = ["SourceFrame", "frames", "module_path", "user_frame", "where"]
+__all__ = [
+    "PREPROCESSING",
+    "SourceFrame",
+    "frames",
+    "is_preprocessing",
+    "module_path",
+    "user_frame",
+    "where",
+]
+
+#: Place of an operator that the SDK adds in front of the model to take camera bytes.
+PREPROCESSING = "the preprocessing of --image"
+#: Class name of these operators' module in a captured program.
+_PREPROCESSING_CLASS = "edgesdk.face.ImagePreprocessing"
 
 
 @dataclass(frozen=True)
@@ -110,6 +123,20 @@ def user_frame(stack_trace: str) -> SourceFrame | None:
     return packaged
 
 
+def is_preprocessing(nn_module_stack: Mapping[str, Any] | None) -> bool:
+    """Return True if an operator belongs to the SDK's preprocessing, not to the user's model.
+
+    Args:
+        nn_module_stack: See :func:`module_path`.
+    """
+    for entry in (nn_module_stack or {}).values():
+        kind = entry[1] if isinstance(entry, tuple) and len(entry) > 1 else ""
+        name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+        if name == _PREPROCESSING_CLASS:
+            return True
+    return False
+
+
 def module_path(nn_module_stack: Mapping[str, Any] | None) -> str:
     """Return the path of the innermost module, such as ``features.3.conv``.
 
@@ -118,9 +145,9 @@ def module_path(nn_module_stack: Mapping[str, Any] | None) -> str:
             outermost module first.
 
     Returns:
-        The path; empty for the model itself or if unknown.
+        The path; empty for the model itself, for the SDK's preprocessing or if unknown.
     """
-    if not nn_module_stack:
+    if not nn_module_stack or is_preprocessing(nn_module_stack):
         return ""
     entry = list(nn_module_stack.values())[-1]
     path = str(entry[0]) if isinstance(entry, tuple) else str(entry)
@@ -132,11 +159,15 @@ def module_path(nn_module_stack: Mapping[str, Any] | None) -> str:
 def where(node: Any) -> str:
     """Return file and line of a ``torch.fx.Node``, such as ``net.py:41``; empty if unknown.
 
-    Paths inside the working folder or the installed packages are relative to them.
+    Paths inside the working folder or the installed packages are relative to them. Operators of the
+    SDK's preprocessing are at :data:`PREPROCESSING`.
 
     Args:
-        node: Anything with ``meta``, a mapping that may hold ``stack_trace``.
+        node: Anything with ``meta``, a mapping that may hold ``stack_trace`` and
+            ``nn_module_stack``.
     """
+    if is_preprocessing(node.meta.get("nn_module_stack")):
+        return PREPROCESSING
     frame = user_frame(node.meta.get("stack_trace") or "")
     return str(frame) if frame else ""
 

@@ -296,6 +296,8 @@ def _float_operators(model: LitertModel, floats: _Float) -> dict[str, int]:
     for operator in model.operators:
         if operator.name in _BETWEEN or operator.index in weighted:
             continue
+        if operator.name == "CAST" and "INT" in model.tensors[operator.inputs[0]].dtype:
+            continue
         computes = [
             index
             for index in operator.outputs

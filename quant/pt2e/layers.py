@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
+from edgesdk.frontend.provenance import is_preprocessing
 from edgesdk.quant.layer_names import layer_path
 from edgesdk.quant.plan import QuantizedLayer
 from edgesdk.quant.pt2e.folding import (
@@ -218,13 +219,16 @@ def quantized_layers(module: GraphModule, reasons: Mapping[str, str]) -> tuple[Q
 def float_operators(module: GraphModule) -> dict[str, int]:
     """Count the operators of an annotated graph that stay float, by name.
 
-    Layers with weights are reported elsewhere, and operators that only move values do not count.
+    Layers with weights are reported elsewhere. Operators that only move values, and those of the
+    SDK's preprocessing, do not count.
     """
     found: Counter[str] = Counter()
     for node in module.graph.nodes:
         if node.op != "call_function" or node.target in _WEIGHT:
             continue
         if _MOVING.search(_name(node)) or not isinstance(node.meta.get("val"), Tensor):
+            continue
+        if is_preprocessing(node.meta.get("nn_module_stack")):
             continue
         annotation = node.meta.get(Q_ANNOTATION_KEY)
         quantized = annotation is not None and (

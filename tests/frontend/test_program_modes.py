@@ -14,7 +14,7 @@ from edgesdk.errors import CaptureError
 from edgesdk.exporter.prepared import CaptureSpec, prepare
 from edgesdk.frontend.capture import Capture, capture
 from edgesdk.frontend.flatten import flat_example
-from edgesdk.frontend.provenance import module_path, where
+from edgesdk.frontend.provenance import PREPROCESSING, module_path, where
 from edgesdk.spec import ImageSpec, TensorSpec
 
 HERE = Path(__file__)
@@ -128,4 +128,4 @@ def test_a_program_keeps_its_origins_when_it_is_captured_again() -> None:
     }
     assert places["conv2d"] == (line_of("stem line"), "stem.0")
     assert places["linear"] == (line_of("head line"), "head")
-    assert places["permute"] == ("", "preprocessing")
+    assert places["permute"] == (PREPROCESSING, "")

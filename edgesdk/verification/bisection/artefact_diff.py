@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgesdk.bundle.manifest import ArtefactRecord, GateRecord, OutputParity
-from edgesdk.frontend.provenance import module_path, where
+from edgesdk.frontend.provenance import PREPROCESSING, module_path, where
 from edgesdk.runtime.isolated import open_isolated
 from edgesdk.verification.parity import OutputComparison, meets
 
@@ -133,7 +133,8 @@ def _origin(node: Any, nodes: Mapping[str, Any]) -> tuple[str, str]:
     path = str(scopes[-2]) if len(scopes) > 1 else ""
     by_name = nodes.get(str(scopes[-1]))
     if by_name is not None:
-        return path, where(by_name)
+        place = where(by_name)
+        return "" if place == PREPROCESSING else path, place
     for candidate in nodes.values():
         inside = module_path(candidate.meta.get("nn_module_stack"))
         if candidate.op == "call_function" and path and inside == path:
