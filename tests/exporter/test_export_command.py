@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -254,3 +255,13 @@ def test_the_bundle_is_readable_json(exported: object, copy_of: Callable[[Path],
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     assert manifest["schema_version"] == 6
     assert manifest["source"]["spec"] == "nets/tiny.py:build"
+
+
+def test_files_of_a_bundle_have_the_modes_of_the_umask(exported):
+    umask = os.umask(0)
+    os.umask(umask)
+    paths = [exported.path, *exported.path.rglob("*")]
+    modes = {path: path.stat().st_mode & 0o777 for path in paths}
+    expected = {path: (0o777 if path.is_dir() else 0o666) & ~umask for path in paths}
+    assert modes == expected
+    assert any(path.suffix == ".mlpackage" for path in paths)

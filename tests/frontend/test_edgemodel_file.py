@@ -49,6 +49,27 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
     return model, path
 
 
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)]
+)
+@pytest.mark.parametrize("architecture", [NAME, None])
+def test_the_umask_alone_decides_who_may_read(
+    architecture: str | None, umask: int, file: int, folder: int, tmp_path: Path
+) -> None:
+    if architecture is None:
+        model, example = nn.Linear(3, 2), (torch.ones(1, 3),)
+    else:
+        model, example = models.create(NAME, **SMALL), None
+    path = tmp_path / "net.edgemodel"
+    before = os.umask(umask)
+    try:
+        save_model(model, architecture, path, example=example)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == folder
+    assert {child.stat().st_mode & 0o777 for child in path.iterdir()} == {file}
+
+
 @pytest.fixture
 def copy(saved: tuple[nn.Module, Path], tmp_path: Path) -> Path:
     path = tmp_path / "copy.edgemodel"

@@ -9,7 +9,6 @@ before it is loaded (see :mod:`edgesdk.frontend.pt2.reader`).
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,7 @@ from edgesdk.frontend.pt2.style_names import check_program_styles, program_modul
 from edgesdk.frontend.random_inputs import random_inputs
 from edgesdk.frontend.tensor_specs import torch_dtype
 from edgesdk.frontend.weights import check_weights, load_weights
+from edgesdk.host.atomic_write import partial_name
 from edgesdk.host.digest import digest
 from edgesdk.style_names import model_style_names
 
@@ -132,7 +132,9 @@ def save_model(
         check_program_styles(program, styles)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        # Not a folder of tempfile: nobody else could read that.
+        staging = path.with_name(partial_name(path.name))
+        staging.mkdir()
         try:
             if program is None:
                 content = staging / WEIGHTS_NAME
@@ -188,13 +190,14 @@ def _example(example: Any, signature: ModelSignature | None) -> Any:
 
 
 def _write_weights(model: nn.Module, path: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     # safetensors refuses weights that layers share, so copy them.
     tensors = {
         key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()
     }
-    save_file(tensors, path)
+    # save_file makes files that only their owner can read.
+    path.write_bytes(save(tensors))
 
 
 def load_model(path: Path) -> nn.Module:
