@@ -49,11 +49,13 @@ class QuantizedConversion:
         layers: Operators with weights, in the order of the program.
         float_operators: Number of operators that stayed float because no kernel exists, by name.
         io_scales: Scales of the int8 inputs and outputs.
+        not_simulated: Operators that the simulation lacks; no outputs were simulated then.
     """
 
     layers: tuple[QuantizedLayer, ...]
     float_operators: dict[str, int] = field(default_factory=dict)
     io_scales: tuple[IoScale, ...] = ()
+    not_simulated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

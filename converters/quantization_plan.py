@@ -79,7 +79,7 @@ def save_simulated(
     """
     quantization = _required(request)
     samples = Samples.load(quantization.samples)
-    if len(quantized.simulated) != len(samples):
+    if not quantized.not_simulated and len(quantized.simulated) != len(samples):
         raise QuantizationError(
             f"the quantizer simulated {len(quantized.simulated)} of {len(samples)} samples",
             remedy="this is a bug of the quantizer: please report it with the model",
@@ -91,13 +91,15 @@ def save_simulated(
                     f"output {name!r} of the quantized network holds NaN or infinity",
                     remedy="keep the layers in front of it float, or calibrate with more samples",
                 )
-    answered = dataclasses.replace(samples, expected=tuple(quantized.simulated))
-    _write(answered, quantization)
+    if not quantized.not_simulated:
+        answered = dataclasses.replace(samples, expected=tuple(quantized.simulated))
+        _write(answered, quantization)
     lines = _source_lines(program)
     return QuantizedConversion(
         tuple(_with_source_line(layer, lines) for layer in quantized.layers),
         dict(quantized.float_operators),
         quantized.io_scales,
+        quantized.not_simulated,
     )
 
 

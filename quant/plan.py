@@ -91,6 +91,7 @@ class Quantized:
             runtime with these.
         io_scales: Scales of the int8 inputs and outputs.
         notes: Remarks for the user.
+        not_simulated: Operators that the second implementation lacks; ``simulated`` is empty then.
     """
 
     layers: tuple[QuantizedLayer, ...]
@@ -98,3 +99,4 @@ class Quantized:
     simulated: tuple[Arrays, ...] = ()
     io_scales: tuple[IoScale, ...] = ()
     notes: tuple[str, ...] = ()
+    not_simulated: tuple[str, ...] = ()

@@ -227,6 +227,8 @@ class ConversionJob:
     def _converted(
         self, request: ConversionRequest, conversion: Conversion, seconds: float | None
     ) -> ConvertedArtefact:
+        quantized = conversion.quantized
+        unsimulated = quantized is not None and quantized.not_simulated
         return ConvertedArtefact(
             self.qualified,
             request.output,
@@ -234,7 +236,9 @@ class ConversionJob:
             conversion,
             seconds,
             spec=self.spec,
-            simulated=request.quantization.simulated if request.quantization else None,
+            simulated=request.quantization.simulated
+            if request.quantization is not None and not unsimulated
+            else None,
         )
 
     def stop(self) -> None:

@@ -279,7 +279,9 @@ def verify(
             record = verify_artefact(
                 opened.path_of(artefact),
                 target=artefact.target,
-                precision="quantized" if quantized else artefact.precision,
+                precision=("quantized" if simulated else "not simulated")
+                if quantized
+                else artefact.precision,
                 inputs=artefact.inputs,
                 outputs=artefact.outputs,
                 # The reference of a quantized artefact is its simulation.
@@ -295,6 +297,9 @@ def verify(
             missing.append(error)
             report(artefact.target, "no runtime")
             continue
+        if quantized and not simulated and artefact.parity and record.failure is None:
+            # The note of the export says why there is no simulation.
+            record = record.model_copy(update={"note": artefact.parity.note})
         # Key by file: a bundle may hold two artefacts of one target.
         records[artefact.file.path] = record
         report(artefact.target, verdict(artefact.target, record))

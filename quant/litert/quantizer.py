@@ -29,7 +29,7 @@ from edgesdk.quant.litert.file import LitertModel, read_model
 from edgesdk.quant.litert.layers import LitertLayer, layer_paths, read_layers, weighted_operators
 from edgesdk.quant.litert.recipes import vendor_recipe, weight_bits
 from edgesdk.quant.litert.regions import float_region, fragile_region, norm_region, scope
-from edgesdk.quant.litert.simulation import Simulation
+from edgesdk.quant.litert.simulation import Simulation, missing_operators
 from edgesdk.quant.litert.weights import round_weights
 from edgesdk.quant.plan import IoScale, Quantized, QuantPlan
 from edgesdk.quant.ranges import scale_and_zero_point
@@ -269,13 +269,15 @@ def _read_back(output: Path, floats: _Float, plan: QuantPlan) -> Quantized:
     ]
     io_scales = _io_scales(model, plan)
     layers = read_layers(model, floats.paths, _reasons(floats, plan.spec))
-    simulation = Simulation(output) if samples else None
+    missing = missing_operators(model)
+    simulation = Simulation(output) if samples and not missing else None
     return Quantized(
         layers,
         _float_operators(model, floats) if spec.static else {},
         tuple(simulation.run(sample) for sample in samples) if simulation else (),
         io_scales,
         tuple(_notes(model, layers, spec)),
+        missing,
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from edgesdk.quant.plan import Arrays
 
-__all__ = ["Simulation", "simulate"]
+__all__ = ["Simulation", "missing_operators", "simulate"]
 
 #: Operators that quantize float inputs if their weights are integers.
 _PRODUCTS = frozenset(
@@ -55,9 +55,7 @@ class Simulation:
         self._cast = cast
         self._functions = {**OPERATORS, **CONVOLUTIONS}
         self.model = read_model(path)
-        missing = sorted(
-            {operator.name for operator in self.model.operators} - self._functions.keys() - {"CAST"}
-        )
+        missing = missing_operators(self.model)
         if missing:
             raise QuantizationError(
                 f"{path.name} holds {', '.join(missing)}, which the simulation does not support",
@@ -155,6 +153,15 @@ def _by_row(operator: LitertOperator, weight: LitertTensor) -> bool:
     options = operator.options
     whole = weight.shape[1:3] == (1, 1) and (options.strideH, options.strideW) == (1, 1)
     return whole and weight.bits == 8
+
+
+def missing_operators(model: LitertModel) -> tuple[str, ...]:
+    """Return the operators of a model that the simulation lacks, sorted."""
+    from edgesdk.quant.litert.convolutions import CONVOLUTIONS
+    from edgesdk.quant.litert.operators import OPERATORS
+
+    known = {"CAST", *OPERATORS, *CONVOLUTIONS}
+    return tuple(sorted({operator.name for operator in model.operators} - known))
 
 
 def simulate(path: Path, inputs: Mapping[str, np.ndarray], *, keep_all: bool = False) -> Arrays:

@@ -15,7 +15,7 @@ from edgesdk.quant.onnx.half import in_half_precision
 from edgesdk.quant.onnx.int8_io import dequantize_output, make_int8_io, quantize_input
 from edgesdk.quant.onnx.kernels import float_operators
 from edgesdk.quant.onnx.layers import OnnxLayer, find_layers, node_paths, read_layers
-from edgesdk.quant.onnx.simulation import simulate
+from edgesdk.quant.onnx.simulation import missing_operators, simulate
 from edgesdk.quant.onnx.static import make_static, ranged_tensors
 from edgesdk.quant.onnx.weights import SHORT_ROW, WeightStore, round_weights, shift_biases
 from edgesdk.quant.plan import Arrays, IoScale, Quantized, QuantPlan
@@ -67,14 +67,17 @@ def quantize(artefact: Path, output: Path, plan: QuantPlan) -> Quantized:
         reasons |= more
     graph.save(output)
     found = read_layers(graph, layers, reasons)
+    missing = missing_operators(graph.model)
     return Quantized(
         layers=found,
         float_operators=float_operators(graph, kept) if spec.static else {},
         simulated=tuple(
-            _simulated(graph.model, sample, io_scales, plan) for sample in plan.samples
+            _simulated(graph.model, sample, io_scales, plan)
+            for sample in (() if missing else plan.samples)
         ),
         io_scales=io_scales,
         notes=tuple(_notes(found, spec)),
+        not_simulated=missing,
     )
 
 

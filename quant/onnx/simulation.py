@@ -21,7 +21,7 @@ from edgesdk.quant.onnx.graph import OnnxGraph, read_model
 from edgesdk.quant.onnx.integer_operators import INTEGER_ARITHMETIC
 from edgesdk.quant.plan import Arrays
 
-__all__ = ["simulate"]
+__all__ = ["missing_operators", "simulate"]
 
 _OPERATORS = {**FLOAT_OPERATORS, **INTEGER_ARITHMETIC}
 
@@ -80,6 +80,18 @@ def simulate(
         if tensor is not None:
             answers[name] = tensor.numpy()
     return answers
+
+
+def missing_operators(model: Any) -> tuple[str, ...]:
+    """Return the operators of a model that the simulation lacks, sorted.
+
+    Args:
+        model: ONNX model in memory.
+    """
+    graph = OnnxGraph(model)
+    fused = fused_operators(graph)
+    used = {node.op_type for node in graph.graph.node if node.name not in fused}
+    return tuple(sorted(used - _OPERATORS.keys()))
 
 
 def _last_use(

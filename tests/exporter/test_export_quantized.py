@@ -346,3 +346,89 @@ def test_the_command_refuses_before_it_loads_anything(
 def test_the_report_needs_something_to_measure_on(capsys: Any) -> None:
     assert main(["quantize-report", "mobilenet_v2", "--json"]) == 2
     assert "--evaluate" in json.loads(capsys.readouterr().out)["remedy"]
+
+
+class Recurrent(nn.Module):
+    """A convolution of even width and an LSTM, which no simulation computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(3, 8, 4, padding="same")
+        self.memory = nn.LSTM(8, 12, batch_first=True)
+        self.head = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, _ = self.memory(torch.relu(self.conv(x)).transpose(1, 2))
+        return self.head(states[:, -1])
+
+
+@pytest.fixture(scope="module")
+def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    torch.manual_seed(5)
+    generator = np.random.default_rng(1)
+    return edgesdk.export(
+        Recurrent().eval(),
+        torch.rand(1, 3, 20),
+        targets=("onnx",),
+        output=tmp_path_factory.mktemp("recurrent") / "net.edge",
+        quantize=QuantizeOptions(
+            ("w8a32_dynamic",),
+            evaluation=[generator.standard_normal((1, 3, 20)).astype(np.float32) for _ in range(8)],
+        ),
+    )
+
+
+def test_an_artefact_without_simulation_is_measured_in_its_runtime(recurrent: Bundle) -> None:
+    assert not recurrent.manifest.failures
+    (artefact,) = recurrent.manifest.artefacts
+    assert artefact.simulated is None
+    assert artefact.parity is not None
+    assert artefact.parity.passed
+    assert artefact.parity.note == (
+        "run in its runtime alone: no simulation of LSTM; compared with the float model"
+    )
+    # It differs as a quantized network does, and is not gated as a simulation would be.
+    (output,) = artefact.parity.outputs
+    assert output.max_abs is not None
+    assert 1e-5 < output.max_abs < 0.1
+    assert artefact.parity.gate.cosine == 0.9
+    assert artefact.quantized is not None
+    assert {layer.path: layer.bits for layer in artefact.quantized.layers} == {"conv": 8, "head": 8}
+    drop = artefact.quantized.drop
+    assert drop is not None
+    assert drop.samples == 8
+    assert drop.cosine is not None
+    assert 0.99 < drop.cosine < 1
+    assert artefact.parity.note in artefact.notes
+
+
+def test_verifying_it_again_keeps_what_it_was_compared_with(recurrent: Bundle) -> None:
+    before = recurrent.manifest.artefacts[0].parity
+    assert edgesdk.verify(recurrent).manifest.artefacts[0].parity == before
+
+
+def test_even_same_padding_is_quantized_on_litert(tmp_path: Path) -> None:
+    torch.manual_seed(6)
+    net = nn.Sequential(
+        nn.Conv1d(2, 8, 4, padding="same"),
+        nn.ReLU(),
+        nn.Conv1d(8, 4, 6, padding="same", dilation=2, groups=4),
+    )
+    generator = np.random.default_rng(2)
+    made = edgesdk.export(
+        net.eval(),
+        torch.rand(1, 2, 30),
+        targets=("litert",),
+        output=tmp_path / "net.edge",
+        quantize=QuantizeOptions(
+            ("w8a8_static",),
+            calibration=[
+                generator.standard_normal((1, 2, 30)).astype(np.float32) for _ in range(12)
+            ],
+        ),
+    )
+    assert not made.manifest.failures
+    require_parity(made.manifest)
+    quantized = made.manifest.artefacts[0].quantized
+    assert quantized is not None
+    assert {layer.path: layer.bits for layer in quantized.layers} == {"0": 8, "2": 8}

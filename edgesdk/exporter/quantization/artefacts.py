@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesdk.bundle.manifest import DropRecord, FileRecord, QuantizationRecord, SensitivityRecord
@@ -17,6 +18,7 @@ from edgesdk.exporter.quantization.options import QuantizeOptions
 from edgesdk.exporter.quantization.verify import (
     PARITY_PRECISION,
     io_scales,
+    not_simulated_note,
     quantization_record,
     verify_quantized,
 )
@@ -45,6 +47,7 @@ class QuantizedExport:
         options: Quantization options.
         inputs: Calibration and evaluation sets.
         data: Files made of them.
+        samples: Inputs and outputs of the float model.
         originals: Paintings of the float model; None if it names no styles.
     """
 
@@ -52,6 +55,7 @@ class QuantizedExport:
     options: QuantizeOptions
     inputs: QuantizationInputs
     data: QuantizationData
+    samples: Path
     originals: OriginalPaintings | None = None
 
     def __post_init__(self) -> None:
@@ -91,7 +95,7 @@ class QuantizedExport:
             on_progress=lambda step: context.on_progress("model", step),
         )
         data = inputs.write(context.folder, context.folder / samples.path, samples.sha256)
-        return cls(context, options, inputs, data, originals)
+        return cls(context, options, inputs, data, context.folder / samples.path, originals)
 
     def verify(self, job: ConversionJob, result: ConvertedArtefact) -> ConvertedArtefact:
         """Measure parity with the simulation and the accuracy drop; control accuracy if requested.
@@ -146,9 +150,11 @@ class QuantizedExport:
         ]
 
     def _measure(self, job: ConversionJob, result: ConvertedArtefact) -> ConvertedArtefact:
-        if result.simulated is None:
+        if result.conversion.quantized is None:
             raise ConversionError(f"{job.name} was not quantized")
         context = self.context
+        # An artefact that cannot be simulated is compared with the float model.
+        reference = result.simulated or self.samples
         facts = context.runtime_facts(job.target)
         painting = None
         if self.originals is not None:
@@ -159,7 +165,8 @@ class QuantizedExport:
                 result,
                 self.inputs.evaluation,
                 bound=self.options.max_drop,
-                simulated_sha256=digest(result.simulated),
+                samples=reference,
+                samples_sha256=digest(reference),
                 facts=facts,
                 then=painting.paint if painting else None,
             )
@@ -168,7 +175,13 @@ class QuantizedExport:
             drop = None
         context.on_progress(job.name, verdict(job.qualified, parity))
         painted = painting.record(parity) if painting else None
-        return dataclasses.replace(result, parity=parity, drop=drop, painted=painted)
+        conversion = result.conversion
+        if result.simulated is None:
+            notes = dict.fromkeys((*conversion.notes, not_simulated_note(result)))
+            conversion = dataclasses.replace(conversion, notes=tuple(notes))
+        return dataclasses.replace(
+            result, conversion=conversion, parity=parity, drop=drop, painted=painted
+        )
 
     def _control_accuracy(self, job: ConversionJob, first: ConvertedArtefact) -> ConvertedArtefact:
         """Keep layers float until the drop of the artefact itself is within the bound.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 from edgesdk.bundle.manifest import (
     CalibrationRecord,
@@ -24,10 +25,18 @@ from edgesdk.verification.accuracy_drop import EvaluationSet, measure_drop
 from edgesdk.verification.int8_io import float_run
 from edgesdk.verification.verify_bundle import verify_artefact
 
-__all__ = ["PARITY_PRECISION", "io_scales", "quantization_record", "verify_quantized"]
+__all__ = [
+    "NOT_SIMULATED",
+    "PARITY_PRECISION",
+    "io_scales",
+    "quantization_record",
+    "verify_quantized",
+]
 
 #: Key of :data:`edgesdk.verification.parity.GATES` for quantized artefacts.
 PARITY_PRECISION = "quantized"
+#: The same without a simulation to compare with.
+NOT_SIMULATED = "not simulated"
 
 
 def io_scales(result: ConvertedArtefact) -> tuple[IoScaleRecord, ...]:
@@ -79,7 +88,8 @@ def verify_quantized(
     evaluation: EvaluationSet | None,
     *,
     bound: float | None,
-    simulated_sha256: str,
+    samples: Path,
+    samples_sha256: str,
     facts: dict[str, object] | None = None,
     then: Callable[[Session], None] | None = None,
 ) -> tuple[ParityRecord, DropRecord | None]:
@@ -90,28 +100,29 @@ def verify_quantized(
         result: The artefact, with the outputs of its simulation.
         evaluation: Inputs for measuring the drop; None to skip that.
         bound: Largest drop allowed.
-        simulated_sha256: Digest of the simulated outputs.
+        samples: Inputs with the outputs of the simulation, or of the float model without one.
+        samples_sha256: Digest of ``samples``.
         facts: Facts that decide the result besides artefact, samples and evaluation.
         then: Called with the session at the end, if one is opened.
 
     Returns:
-        Parity with the simulation, and the drop against the float model; no drop if the runtime
-        refuses the artefact.
+        Parity with the simulation, or with the float model without one; and the drop against the
+        float model, or no drop if the runtime refuses the artefact.
 
     Raises:
         MissingEnvironmentError: The runtime is not installed.
-        BundleDamagedError: The simulated outputs cannot be read.
-        QuantizationError: The artefact was not quantized.
+        BundleDamagedError: The samples cannot be read.
     """
+    precision = PARITY_PRECISION if result.simulated is not None else NOT_SIMULATED
     cache = context.cache
     key = key_of(
         {
             "kind": "quantized parity",
             "code": code_digest(),
             "artefact": result.sha256,
-            "simulated": simulated_sha256,
+            "simulated": samples_sha256,
             "evaluation": evaluation.sha256 if evaluation else "",
-            "gate": context.gates.gate(PARITY_PRECISION).model_dump(mode="json"),
+            "gate": context.gates.gate(precision).model_dump(mode="json"),
             **(facts or {}),
         }
     )
@@ -129,21 +140,21 @@ def verify_quantized(
         if then is not None:
             then(session)
 
-    if result.simulated is None:
-        raise QuantizationError(f"{result.target} was not quantized")
     parity = verify_artefact(
         result.path,
         target=result.target,
-        precision=PARITY_PRECISION,
+        precision=precision,
         inputs=result.conversion.inputs,
         outputs=result.conversion.outputs,
-        samples=Samples.load(result.simulated),
-        samples_sha256=simulated_sha256,
+        samples=Samples.load(samples),
+        samples_sha256=samples_sha256,
         gates=context.gates,
         labels=context.labels,
         io_scales=scales,
         then=measure,
     )
+    if result.simulated is None and parity.failure is None:
+        parity = parity.model_copy(update={"note": not_simulated_note(result)})
     found = measured[0] if measured else None
     if cache is not None and parity.failure is None:
         cache.put(
@@ -154,6 +165,13 @@ def verify_quantized(
             },
         )
     return parity, _with_bound(found, bound)
+
+
+def not_simulated_note(result: ConvertedArtefact) -> str:
+    """Return the remark on an artefact that was compared with the float model."""
+    quantized = result.conversion.quantized
+    missing = ", ".join(quantized.not_simulated) if quantized else ""
+    return f"run in its runtime alone: no simulation of {missing}; compared with the float model"
 
 
 def _with_bound(drop: DropRecord | None, bound: float | None) -> DropRecord | None:
