@@ -10,6 +10,7 @@ from edgesdk.cli.verb import verb
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from edgesdk.models.zoo_entry import ZooEntry
 
@@ -29,6 +30,7 @@ def models(out: Output) -> None:
                     "name": entry.name,
                     "task": entry.task,
                     "inputs": [str(spec) for spec in entry.inputs],
+                    "trained": entry.trained,
                     "weights": entry.labels or entry.weights or None,
                     "styles": list(entry.styles),
                     "summary": entry.summary,
@@ -47,8 +49,8 @@ def _table(entries: Sequence[ZooEntry]) -> Table:
 
     from edgesdk.cli.tables import plain_table
 
-    table = plain_table("name", "inputs", "description")
-    for column in table.columns[:2]:
+    table = plain_table("name", "inputs", "weights", "description")
+    for column in table.columns[:3]:
         column.no_wrap = True
     for task in sorted({entry.task for entry in entries}):
         table.add_row(Text(task, style="italic"))
@@ -57,5 +59,13 @@ def _table(entries: Sequence[ZooEntry]) -> Table:
                 inputs = "\n".join(str(spec).removesuffix(":float32") for spec in entry.inputs)
                 styles = f"\nstyles: {', '.join(entry.styles)}" if entry.styles else ""
                 description = Text.assemble(entry.summary, (styles, "dim"))
-                table.add_row(Text(f"  {entry.name}"), Text(inputs), description)
+                table.add_row(Text(f"  {entry.name}"), Text(inputs), _weights(entry), description)
     return table
+
+
+def _weights(entry: ZooEntry) -> Text:
+    from rich.text import Text
+
+    if not entry.trained:
+        return Text("random", "dim")
+    return Text("ImageNet" if entry.labels.startswith("imagenet") else "trained", "green")

@@ -122,6 +122,14 @@ def _inputs(texts: list[str] | None) -> list[str] | None:
     return texts
 
 
+def _weights(path: Path | None) -> Path | None:
+    from edgesdk.frontend.source_files import check_weights_file
+
+    if path is not None:
+        check_weights_file(path)
+    return path
+
+
 def _source(text: str) -> str:
     from edgesdk.frontend.source_files import check_source
 
@@ -160,8 +168,8 @@ WeightsOption = Annotated[
     Path | None,
     INPUT.option(
         "--weights FILE",
-        callback=existing,
-        help="Load these weights: .safetensors, or .pth with tensors only.",
+        callback=_weights,
+        help="Load these weights: .safetensors, .pth or .ckpt with tensors only, or .edgemodel.",
     ),
 ]
 BundleArgument = Annotated[

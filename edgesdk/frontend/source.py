@@ -18,9 +18,9 @@ from edgesdk.frontend.edgemodel.file import ModelSignature, read_model_file
 from edgesdk.frontend.evaluation_mode import evaluate
 from edgesdk.frontend.pt2.reader import read_program
 from edgesdk.frontend.pt2.style_names import program_module
-from edgesdk.frontend.source_files import check_source
+from edgesdk.frontend.source_files import check_source, check_weights_file
 from edgesdk.frontend.user_code import guarded, import_file, import_module
-from edgesdk.frontend.weights import load_weights
+from edgesdk.frontend.weights import load_state, load_weights
 from edgesdk.near_names import nearest
 from edgesdk.spec import ImageSpec, TensorSpec
 
@@ -74,7 +74,11 @@ def load(source: str, weights: Path | None = None) -> LoadedModel:
     if weights is not None:
         if source.endswith(".pt2"):
             raise UsageError("a .pt2 program has its own weights", remedy="omit --weights")
-        load_weights(loaded.model, weights)
+        notes = load_given_weights(loaded.model, weights)
+        loaded = replace(loaded, notes=(*loaded.notes, *notes))
+    elif source in models.names() and not models.entry(source).trained:
+        note = "weights: random (seeded); give --weights FILE"
+        loaded = replace(loaded, notes=(*loaded.notes, note))
     switched = evaluate(loaded.model)
     if not switched:
         return loaded
@@ -124,6 +128,21 @@ def require_float_module(model: nn.Module) -> None:
                 if device == "meta"
                 else "move the model: model.cpu()",
             )
+
+
+def load_given_weights(model: nn.Module, path: Path) -> tuple[str, ...]:
+    """Load the weights of a file, or those of a saved model (``.edgemodel``), into a model.
+
+    Returns:
+        Notes on changes to the keys.
+
+    Raises:
+        EdgeSdkError: As :func:`edgesdk.frontend.weights.load_weights` does.
+    """
+    if path.suffix != ".edgemodel":
+        return load_weights(model, path)
+    check_weights_file(path)
+    return load_state(model, read_model_file(path).model.state_dict(), path.name)
 
 
 def _dispatch(source: str) -> LoadedModel:

@@ -12,15 +12,17 @@ from pathlib import Path
 from edgesdk import models
 from edgesdk.errors import (
     EdgeSdkError,
+    InputNotFoundError,
     SourceError,
     SourceNotFoundError,
     UnknownNameError,
     UnsafeFileError,
+    WeightsError,
 )
 from edgesdk.frontend.user_code import parse
 from edgesdk.near_names import nearest_path
 
-__all__ = ["check_source", "file_kind"]
+__all__ = ["check_source", "check_weights_file", "file_kind"]
 
 #: Suffixes of files that torch and safetensors write.
 _TORCH_SUFFIXES = (".bin", ".ckpt", ".pkl", ".pt", ".pth", ".safetensors")
@@ -96,6 +98,37 @@ def check_source(source: str) -> None:
         raise _unknown(source, path)
 
 
+def check_weights_file(path: Path) -> None:
+    """Check that a file may hold weights.
+
+    Raises:
+        InputNotFoundError: It does not exist.
+        WeightsError: It is a model, a converted one or one of another framework.
+    """
+    if not path.exists():
+        raise InputNotFoundError(path)
+    kind = file_kind(path)
+    if kind == _KINDS[".pt2"]:
+        remedy = f"give it as SOURCE, which needs no --weights: edgesdk export {path.name}"
+        if path.suffix != ".pt2":
+            remedy = f"{_renamed(path)}, and give that as SOURCE without --weights"
+    elif kind == _TORCHSCRIPT:
+        remedy = f"save its weights: {_weights_of(path)}; then --weights weights.pth"
+    elif kind:
+        remedy = "save those of the PyTorch model: torch.save(model.state_dict(), 'weights.pth')"
+    else:
+        return
+    raise WeightsError(f"{path.name} is {kind}, not a file of weights", remedy=remedy)
+
+
+def _renamed(path: Path) -> str:
+    return f"give it the suffix .pt2: mv {path.name} {path.stem}.pt2"
+
+
+def _weights_of(path: Path) -> str:
+    return f"torch.save(torch.jit.load('{path.name}').state_dict(), 'weights.pth')"
+
+
 def _must_exist(path: Path) -> None:
     if not path.exists():
         raise _absent(path)
@@ -130,11 +163,11 @@ def _not_a_source(path: Path) -> EdgeSdkError:
             f"{build} --weights {path.name}",
         )
     if kind == _KINDS[".pt2"]:
-        remedy = f"give it the suffix .pt2: mv {path.name} {path.stem}.pt2"
+        remedy = _renamed(path)
     elif kind == _TORCHSCRIPT:
         remedy = (
             "build the nn.Module in Python and load the archive's weights into it: "
-            f"torch.save(torch.jit.load('{path.name}').state_dict(), 'weights.pth'), then "
+            f"{_weights_of(path)}, then "
             f"{build} --weights weights.pth"
         )
     elif path.suffix == ".edge":

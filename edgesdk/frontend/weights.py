@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from edgesdk.errors import InputNotFoundError, UnsafeFileError, WeightsDamagedError, WeightsError
+from edgesdk.frontend.source_files import check_weights_file
 
-__all__ = ["check_weights", "load_weights", "read_tensors"]
+__all__ = ["check_weights", "load_state", "load_weights", "read_tensors"]
 
-# Prefixes that model wrappers add to every key: DataParallel, torch.compile.
-_PREFIXES = ("module.", "_orig_mod.")
+# Names that trainers and wrappers put before keys: DataParallel's module, Lightning's model or net.
+_MOST_WRAPPERS = 3
 # Keys under which training scripts save the weights.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "weights", "net")
 _SHOWN = 8
@@ -79,12 +80,13 @@ def _damaged(path: Path, error: Exception) -> WeightsDamagedError:
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
+    check_weights_file(path)
+    if path.is_dir():
+        raise InputNotFoundError(path)
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        if not path.is_file():
-            raise InputNotFoundError(path)
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
@@ -102,17 +104,35 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     return {str(key): value for key, value in found.items()}
 
 
-def _unwrapped(given: dict[str, Tensor], wanted: Mapping[str, object]) -> dict[str, Tensor]:
-    """Remove a wrapper's prefix from the keys, unless the model itself has it."""
-    for prefix in _PREFIXES:
-        if (
-            given
-            and all(key.startswith(prefix) for key in given)
-            and not all(key.startswith(prefix) for key in wanted)
-        ):
-            bare = {key.removeprefix(prefix): value for key, value in given.items()}
-            return _unwrapped(bare, wanted)
-    return given
+def _unwrapped(
+    given: dict[str, Tensor], wanted: Mapping[str, object]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Take the model's weights out of those of a wrapper or trainer.
+
+    Returns:
+        The weights without the prefix under which most of the model's keys are, and notes on the
+        prefix and on what lies beside it.
+    """
+    prefixes = {""}
+    for key in given:
+        parts = key.split(".")[:-1][:_MOST_WRAPPERS]
+        prefixes |= {".".join(parts[:count]) + "." for count in range(1, len(parts) + 1)}
+    matched = {
+        prefix: sum(f"{prefix}{key}" in given for key in wanted) for prefix in sorted(prefixes)
+    }
+    # The first of several is the shortest, and the plain keys come before all others.
+    prefix = max(sorted(matched, key=len), key=lambda one: matched[one])
+    if not prefix:
+        return given, ()
+    inside = {
+        key.removeprefix(prefix): value for key, value in given.items() if key.startswith(prefix)
+    }
+    notes = [f"weights: the prefix {prefix!r} of the keys was removed"]
+    beside = sorted(key for key in given if not key.startswith(prefix))
+    if beside:
+        more = f" and {len(beside) - _SHOWN} more" if len(beside) > _SHOWN else ""
+        notes.append(f"weights: left out, not the model's: {', '.join(beside[:_SHOWN])}{more}")
+    return inside, tuple(notes)
 
 
 def _listed(kind: str, keys: list[str]) -> str:
@@ -120,21 +140,43 @@ def _listed(kind: str, keys: list[str]) -> str:
     return f"\n  {kind}: {', '.join(keys[:_SHOWN])}{more}" if keys else ""
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, path: Path) -> tuple[str, ...]:
     """Load weights into a model; every key and every shape must match.
+
+    A prefix of wrappers and trainers (``module.``, ``model.``) is removed from the keys, and what
+    lies beside it is left out.
 
     Args:
         model: The model, changed in place only if everything fits.
-        path: ``.safetensors``, or ``.pth``/``.pt`` read with ``weights_only=True``.
+        path: ``.safetensors``, or ``.pth``, ``.pt`` or ``.ckpt``, read with ``weights_only=True``.
+
+    Returns:
+        Notes on changes to the keys.
 
     Raises:
         InputNotFoundError: The file does not exist.
         UnsafeFileError: The file is a pickle that would run code.
         WeightsDamagedError: The file is damaged.
+        WeightsError: The file is a model of another kind; or keys or shapes do not match the
+            model; the message lists them.
+    """
+    return load_state(model, _state_dict(path), path.name)
+
+
+def load_state(model: nn.Module, state: dict[str, Tensor], name: str) -> tuple[str, ...]:
+    """Load a state dictionary into a model, as :func:`load_weights` does.
+
+    Args:
+        model: The model, changed in place only if everything fits.
+        state: Tensors by key.
+        name: Name of the file it comes from, for messages.
+
+    Raises:
         WeightsError: Keys or shapes do not match the model; the message lists them.
     """
-    given = _matching(model, path)
+    given, notes = _matching(model, state, name)
     model.load_state_dict({**model.state_dict(), **given})
+    return notes
 
 
 def check_weights(model: nn.Module, path: Path) -> None:
@@ -143,12 +185,14 @@ def check_weights(model: nn.Module, path: Path) -> None:
     Raises:
         EdgeSdkError: See :func:`load_weights`.
     """
-    _matching(model, path)
+    _matching(model, _state_dict(path), path.name)
 
 
-def _matching(model: nn.Module, path: Path) -> dict[str, Tensor]:
+def _matching(
+    model: nn.Module, state: dict[str, Tensor], name: str
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     wanted = model.state_dict()
-    given = _unwrapped(_state_dict(path), wanted)
+    given, notes = _unwrapped(state, wanted)
     missing = sorted(
         key for key in set(wanted) - set(given) if not key.endswith("num_batches_tracked")
     )
@@ -165,10 +209,10 @@ def _matching(model: nn.Module, path: Path) -> dict[str, Tensor]:
     ]
     if missing or unknown or shapes:
         raise WeightsError(
-            f"the weights in {path.name} do not match the model"
+            f"the weights in {name} do not match the model"
             + _listed("missing", missing)
             + _listed("not in the model", unknown)
             + _listed("other shape", shapes),
             remedy="build the model with the configuration it was trained with",
         )
-    return given
+    return given, notes

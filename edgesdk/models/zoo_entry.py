@@ -47,6 +47,11 @@ class ZooEntry:
     config: Mapping[str, object] = field(default_factory=dict)
 
     @property
+    def trained(self) -> bool:
+        """True if it has trained weights, in this package or in that of its extra."""
+        return bool(self.weights or self.weights_package)
+
+    @property
     def styles(self) -> tuple[str, ...]:
         """Names of the styles its weights were trained on; empty if it has none."""
         if not self.weights:

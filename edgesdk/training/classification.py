@@ -16,8 +16,7 @@ from edgesdk import models
 from edgesdk.errors import EdgeSdkError, OutputExistsError, TrainingError, UsageError
 from edgesdk.frontend.edgemodel.file import ModelSignature, read_model_file, save_model
 from edgesdk.frontend.evaluation_mode import evaluation_mode
-from edgesdk.frontend.source import load
-from edgesdk.frontend.weights import load_weights
+from edgesdk.frontend.source import load, load_given_weights
 from edgesdk.host.atomic_write import storage_errors, write_atomically
 from edgesdk.quant.qat import QatModel, finish_qat, prepare_qat
 from edgesdk.quant.spec import QuantSpec
@@ -130,12 +129,12 @@ def build_classifier(
     if isinstance(source, nn.Module):
         model = source
         if weights is not None:
-            load_weights(model, weights)
+            load_given_weights(model, weights)
     elif source in models.names():
         architecture = source
         model = _fresh(source, data, seed)
         if weights is not None:
-            load_weights(model, weights)
+            load_given_weights(model, weights)
     else:
         program = source.endswith(".pt2")
         if source.rstrip("/").endswith(".edgemodel") and Path(source).is_dir():

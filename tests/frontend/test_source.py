@@ -75,7 +75,8 @@ def test_a_zoo_name_brings_its_inputs() -> None:
     assert (loaded.name, loaded.spec) == ("mobilenet_v3_small", "mobilenet_v3_small")
     assert loaded.inputs[0].shape == (1, 3, 224, 224)
     assert loaded.image is not None
-    assert (loaded.example, loaded.notes) == (None, ())
+    assert loaded.example is None
+    assert loaded.notes == ("weights: random (seeded); give --weights FILE",)
     assert not loaded.model.training
 
 
@@ -406,3 +407,21 @@ def test_a_python_model_is_held_to_the_same() -> None:
     with pytest.raises(FactoryError, match="TorchScript"):
         prepare(torch.jit.script(nn.ReLU()), torch.ones(1))
     require_float_module(nn.Sequential(nn.Linear(2, 2), torch.ao.quantization.QuantStub()))
+
+
+def test_a_saved_model_gives_weights(tmp_path: Path) -> None:
+    trained = models.create("resnet20", num_classes=3)
+    with torch.no_grad():
+        trained.classifier.bias.fill_(7)
+    save_model(trained, "resnet20", tmp_path / "mine.edgemodel")
+    write(
+        tmp_path,
+        net="from edgesdk import models\n\n"
+        "def build():\n    return models.create('resnet20', num_classes=3)\n",
+    )
+    loaded = load(f"{tmp_path}/net.py:build", tmp_path / "mine.edgemodel")
+    assert torch.equal(loaded.model.classifier.bias, torch.full((3,), 7.0))
+    assert not any("random" in note for note in loaded.notes)
+    assert load("multi_style").notes == ()
+    with pytest.raises(WeightsError, match=r"mine\.edgemodel do not match the model"):
+        load("resnet18", tmp_path / "mine.edgemodel")

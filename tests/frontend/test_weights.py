@@ -85,8 +85,12 @@ def test_a_model_whose_own_names_begin_like_a_wrapper(tmp_path: Path) -> None:
     load_weights(model, tmp_path / "w.pth")
     assert_loaded(model, named)
     torch.save({f"module.{key}": value for key, value in named.items()}, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match=r"module\.module\.conv"):
-        load_weights(model, tmp_path / "w.pth")
+    # Only the wrapper's own module goes.
+    fresh = Averaged()
+    assert load_weights(fresh, tmp_path / "w.pth") == (
+        "weights: the prefix 'module.' of the keys was removed",
+    )
+    assert_loaded(fresh, named)
 
 
 def test_half_precision_weights_become_the_models_own(tmp_path: Path) -> None:
@@ -262,3 +266,60 @@ def test_checking_changes_nothing_and_needs_no_storage(tmp_path: Path) -> None:
     check_weights(network().to("meta"), tmp_path / "w.pth")
     with torch.device("meta"), pytest.raises(WeightsError):
         check_weights(nn.Linear(10**6, 10**6), tmp_path / "w.pth")
+
+
+LIGHTNING = {"epoch": 3, "pytorch-lightning_version": "2.5.0", "callbacks": {}, "loops": {}}
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.", "module.", "module.model.", "my_backbone."])
+def test_the_prefix_of_a_trainer_is_removed_and_noted(prefix: str, tmp_path: Path) -> None:
+    state = other_state()
+    inside = {f"{prefix}{key}": value for key, value in state.items()}
+    beside = {"loss.weight": torch.ones(3), "metric.total": torch.zeros(())}
+    torch.save({**LIGHTNING, "state_dict": {**beside, **inside}}, tmp_path / "last.ckpt")
+    model = network()
+    notes = load_weights(model, tmp_path / "last.ckpt")
+    assert_loaded(model, state)
+    assert notes == (
+        f"weights: the prefix {prefix!r} of the keys was removed",
+        "weights: left out, not the model's: loss.weight, metric.total",
+    )
+
+
+def test_plain_keys_need_no_notes_and_strange_ones_stay_errors(tmp_path: Path) -> None:
+    torch.save(other_state(), tmp_path / "w.pth")
+    assert load_weights(network(), tmp_path / "w.pth") == ()
+    torch.save({**other_state(), "loss.weight": torch.ones(3)}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"not in the model: loss\.weight"):
+        load_weights(network(), tmp_path / "w.pth")
+
+
+def test_a_prefix_with_a_missing_key_is_an_error_of_that_key(tmp_path: Path) -> None:
+    state = {f"model.{key}": value for key, value in other_state().items()}
+    del state["model.head.bias"]
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(WeightsError) as caught:
+        load_weights(network(), tmp_path / "w.pth")
+    assert "missing: head.bias" in caught.value.message
+    assert "not in the model" not in caught.value.message
+
+
+def test_models_given_as_weights_are_named(tmp_path: Path) -> None:
+    linear = nn.Linear(3, 2)
+    torch.jit.script(linear).save(tmp_path / "script.pt")
+    program = torch.export.export(linear, (torch.ones(1, 3),))
+    torch.export.save(program, tmp_path / "program.pt2")
+    (tmp_path / "renamed.pt").write_bytes((tmp_path / "program.pt2").read_bytes())
+    (tmp_path / "lite.bin").write_bytes(b"\x1c\0\0\0TFL3\0\0")
+    (tmp_path / "net.onnx").write_bytes(b"\x08\x07")
+    for name, kind, remedy in (
+        ("script.pt", "a TorchScript archive", "torch.jit.load('script.pt').state_dict()"),
+        ("program.pt2", "an exported program", "edgesdk export program.pt2"),
+        ("renamed.pt", "an exported program", "mv renamed.pt renamed.pt2"),
+        ("lite.bin", "a LiteRT model", "torch.save(model.state_dict()"),
+        ("net.onnx", "an ONNX model", "torch.save(model.state_dict()"),
+    ):
+        with pytest.raises(WeightsError) as caught:
+            load_weights(linear, tmp_path / name)
+        assert caught.value.message == f"{name} is {kind}, not a file of weights"
+        assert remedy in (caught.value.remedy or "")
