@@ -49,7 +49,8 @@
 Exit codes: 0 done, 1 a gate was missed, 2 wrong usage, 3 the environment lacks something, 4 a
 device or worker is gone, 5 the model or its data cannot be used, 6 a file is damaged or unsafe,
 70 a bug of the SDK. ``message`` describes the error, ``where`` is the place in the user's own code
-or file (if any), ``remedy`` is the next step. ``str(error)`` contains all three.
+or file (if any), ``remedy`` is the next step. ``str(error)`` contains all three, with arguments of
+Python functions in place of the options that ``error.on_command_line()`` names.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from edgesdk.near_names import nearest, nearest_path
+from edgesdk.option_spelling import in_python
 
 __all__ = [
     "BudgetError",
@@ -133,15 +135,15 @@ class EdgeSdkError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        parts = [self.message]
-        if self.where:
-            parts.append(f"  at: {self.where}")
-        if self.remedy:
-            parts.append(f"  fix: {self.remedy}")
-        return "\n".join(parts)
+        return in_python(self.on_command_line())
+
+    def on_command_line(self) -> str:
+        """Return message, place and remedy with the options of the commands."""
+        place = f"\n  at: {self.where}" if self.where else ""
+        return self.message + place + (f"\n  fix: {self.remedy}" if self.remedy else "")
 
     def __reduce__(self) -> tuple[object, ...]:
-        # The default protocol of exceptions drops keyword-only arguments.
+        # The default protocol drops keyword-only arguments.
         return (rebuild, (type(self), self.message, self.where, self.remedy))
 
     def to_dict(self) -> dict[str, object]:
@@ -375,10 +377,9 @@ class MissingBackendError(MissingEnvironmentError):
     ) -> None:
         packages = [package] if isinstance(package, str) else package
         extras = [extra] if isinstance(extra, str) else list(dict.fromkeys(extra))
-        names = ", ".join(map(repr, packages))
-        named = f"packages {names} are" if len(packages) > 1 else f"package {names} is"
+        named = "packages {} are" if len(packages) > 1 else "package {} is"
         super().__init__(
-            f"the Python {named} not installed",
+            f"the Python {named.format(', '.join(map(repr, packages)))} not installed",
             remedy=remedy or f'pip install "edgesdk[{",".join(extras)}]"',
         )
 

@@ -31,6 +31,7 @@ GROUND_FLOOR = (
     "edgesdk.version",
     "edgesdk.lazy_exports",
     "edgesdk.near_names",
+    "edgesdk.option_spelling",
     "edgesdk.errors",
     "edgesdk.spec",
     "edgesdk.style_names",

@@ -150,4 +150,5 @@ def print_error(error: EdgeSdkError, *, json: bool, debug: bool) -> None:
         traceback.print_exception(error)
     if json:
         print_json(error.to_dict())
-    sys.stderr.write(f"error: {error}\n")
+    shown = error.on_command_line()
+    sys.stderr.write(f"error: {shown}\n")

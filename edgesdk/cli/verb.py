@@ -91,7 +91,7 @@ def verb(
                 if not muted:
                     raise
                 if isinstance(error, EdgeSdkError):
-                    sys.stderr.write(f"error: {error}\n")
+                    sys.stderr.write(f"error: {error.on_command_line()}\n")
                 return error.exit_code
             if out.problem is None:
                 return code or 0

@@ -367,7 +367,9 @@ def _nothing_converted(failed: Sequence[FailedTarget]) -> EdgeSdkError:
     if len(failed) == 1 or len(missing) == len(failed):
         error = failed[0].error
     else:
-        errors = "\n".join(f"{result.target}: {result.error}" for result in failed)
+        errors = "\n".join(
+            f"{result.target}: {result.error.on_command_line()}" for result in failed
+        )
         error = ConversionError(
             "every target failed; nothing was written\n  " + errors.replace("\n", "\n  "),
             remedy="see the remedy of each target above",

@@ -28,7 +28,7 @@ _VERSION = 2
 _FILE = "checkpoint.safetensors"
 _HISTORY = "history.json"
 _PARTS = ("recipe", "data", "position", "history", "optimizer", "scaler", "task")
-_AFRESH = "start afresh with --no-resume (resume=False)"
+_AFRESH = "start afresh with --no-resume"
 _SHOWN = 4
 
 

@@ -204,8 +204,9 @@ def verify_artefact(
 def not_run(target: str, gate: GateRecord, error: EdgeSdkError) -> ParityRecord:
     """Return the record of an artefact of a ``TARGET:VARIANT`` that could not be run."""
     note = "this backend runs on the phone only" if target in _PHONE_ONLY else ""
+    failure = error.on_command_line()
     return ParityRecord(
-        passed=False, runtime=target, note=note, samples=0, real=0, gate=gate, failure=str(error)
+        passed=False, runtime=target, note=note, samples=0, real=0, gate=gate, failure=failure
     )
 
 

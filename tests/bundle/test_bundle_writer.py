@@ -38,7 +38,7 @@ def names(folder: Path) -> list[str]:
 
 def test_existing_output_is_refused(tmp_path: Path, make_bundle: Make) -> None:
     first = make_bundle(tmp_path / "net.edge")
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="overwrite=True"):
         make_bundle(tmp_path / "net.edge")
     assert Bundle.open(first.path) == first
 

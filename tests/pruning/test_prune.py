@@ -242,7 +242,7 @@ def test_options_that_do_not_go_together(net, data):
     with pytest.raises(UsageError, match="no budget was given"):
         prune(net, PICTURE, PruneOptions())
     for method in ("ucp", "acp"):
-        with pytest.raises(UsageError, match="--data"):
+        with pytest.raises(UsageError, match="data="):
             prune(net, PICTURE, PruneOptions(method=method, macs=0.5))
     with pytest.raises(UsageError, match="labelled images and a recipe"):
         prune(net, PICTURE, PruneOptions(macs=0.5, retrain="scratch"))

@@ -80,5 +80,5 @@ def test_a_bundle_without_its_program_says_how_to_get_one(exported, copy_of):
     manifest["reference"]["program"] = None
     (folder / "manifest.json").write_text(json.dumps(manifest))
     bundle = Bundle.open(folder)
-    with pytest.raises(UsageError, match="--no-reference"):
+    with pytest.raises(UsageError, match="reference=False"):
         bisect(bundle, bundle.artefact("onnx"))

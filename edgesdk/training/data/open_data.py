@@ -134,7 +134,7 @@ def _require(path: Path, found: Sequence[str], only: str | None, train: str, tes
     elif "train" not in found:
         remedy = f"put {train} there"
         if "test" in found:
-            remedy += '; or train on parts of the test files alone with only="test" (--split test)'
+            remedy += "; or train on parts of the test files alone with --split test"
         raise DataError(f"{path} has no {train}", remedy=remedy)
 
 
@@ -280,13 +280,13 @@ def _common_shape(
                 shown = ", ".join(f"{width}x{height}" for height, width in sorted(sizes)[:3])
                 raise DataError(
                     f"the images in {path} have {len(sizes)} different sizes ({shown} ...)",
-                    remedy="scale them to one size with image_size (--image-size 64)",
+                    remedy="scale them to one size with --image-size 64",
                 )
             height, width = sizes.pop()
             if height not in _SIDES or width not in _SIDES:
                 raise DataError(
                     f"the images in {path} are too large: {width}x{height} pixels",
-                    remedy="scale them down with image_size (--image-size 224)",
+                    remedy="scale them down with --image-size 224",
                 )
             return channels, height, width
     return channels, image_size, image_size
