@@ -148,8 +148,8 @@ def painted_table(manifest: Manifest) -> Table | None:
 
     An asterisk marks paintings of an evaluator, as in the table of targets.
     """
+    from edgesdk.report.painted_rows import painted_row
     from edgesdk.report.quantities import MISSING
-    from edgesdk.report.styles import painted_row
 
     rows = [
         (f"{record.target} {record.quantization or ''}".strip(), painted_row(record, record.target))

@@ -8,7 +8,7 @@ import platform
 import shutil
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import TypeAdapter
 
@@ -31,10 +31,21 @@ from edgesdk.spec import TensorSpec
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-__all__ = [
-    "ConversionJob",
-    "write_program",
-]
+__all__ = ["ConversionJob", "Quantization", "write_program"]
+
+
+class Quantization(Protocol):
+    """Rules and files that quantizing jobs use; the quantized part of an export brings them."""
+
+    @property
+    def data(self) -> QuantizationData:
+        """Files that the jobs read."""
+
+    def require_support(self, target: str, spec: QuantSpec) -> None:
+        """Check that a target supports a recipe."""
+
+    def fitted(self, spec: QuantSpec, program: ExportedProgram) -> QuantSpec:
+        """Return the recipe as it suits a program."""
 
 
 def write_program(program: ExportedProgram, path: Path) -> None:
@@ -93,7 +104,7 @@ class ConversionJob:
         quantization = self._request.quantization
         return [self._request.output, *([quantization.simulated] if quantization else [])]
 
-    def prepare(self, context: ExportContext, data: QuantizationData | None = None) -> None:
+    def prepare(self, context: ExportContext, quantization: Quantization | None = None) -> None:
         """Capture the program, look its artefact up in the cache, else save the program.
 
         Call it in the main thread: torch's tracer is not thread-safe. An error is kept as the
@@ -101,20 +112,17 @@ class ConversionJob:
 
         Args:
             context: Values that all parts of the export share.
-            data: Files that a quantizing job reads.
+            quantization: Rules and files of a quantizing job.
         """
         prepared, folder = context.prepared, context.folder
+        data = quantization.data if quantization else None
         try:
-            if self.spec is not None:
-                from edgesdk.exporter.quantization import require_support
-
-                require_support(self.qualified, self.spec)
+            if self.spec is not None and quantization is not None:
+                quantization.require_support(self.qualified, self.spec)
             self.target.require()
             captured = prepared.capture(self.needs)
-            if self.spec is not None:
-                from edgesdk.exporter.quantization import with_float_norms
-
-                self.spec = with_float_norms(self.spec, captured.program)
+            if self.spec is not None and quantization is not None:
+                self.spec = quantization.fitted(self.spec, captured.program)
             signature = prepared.input_specs(CaptureSpec(self.needs.dynamic))
         except EdgeSdkError as error:
             self._failure = error

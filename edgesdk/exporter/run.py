@@ -218,9 +218,8 @@ class ExportRun:
     ) -> list[ConvertedArtefact | FailedTarget]:
         self._quantized = self._quantized_export(file, originals)
         self._float = FloatExport(self._context, samples, file.sha256, originals)
-        data = self._quantized.data if self._quantized else None
         for job in self._jobs:
-            job.prepare(self._context, data)
+            job.prepare(self._context, self._quantized)
         self._on_progress("model", "ready")
         for job in self._jobs:
             self._on_progress(job.name, "waiting")

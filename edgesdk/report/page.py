@@ -25,10 +25,11 @@ from edgesdk.report.measurements import (
     size_plot,
     trade_off_plot,
 )
+from edgesdk.report.painted_rows import change_text, psnr_text
 from edgesdk.report.photographs import Photograph, thumbnail
 from edgesdk.report.plots import meter
 from edgesdk.report.quantization import quantization_view
-from edgesdk.report.styles import change_text, psnr_text, styles_view
+from edgesdk.report.styles import styles_view
 from edgesdk.report.summary import missed_bounds, summary_rows
 from edgesdk.report.verdict import verdict
 

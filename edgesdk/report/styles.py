@@ -6,25 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgesdk.bundle.manifest import (
-    ArtefactRecord,
     FileRecord,
     Manifest,
     PaintedPictureRecord,
-    PaintedRecord,
     PaintingsRecord,
 )
 from edgesdk.errors import InputSpecError
-from edgesdk.report.labels import artefact_labels, evaluated_label
+from edgesdk.report.labels import artefact_labels
+from edgesdk.report.painted_rows import PaintedRow, painted_row
 from edgesdk.report.photographs import Photograph, thumbnail
-from edgesdk.report.quantities import MISSING, decibel_text, error_text, plain_number
 
 __all__ = [
-    "PaintedRow",
     "StyleTile",
     "StylesView",
-    "change_text",
-    "painted_row",
-    "psnr_text",
     "styles_view",
 ]
 
@@ -47,29 +41,6 @@ class StyleTile:
     name: str
     picture: str = ""
     problem: str = ""
-
-
-@dataclass(frozen=True)
-class PaintedRow:
-    """Fidelity of one artefact's paintings.
-
-    Attributes:
-        label: Label of the artefact.
-        mark: Mark of an evaluator's figures; empty for a runtime's.
-        pictures: Number of painted pictures.
-        mean: PSNR over all pictures, as text.
-        least: Lowest PSNR of a picture, as text.
-        change: Style change as text.
-        failure: Reason why nothing was painted, or empty.
-    """
-
-    label: str
-    mark: str
-    pictures: int
-    mean: str
-    least: str
-    change: str
-    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,17 +90,6 @@ def styles_view(manifest: Manifest, thumbnails: Mapping[str, bytes]) -> StylesVi
     )
 
 
-def change_text(value: float | None) -> str:
-    """Write a style change: 0 is the original's painting, 1 the unpainted photograph."""
-    if value is None:
-        return MISSING
-    if value == 0:
-        return "0"
-    if 0 < value < 0.001:
-        return "< 0.001"
-    return f"{value:.3f}" if abs(plain_number(value)) < 1000 else error_text(value)
-
-
 def _tile(name: str, file: FileRecord, thumbnails: Mapping[str, bytes]) -> StyleTile:
     if file.path not in thumbnails:
         return StyleTile(name, problem="file not available")
@@ -139,30 +99,3 @@ def _tile(name: str, file: FileRecord, thumbnails: Mapping[str, bytes]) -> Style
     except InputSpecError:
         # The file has the recorded digest but is not a thumbnail: the tile shows a note instead.
         return StyleTile(name, problem="cannot be read as a picture")
-
-
-def painted_row(artefact: ArtefactRecord, label: str) -> PaintedRow:
-    """Return the fidelity of one artefact's paintings as text.
-
-    Args:
-        artefact: Artefact of a stylizer.
-        label: Label of the artefact.
-    """
-    record = artefact.painted or PaintedRecord()
-    mark = evaluated_label(artefact.target) if record.evaluator else ""
-    if record.failure is not None or not record.pictures:
-        failure = record.failure or "nothing was painted"
-        return PaintedRow(label, mark, 0, MISSING, MISSING, MISSING, failure)
-    return PaintedRow(
-        label,
-        mark,
-        len(record.pictures),
-        psnr_text(record.psnr_db),
-        psnr_text(record.least_psnr_db),
-        change_text(record.style_change),
-    )
-
-
-def psnr_text(value: float | None) -> str:
-    """Write the PSNR of a painting: ``38.2 dB``, or ``equal`` without a difference."""
-    return "equal" if value is None else decibel_text(value)

@@ -28,7 +28,8 @@ from edgesdk.bundle.writer import BundleWriter
 from edgesdk.cli.tables import painted_table, painting_notes
 from edgesdk.errors import BundleUnsafeError
 from edgesdk.report import render, write_report
-from edgesdk.report.styles import change_text, styles_view
+from edgesdk.report.painted_rows import change_text
+from edgesdk.report.styles import styles_view
 
 NAMES = ("<b>bold</b>", "{{ 7*7 }}", "Starry Night")
 

@@ -25,10 +25,14 @@ from edgesdk.exporter.quantization.verify import (
 from edgesdk.exporter.results import ConvertedArtefact, QuantizationData
 from edgesdk.host.atomic_write import remove
 from edgesdk.host.digest import digest
+from edgesdk.quant.float_norms import with_float_norms
 from edgesdk.quant.spec import QuantSpec
+from edgesdk.quant.support import require_support
 from edgesdk.verification.verify_bundle import not_run, verdict
 
 if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
     from edgesdk.exporter.paintings.reference import OriginalPaintings
 
 __all__ = ["QuantizedExport"]
@@ -96,6 +100,18 @@ class QuantizedExport:
         )
         data = inputs.write(context.folder, context.folder / samples.path, samples.sha256)
         return cls(context, options, inputs, data, context.folder / samples.path, originals)
+
+    def require_support(self, target: str, spec: QuantSpec) -> None:
+        """Check that a target supports a recipe.
+
+        Raises:
+            UnsupportedRecipeError: It does not; the remedy lists the supported recipes.
+        """
+        require_support(target, spec)
+
+    def fitted(self, spec: QuantSpec, program: ExportedProgram) -> QuantSpec:
+        """Return a recipe with the normalizations of a program kept float, if it is static."""
+        return with_float_norms(spec, program)
 
     def verify(self, job: ConversionJob, result: ConvertedArtefact) -> ConvertedArtefact:
         """Measure parity with the simulation and the accuracy drop; control accuracy if requested.
@@ -224,11 +240,11 @@ class QuantizedExport:
             self.context.on_progress(job.name, f"{step}, {len(spec.float_layers)} layers float")
 
         context = dataclasses.replace(self.context, on_progress=report)
-        again.prepare(context, self.data)
+        again.prepare(context, self)
         for path in again.files:
             remove(path)
         # The files just removed may include those from the cache: look it up again.
-        again.prepare(context, self.data)
+        again.prepare(context, self)
         result = again.run(context)
         if not isinstance(result, ConvertedArtefact):
             raise result.error
