@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgesdk.converters.coverage.rewrites import rewrite_for
@@ -45,6 +46,34 @@ _NODES = re.compile(
     r"While executing %(\w+)|rror when translating node %(\w+)|\bnode (\w+) \(\w+\) got"
     r"|\bLayer \"(\w+)\""
 )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A failure that names no operator.
+
+    Attributes:
+        words: Part of the converter's message.
+        operators: Operators that lead to it, the likeliest first.
+        remedy: The form to write instead.
+        most_axes: Number of axes that a tensor may have, if the failure is about that.
+    """
+
+    words: str
+    operators: tuple[str, ...]
+    remedy: str
+    most_axes: int = 0
+
+
+_KNOWN = (
+    _Known(
+        "Abstract tracer value",
+        ("item", "_local_scalar_dense", "nonzero"),
+        "keep the value a tensor: without .item() and without sizes that depend on values",
+    ),
+    _Known("rank <= 5", (), "merge axes with reshape() until five remain", 5),
+)
+
 # Color codes of terminals.
 _ANSI_COLORS = re.compile(r"\x1b\[[\d;]*m")
 
@@ -128,6 +157,10 @@ def conversion_error(program: ExportedProgram, target: str, error: Exception) ->
     if found is not None:
         place = place or where(found)
         at = f" at {_operator(found)}{_inside(found)}"
+    known = next((one for one in _KNOWN if one.words in text), None)
+    if known is not None and not place:
+        places = (locate(program, name)[0] for name in known.operators)
+        place = next(filter(None, places), "") or _rank_beyond(program, known.most_axes)
     first = _chain(error)[-1]
     because = "" if first is error else f", from {type(first).__name__}: {_first_line(first)}"
     return ConversionError(
@@ -136,6 +169,8 @@ def conversion_error(program: ExportedProgram, target: str, error: Exception) ->
         where=place or None,
         remedy=_WITHOUT_IMAGE
         if place == PREPROCESSING
+        else known.remedy
+        if known is not None and place
         else f"rewrite that line with other operators, or leave {target} out"
         if place
         else f"leave {target} out; --debug shows the converter's own message",
@@ -189,6 +224,15 @@ def _as_node(value: Any, named: Mapping[str, Any]) -> Any:
     if kind == "InternalTorchIRNode":
         return named.get(str(value.name))
     return None
+
+
+def _rank_beyond(program: ExportedProgram, most: int) -> str:
+    """Return the line of the first tensor with more axes, or of an ``einsum``, which makes some."""
+    for node in program.graph.nodes if most else ():
+        value = node.meta.get("val")
+        if node.op == "call_function" and len(getattr(value, "shape", ())) > most:
+            return where(node)
+    return locate(program, "einsum")[0] if most else ""
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -164,6 +164,30 @@ def _is_addable(x: Tensor, axis: int, index: Tensor, source: Tensor, *, alpha: A
     return x.dim() > 0 and x.is_floating_point()
 
 
+def _numbers(x: Tensor, axis: int, *_: Any, **__: Any) -> tuple[Tensor, ...]:
+    axis %= x.dim()
+    return (torch.arange(int(x.shape[axis])).reshape(-1, *[1] * (x.dim() - axis)),)
+
+
+def _scattered(
+    x: Tensor, axis: int, index: Tensor, source: Tensor, *, constants: tuple[Tensor, ...]
+) -> Tensor:
+    """Compare every element's place with all places, and add up where they agree."""
+    axis %= x.dim()
+    chosen = (index.unsqueeze(axis) == constants[0]).to(x.dtype)
+    return x + (chosen * source.unsqueeze(axis)).sum(axis + 1)
+
+
+def _is_comparable(x: Tensor, axis: int, index: Tensor, source: Tensor) -> bool:
+    if not x.is_floating_point() or x.dim() in (0, 5) or index.shape != source.shape:
+        return False
+    if not all(isinstance(size, int) for size in (*x.shape, *index.shape)):
+        return False
+    axis %= x.dim()
+    alike = all(x.shape[other] == index.shape[other] for other in range(x.dim()) if other != axis)
+    return alike and index.numel() * int(x.shape[axis]) <= _MOST_COMPARED
+
+
 def _adds(x: Tensor, indices: _Indices, values: Tensor, accumulate: bool = False) -> bool:
     return accumulate and _is_indexed(x, indices, values, accumulate)
 
@@ -200,5 +224,13 @@ RULES = (
         "LiteRT assigns to places, and does not add up at them",
         _added,
         _is_addable,
+    ),
+    Rule(
+        frozenset({"aten.scatter_add.default"}),
+        frozenset({"litert"}),
+        "LiteRT assigns to places, and does not add up at them",
+        _scattered,
+        _is_comparable,
+        _numbers,
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,6 +61,19 @@ def _has_fixed_pieces(x: Tensor, size: int | Sequence[int], axis: int = 0) -> bo
     return isinstance(x.shape[axis], int)
 
 
+def _identity(rows: int, columns: int | None = None, **options: Any) -> tuple[Tensor, ...]:
+    kept = {"dtype": options["dtype"]} if options.get("dtype") is not None else {}
+    return (torch.eye(rows, rows if columns is None else columns, **kept),)
+
+
+def _given(*_: Any, constants: tuple[Tensor, ...], **__: Any) -> Tensor:
+    return constants[0]
+
+
+def _has_fixed_size(*sizes: Any, **_: Any) -> bool:
+    return all(isinstance(size, int) for size in sizes)
+
+
 _SPLIT = "XNNPACK takes slices, and no operator with several results"
 
 RULES = (
@@ -96,6 +110,14 @@ RULES = (
         "the target has no overlapping views",
         _unfold,
         _has_fixed_axis,
+    ),
+    Rule(
+        frozenset({"aten.eye.default", "aten.eye.m"}),
+        frozenset({"litert"}),
+        "LiteRT makes no identity matrix, but takes one as a constant",
+        _given,
+        _has_fixed_size,
+        _identity,
     ),
     Rule(
         frozenset({"aten.channel_shuffle.default"}),

@@ -1,4 +1,4 @@
-"""Sorted values from the places that a selection of all elements gives, where there is no sort."""
+"""Order and classes: sorts as selections of all elements, classes as comparisons."""
 
 from __future__ import annotations
 
@@ -40,7 +40,27 @@ def _gives_values(x: Tensor, k: int, axis: int = -1, *_: Any, **__: Any) -> bool
     return x.dim() > 0 and isinstance(k, int)
 
 
+def _classes(x: Tensor, count: int = -1) -> tuple[Tensor, ...]:
+    return (torch.arange(count),)
+
+
+def _one_hot(x: Tensor, count: int = -1, *, constants: tuple[Tensor, ...]) -> Tensor:
+    return (x.unsqueeze(-1) == constants[0]).to(torch.int64)
+
+
+def _has_count(x: Tensor, count: int = -1) -> bool:
+    return isinstance(count, int) and count > 0
+
+
 RULES = (
+    Rule(
+        frozenset({"aten.one_hot.default"}),
+        frozenset({"litert"}),
+        "LiteRT's converter would check values while it runs",
+        _one_hot,
+        _has_count,
+        _classes,
+    ),
     Rule(
         frozenset({"aten.sort.default"}),
         frozenset({"executorch", "litert"}),

@@ -90,11 +90,19 @@ def _is_uncommon(
     dilation: Any = 1,
 ) -> bool:
     axes = x.dim() - 2
+    strides, pads = per_axis(stride, axes, 1), per_axis(padding, axes, 0)
+    # LiteRT's padding is none at all, or the one that makes every side a multiple of the stride.
+    other = any(
+        pads[axis] and weight.shape[2 + axis] - 2 * pads[axis] != strides[axis]
+        for axis in range(axes)
+    )
     depthwise = weight.shape[1] == 1 and groups == x.shape[1]
     return bool(
         (groups > 1 and not depthwise)
         or weight.shape[1] * groups == 1
         or any(per_axis(output_padding, axes, 0))
+        or len(set(pads)) > 1
+        or other
         or any(step > 1 for step in per_axis(dilation, axes, 1))
     )
 
@@ -125,7 +133,7 @@ RULES = (
     Rule(
         _OPERATORS,
         frozenset({"litert"}),
-        "LiteRT's transposed convolution has no groups, no dilation and no output padding",
+        "LiteRT's transposed convolution has no groups, no dilation and two paddings only",
         _full,
         _is_uncommon,
     ),

@@ -116,6 +116,19 @@ def _is_fixed(x: Tensor, *_: Any, **__: Any) -> bool:
     return x.dim() == 5 and all(isinstance(size, int) for size in x.shape)
 
 
+def _is_spread_or_grouped(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> bool:
+    uncommon = groups > 1 or any(step > 1 for step in per_axis(dilation, 3, 1))
+    return uncommon and _is_fixed(x)
+
+
 _REASON = "ExecuTorch convolves pictures and sequences only"
 
 RULES = (
@@ -130,6 +143,20 @@ RULES = (
         frozenset({"aten.conv_transpose3d.input"}),
         frozenset({"executorch"}),
         _REASON,
+        _enlarged,
+        _is_fixed,
+    ),
+    Rule(
+        frozenset({"aten.conv3d.default"}),
+        frozenset({"litert"}),
+        "LiteRT convolves volumes in one group and without dilation",
+        _convolved,
+        _is_spread_or_grouped,
+    ),
+    Rule(
+        frozenset({"aten.conv_transpose3d.input"}),
+        frozenset({"litert"}),
+        "LiteRT has no transposed convolution of volumes",
         _enlarged,
         _is_fixed,
     ),

@@ -269,6 +269,13 @@ def _load_error(path: Path, error: Exception, printed: str) -> SessionError:
     for line in printed.splitlines():
         if "Backend " in line and "is not registered" in line:
             return _missing_backend(path, line.split("Backend ", 1)[1].split(" ", 1)[0])
+    refused = re.search(r"Init failed for backend (\w+)", printed)
+    if refused is not None:
+        return SessionError(
+            f"the delegate {refused[1]} refuses its part of {path.name}",
+            remedy="export executorch:portable, or merge axes with reshape(): the delegate takes "
+            "tensors of at most six",
+        )
     detail = first_line(error)
     log = [line for line in printed.splitlines() if "threadpool" not in line and line.strip()]
     return SessionError(

@@ -291,3 +291,23 @@ def test_complex_numbers_are_named() -> None:
     assert lost.where == line_of("wave line")
     # A failure at another operator has nothing to do with them.
     assert not isinstance(failure_at(program, "relu"), UnsupportedOperatorError)
+
+
+class Deep(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(x) * x.mean().item()  # item line
+        return y.reshape(1, 1, 1, 1, 2, 8).abs().flatten()  # deep line
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "remedy"),
+    [
+        ("Abstract tracer value encountered", "item line", "without .item()"),
+        ('Core ML only supports tensors with rank <= 5. Layer "x"', "deep line", "reshape()"),
+    ],
+)
+def test_failures_that_name_no_operator(text: str, line: str, remedy: str) -> None:
+    program = torch.export.export(Deep(), (torch.randn(2, 8),), strict=False)
+    error = conversion_error(program, "coreml", ValueError(text))
+    assert error.where == line_of(line)
+    assert remedy in (error.remedy or "")

@@ -68,7 +68,7 @@ class Returned(nn.Module):
         return {"mask": y, "image": x if self.kind == "input" else y}
 
 
-def upsampling(kernel: int, stride: int, **options: Any) -> Applied:
+def upsampling(kernel: Any, stride: Any, **options: Any) -> Applied:
     inner, outer = options.pop("inner", 12), options.pop("outer", 12)
     layer = nn.ConvTranspose2d(inner, outer, kernel, stride, **options)
     return Applied(lambda y, up: up(y), layer, channels=inner)
@@ -124,6 +124,11 @@ def marked(y: Tensor) -> Tensor:
 def added(y: Tensor) -> Tensor:
     places = torch.tensor([2, 0, 2, 1, 0, 2])
     return torch.zeros(1, 3, 16, 24).index_add(1, places, y)
+
+
+def scattered(y: Tensor) -> Tensor:
+    index = y.argmax(3, keepdim=True) % 5
+    return torch.zeros(1, 6, 16, 5).scatter_add(3, index, y[..., :1])
 
 
 def special(y: Tensor) -> dict[str, Tensor]:
@@ -224,6 +229,11 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "assignment to a mask": lambda: Applied(masked),
     "assignment to computed places": lambda: Applied(marked),
     "adding up at places": lambda: Applied(added),
+    "scattering": lambda: Applied(scattered),
+    "identity matrix": lambda: Applied(lambda y: y[..., :16] @ torch.eye(16) + torch.eye(16, 16)),
+    "padding that leaves no multiple of the stride": lambda: upsampling(3, 2, padding=1),
+    "uneven padding of an upsampling": lambda: upsampling((2, 4), (2, 3), padding=(0, 1)),
+    "classes": lambda: Applied(lambda y: functional.one_hot(y.argmax(3), 24) * 1.0),
     "sort": lambda: Applied(best),
     "adaptive maximum of sequences": lambda: Applied(
         lambda y: functional.adaptive_max_pool1d(y.flatten(2), 11)
