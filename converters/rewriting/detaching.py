@@ -1,4 +1,4 @@
-"""What no artefact computes: constants detached in place, and checks of values.
+"""Remove steps that no artefact computes: detachments in place, and checks of values.
 
 ``torch.tensor([0, 2])`` in ``forward()`` leaves the first, an assertion about a tensor the second.
 """
