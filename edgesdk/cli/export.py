@@ -226,11 +226,15 @@ def _problem(manifest: Manifest, verified: bool) -> EdgeSdkError | None:
 
 
 def _notes_of_artefacts(manifest: Manifest) -> list[str]:
-    return [
-        f"{record.target}: {note}"
-        for record in manifest.artefacts
-        for note in (*record.notes, *map(_rewrite_note, record.rewrites))
-    ]
+    """Return the notes and rewrites, those that several artefacts share once."""
+    from edgesdk.report.labels import notes_by_artefacts, rewrites_by_artefacts
+
+    records = manifest.artefacts
+    labels = [f"{record.target} {record.quantization or ''}".strip() for record in records]
+    found = [*notes_by_artefacts(manifest, labels)]
+    for names, rewrites in rewrites_by_artefacts(manifest, labels):
+        found.append((names, [_rewrite_note(rewrite) for rewrite in rewrites]))
+    return [f"{', '.join(names)}: {note}" for names, notes in found for note in notes]
 
 
 def _rewrite_note(rewrite: RewriteRecord) -> str:

@@ -1,13 +1,24 @@
-"""Readable names of targets and artefacts."""
+"""Readable names of targets and artefacts, and the notes that several artefacts share."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
 
-from edgesdk.bundle.manifest import ArtefactRecord
+from edgesdk.bundle.manifest import ArtefactRecord, Manifest, RewriteRecord
 
-__all__ = ["artefact_labels", "evaluated_label", "family", "precision_text", "target_label"]
+__all__ = [
+    "artefact_labels",
+    "evaluated_label",
+    "family",
+    "notes_by_artefacts",
+    "precision_text",
+    "rewrites_by_artefacts",
+    "target_label",
+]
+
+_Item = TypeVar("_Item")
 
 _FAMILIES = {
     "coreml": "Core ML",
@@ -72,3 +83,51 @@ def evaluated_label(target: str) -> str:
     if "coreml" in target.split(":"):
         return "evaluated, not Apple's arithmetic"
     return "evaluated, not a device's runtime"
+
+
+def notes_by_artefacts(
+    manifest: Manifest, labels: Sequence[str]
+) -> list[tuple[list[str], list[str]]]:
+    """Return the notes of the converters, grouped by the artefacts that share them.
+
+    Args:
+        manifest: The manifest.
+        labels: One label per artefact.
+
+    Returns:
+        Labels and their notes, in the order of the artefacts.
+    """
+    return _grouped(manifest, labels, lambda record: record.notes, str)
+
+
+def rewrites_by_artefacts(
+    manifest: Manifest, labels: Sequence[str]
+) -> list[tuple[list[str], list[RewriteRecord]]]:
+    """Return the rewrites, grouped by the artefacts that share them.
+
+    Args:
+        manifest: The manifest.
+        labels: One label per artefact.
+
+    Returns:
+        Labels and their rewrites, in the order of the artefacts.
+    """
+    return _grouped(
+        manifest, labels, lambda record: record.rewrites, lambda rewrite: rewrite.model_dump_json()
+    )
+
+
+def _grouped(
+    manifest: Manifest,
+    labels: Sequence[str],
+    items: Callable[[ArtefactRecord], Iterable[_Item]],
+    key: Callable[[_Item], Hashable],
+) -> list[tuple[list[str], list[_Item]]]:
+    found: dict[Hashable, tuple[_Item, dict[str, None]]] = {}
+    for record, label in zip(manifest.artefacts, labels, strict=True):
+        for item in items(record):
+            found.setdefault(key(item), (item, {}))[1][label] = None
+    groups: dict[tuple[str, ...], list[_Item]] = {}
+    for item, names in found.values():
+        groups.setdefault(tuple(names), []).append(item)
+    return [(list(names), shared) for names, shared in groups.items()]

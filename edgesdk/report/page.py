@@ -16,7 +16,14 @@ from edgesdk.report.conditions import main_condition
 from edgesdk.report.costs import cost_view
 from edgesdk.report.findings import classified_samples, coverage_views, protocols
 from edgesdk.report.io_table import image_text, io_tables, shape_text
-from edgesdk.report.labels import artefact_labels, evaluated_label, family, target_label
+from edgesdk.report.labels import (
+    artefact_labels,
+    evaluated_label,
+    family,
+    notes_by_artefacts,
+    rewrites_by_artefacts,
+    target_label,
+)
 from edgesdk.report.links import LinkedFile
 from edgesdk.report.measurements import (
     latency_plots,
@@ -145,6 +152,8 @@ def render(
         quantization=quantization_view(manifest),
         io_tables=io_tables(manifest),
         protocols=protocols(manifest),
+        shared_notes=notes_by_artefacts(manifest, labels),
+        shared_rewrites=rewrites_by_artefacts(manifest, labels),
         commands=reproduction_commands(manifest),
     )
     return _visible(page)
