@@ -52,7 +52,47 @@ def _has_count(x: Tensor, count: int = -1) -> bool:
     return isinstance(count, int) and count > 0
 
 
+def _bucket(x: Tensor, edges: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
+    """Count the edges below each element; with ``right`` also those that it lies on."""
+    values = x.unsqueeze(-1)
+    passed = edges <= values if right else edges < values
+    return passed.to(torch.int32 if out_int32 else torch.int64).sum(
+        -1, dtype=torch.int32 if out_int32 else torch.int64
+    )
+
+
+def _searched(edges: Tensor, x: Tensor, *, side: str | None = None, **options: Any) -> Tensor:
+    return _bucket(
+        x,
+        edges,
+        out_int32=options.get("out_int32", False),
+        right=options.get("right", False) or side == "right",
+    )
+
+
+def _has_one_axis(x: Tensor, edges: Tensor, **_: Any) -> bool:
+    return edges.dim() == 1
+
+
+def _searches_one_axis(edges: Tensor, x: Tensor, *, sorter: Any = None, **_: Any) -> bool:
+    return edges.dim() == 1 and sorter is None
+
+
 RULES = (
+    Rule(
+        frozenset({"aten.bucketize.Tensor"}),
+        frozenset({"coreml", "executorch", "litert"}),
+        "the target has no search in a sorted list",
+        _bucket,
+        _has_one_axis,
+    ),
+    Rule(
+        frozenset({"aten.searchsorted.Tensor"}),
+        frozenset({"coreml", "executorch", "litert", "onnx"}),
+        "the target has no search in a sorted list",
+        _searched,
+        _searches_one_axis,
+    ),
     Rule(
         frozenset({"aten.one_hot.default"}),
         frozenset({"litert"}),

@@ -131,6 +131,16 @@ def scattered(y: Tensor) -> Tensor:
     return torch.zeros(1, 6, 16, 5).scatter_add(3, index, y[..., :1])
 
 
+def searched(y: Tensor) -> dict[str, Tensor]:
+    edges = torch.tensor([-0.4, -0.1, 0.0, 0.2])
+    y = torch.where(y > 0.2, 0.2, y)  # on an edge
+    return {
+        "below": torch.bucketize(y, edges),
+        "on": torch.bucketize(y, edges, right=True),
+        "found": torch.searchsorted(edges, y, side="right"),
+    }
+
+
 def special(y: Tensor) -> dict[str, Tensor]:
     return {
         "powers": torch.exp2(y) + torch.erfc(y) * 3 + torch.special.erfc(y - 1),
@@ -234,6 +244,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "padding that leaves no multiple of the stride": lambda: upsampling(3, 2, padding=1),
     "uneven padding of an upsampling": lambda: upsampling((2, 4), (2, 3), padding=(0, 1)),
     "classes": lambda: Applied(lambda y: functional.one_hot(y.argmax(3), 24) * 1.0),
+    "search in a sorted list": lambda: Applied(searched),
     "sort": lambda: Applied(best),
     "adaptive maximum of sequences": lambda: Applied(
         lambda y: functional.adaptive_max_pool1d(y.flatten(2), 11)
