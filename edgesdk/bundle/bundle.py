@@ -41,12 +41,12 @@ __all__ = ["Bundle"]
 _AGAIN = "copy the bundle again, or export it again"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bundle:
     """A bundle whose files match its manifest. Made by :meth:`open`.
 
     >>> bundle = Bundle.open("net.edge")  # doctest: +SKIP
-    >>> bundle.artefact("onnx").file.path  # doctest: +SKIP
+    >>> bundle["onnx"].file.path  # doctest: +SKIP
 
     Attributes:
         path: The folder.
@@ -122,6 +122,39 @@ class Bundle:
         if not records:
             error.remedy = "this bundle has no artefact; see failures in its manifest"
         raise error
+
+    def __getitem__(self, name: str) -> ArtefactRecord:
+        """Find an artefact, see :meth:`artefact`."""
+        return self.artefact(name)
+
+    def __contains__(self, name: object) -> bool:
+        """Return True if the bundle has one artefact of this name."""
+        try:
+            return isinstance(name, str) and self.artefact(name) is not None
+        except UnknownNameError:
+            return False
+
+    def __iter__(self) -> Iterator[ArtefactRecord]:
+        """Yield the artefacts in the order in which they were asked for."""
+        return iter(self.manifest.artefacts)
+
+    def __len__(self) -> int:
+        """Return the number of artefacts."""
+        return len(self.manifest.artefacts)
+
+    def __bool__(self) -> bool:
+        """Return True: a bundle without artefacts is a bundle too."""
+        return True
+
+    def __repr__(self) -> str:
+        from edgesdk.bundle import overview_text
+
+        return overview_text(self.path.name, self.manifest)
+
+    def _repr_html_(self) -> str:
+        from edgesdk.bundle import overview_html
+
+        return overview_html(self.path.name, self.manifest)
 
     def samples(self) -> Samples:
         """Load the samples with the model's expected outputs.
