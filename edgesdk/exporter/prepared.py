@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from edgesdk.errors import InputSpecError, UsageError
-from edgesdk.exporter.example_inputs import example_arrays, single_styles
 from edgesdk.frontend.capture import Capture, capture
 from edgesdk.frontend.evaluation_mode import evaluate, training_layers
 from edgesdk.frontend.flatten import flat_example, takes_positions_only
@@ -136,8 +135,17 @@ class PreparedModel:
         from a blend of all styles would clip every single one.
         """
         example = self.example()
-        styles = single_styles(self.loaded.model, self.specs)
+        if not _blends_styles(self.loaded.model):
+            return (example,)
+        from edgesdk.exporter.paintings import single_styles
+
+        styles = single_styles(self.specs)
         return tuple({**example, **style} for style in styles) or (example,)
+
+
+def _blends_styles(model: nn.Module) -> bool:
+    """Return True for a model with an attribute ``style_names``, even an empty one."""
+    return hasattr(model, "style_names")
 
 
 def _with_dynamic(spec: TensorSpec, dims: Mapping[str, DynamicDim]) -> TensorSpec:
@@ -279,7 +287,11 @@ def _from_specs(
         raise InputSpecError(
             "two inputs have the same name", remedy="name them: --input left:1x3 --input right:1x3"
         )
-    arrays = example_arrays(model, inputs)
+    arrays = random_inputs(inputs, seed=0)
+    if _blends_styles(model):
+        from edgesdk.exporter.paintings import even_styles
+
+        arrays |= even_styles(inputs)
     tensors = [
         torch.from_numpy(arrays[name]).to(torch_dtype(s.dtype))
         for name, s in zip(names, inputs, strict=True)
