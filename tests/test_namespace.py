@@ -80,17 +80,17 @@ def test_report_is_a_function_and_a_package(first: str, tmp_path: Path) -> None:
         f"""
         import sys, edgesdk
         {first}
-        from edgesdk.errors import BundleError
+        from edgesdk.errors import InputNotFoundError
         from edgesdk.report import summary_rows
         for function in (edgesdk.report, edgesdk.write_report):
             try:
                 function(sys.argv[1])
-            except BundleError as error:
+            except InputNotFoundError as error:
                 print(error.exit_code, edgesdk.report.summary_rows is summary_rows)
         """,
         str(tmp_path / "lost.edge"),
     )
-    assert done.stdout.split() == ["6", "True", "6", "True"]
+    assert done.stdout.split() == ["2", "True", "2", "True"]
 
 
 def test_export_has_the_options_of_the_command_line() -> None:

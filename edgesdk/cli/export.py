@@ -81,7 +81,7 @@ def export(
     samples: list[Path] | None = opt.GATES.option(
         "--samples PATH",
         None,
-        callback=opt.existing,
+        check=opt.existing,
         help="Compare on these photographs or arrays (.npz), a file or folder (default: "
         "photographs of the package). Repeatable.",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,8 +58,18 @@ __all__ = [
     "ThreadsOption",
     "ToOption",
     "WeightsOption",
+    "checked",
     "existing",
 ]
+
+
+def checked(info: Any, check: Callable[[Any], object] | None) -> Any:
+    """Let a verb check the value of an option or argument before it begins.
+
+    Completion and help pages parse command lines too, with files that do not exist.
+    """
+    vars(info)["check"] = check
+    return info
 
 
 class Panel(str):
@@ -75,13 +86,16 @@ class Panel(str):
             default: Default of the parameter; without one the option is required, or its
                 annotated parameter has the default.
             help: Text of the help page.
-            **rest: Further arguments of :func:`typer.Option`.
+            **rest: Further arguments of :func:`typer.Option`; and ``check``, see :func:`checked`.
         """
         parts = names.split(" ")
         options = [part for part in parts if part.startswith("-")]
         rest["show_default"] = "default" not in help
         rest["metavar"] = " ".join(parts[len(options) :])
-        return typer.Option(default, *options, help=help, rich_help_panel=self, **rest)
+        check = rest.pop("check", None)
+        return checked(
+            typer.Option(default, *options, help=help, rich_help_panel=self, **rest), check
+        )
 
 
 # Panels of the help pages.
@@ -138,13 +152,13 @@ def _source(text: str) -> str:
 
 
 def _model(formats: str) -> Any:
-    return typer.Argument(
+    argument = typer.Argument(
         metavar="SOURCE",
-        callback=_source,
         rich_help_panel=INPUT,
         autocompletion=complete_sources,
         help=f"Model: a zoo name (edgesdk models), path/file.py:factory, {formats}.",
     )
+    return checked(argument, _source)
 
 
 # Every verb.
@@ -159,7 +173,7 @@ InputOption = Annotated[
     list[str] | None,
     INPUT.option(
         "--input SPEC",
-        callback=_inputs,
+        check=_inputs,
         help="Input as NAME:1x3x224x224[:dtype], or a file with example inputs (.npz, .npy, "
         ".safetensors, .pt). Repeatable.",
     ),
@@ -168,17 +182,19 @@ WeightsOption = Annotated[
     Path | None,
     INPUT.option(
         "--weights FILE",
-        callback=_weights,
+        check=_weights,
         help="Load these weights: .safetensors, .pth or .ckpt with tensors only, or .edgemodel.",
     ),
 ]
 BundleArgument = Annotated[
     Path,
-    typer.Argument(
-        metavar="BUNDLE",
-        callback=_bundle,
-        rich_help_panel=INPUT,
-        help="Bundle made by edgesdk export, NAME.edge.",
+    checked(
+        typer.Argument(
+            metavar="BUNDLE",
+            rich_help_panel=INPUT,
+            help="Bundle made by edgesdk export, NAME.edge.",
+        ),
+        _bundle,
     ),
 ]
 TargetsOption = Annotated[
@@ -211,7 +227,7 @@ CalibrationOption = Annotated[
     Path | None,
     QUANTIZATION.option(
         "--calibration PATH",
-        callback=existing,
+        check=existing,
         help="Inputs that set the int8 ranges of w8a8_static: a folder of photographs like the "
         "app's, or arrays (.npz).",
     ),
@@ -250,7 +266,7 @@ LabelledDataOption = Annotated[
     Path | None,
     GATES.option(
         "--data DIR",
-        callback=existing,
+        check=existing,
         help="Labelled images (DIR/CLASS/*.jpg, IDX or CIFAR files): measure the top-1 drop on "
         "the test images, calibrate on the training images.",
     ),
@@ -259,7 +275,7 @@ EvaluationOption = Annotated[
     Path | None,
     GATES.option(
         "--evaluate PATH",
-        callback=existing,
+        check=existing,
         help="Measure the accuracy drop without labels, on these photographs or arrays (.npz): the "
         "share whose class differs from the float model's, or the loss of cosine.",
     ),

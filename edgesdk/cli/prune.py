@@ -42,7 +42,7 @@ def prune(
     data: Path | None = opt.INPUT.option(
         "--data DIR",
         None,
-        callback=opt.existing,
+        check=opt.existing,
         help="Labelled images (DIR/CLASS/*.jpg, IDX or CIFAR files) for training; ucp and acp "
         "need them.",
     ),

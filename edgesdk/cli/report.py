@@ -24,14 +24,14 @@ def report(
     samples: list[Path] | None = opt.INPUT.option(
         "--samples PATH",
         None,
-        callback=opt.existing,
+        check=opt.existing,
         help="Show these photographs, a file or folder (default: those of the package). "
         "Repeatable.",
     ),
     link: list[Path] | None = opt.INPUT.option(
         "--link FILE",
         None,
-        callback=opt.existing,
+        check=opt.existing,
         help="Link to this file, such as a stylized video. Repeatable.",
     ),
     output: Path | None = opt.OUTPUT.option(

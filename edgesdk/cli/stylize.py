@@ -53,29 +53,31 @@ def stylize(
     *,
     source: Annotated[
         str,
-        typer.Argument(
-            metavar="IN",
-            callback=_existing_source,
-            rich_help_panel=opt.INPUT,
-            help="Video, folder of pictures, or number of a camera (0, 1, ...).",
+        opt.checked(
+            typer.Argument(
+                metavar="IN",
+                rich_help_panel=opt.INPUT,
+                help="Video, folder of pictures, or number of a camera (0, 1, ...).",
+            ),
+            _existing_source,
         ),
     ],
     bundle: Path | None = _STYLIZER.option(
         "--bundle BUNDLE",
         None,
-        callback=opt.existing,
+        check=opt.existing,
         help="Stylizer made by edgesdk export, NAME.edge.",
     ),
     onnx: Path | None = _STYLIZER.option(
         "--onnx FILE",
         None,
-        callback=opt.existing,
+        check=opt.existing,
         help="Stylizer as an ONNX file: picture to picture.",
     ),
     colour: Path | None = _STYLIZER.option(
         "--colour PICTURE",
         None,
-        callback=opt.existing,
+        check=opt.existing,
         help="Transfer the colours of this picture; needs no network.",
     ),
     style: str | None = _STYLIZER.option(
@@ -125,7 +127,7 @@ def stylize(
     upscale_weights: Path | None = _PAINTING.option(
         "--upscale-weights FILE",
         None,
-        callback=opt.existing,
+        check=opt.existing,
         help="Weights of that network, .safetensors; implies --upscale network.",
     ),
     keyframes: str = _PAINTING.option(

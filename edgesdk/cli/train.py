@@ -70,7 +70,7 @@ def classify(
     source: opt.ModelArgument,
     data: Path = opt.INPUT.option(
         "--data DIR",
-        callback=opt.existing,
+        check=opt.existing,
         help="Labelled images: DIR/CLASS/*.jpg, IDX files or CIFAR's binary files.",
     ),
     weights: opt.WeightsOption = None,

@@ -43,29 +43,29 @@ def style(
     out: Output,
     *,
     content: Path = opt.INPUT.option(
-        "--content DIR", callback=opt.existing, help="Photographs to train on; no labels needed."
+        "--content DIR", check=opt.existing, help="Photographs to train on; no labels needed."
     ),
     styles: Path = opt.INPUT.option(
         "--styles DIR",
-        callback=opt.existing,
+        check=opt.existing,
         help="Paintings; the name of a file becomes the style's name.",
     ),
     base: Path | None = opt.INPUT.option(
         "--add-to MODEL",
         None,
-        callback=opt.existing,
+        check=opt.existing,
         help="Add the styles to this trained NAME.edgemodel, whose own styles stay the same.",
     ),
     start: Path | None = opt.INPUT.option(
         "--fine-tune MODEL",
         None,
-        callback=opt.existing,
+        check=opt.existing,
         help="Start from the weights of this trained NAME.edgemodel.",
     ),
     perceptual: Path | None = opt.INPUT.option(
         "--vgg16 FILE",
         None,
-        callback=opt.existing,
+        check=opt.existing,
         help="Weights of the VGG16 of the perceptual loss: .pth, .npz, .h5 or .safetensors.",
     ),
     any_style: bool = opt.TRAINING.option(
@@ -77,7 +77,7 @@ def style(
     recipe: Path | None = opt.TRAINING.option(
         "--recipe FILE",
         None,
-        callback=opt.existing,
+        check=opt.existing,
         help="Settings of the training, .json or .yaml.",
     ),
     steps: int | None = opt.TRAINING.option(

@@ -80,11 +80,15 @@ def verb(
     """
 
     def decorate(function: Callable[..., int | None]) -> Verb:
+        checks = _checks(function)
+
         @functools.wraps(function)
         def run(*, json: bool, quiet: bool, debug: bool, **options: Any) -> int:
             muted = distributed and os.environ.get("RANK", "0") != "0"
             out = Output(json=json, quiet=quiet, debug=debug, muted=muted)
             try:
+                for name, check in checks.items():
+                    check(options[name])
                 with contextlib.nullcontext() if debug else without_remarks():
                     code = function(out, **options)
             except (EdgeSdkError, Interruption) as error:
@@ -102,6 +106,18 @@ def verb(
         return Verb(run, examples_text(examples))
 
     return decorate
+
+
+def _checks(function: Callable[..., Any]) -> dict[str, Callable[[Any], object]]:
+    """Return the checks of :func:`edgesdk.cli.options.checked` by parameter."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    found = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        for info in (parameter.default, *getattr(hints.get(name), "__metadata__", ())):
+            check = getattr(info, "check", None)
+            if check is not None:
+                found[name] = check
+    return found
 
 
 def _describe(run: Callable[..., int], function: Callable[..., Any]) -> None:

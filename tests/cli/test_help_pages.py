@@ -32,7 +32,9 @@ def page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 def entry(text: str, option: str) -> str:
     """The name and the text of one option, without the borders of its panel."""
     lines = [line.strip("│").rstrip() for line in text.splitlines()]
-    start = next(index for index, line in enumerate(lines) if line.split()[:1] == [option])
+    start = next(
+        index for index, line in enumerate(lines) if option in line.replace(",", " ").split()[:2]
+    )
     more = next(
         index
         for index, line in enumerate(lines[start + 1 :], start + 1)
