@@ -214,10 +214,12 @@ def _check_callable_without_arguments(target: Callable[..., Any], factory: str) 
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
     if required:
+        name = "make" if factory == "build" else "build"
+        given = ", ".join(f"{one}=..." for one in required)
         raise FactoryError(
             f"{factory} needs arguments ({', '.join(required)})",
             remedy="name a function without arguments that builds the model, for instance: "
-            f"def build(): return {factory}(...)",
+            f"def {name}(): return {factory}({given})",
         )
 
 

@@ -425,3 +425,14 @@ def test_a_saved_model_gives_weights(tmp_path: Path) -> None:
     assert load("multi_style").notes == ()
     with pytest.raises(WeightsError, match=r"mine\.edgemodel do not match the model"):
         load("resnet18", tmp_path / "mine.edgemodel")
+
+
+def test_the_remedy_of_a_factory_with_arguments_can_be_written_down(tmp_path: Path) -> None:
+    write(tmp_path, net="def build(width, depth): ...\n\ndef net(width): ...\n")
+    for factory, line in (
+        ("build", "def make(): return build(width=..., depth=...)"),
+        ("net", "def build(): return net(width=...)"),
+    ):
+        with pytest.raises(FactoryError) as caught:
+            load(f"{tmp_path}/net.py:{factory}")
+        assert (caught.value.remedy or "").endswith(line)
