@@ -162,6 +162,10 @@ def _int8_io(plan: QuantPlan, module: GraphModule) -> tuple[IoScale, ...]:
     io_scales = []
     inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
     for name, node in zip(plan.inputs, inputs, strict=True):
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor) and not value.is_floating_point():
+            # Camera bytes and other integers stay as they are.
+            continue
         users = list(node.users)
         scales = {user.args[1:] for user in users}
         if not users or any(user.target is not quantize for user in users) or len(scales) != 1:
