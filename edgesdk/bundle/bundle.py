@@ -7,7 +7,7 @@ hashes match its manifest. A written bundle appears complete or not at all.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,8 @@ from edgesdk.bundle.manifest import (
     ArtefactRecord,
     FileRecord,
     Manifest,
+    artefact_name,
+    artefact_names,
     manifest_bytes,
     parse_manifest,
 )
@@ -36,7 +38,7 @@ from edgesdk.host.untrusted_folder import (
 if TYPE_CHECKING:
     from edgesdk.bundle.samples import Samples
 
-__all__ = ["Bundle"]
+__all__ = ["Bundle", "find_artefacts", "select_artefacts"]
 
 _AGAIN = "copy the bundle again, or export it again"
 
@@ -94,33 +96,25 @@ class Bundle:
         return self.path / check_name(file.path)
 
     def artefact(self, target: str) -> ArtefactRecord:
-        """Find the artefact of a target.
+        """Find the artefact with a name.
 
         Args:
-            target: Target with variant (``executorch:xnnpack``); without one (``executorch``) if
-                the bundle has a single variant of it; or the artefact's file name, which
-                distinguishes artefacts of the same target.
+            target: One of the names that :func:`find_artefacts` takes, if it names one artefact.
 
         Raises:
             UnknownNameError: No artefact has that name, or several have.
         """
-        records = self.manifest.artefacts
-        for matches in (
-            [record for record in records if record.target == target],
-            [record for record in records if record.file.path == target],
-            [record for record in records if record.target.partition(":")[0] == target],
-        ):
-            if len(matches) == 1:
-                return matches[0]
-            if matches:
-                same = len({record.target for record in matches}) == 1
-                names = [record.file.path if same else record.target for record in matches]
-                error = UnknownNameError("artefact", target, names)
-                error.remedy = f"this bundle has several; choose one of {', '.join(names)}"
-                raise error
-        error = UnknownNameError("artefact", target, {record.target for record in records})
-        if not records:
-            error.remedy = "this bundle has no artefact; see failures in its manifest"
+        matches = find_artefacts(self.manifest.artefacts, target)
+        if len(matches) == 1:
+            return matches[0]
+        names = artefact_names(self.manifest.artefacts)
+        shown = [
+            name
+            for name, record in zip(names, self.manifest.artefacts, strict=True)
+            if record in matches
+        ]
+        error = UnknownNameError("artefact", target, shown)
+        error.remedy = f"this bundle has several; choose one of {', '.join(shown)}"
         raise error
 
     def __getitem__(self, name: str) -> ArtefactRecord:
@@ -192,6 +186,57 @@ class Bundle:
         _check_files(take_inventory(self.path), manifest)
         write_atomically(self.path / MANIFEST_NAME, content)
         return Bundle(self.path, manifest)
+
+
+def find_artefacts(artefacts: Sequence[ArtefactRecord], text: str) -> list[ArtefactRecord]:
+    """Find the artefacts that a name means.
+
+    Args:
+        artefacts: The artefacts of a manifest.
+        text: A printed name (``onnx w8a8_static``), with or without the variant; a file of the
+            bundle; a target with variant (``executorch:xnnpack``); or a target without (``onnx``).
+            A target means its float artefact if it is named with the variant, else all of it.
+
+    Returns:
+        At least one artefact, in the manifest's order.
+
+    Raises:
+        UnknownNameError: No artefact has that name.
+    """
+    names = artefact_names(artefacts)
+    target, _, recipe = " ".join(text.split()).partition(" ")
+    wanted = artefact_name(target, recipe)
+    named = list(zip(names, artefacts, strict=True))
+    for matches in (
+        [record for name, record in named if name in (text, wanted)],
+        [record for _, record in named if record.file.path == text],
+        [record for _, record in named if record.target == text],
+        [record for _, record in named if record.target.partition(":")[0] == text],
+    ):
+        if matches:
+            return matches
+    error = UnknownNameError("artefact", text, names)
+    if not artefacts:
+        error.remedy = "this bundle has no artefact; see failures in its manifest"
+    raise error
+
+
+def select_artefacts(manifest: Manifest, names: Sequence[str] | None) -> list[ArtefactRecord]:
+    """Select the artefacts that names of :func:`find_artefacts` mean, each once, in order.
+
+    Args:
+        manifest: Manifest with the artefacts.
+        names: The names; None for every artefact.
+
+    Raises:
+        UnknownNameError: A name matches no artefact.
+    """
+    if names is None:
+        return list(manifest.artefacts)
+    files = {
+        found.file.path for name in names for found in find_artefacts(manifest.artefacts, name)
+    }
+    return [one for one in manifest.artefacts if one.file.path in files]
 
 
 def _checked(folder: Path, *, check_hashes: bool) -> Manifest:

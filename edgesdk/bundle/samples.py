@@ -8,9 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from edgesdk.bundle.manifest import ConstantOutputRecord
 from edgesdk.errors import BundleDamagedError
 
-__all__ = ["Samples"]
+__all__ = ["Samples", "constant_outputs"]
+
+#: Share of its magnitude, or of the activations, below which a difference is rounding.
+_ROUNDING = 1e-6
+# Larger activations are inputs of a function that bounds them, such as softmax.
+_LARGEST_ACTIVATION = 1e3
 
 
 @dataclass(frozen=True)
@@ -97,3 +103,63 @@ class Samples:
                 remedy="export the bundle again",
             )
         return cls(names, tuple(inputs), tuple(expected), real)
+
+
+def constant_outputs(samples: Samples, activations: float = 0.0) -> list[ConstantOutputRecord]:
+    """Find outputs of the model that carry no information about its inputs.
+
+    Only samples of the first one's shapes are compared. An output of which a single element depends
+    on the inputs is not constant.
+
+    Args:
+        samples: Inputs with the model's outputs.
+        activations: Largest root mean square of the activations of a layer; 0 if unknown, which
+            finds no vanishing outputs.
+
+    Returns:
+        One record per such output; empty if all inputs are equal.
+    """
+    different = _different_inputs(samples)
+    if len(different) < 2:
+        return []
+    found = []
+    for name in samples.expected[different[0]]:
+        arrays = [samples.expected[index][name] for index in different]
+        if arrays[0].size == 0 or any(array.shape != arrays[0].shape for array in arrays):
+            continue
+        low, high = arrays[0].astype(np.float64), arrays[0].astype(np.float64)
+        for array in arrays[1:]:
+            low, high = np.minimum(low, array), np.maximum(high, array)
+        size = np.maximum(np.abs(low), np.abs(high))
+        # The median keeps the fill value of a mask from hiding differences elsewhere.
+        constant = bool(np.all(high - low <= _ROUNDING * np.maximum(size, np.median(size))))
+        span = float(high.max() - low.min())
+        vanishing = arrays[0].dtype.kind == "f" and span <= _ROUNDING * min(
+            activations, _LARGEST_ACTIVATION
+        )
+        if constant or vanishing:
+            found.append(
+                ConstantOutputRecord(
+                    name=name,
+                    kind="constant" if constant else "vanishing",
+                    samples=len(different),
+                    variation=float((high - low).max()),
+                    magnitude=float(size.max()) if constant else activations,
+                )
+            )
+    return found
+
+
+def _different_inputs(samples: Samples) -> list[int]:
+    """Return the places of samples of the first one's shapes, without those given before."""
+    if not samples.inputs:
+        return []
+    usual = {name: array.shape for name, array in samples.inputs[0].items()}
+    seen: set[tuple[bytes, ...]] = set()
+    places = []
+    for index, inputs in enumerate(samples.inputs):
+        content = tuple(inputs[name].tobytes() for name in sorted(inputs))
+        if content not in seen and usual == {name: one.shape for name, one in inputs.items()}:
+            seen.add(content)
+            places.append(index)
+    return places

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgesdk.cli import options as opt
 from edgesdk.cli.completion import complete_recipes
@@ -171,9 +171,11 @@ def export(
             on_progress=progress.step,
         )
         progress.step("bundle", "written")
+    from edgesdk.cli.tables import bundle_facts
+
     manifest = bundle.manifest
     problem = _problem(manifest, verify)
-    result: dict[str, Any] = {"bundle": str(bundle.path), **manifest.model_dump(mode="json")}
+    result = bundle_facts(bundle)
     out.result(result, problem)
     _show(out, manifest)
     out.line(f"wrote {bundle.path}")
@@ -196,7 +198,7 @@ def _show(out: Output, manifest: Manifest) -> None:
         targets_table,
         worst_layers_table,
     )
-    from edgesdk.report.summary import summary_rows
+    from edgesdk.report.summary import summary_rows, warnings_of
 
     rows = summary_rows(manifest)
     out.table(targets_table(rows))
@@ -210,6 +212,8 @@ def _show(out: Output, manifest: Manifest) -> None:
             out.line()
             out.table(table)
     out.line()
+    for text in warnings_of(manifest):
+        out.line(f"warning: {text}")
 
 
 def _problem(manifest: Manifest, verified: bool) -> EdgeSdkError | None:
@@ -227,10 +231,10 @@ def _problem(manifest: Manifest, verified: bool) -> EdgeSdkError | None:
 
 def _notes_of_artefacts(manifest: Manifest) -> list[str]:
     """Return the notes and rewrites, those that several artefacts share once."""
+    from edgesdk.bundle.manifest import artefact_names
     from edgesdk.report.labels import notes_by_artefacts, rewrites_by_artefacts
 
-    records = manifest.artefacts
-    labels = [f"{record.target} {record.quantization or ''}".strip() for record in records]
+    labels = artefact_names(manifest.artefacts)
     found = [*notes_by_artefacts(manifest, labels)]
     for names, rewrites in rewrites_by_artefacts(manifest, labels):
         found.append((names, [_rewrite_note(rewrite) for rewrite in rewrites]))

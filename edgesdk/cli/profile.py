@@ -42,9 +42,9 @@ def profile(
     ),
 ) -> None:
     """Measure latency and memory of a bundle's artefacts."""
-    from edgesdk.cli.tables import PROFILE_COLUMNS, footnotes, targets_table
+    from edgesdk.cli.tables import PROFILE_COLUMNS, artefact_facts, footnotes, targets_table
     from edgesdk.profiling.profile import profile as run
-    from edgesdk.report.summary import summary_rows
+    from edgesdk.report.summary import summary_rows, warnings_of
 
     with out.progress("measuring") as progress:
         result = run(
@@ -57,32 +57,45 @@ def profile(
             include_evaluators=include_evaluators,
             on_progress=progress.measurement,
         )
+    manifest = result.bundle.manifest
+    facts = {
+        artefact.file.path: one
+        for artefact, one in zip(manifest.artefacts, artefact_facts(manifest), strict=True)
+    }
+    warnings = warnings_of(manifest)
     entries: list[dict[str, Any]] = [
         {
-            "target": entry.target,
+            **facts[entry.file],
             "profile": entry.record and entry.record.model_dump(mode="json"),
             "failure": entry.failure and entry.failure.to_dict(),
             "skipped": entry.skipped or None,
         }
         for entry in result.artefacts
     ]
-    body = {"bundle": str(bundle), "device": result.device_name, "artefacts": entries}
+    body = {
+        "bundle": str(bundle),
+        "device": result.device_name,
+        "artefacts": entries,
+        "warnings": warnings,
+    }
     out.result(body, _problem(result))
     out.line(f"{result.device_name}, {threads} thread{'s' if threads > 1 else ''}")
-    measured = {entry.target for entry in result.artefacts}
-    rows = [row for row in summary_rows(result.bundle.manifest) if row.target in measured]
+    measured = {entry.file for entry in result.artefacts}
+    rows = [row for row in summary_rows(manifest) if row.file in measured]
     out.table(targets_table(rows, PROFILE_COLUMNS))
     for text in footnotes(rows):
         out.line(text)
+    for text in warnings:
+        out.line(f"warning: {text}")
     for entry in result.skipped:
-        out.remark(f"{entry.target}: {entry.skipped}")
+        out.remark(f"{entry.name}: {entry.skipped}")
 
 
 def _problem(result: ProfileResult) -> EdgeSdkError | None:
     """Return the error of artefacts not measured: exit code 3 if only runtimes are missing."""
     if not result.failures:
         return None
-    failures = [f"{entry.target}: {entry.failure}" for entry in result.failures]
+    failures = [f"{entry.name}: {entry.failure}" for entry in result.failures]
     missing = all(isinstance(entry.failure, MissingEnvironmentError) for entry in result.failures)
     kind = MissingEnvironmentError if missing else GateError
     return kind(

@@ -106,9 +106,16 @@ def quantize_report(
 def _show(out: Output, made: Any) -> None:
     from dataclasses import asdict
 
-    from edgesdk.cli.tables import drops_table, painted_table, targets_table, worst_layers_table
+    from edgesdk.cli.tables import (
+        bundle_facts,
+        drops_table,
+        footnotes,
+        painted_table,
+        targets_table,
+        worst_layers_table,
+    )
     from edgesdk.errors import GateError
-    from edgesdk.report.summary import summary_rows
+    from edgesdk.report.summary import summary_rows, warnings_of
     from edgesdk.verification.accuracy_drop import require_drop
     from edgesdk.verification.verify_bundle import require_parity
 
@@ -121,18 +128,22 @@ def _show(out: Output, made: Any) -> None:
     except GateError as error:
         problem = error
     result = {
-        "bundle": str(made.bundle.path),
         "report": str(made.report),
-        "suggestions": [asdict(found) for found in made.suggestions],
-        **manifest.model_dump(mode="json"),
+        "suggestions": [{**asdict(found), "reason": found.reason} for found in made.suggestions],
+        **bundle_facts(made.bundle),
     }
     out.result(result, problem)
-    out.table(targets_table(summary_rows(manifest), ("target", "status", "size", "p50", "cosine")))
+    rows = summary_rows(manifest)
+    out.table(targets_table(rows, ("target", "status", "size", "p50", "against float")))
+    for text in footnotes(rows):
+        out.line(text)
     for table in (painted_table(manifest), drops_table(manifest), worst_layers_table(manifest)):
         if table is not None:
             out.line()
             out.table(table)
     out.line()
+    for text in warnings_of(manifest):
+        out.line(f"warning: {text}")
     for found in made.suggestions:
         out.line(f"ship {found.reason}")
     out.line(f"wrote {made.bundle.path} and {made.report}")

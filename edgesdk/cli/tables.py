@@ -1,23 +1,27 @@
-"""Tables for the terminal, from the same rows as the report."""
+"""Tables for the terminal and facts for ``--json``, from the same rows as the report."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
-from edgesdk.report.summary import COLUMNS, SummaryRow
+from edgesdk.bundle.manifest import artefact_names
+from edgesdk.report.labels import float_loss
+from edgesdk.report.summary import COLUMNS, SummaryRow, summary_rows, warnings_of
 
 if TYPE_CHECKING:
+    from edgesdk.bundle.bundle import Bundle
     from edgesdk.bundle.manifest import Manifest
     from edgesdk.verification.bisection.bisect import Deviation
 
 __all__ = [
     "PARITY_COLUMNS",
     "PROFILE_COLUMNS",
+    "artefact_facts",
+    "bundle_facts",
     "classes_table",
     "deviation_lines",
     "drops_table",
@@ -32,9 +36,46 @@ __all__ = [
 _TONES = {"good": "green", "bad": "red", "open": "yellow"}
 
 # A terminal is narrow: the report shows all columns side by side.
-PARITY_COLUMNS = ("target", "status", "size", "cosine", "max abs", "top-1", "delegated")
-PROFILE_COLUMNS = ("target", "status", "size", "p50", "p90", "load", "peak memory")
+PARITY_COLUMNS = (
+    "target",
+    "status",
+    "size",
+    "cosine",
+    "max abs",
+    "top-1",
+    "against float",
+    "delegated",
+)
+PROFILE_COLUMNS = ("target", "status", "size", "p50", "p90", "load", "peak memory", "against float")
 _EVALUATED = "*"
+#: Width of the longest part of a loss: ``agreement 98.4 %``.
+_LOSS_WIDTH = 16
+
+
+def artefact_facts(manifest: Manifest) -> list[dict[str, Any]]:
+    """Return the facts of each artefact that ``--json`` adds to its records, in order."""
+    facts = []
+    for artefact, row in zip(manifest.artefacts, summary_rows(manifest), strict=False):
+        loss = float_loss(artefact)
+        facts.append(
+            {
+                "name": row.label,
+                "target": artefact.target,
+                "quantization": artefact.quantization,
+                "status": row.status.value,
+                "against_float": loss and loss.model_dump(mode="json", exclude={"culprits"}),
+            }
+        )
+    return facts
+
+
+def bundle_facts(bundle: Bundle) -> dict[str, Any]:
+    """Return the facts of a bundle for ``--json``: its manifest, names, losses and warnings."""
+    manifest = bundle.manifest
+    plain = manifest.model_dump(mode="json")
+    for artefact, facts in zip(plain["artefacts"], artefact_facts(manifest), strict=True):
+        artefact.update(facts)
+    return {"bundle": str(bundle.path), **plain, "warnings": warnings_of(manifest)}
 
 
 def plain_table(*titles: str, rows: Iterable[Sequence[str | Text]] = ()) -> Table:
@@ -59,7 +100,7 @@ def targets_table(rows: Sequence[SummaryRow], columns: Sequence[str] = PARITY_CO
         rows: One per target.
         columns: Some of :data:`edgesdk.report.summary.COLUMNS`, in that order.
     """
-    cells = [_cells(row, rows) for row in rows]
+    cells = [_cells(row) for row in rows]
     shown = [
         index
         for index, title in enumerate(COLUMNS)
@@ -69,6 +110,8 @@ def targets_table(rows: Sequence[SummaryRow], columns: Sequence[str] = PARITY_CO
     # Names to copy into commands stay in one piece, and so do numbers.
     for index, column in enumerate(table.columns):
         column.no_wrap = index != 1
+        if column.header == "against float":
+            column.no_wrap, column.min_width = False, _LOSS_WIDTH
     if rows:
         # Otherwise a long name beside it leaves a column of single letters.
         table.columns[1].min_width = max(len(row.status.value.split()[0]) for row in rows) + 2
@@ -78,13 +121,8 @@ def targets_table(rows: Sequence[SummaryRow], columns: Sequence[str] = PARITY_CO
     return table
 
 
-def _cells(row: SummaryRow, rows: Sequence[SummaryRow]) -> list[str]:
+def _cells(row: SummaryRow) -> list[str]:
     cells = list(row.cells())
-    # The name as options take it, if it is unambiguous.
-    if Counter(other.target for other in rows)[row.target] == 1:
-        cells[0] = row.target
-    elif row.recipe or Counter((other.target, other.recipe) for other in rows)[row.target, ""] == 1:
-        cells[0] = f"{row.target} {row.recipe}".strip()
     mark = f" {_EVALUATED}" if row.parity_mark else ""
     cells[1] = f"{row.status.icon} {row.status.value}{mark}"
     timed = [COLUMNS.index(title) for title in ("p50", "peak memory")]
@@ -96,9 +134,15 @@ def _cells(row: SummaryRow, rows: Sequence[SummaryRow]) -> list[str]:
 
 
 def footnotes(rows: Sequence[SummaryRow]) -> list[str]:
-    """Explain the asterisks of :func:`targets_table`."""
+    """Explain the asterisks and the figures of quantized artefacts of :func:`targets_table`."""
     marks = {mark for row in rows for mark in (row.parity_mark, row.profile_mark) if mark}
-    return [f"{_EVALUATED} {mark}" for mark in sorted(marks)]
+    notes = [f"{_EVALUATED} {mark}" for mark in sorted(marks)]
+    if any(row.recipe and row.cosine is not None for row in rows):
+        notes.append(
+            "quantized: cosine, max abs and top-1 compare with the simulation; "
+            "against float: with the model"
+        )
+    return notes
 
 
 def classes_table(manifest: Manifest) -> Table | None:
@@ -107,12 +151,10 @@ def classes_table(manifest: Manifest) -> Table | None:
     None where the model does not classify. Quantized artefacts, which may be many, are left out
     where there are others.
     """
-    shown = [record for record in manifest.artefacts if record.quantized is None]
+    named = list(zip(artefact_names(manifest.artefacts), manifest.artefacts, strict=True))
     predicted = {
-        f"{record.target} {record.quantization or ''}".strip(): {
-            name: (eager, artefact) for name, eager, artefact in record.parity.classes
-        }
-        for record in shown or manifest.artefacts
+        label: {name: (eager, artefact) for name, eager, artefact in record.parity.classes}
+        for label, record in [pair for pair in named if pair[1].quantized is None] or named
         if record.parity is not None and record.parity.classes
     }
     if not predicted:
@@ -151,9 +193,10 @@ def painted_table(manifest: Manifest) -> Table | None:
     from edgesdk.report.painted_rows import painted_row
     from edgesdk.report.quantities import MISSING
 
+    names = artefact_names(manifest.artefacts)
     rows = [
-        (f"{record.target} {record.quantization or ''}".strip(), painted_row(record, record.target))
-        for record in manifest.artefacts
+        (name, painted_row(record, name))
+        for name, record in zip(names, manifest.artefacts, strict=True)
         if record.painted is not None
     ]
     if all(row.failure for _, row in rows):
@@ -172,9 +215,10 @@ def painted_table(manifest: Manifest) -> Table | None:
 def painting_notes(manifest: Manifest) -> list[str]:
     """List artefacts that run but were not painted or not measured, with the reasons."""
     notes = [manifest.paintings.note] if manifest.paintings and manifest.paintings.note else []
+    names = artefact_names(manifest.artefacts)
     return notes + [
-        f"{record.target}: paints nothing: {record.painted.failure}"
-        for record in manifest.artefacts
+        f"{name}: paints nothing: {record.painted.failure}"
+        for name, record in zip(names, manifest.artefacts, strict=True)
         if record.painted is not None
         and record.painted.failure is not None
         and (record.parity is None or record.parity.failure is None)
@@ -182,13 +226,14 @@ def painting_notes(manifest: Manifest) -> list[str]:
 
 
 def drops_table(manifest: Manifest) -> Table | None:
-    """Return the accuracy drop of each quantized artefact; None if there is none."""
+    """Return the accuracy drop of each quantized artefact; None if none was measured."""
+    names = artefact_names(manifest.artefacts)
     found = [
-        (f"{record.target} {record.quantization}", record.quantized)
-        for record in manifest.artefacts
+        (name, record.quantized)
+        for name, record in zip(names, manifest.artefacts, strict=True)
         if record.quantized is not None
     ]
-    if not found:
+    if not any(record.drop for _, record in found):
         return None
     table = plain_table(
         "quantized", "weights ≤ 8 bits", "top-1", "agreement", "in top 5", "cosine", "drop", "gate"
@@ -217,25 +262,25 @@ def drops_table(manifest: Manifest) -> Table | None:
 
 def worst_layers_table(manifest: Manifest, most: int = 8) -> Table | None:
     """Return the layers with the largest quantization error, of artefacts over their gate."""
+    names = artefact_names(manifest.artefacts)
     rows = [
-        (record, layer)
-        for record in manifest.artefacts
+        (name, layer)
+        for name, record in zip(names, manifest.artefacts, strict=True)
         if record.quantized is not None and record.quantized.drop is not None
         for layer in record.quantized.drop.culprits[:most]
     ]
     if not rows:
         return None
-    titles = ("target", "recipe", "layer", "weights", "SNR dB", "where")
+    titles = ("artefact", "layer", "weights", "SNR dB", "where")
     cells = [
         (
-            record.target,
-            record.quantization or "",
+            name,
             layer.path,
             f"{layer.weights:,}",
             "–" if layer.snr_db is None else f"{layer.snr_db:.1f}",
             layer.where,
         )
-        for record, layer in rows
+        for name, layer in rows
     ]
     return plain_table(*titles, rows=cells)
 

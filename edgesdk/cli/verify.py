@@ -31,10 +31,10 @@ def verify(
     threads: opt.ThreadsOption = 1,
 ) -> None:
     """Run a bundle's artefacts and compare them with the model."""
-    from edgesdk.bundle.bundle import Bundle
-    from edgesdk.cli.tables import deviation_lines, footnotes, targets_table
+    from edgesdk.bundle.bundle import Bundle, select_artefacts
+    from edgesdk.cli.tables import artefact_facts, deviation_lines, footnotes, targets_table
     from edgesdk.errors import GateError
-    from edgesdk.report.summary import summary_rows
+    from edgesdk.report.summary import summary_rows, warnings_of
     from edgesdk.verification.verify_bundle import Tolerances, require_parity
     from edgesdk.verification.verify_bundle import verify as run
 
@@ -48,7 +48,7 @@ def verify(
             on_progress=progress.step,
         )
         # Gates hold for the chosen artefacts alone.
-        chosen = [opened.artefact(name) for name in target or ()] or opened.manifest.artefacts
+        chosen = select_artefacts(opened.manifest, target or None)
         deviations = []
         if bisect:
             from edgesdk.verification.bisection.bisect import bisect as find
@@ -66,12 +66,14 @@ def verify(
         if bisect:
             # The remedy is --bisect.
             problem.remedy = None
+    warnings = warnings_of(judged)
     result = {
         "bundle": str(bundle),
         "artefacts": [
-            {"target": record.target, "parity": record.parity and record.parity.model_dump()}
-            for record in chosen
+            {**facts, "parity": record.parity and record.parity.model_dump()}
+            for record, facts in zip(chosen, artefact_facts(judged), strict=True)
         ],
+        "warnings": warnings,
     }
     if bisect:
         result["deviations"] = [deviation.to_dict() for deviation in deviations]
@@ -80,5 +82,7 @@ def verify(
     out.table(targets_table(rows))
     for text in footnotes(rows):
         out.line(text)
+    for text in warnings:
+        out.line(f"warning: {text}")
     for line in deviation_lines(deviations):
         out.line(line)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import TypeAdapter
 
+from edgesdk.bundle.manifest import artefact_name
 from edgesdk.converters.conversion import Conversion, ConversionRequest, QuantizationRequest
 from edgesdk.converters.isolation import ConversionFailed, Converter
 from edgesdk.converters.registry import Target
@@ -80,7 +81,7 @@ class ConversionJob:
         self.target = target
         self.qualified = target.qualified(variant)
         #: Name for users, unique within an export.
-        self.name = f"{self.qualified} {spec.name}" if spec else self.qualified
+        self.name = artefact_name(self.qualified, spec.name if spec else None)
         self.spec = spec
         self._variant = variant
         self.needs = needs
@@ -185,7 +186,7 @@ class ConversionJob:
             "kind": "conversion",
             "code": code_digest(),
             "program": sha256,
-            "target": self.name,
+            "target": self.qualified,
             "file": self._file_stem(),
             "face": [str([*inputs]), str([*outputs]), str([*signature])],
             "quantization": quantized,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import nn
 
-from edgesdk.bundle.samples import Samples
+from edgesdk.bundle.manifest import ConstantOutputRecord
+from edgesdk.bundle.samples import Samples, constant_outputs
 from edgesdk.errors import InputSpecError
 from edgesdk.exporter.prepared import CaptureSpec, PreparedModel
 from edgesdk.frontend.capture import first_not_finite, run_eager
@@ -15,7 +19,7 @@ from edgesdk.frontend.random_inputs import random_inputs, spread
 from edgesdk.frontend.sample_files import read_sample
 from edgesdk.spec import TensorSpec
 
-__all__ = ["make_samples"]
+__all__ = ["find_constant_outputs", "make_samples"]
 
 _MAX_REAL = 8
 _RANDOM = 3
@@ -87,6 +91,44 @@ def make_samples(
         tuple(expected),
         len(real),
     )
+
+
+def find_constant_outputs(prepared: PreparedModel, samples: Samples) -> list[ConstantOutputRecord]:
+    """Find outputs whose parity would prove nothing: see :func:`constant_outputs`.
+
+    Args:
+        prepared: The model.
+        samples: Its samples, of :func:`make_samples`.
+    """
+    small = any(
+        array.dtype.kind == "f" and array.size > 0 and float(np.ptp(array)) < 1
+        for array in samples.expected[0].values()
+    )
+    # Only outputs of a small range can vanish, so the model runs once more for them alone.
+    activations = _largest_activation(prepared, samples.inputs[0]) if small else 0.0
+    return constant_outputs(samples, activations)
+
+
+def _largest_activation(prepared: PreparedModel, inputs: Mapping[str, np.ndarray]) -> float:
+    """Return the largest root mean square of the outputs of the model's layers."""
+    largest = 0.0
+
+    def keep(module: nn.Module, args: object, output: object) -> None:
+        nonlocal largest
+        if isinstance(output, torch.Tensor) and output.is_floating_point() and output.numel():
+            level = float(output.detach().float().square().mean().sqrt())
+            if math.isfinite(level):
+                largest = max(largest, level)
+
+    model = prepared.flat_model()
+    layers = [module for module in model.modules() if not any(True for _ in module.children())]
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    try:
+        run_eager(model, inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return largest
 
 
 def _other_sizes(specs: Sequence[TensorSpec]) -> list[dict[str, int]]:

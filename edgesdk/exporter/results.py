@@ -45,7 +45,8 @@ class ConvertedArtefact:
             quantized network.
         spec: Its quantization; None for a float artefact.
         simulated: The samples with the outputs of the simulated network.
-        drop: Accuracy drop against the float model, once measured.
+        drop: Accuracy drop against the float model on evaluation data, once measured.
+        loss: Loss of a quantized artefact against the float model on the samples of parity.
         painted: Paintings against the float model's, if the model names its styles.
     """
 
@@ -58,6 +59,7 @@ class ConvertedArtefact:
     spec: QuantSpec | None = None
     simulated: Path | None = None
     drop: DropRecord | None = None
+    loss: DropRecord | None = None
     painted: PaintedRecord | None = None
 
 

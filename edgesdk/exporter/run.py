@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgesdk.bundle.bundle import Bundle
 from edgesdk.bundle.manifest import (
     ArtefactRecord,
+    ConstantOutputRecord,
     FailureRecord,
     FileRecord,
     Manifest,
@@ -38,7 +39,7 @@ from edgesdk.exporter.export_cache import ExportCache
 from edgesdk.exporter.float_artefacts import FloatExport
 from edgesdk.exporter.options import ExportOptions, Progress
 from edgesdk.exporter.parallel import run_parallel
-from edgesdk.exporter.parity_samples import make_samples
+from edgesdk.exporter.parity_samples import find_constant_outputs, make_samples
 from edgesdk.exporter.prepared import CaptureSpec, PreparedModel
 from edgesdk.exporter.results import ConvertedArtefact, FailedTarget
 from edgesdk.frontend.capture import program_digest
@@ -117,6 +118,7 @@ class ExportRun:
             self._files,
             self._distributions(),
         )
+        self._constant: list[ConstantOutputRecord] = []
         self._quantized: QuantizedExport | None = None
         self._float: FloatExport | None = None
 
@@ -199,6 +201,7 @@ class ExportRun:
         self._prepared.capture(self._widest)
         self._on_progress("model", "running samples")
         samples = make_samples(self._prepared, self._widest, self._files)
+        self._constant = find_constant_outputs(self._prepared, samples)
         path = self._writer.folder / "samples.safetensors"
         with storage_errors("cannot write", path):
             samples.save(path)
@@ -313,6 +316,7 @@ class ExportRun:
                 )
                 for result in failed
             ],
+            constant_outputs=self._constant,
         )
 
     def _artefact(self, result: ConvertedArtefact) -> ArtefactRecord:
@@ -334,6 +338,7 @@ class ExportRun:
             parity=result.parity,
             painted=result.painted,
             coverage=conversion.coverage,
+            loss=result.loss,
         )
 
 

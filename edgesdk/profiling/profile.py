@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgesdk.bundle.bundle import Bundle
-from edgesdk.bundle.manifest import ArtefactRecord, Manifest, ProfileRecord
+from edgesdk.bundle.bundle import Bundle, select_artefacts
+from edgesdk.bundle.manifest import ArtefactRecord, ProfileRecord, artefact_names
 from edgesdk.devices import find
 from edgesdk.devices.base import Case, Device, Measurement, ProgressCallback, Protocol
 from edgesdk.errors import BundleError, EdgeSdkError, InputSpecError, UnknownNameError
@@ -19,7 +19,7 @@ from edgesdk.host.progress import AUTO, Auto, progress_shown
 from edgesdk.profiling.records import profile_record, with_profile
 from edgesdk.runtime.session import bind_inputs
 
-__all__ = ["ArtefactProfile", "ProfileResult", "profile", "select_artefacts"]
+__all__ = ["ArtefactProfile", "ProfileResult", "profile"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class ArtefactProfile:
     """Result of one artefact: a record, a failure, or a reason for skipping it.
 
     Attributes:
+        name: Name of the artefact, as ``targets`` takes it.
         target: Target with variant.
         file: Path in the bundle.
         record: The profile, as stored in the manifest.
@@ -34,6 +35,7 @@ class ArtefactProfile:
         skipped: Reason for not measuring it.
     """
 
+    name: str
     target: str
     file: str
     record: ProfileRecord | None = None
@@ -98,8 +100,8 @@ def profile(
     Args:
         bundle: The bundle, or its folder.
         device: Identifier of a device, or the device.
-        targets: Targets, targets without variant (for all variants), or files of the bundle; None
-            for every artefact.
+        targets: Names of artefacts (``onnx w8a8_static``), targets with or without variant, or
+            files of the bundle; None for every artefact.
         threads: Number of runtime threads, at least 1.
         runs: Number of timed runs, at least 1.
         timeout: Seconds for loading and for each run.
@@ -129,42 +131,42 @@ def profile(
             "the bundle has no artefact to measure", remedy="export it for at least one target"
         )
     example = opened.samples().inputs
-    cases = [_case(opened, artefact, example[0] if example else {}) for artefact in artefacts]
+    names = dict(
+        zip(
+            (artefact.file.path for artefact in opened.manifest.artefacts),
+            artefact_names(opened.manifest.artefacts),
+            strict=True,
+        )
+    )
+    cases = [
+        _case(opened, artefact, names[artefact.file.path], example[0] if example else {})
+        for artefact in artefacts
+    ]
     report = on_progress if callable(on_progress) else None
     measurements = chosen.measure(cases, protocol, report)
     now = datetime.datetime.now(datetime.UTC)
-    name = chosen.name
+    device_name = chosen.name
     entries = tuple(
-        _entry(artefact, measurement, chosen.identifier, name, threads, now)
+        _entry(
+            artefact,
+            names[artefact.file.path],
+            measurement,
+            chosen.identifier,
+            device_name,
+            threads,
+            now,
+        )
         for artefact, measurement in zip(artefacts, measurements, strict=True)
     )
     records = {entry.file: entry.record for entry in entries if entry.record is not None}
     return ProfileResult(
-        _recorded(opened, records) if records else opened, chosen.identifier, name, entries
+        _recorded(opened, records) if records else opened, chosen.identifier, device_name, entries
     )
 
 
-def select_artefacts(manifest: Manifest, targets: Sequence[str] | None) -> list[ArtefactRecord]:
-    """Select a manifest's artefacts by the ``targets`` of :func:`profile`, each once, in order.
-
-    Raises:
-        UnknownNameError: A name matches no artefact.
-    """
-    if targets is None:
-        return list(manifest.artefacts)
-    artefacts = manifest.artefacts
-    files: set[str] = set()
-    for name in targets:
-        exactly = [one.file.path for one in artefacts if name in (one.target, one.file.path)]
-        # An exact match wins over a target without variant.
-        variants = [one.file.path for one in artefacts if name == one.target.partition(":")[0]]
-        if not (exactly or variants):
-            raise UnknownNameError("artefact", name, {one.target for one in artefacts})
-        files.update(exactly or variants)
-    return [one for one in artefacts if one.file.path in files]
-
-
-def _case(bundle: Bundle, artefact: ArtefactRecord, sample: Mapping[str, np.ndarray]) -> Case:
+def _case(
+    bundle: Bundle, artefact: ArtefactRecord, name: str, sample: Mapping[str, np.ndarray]
+) -> Case:
     try:
         bind_inputs(artefact.inputs, sample)
         inputs = dict(sample)
@@ -172,7 +174,7 @@ def _case(bundle: Bundle, artefact: ArtefactRecord, sample: Mapping[str, np.ndar
         # The artefact's inputs differ from the model's. Time depends on shapes, hardly on values.
         inputs = random_inputs(artefact.inputs, seed=0, example=sample)
     return Case(
-        artefact.target,
+        name,
         bundle.path_of(artefact),
         inputs,
         input_specs=artefact.inputs,
@@ -182,6 +184,7 @@ def _case(bundle: Bundle, artefact: ArtefactRecord, sample: Mapping[str, np.ndar
 
 def _entry(
     artefact: ArtefactRecord,
+    name: str,
     measurement: Measurement,
     device: str,
     device_name: str,
@@ -199,6 +202,7 @@ def _entry(
             measured=now,
         )
     return ArtefactProfile(
+        name,
         artefact.target,
         artefact.file.path,
         record=record,

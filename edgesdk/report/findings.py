@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgesdk.bundle.manifest import ArtefactRecord, CoverageRecord, Manifest, UndelegatedOperator
-from edgesdk.report.labels import artefact_labels
+from edgesdk.bundle.manifest import (
+    ArtefactRecord,
+    CoverageRecord,
+    Manifest,
+    UndelegatedOperator,
+    artefact_names,
+)
 from edgesdk.report.summary import delegated_share
 
 __all__ = [
@@ -118,7 +123,7 @@ def classified_samples(manifest: Manifest, pictures: Mapping[str, str]) -> list[
         pictures: Thumbnails as ``data:`` URIs by sample name.
     """
     samples: dict[str, list[ClassAnswer]] = {}
-    labels = artefact_labels(manifest.artefacts)
+    labels = artefact_names(manifest.artefacts)
     for artefact, label in zip(manifest.artefacts, labels, strict=True):
         if artefact.parity is None:
             continue

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgesdk.bundle.manifest import Manifest
-from edgesdk.report.labels import artefact_labels
+from edgesdk.bundle.manifest import Manifest, artefact_names
 from edgesdk.spec import DynamicDim, ImageSpec, TensorSpec
 
 __all__ = ["IOTable", "image_text", "io_tables", "shape_text"]
@@ -67,7 +66,7 @@ def image_text(image: ImageSpec) -> str:
 def io_tables(manifest: Manifest) -> list[IOTable]:
     """Return the model's table, then those of artefacts that differ; equal ones share a table."""
     found = [(manifest.inputs, manifest.outputs, ["The model"])]
-    labels = artefact_labels(manifest.artefacts)
+    labels = artefact_names(manifest.artefacts)
     for artefact, label in zip(manifest.artefacts, labels, strict=True):
         for inputs, outputs, owners in found:
             if inputs == artefact.inputs and outputs == artefact.outputs:

@@ -1,17 +1,19 @@
-"""Readable names of targets and artefacts, and the notes that several artefacts share."""
+"""Words for targets, precisions and losses of artefacts, and the notes that several share."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
-from edgesdk.bundle.manifest import ArtefactRecord, Manifest, RewriteRecord
+from edgesdk.bundle.manifest import ArtefactRecord, DropRecord, Manifest, RewriteRecord
+from edgesdk.report.quantities import MISSING, cosine_text, share_text
 
 __all__ = [
-    "artefact_labels",
     "evaluated_label",
     "family",
+    "float_loss",
+    "is_simulated",
+    "loss_text",
     "notes_by_artefacts",
     "precision_text",
     "rewrites_by_artefacts",
@@ -43,7 +45,10 @@ def family(target: str) -> str:
 
 
 def target_label(target: str) -> str:
-    """Write ``executorch:xnnpack`` as ``ExecuTorch XNNPACK``; keep an unknown target."""
+    """Write ``executorch:xnnpack`` as ``ExecuTorch XNNPACK``; keep an unknown target.
+
+    It describes an artefact; :func:`edgesdk.bundle.manifest.artefact_names` names it.
+    """
     name, separator, variant = target.partition(":")
     if name not in _FAMILIES:
         return target
@@ -59,23 +64,33 @@ def precision_text(artefact: ArtefactRecord) -> str:
     return f"{artefact.quantization}, rest {artefact.precision}"
 
 
-def artefact_labels(artefacts: Sequence[ArtefactRecord]) -> list[str]:
-    """Return a short, unique name for each artefact, in order.
+def is_simulated(artefact: ArtefactRecord) -> bool:
+    """Return True if parity compares the artefact with its simulation, not with the model."""
+    return artefact.simulated is not None
 
-    The target's name if it is unique, else with quantization or precision, else with the file.
+
+def float_loss(artefact: ArtefactRecord) -> DropRecord | None:
+    """Return the loss of a quantized artefact against the float model; None if unknown.
+
+    The drop on evaluation data comes before the loss on the samples of parity.
     """
-    targets = Counter(artefact.target for artefact in artefacts)
-    labels = []
-    for artefact in artefacts:
-        label = target_label(artefact.target)
-        if targets[artefact.target] > 1 or artefact.quantization is not None:
-            label += f" {artefact.quantization or artefact.precision}"
-        labels.append(label)
-    repeated = Counter(labels)
-    return [
-        label if repeated[label] == 1 else f"{label} ({artefact.file.path})"
-        for label, artefact in zip(labels, artefacts, strict=True)
-    ]
+    quantized = artefact.quantized
+    return artefact.loss if quantized is None or quantized.drop is None else quantized.drop
+
+
+def loss_text(artefact: ArtefactRecord) -> str:
+    """Write the loss of a quantized artefact: ``drop 1.2 %, agreement 98.8 %, cosine 0.999131``."""
+    loss = float_loss(artefact)
+    if loss is None:
+        return MISSING if artefact.quantization is None else "not measured"
+    parts = []
+    if loss is not artefact.loss:
+        parts.append(f"drop {share_text(loss.drop)}")
+    if loss.agreement is not None:
+        parts.append(f"agreement {share_text(loss.agreement)}")
+    if loss.cosine is not None:
+        parts.append(f"cosine {cosine_text(loss.cosine)}")
+    return ", ".join(parts)
 
 
 def evaluated_label(target: str) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from edgesdk.bundle.manifest import Manifest, OperatorTime, ProfileRecord
+from edgesdk.bundle.manifest import Manifest, OperatorTime, ProfileRecord, artefact_names
 from edgesdk.report.conditions import Condition, conditions, profile_under
-from edgesdk.report.labels import artefact_labels, evaluated_label, family
+from edgesdk.report.labels import evaluated_label, family
 from edgesdk.report.plots import Bar, Dot, bar_plot, dot_plot
 from edgesdk.report.quantities import (
     bound_text,
@@ -249,7 +249,7 @@ def trade_off_plot(rows: Sequence[SummaryRow]) -> Plot:
 def operator_plots(manifest: Manifest) -> list[OperatorPlot]:
     """Plot time by operator, for each artefact under the first condition that has times."""
     plots = []
-    labels = artefact_labels(manifest.artefacts)
+    labels = artefact_names(manifest.artefacts)
     measured = conditions(manifest)
     for artefact, label in zip(manifest.artefacts, labels, strict=True):
         for condition in measured:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edgesdk.bundle.manifest import Manifest
+from edgesdk.bundle.manifest import Manifest, artefact_names
 from edgesdk.report import quantities
 from edgesdk.report.commands import reproduction_commands
 from edgesdk.report.conditions import main_condition
@@ -17,7 +17,6 @@ from edgesdk.report.costs import cost_view
 from edgesdk.report.findings import classified_samples, coverage_views, protocols
 from edgesdk.report.io_table import image_text, io_tables, shape_text
 from edgesdk.report.labels import (
-    artefact_labels,
     evaluated_label,
     family,
     notes_by_artefacts,
@@ -126,7 +125,7 @@ def render(
         InputSpecError: A photograph cannot be read.
     """
     rows = summary_rows(manifest)
-    labels = artefact_labels(manifest.artefacts)
+    labels = artefact_names(manifest.artefacts)
     outcome = verdict(manifest)
     leads: dict[str, list[str]] = {}
     for fact in (fact for fact in outcome.facts if fact.leads):

@@ -12,9 +12,10 @@ from edgesdk.bundle.manifest import (
     Manifest,
     QuantizationRecord,
     SensitivityRecord,
+    artefact_names,
 )
 from edgesdk.report.conditions import latency_under, main_condition
-from edgesdk.report.labels import artefact_labels, family
+from edgesdk.report.labels import family
 from edgesdk.report.measurements import Plot
 from edgesdk.report.plots import Bar, bar_plot
 from edgesdk.report.quantities import (
@@ -89,7 +90,7 @@ class QuantizationView:
 
 def quantization_view(manifest: Manifest) -> QuantizationView | None:
     """Return the section; None if the manifest has no quantized artefact."""
-    labelled = list(zip(manifest.artefacts, artefact_labels(manifest.artefacts), strict=True))
+    labelled = list(zip(manifest.artefacts, artefact_names(manifest.artefacts), strict=True))
     if not any(artefact.quantized for artefact, _ in labelled):
         return None
     drops = [

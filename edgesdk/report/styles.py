@@ -10,9 +10,9 @@ from edgesdk.bundle.manifest import (
     Manifest,
     PaintedPictureRecord,
     PaintingsRecord,
+    artefact_names,
 )
 from edgesdk.errors import InputSpecError
-from edgesdk.report.labels import artefact_labels
 from edgesdk.report.painted_rows import PaintedRow, painted_row
 from edgesdk.report.photographs import Photograph, thumbnail
 
@@ -68,7 +68,7 @@ def styles_view(manifest: Manifest, thumbnails: Mapping[str, bytes]) -> StylesVi
         thumbnails: Contents of its thumbnail files, by path.
     """
     paintings = manifest.paintings
-    labelled = list(zip(manifest.artefacts, artefact_labels(manifest.artefacts), strict=True))
+    labelled = list(zip(manifest.artefacts, artefact_names(manifest.artefacts), strict=True))
     painted = [
         (artefact, artefact.painted, label)
         for artefact, label in labelled

@@ -8,20 +8,22 @@ from enum import Enum
 
 from edgesdk.bundle.manifest import (
     ArtefactRecord,
+    ConstantOutputRecord,
     CoverageRecord,
     GateRecord,
     Manifest,
     OutputParity,
-    ParityRecord,
     ProfileRecord,
+    artefact_names,
 )
 from edgesdk.report.conditions import Condition, main_condition, profile_under
 from edgesdk.report.labels import (
-    artefact_labels,
     evaluated_label,
     family,
+    float_loss,
+    is_simulated,
+    loss_text,
     precision_text,
-    target_label,
 )
 from edgesdk.report.quantities import (
     MISSING,
@@ -35,7 +37,15 @@ from edgesdk.report.quantities import (
     share_text,
 )
 
-__all__ = ["COLUMNS", "Status", "SummaryRow", "delegated_share", "missed_bounds", "summary_rows"]
+__all__ = [
+    "COLUMNS",
+    "Status",
+    "SummaryRow",
+    "delegated_share",
+    "missed_bounds",
+    "summary_rows",
+    "warnings_of",
+]
 
 
 class Status(Enum):
@@ -45,7 +55,12 @@ class Status(Enum):
     """
 
     PASSED = "passed"
+    AS_SIMULATED = "as simulated"
+    NOT_SIMULATED = "not simulated"
+    PROVES_NOTHING = "proves nothing"
     PARITY_FAILED = "parity failed"
+    NOT_AS_SIMULATED = "not as simulated"
+    LOSES_TOO_MUCH = "loses too much"
     NOT_RUN = "does not run"
     FAILED = "failed"
     NOT_VERIFIED = "not verified"
@@ -53,13 +68,18 @@ class Status(Enum):
     @property
     def icon(self) -> str:
         """Return one character that distinguishes the states without colour."""
-        return {"passed": "✓", "parity failed": "≠", "not verified": "?"}.get(self.value, "✗")
+        return {"good": "✓", "open": "?"}.get(self.tone, "≠" if self in _UNEQUAL else "✗")
 
     @property
     def tone(self) -> str:
         """Return ``good``, ``bad`` or ``open``."""
-        return {"passed": "good", "not verified": "open"}.get(self.value, "bad")
+        if self in (Status.PASSED, Status.AS_SIMULATED):
+            return "good"
+        return "open" if self in _OPEN else "bad"
 
+
+_OPEN = (Status.NOT_SIMULATED, Status.NOT_VERIFIED, Status.PROVES_NOTHING)
+_UNEQUAL = (Status.PARITY_FAILED, Status.NOT_AS_SIMULATED, Status.LOSES_TOO_MUCH)
 
 #: Headings of :meth:`SummaryRow.cells`, in order.
 COLUMNS = (
@@ -76,6 +96,7 @@ COLUMNS = (
     "relative",
     "SNR",
     "top-1",
+    "against float",
     "delegated",
 )
 
@@ -85,12 +106,13 @@ class SummaryRow:
     """One artefact, or one target without an artefact; an unknown figure is None.
 
     Attributes:
-        label: Short name, unique among the artefacts.
+        label: Name of the artefact, as ``--target`` takes it.
         target: Target with variant, as in the manifest.
         recipe: Name of its quantization; empty for none.
         family: Known target without variant, else ``other``.
-        status: Status of the artefact or target.
-        reason: Reason of a status other than ``passed``.
+        status: Status of the artefact or target. Figures of parity of a quantized artefact compare
+            with its simulation.
+        reason: Reason of a status other than ``passed`` and ``as simulated``.
         file: Path of the artefact in the bundle; empty for a failure.
         precision: Precision and quantization in words.
         parity_mark: Mark of parity figures of an evaluator; empty for a runtime.
@@ -108,6 +130,7 @@ class SummaryRow:
         exact: Whether every output is equal bit by bit.
         finite: Whether every value of the artefact is finite.
         agreement: Smallest share of samples with the same top-1 class.
+        loss: Loss of a quantized artefact against the float model, in words.
         delegated_share: Part of the operators that the delegate took, 0..1.
         partitions: Delegated pieces.
         condition: Device and threads of latency, memory and load time.
@@ -136,6 +159,7 @@ class SummaryRow:
     exact: bool = False
     finite: bool = True
     agreement: float | None = None
+    loss: str = MISSING
     delegated_share: float | None = None
     partitions: int | None = None
     condition: Condition | None = None
@@ -192,6 +216,7 @@ class SummaryRow:
             error_text(self.relative_error),
             self.snr_text,
             share_text(self.agreement),
+            self.loss,
             self.delegated_text,
         )
 
@@ -223,19 +248,32 @@ def missed_bounds(output: OutputParity, gate: GateRecord) -> list[str]:
     return missed
 
 
-def _status(parity: ParityRecord | None) -> tuple[Status, str]:
+def _status(artefact: ArtefactRecord, constant: set[str]) -> tuple[Status, str]:
+    parity, simulated = artefact.parity, is_simulated(artefact)
+    reference = "its simulation" if simulated else "the original"
     if parity is None:
-        return Status.NOT_VERIFIED, "not compared with the original yet"
+        return Status.NOT_VERIFIED, f"not compared with {reference} yet"
     if parity.failure is not None:
         return Status.NOT_RUN, parity.failure
     if parity.passed:
-        return Status.PASSED, ""
+        drop = artefact.quantized.drop if artefact.quantized is not None else None
+        if drop is not None and not drop.passed:
+            bound = share_text(drop.bound)
+            return (
+                Status.LOSES_TOO_MUCH,
+                f"{share_text(drop.drop)} of {drop.metric}, {bound} allowed",
+            )
+        if parity.outputs and constant >= {output.name for output in parity.outputs}:
+            return Status.PROVES_NOTHING, "the model's outputs do not depend on its inputs"
+        if artefact.quantization is not None and not simulated:
+            return Status.NOT_SIMULATED, "it runs, and only its loss against float is known"
+        return (Status.AS_SIMULATED if simulated else Status.PASSED), ""
     reasons = [
         f"{output.name}: {', '.join(missed)}"
         for output in parity.outputs
         if (missed := missed_bounds(output, parity.gate))
     ]
-    return Status.PARITY_FAILED, "; ".join(reasons)
+    return (Status.NOT_AS_SIMULATED if simulated else Status.PARITY_FAILED), "; ".join(reasons)
 
 
 def _smallest(values: Iterable[float | None]) -> float | None:
@@ -247,9 +285,13 @@ def _largest(values: Iterable[float | None]) -> float | None:
 
 
 def _artefact_row(
-    artefact: ArtefactRecord, label: str, profile: ProfileRecord | None, condition: Condition | None
+    artefact: ArtefactRecord,
+    label: str,
+    profile: ProfileRecord | None,
+    condition: Condition | None,
+    constant: set[str],
 ) -> SummaryRow:
-    status, reason = _status(artefact.parity)
+    status, reason = _status(artefact, constant)
     outputs = artefact.parity.outputs if artefact.parity is not None else []
     mark = evaluated_label(artefact.target)
     coverage = artefact.coverage
@@ -277,6 +319,7 @@ def _artefact_row(
         exact=bool(outputs) and all(output.finite and output.max_abs == 0 for output in outputs),
         finite=all(output.finite for output in outputs),
         agreement=_smallest(output.agreement for output in outputs),
+        loss=loss_text(artefact),
         delegated_share=delegated_share(coverage) if coverage else None,
         partitions=coverage.partitions if coverage else None,
         condition=condition if profile else None,
@@ -294,13 +337,49 @@ def summary_rows(manifest: Manifest) -> list[SummaryRow]:
         ...     print(row.cells())
     """
     condition = main_condition(manifest)
-    labels = artefact_labels(manifest.artefacts)
+    names = artefact_names(manifest.artefacts)
+    constant = {output.name for output in manifest.constant_outputs}
     rows = [
-        _artefact_row(artefact, label, profile_under(artefact, condition), condition)
-        for artefact, label in zip(manifest.artefacts, labels, strict=True)
+        _artefact_row(artefact, name, profile_under(artefact, condition), condition, constant)
+        for artefact, name in zip(manifest.artefacts, names, strict=True)
     ]
     for failure in manifest.failures:
         target, reason = failure.target, failure.message
-        row = SummaryRow(target_label(target), target, family(target), Status.FAILED, reason=reason)
-        rows.append(row)
+        rows.append(SummaryRow(target, target, family(target), Status.FAILED, reason=reason))
     return rows
+
+
+def warnings_of(manifest: Manifest) -> list[str]:
+    """Return the reasons why figures of a manifest prove less than they seem to.
+
+    They are outputs that do not depend on the inputs, and evaluations that every artefact passes.
+    """
+    constant = manifest.constant_outputs
+    names = {output.name for output in constant}
+    found = [_constant_warning(output) for output in constant]
+    if constant and names >= {output.name for output in manifest.outputs}:
+        found[-1] += (
+            "; load trained weights (--weights), or give samples that change it (--samples)"
+        )
+    weak: dict[str, list[str]] = {}
+    labels = artefact_names(manifest.artefacts)
+    for artefact, label in zip(manifest.artefacts, labels, strict=True):
+        loss = float_loss(artefact)
+        # A constant model is named above; on few samples it needs no second warning.
+        if loss is not None and loss.degenerate and not (names and loss is artefact.loss):
+            weak.setdefault(loss.degenerate, []).append(label)
+    found += [
+        f"the loss against float says little: {reason} ({', '.join(labels)})"
+        for reason, labels in weak.items()
+    ]
+    return found
+
+
+def _constant_warning(output: ConstantOutputRecord) -> str:
+    if output.kind == "constant":
+        return (
+            f"output {output.name!r} is the same for all {output.samples} samples: its parity "
+            "proves nothing, because any artefact with this constant passes"
+        )
+    span = f"{error_text(output.variation)} between samples, activations {output.magnitude:.3g}"
+    return f"output {output.name!r} vanishes ({span}): its parity proves nothing but rounding"

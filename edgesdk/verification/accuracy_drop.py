@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgesdk.bundle.manifest import ArtefactRecord, DropRecord, Manifest
+from edgesdk.bundle.manifest import ArtefactRecord, DropRecord, Manifest, artefact_name
+from edgesdk.bundle.samples import Samples
 from edgesdk.errors import DataError, GateError
 from edgesdk.quant.plan import Arrays
 from edgesdk.verification.parity import classifies
 
-__all__ = ["EvaluationSet", "float_answers", "measure_drop", "require_drop"]
+__all__ = ["EvaluationSet", "SampleLoss", "float_answers", "measure_drop", "require_drop"]
 
 _TOP = 5
+#: Fewest labelled samples on which an accuracy can be compared with chance.
+_FEWEST_LABELLED = 8
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,12 @@ class EvaluationSet:
     @property
     def scores(self) -> str | None:
         """Name of the output with class scores; None if there is not exactly one."""
-        found = [name for name, array in self.expected[0].items() if classifies(array.shape)]
-        return found[0] if len(found) == 1 else None
+        return _scores(self.expected[0])
+
+
+def _scores(outputs: Arrays) -> str | None:
+    found = [name for name, array in outputs.items() if classifies(array.shape)]
+    return found[0] if len(found) == 1 else None
 
 
 def float_answers(run: Callable[[Arrays], Arrays], inputs: Sequence[Arrays]) -> tuple[Arrays, ...]:
@@ -100,12 +107,49 @@ def measure_drop(
         counted.add(expected, run(inputs), label)
         if on_progress:
             on_progress(index + 1, len(data))
-    return counted.record(data, bound)
+    return counted.record(len(data), data.source, labelled=bool(data.labels), bound=bound)
+
+
+class SampleLoss:
+    """Loss of a quantized artefact against the float model on the samples of its parity check.
+
+    Pass :meth:`add` as ``on_outputs`` of
+    :func:`~edgesdk.verification.verify_bundle.verify_artefact`.
+
+    Args:
+        samples: Samples with the float model's outputs.
+    """
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+        self._counts = _Counts(_scores(samples.expected[0]) if samples.expected else None)
+        self._done = 0
+
+    def add(self, index: int, outputs: Arrays) -> None:
+        """Compare the artefact's outputs for one sample with the float model's."""
+        expected = self._samples.expected[index] if index < len(self._samples) else {}
+        shapes = {name: array.shape for name, array in expected.items()}
+        # Parity reports other outputs; a loss cannot be computed from them.
+        if not shapes or shapes != {name: array.shape for name, array in outputs.items()}:
+            return
+        self._counts.add(expected, outputs, None)
+        self._done += 1
+
+    def record(self) -> DropRecord | None:
+        """Return the loss over all samples so far; None if none was compared."""
+        if not self._done:
+            return None
+        real = min(self._samples.real, self._done)
+        source = f"the samples of parity, {real} of them from files"
+        return self._counts.record(self._done, source, labelled=False, bound=None)
 
 
 class _Counts:
     def __init__(self, scores: str | None) -> None:
         self._scores = scores
+        self._classes: set[int] = set()
+        self._labels: set[int] = set()
+        self._width = 0
         self._same = self._in_top5 = self._right = self._float_right = 0
         self._rows = 0
         self._cosines: list[float] = []
@@ -126,19 +170,24 @@ class _Counts:
         for row, found in zip(expected[self._scores], actual[self._scores], strict=True):
             best, answer = int(np.argmax(row)), int(np.argmax(found))
             self._rows += 1
+            self._classes.add(best)
+            self._width = len(row)
             self._same += best == answer
             # The float model's class is contained in the top 5 if fewer than five score higher.
             self._in_top5 += int((found > found[best]).sum()) < _TOP
             if label is not None:
+                self._labels.add(label)
                 self._right += answer == label
                 self._float_right += best == label
 
-    def record(self, data: EvaluationSet, bound: float | None) -> DropRecord:
+    def record(
+        self, samples: int, source: str, *, labelled: bool, bound: float | None
+    ) -> DropRecord:
         cosine = float(np.mean(self._cosines))
         noise = self._noise
         snr = 10 * math.log10(self._signal / noise) if noise and self._signal else None
         classified = self._rows > 0
-        if data.labels:
+        if labelled:
             metric, drop = "top-1", (self._float_right - self._right) / self._rows
         elif classified:
             metric, drop = "agreement", 1 - self._same / self._rows
@@ -150,16 +199,37 @@ class _Counts:
                 "drop": drop,
                 "bound": bound,
                 "passed": bound is None or drop <= bound,
-                "samples": len(data),
-                "source": data.source,
-                "top1": self._right / self._rows if data.labels else None,
-                "float_top1": self._float_right / self._rows if data.labels else None,
+                "samples": samples,
+                "source": source,
+                "top1": self._right / self._rows if labelled else None,
+                "float_top1": self._float_right / self._rows if labelled else None,
                 "agreement": self._same / self._rows if classified else None,
                 "containment": self._in_top5 / self._rows if classified else None,
                 "cosine": cosine,
                 "snr_db": snr,
+                "degenerate": self._degenerate(labelled),
             }
         )
+
+    def _degenerate(self, labelled: bool) -> str:
+        """Explain why agreement and accuracy say little; empty if they do not."""
+        if self._rows > 1 and len(self._classes) == 1:
+            (only,) = self._classes
+            return f"the float model gives all {self._rows} samples the same class, {only}"
+        if labelled and self._rows > 1 and len(self._labels) == 1:
+            (only,) = self._labels
+            return f"all {self._rows} samples have the same label, {only}"
+        if not labelled or self._rows < _FEWEST_LABELLED:
+            return ""
+        chance = 1 / self._width
+        accuracy = self._float_right / self._rows
+        # One standard deviation above chance is what guessing often reaches.
+        if accuracy <= chance + math.sqrt(chance * (1 - chance) / self._rows):
+            return (
+                f"the float model is right for {accuracy:.1%} of {self._rows} samples, as guessing "
+                f"one of {self._width} classes: it is untrained, or its classes have another order"
+            )
+        return ""
 
 
 def require_drop(manifest: Manifest) -> None:
@@ -185,8 +255,9 @@ def require_drop(manifest: Manifest) -> None:
 
 def _describe(artefact: ArtefactRecord, drop: DropRecord) -> str:
     worst = ", ".join(layer.path for layer in drop.culprits[:3])
+    name = artefact_name(artefact.target, artefact.quantization)
     return (
-        f"{artefact.target} {artefact.quantization}: {drop.drop:.2%} of {drop.metric} on "
+        f"{name}: {drop.drop:.2%} of {drop.metric} on "
         f"{drop.samples} samples, {drop.bound or 0:.2%} allowed"
         + (f"; worst layers: {worst}" if worst else "")
     )

@@ -8,10 +8,29 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgesdk.bundle.manifest import GateRecord, OutputParity
-from edgesdk.errors import UnknownNameError, UsageError
+from edgesdk.bundle.manifest import (
+    ArtefactRecord,
+    FailureRecord,
+    GateRecord,
+    Manifest,
+    OutputParity,
+    artefact_name,
+)
+from edgesdk.errors import EdgeSdkError, GateError, UnknownNameError, UsageError
 
-__all__ = ["GATES", "OutputComparison", "Tolerances", "classifies", "gate_for", "meets"]
+__all__ = [
+    "GATES",
+    "PHONE_ONLY",
+    "OutputComparison",
+    "Tolerances",
+    "classifies",
+    "gate_for",
+    "meets",
+    "require_parity",
+]
+
+#: Backends of ExecuTorch that run on phones only.
+PHONE_ONLY = ("executorch:vulkan", "executorch:coreml")
 
 #: Default gates by precision. Reordered float32 arithmetic stays well inside the first; the second
 #: allows for half-precision weights. Quantized artefacts are compared with the simulated quantized
@@ -210,3 +229,79 @@ class Tolerances:
             relative_error=self.relative_error,
             agreement=self.agreement,
         )
+
+
+def _missed(output: OutputParity, gate: GateRecord) -> str:
+    """Describe the bounds that an output misses."""
+    if not output.finite:
+        return f"output {output.name!r} holds NaN or infinity"
+    if output.cosine is None or output.relative_error is None:
+        return f"output {output.name!r} has another shape than the model's"
+    missed = []
+    if output.cosine < gate.cosine:
+        missed.append(f"cosine {output.cosine:.6g}, the gate is {gate.cosine:g}")
+    if output.relative_error > gate.relative_error:
+        missed.append(
+            f"off by {output.relative_error:.2g} of its range, the gate is {gate.relative_error:g}"
+        )
+    if (
+        gate.agreement is not None
+        and output.agreement is not None
+        and output.agreement < gate.agreement
+    ):
+        missed.append(f"top-1 agreement {output.agreement:g}, the gate is {gate.agreement:g}")
+    return f"output {output.name!r}: " + "; ".join(missed)
+
+
+def _shortfall(artefact: ArtefactRecord) -> str:
+    parity = artefact.parity
+    name = artefact_name(artefact.target, artefact.quantization)
+    if parity is None:
+        return f"{name}: not verified"
+    if parity.failure is not None:
+        return f"{name}: {parity.failure}"
+    gate = parity.gate
+    missed = [_missed(output, gate) for output in parity.outputs if not meets(output, gate)]
+    return f"{name}: " + "\n".join(missed)
+
+
+def _failure(failure: FailureRecord) -> str:
+    return f"{failure.target}: " + str(
+        EdgeSdkError(failure.message, where=failure.where, remedy=failure.remedy)
+    )
+
+
+def require_parity(manifest: Manifest, *, allow_failures: bool = False) -> None:
+    """Check that every artefact of a manifest passed its gates.
+
+        bundle = edgesdk.export("mobilenet_v2", targets="onnx")
+        require_parity(bundle.manifest)
+
+    Args:
+        manifest: Manifest with parity records.
+        allow_failures: True to accept targets that failed to convert.
+
+    Raises:
+        GateError: An artefact did not pass or was not verified, or a target failed to convert.
+    """
+    short = [
+        artefact
+        for artefact in manifest.artefacts
+        if (artefact.parity is None or not artefact.parity.passed)
+        and artefact.target not in PHONE_ONLY
+    ]
+    failed = [] if allow_failures else manifest.failures
+    findings = [*map(_shortfall, short), *map(_failure, failed)]
+    if not findings:
+        return
+    count = len(manifest.artefacts) + len(failed)
+    simulated = any(artefact.simulated is not None for artefact in manifest.artefacts)
+    reference = "the model, or to their simulation" if simulated else "the model"
+    ran = any(artefact.parity and artefact.parity.outputs for artefact in short)
+    raise GateError(
+        f"{len(findings)} of {count} target{'s' * (count > 1)} not proven equal to {reference}\n  "
+        + "\n".join(findings).replace("\n", "\n  "),
+        remedy="`edgesdk verify BUNDLE --bisect` finds the first operator that differs"
+        if ran
+        else None,
+    )

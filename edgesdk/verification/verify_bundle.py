@@ -8,21 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesdk.bundle.bundle import Bundle
+from edgesdk.bundle.bundle import Bundle, select_artefacts
 from edgesdk.bundle.manifest import (
-    ArtefactRecord,
-    FailureRecord,
+    DropRecord,
     GateRecord,
     IoScaleRecord,
-    Manifest,
-    OutputParity,
     ParityRecord,
+    artefact_names,
 )
-from edgesdk.bundle.samples import Samples
+from edgesdk.bundle.samples import Samples, constant_outputs
 from edgesdk.errors import (
     BundleDamagedError,
     EdgeSdkError,
-    GateError,
     InputSpecError,
     MissingEnvironmentError,
     UnknownNameError,
@@ -31,11 +28,20 @@ from edgesdk.errors import (
 from edgesdk.host.cache import Cache, key_of
 from edgesdk.host.own_code import code_digest
 from edgesdk.host.progress import AUTO, Auto, progress_shown
+from edgesdk.quant.plan import Arrays
 from edgesdk.runtime.isolated import open_isolated
 from edgesdk.runtime.session import Session
 from edgesdk.spec import TensorSpec
+from edgesdk.verification.accuracy_drop import SampleLoss
 from edgesdk.verification.int8_io import float_run
-from edgesdk.verification.parity import OutputComparison, Tolerances, classifies, meets
+from edgesdk.verification.parity import (
+    PHONE_ONLY,
+    OutputComparison,
+    Tolerances,
+    classifies,
+    meets,
+    require_parity,
+)
 
 __all__ = [
     "TIMEOUT",
@@ -53,9 +59,6 @@ _AGAIN = "export the bundle again"
 
 # Session errors on samples made for another artefact: a fault of the artefact, not of the user.
 _MISFITS = (InputSpecError, UnknownNameError)
-
-#: Backends of ExecuTorch that run on phones only.
-_PHONE_ONLY = ("executorch:vulkan", "executorch:coreml")
 
 #: Seconds per inference after which the runtime counts as hung.
 TIMEOUT = 300.0
@@ -84,6 +87,7 @@ def compare(
     labels: str | Sequence[str] = "",
     dynamic: bool = False,
     io_scales: Sequence[IoScaleRecord] = (),
+    on_outputs: Callable[[int, Arrays], None] | None = None,
 ) -> ParityRecord:
     """Run every sample through a session and compare with the model's outputs.
 
@@ -95,6 +99,7 @@ def compare(
         dynamic: True if the artefact has dynamic dimensions; otherwise samples of other shapes are
             skipped.
         io_scales: Scales of int8 inputs and outputs.
+        on_outputs: Called with the place of each sample compared and the artefact's outputs.
 
     Raises:
         SessionError: The runtime failed on a sample.
@@ -126,6 +131,8 @@ def compare(
         for name, wanted in expected.items():
             comparison = comparisons.setdefault(name, OutputComparison(name))
             comparison.add(wanted, actual[name])
+        if on_outputs is not None:
+            on_outputs(index, actual)
         scores = [name for name, wanted in expected.items() if classifies(wanted.shape)]
         if index < samples.real and len(scores) == 1:
             pair = (int(np.argmax(array[scores[0]][0])) for array in (expected, actual))
@@ -159,6 +166,7 @@ def verify_artefact(
     labels: str | Sequence[str] = "",
     threads: int = 1,
     io_scales: Sequence[IoScaleRecord] = (),
+    on_outputs: Callable[[int, Arrays], None] | None = None,
     then: Callable[[Session], None] | None = None,
 ) -> ParityRecord:
     """Run one artefact in a separate process and compare it with the model.
@@ -177,6 +185,7 @@ def verify_artefact(
         labels: Name of the label set, or the class names.
         threads: Number of runtime threads.
         io_scales: Scales of int8 inputs and outputs.
+        on_outputs: Called with the place of each sample compared and the artefact's outputs.
         then: Called with the session after the comparison, to avoid loading the artefact again.
 
     Raises:
@@ -189,7 +198,7 @@ def verify_artefact(
         with open_isolated(
             path, threads=threads, inputs=inputs, outputs=outputs, timeout=TIMEOUT
         ) as session:
-            record = compare(session, samples, gate, labels, dynamic, io_scales)
+            record = compare(session, samples, gate, labels, dynamic, io_scales, on_outputs)
             if then is not None:
                 then(session)
     except MissingEnvironmentError:
@@ -203,20 +212,31 @@ def verify_artefact(
 
 def not_run(target: str, gate: GateRecord, error: EdgeSdkError) -> ParityRecord:
     """Return the record of an artefact of a ``TARGET:VARIANT`` that could not be run."""
-    note = "this backend runs on the phone only" if target in _PHONE_ONLY else ""
+    note = "this backend runs on the phone only" if target in PHONE_ONLY else ""
     failure = error.on_command_line()
     return ParityRecord(
         passed=False, runtime=target, note=note, samples=0, real=0, gate=gate, failure=failure
     )
 
 
-def verdict(target: str, parity: ParityRecord) -> str:
-    """Return the outcome of the comparison of a ``TARGET:VARIANT`` in two or three words."""
+def verdict(
+    target: str, parity: ParityRecord, *, quantized: bool = False, simulated: bool = False
+) -> str:
+    """Return the outcome of the comparison of a ``TARGET:VARIANT`` in two or three words.
+
+    Args:
+        target: Target with variant.
+        parity: Parity of its artefact.
+        quantized: True if the artefact is quantized: it never equals the model.
+        simulated: True if it was compared with its simulation.
+    """
+    if parity.passed and quantized:
+        return "as simulated" if simulated else "runs, not simulated"
     if parity.passed:
         return "equal"
     if parity.failure is None:
-        return "not equal"
-    return "runs on the phone only" if target in _PHONE_ONLY else "does not run"
+        return "not as simulated" if simulated else "not equal"
+    return "runs on the phone only" if target in PHONE_ONLY else "does not run"
 
 
 def cached_parity(
@@ -253,7 +273,8 @@ def verify(
 
     Args:
         bundle: The bundle or its folder.
-        targets: Artefacts to verify; empty for all.
+        targets: Names of artefacts to verify (``onnx w8a8_static``), targets with or without
+            variant, or files of the bundle; empty for all.
         gates: Bounds that replace the default ones.
         threads: Number of threads of each runtime.
         on_progress: Called with target and step; ``auto`` and None as in :func:`edgesdk.export`.
@@ -267,15 +288,25 @@ def verify(
         MissingEnvironmentError: A runtime is not installed; results of the others are recorded.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    chosen = [opened.artefact(name) for name in targets] or opened.manifest.artefacts
+    chosen = select_artefacts(opened.manifest, targets or None)
+    names = dict(
+        zip(
+            (artefact.file.path for artefact in opened.manifest.artefacts),
+            artefact_names(opened.manifest.artefacts),
+            strict=True,
+        )
+    )
     samples = opened.samples()
     sha256 = opened.manifest.reference.samples.sha256
     records: dict[str, ParityRecord] = {}
+    losses: dict[str, DropRecord | None] = {}
     missing: list[MissingEnvironmentError] = []
     report = on_progress if callable(on_progress) else lambda target, step: None
     for artefact in chosen:
-        report(artefact.target, "verifying")
+        name = names[artefact.file.path]
+        report(name, "verifying")
         simulated, quantized = artefact.simulated, artefact.quantized
+        loss = SampleLoss(samples)
         try:
             record = verify_artefact(
                 opened.path_of(artefact),
@@ -292,96 +323,41 @@ def verify(
                 gates=gates or Tolerances(),
                 labels=opened.manifest.classes or opened.manifest.labels,
                 threads=threads,
+                on_outputs=loss.add if quantized else None,
             )
         except MissingEnvironmentError as error:
             # A missing runtime is a fault of this machine, not of the artefact.
             missing.append(error)
-            report(artefact.target, "no runtime")
+            report(name, "no runtime")
             continue
         if quantized and not simulated and artefact.parity and record.failure is None:
             # The note of the export says why there is no simulation.
             record = record.model_copy(update={"note": artefact.parity.note})
         # Key by file: a bundle may hold two artefacts of one target.
         records[artefact.file.path] = record
-        report(artefact.target, verdict(artefact.target, record))
+        losses[artefact.file.path] = loss.record()
+        report(
+            name,
+            verdict(
+                artefact.target,
+                record,
+                quantized=quantized is not None,
+                simulated=simulated is not None,
+            ),
+        )
     artefacts = [
-        artefact.model_copy(update={"parity": records.get(artefact.file.path, artefact.parity)})
+        artefact.model_copy(
+            update={
+                "parity": records.get(artefact.file.path, artefact.parity),
+                "loss": losses.get(artefact.file.path, artefact.loss),
+            }
+        )
         for artefact in opened.manifest.artefacts
     ]
-    updated = opened.update(opened.manifest.model_copy(update={"artefacts": artefacts}))
+    # Bundles of older versions have no record; vanishing outputs are known to the export alone.
+    constant = opened.manifest.constant_outputs or constant_outputs(samples)
+    changed = {"artefacts": artefacts, "constant_outputs": constant}
+    updated = opened.update(opened.manifest.model_copy(update=changed))
     if missing:
         raise missing[0]
     return updated
-
-
-def _missed(output: OutputParity, gate: GateRecord) -> str:
-    """Describe the bounds that an output misses."""
-    if not output.finite:
-        return f"output {output.name!r} holds NaN or infinity"
-    if output.cosine is None or output.relative_error is None:
-        return f"output {output.name!r} has another shape than the model's"
-    missed = []
-    if output.cosine < gate.cosine:
-        missed.append(f"cosine {output.cosine:.6g}, the gate is {gate.cosine:g}")
-    if output.relative_error > gate.relative_error:
-        missed.append(
-            f"off by {output.relative_error:.2g} of its range, the gate is {gate.relative_error:g}"
-        )
-    if (
-        gate.agreement is not None
-        and output.agreement is not None
-        and output.agreement < gate.agreement
-    ):
-        missed.append(f"top-1 agreement {output.agreement:g}, the gate is {gate.agreement:g}")
-    return f"output {output.name!r}: " + "; ".join(missed)
-
-
-def _shortfall(artefact: ArtefactRecord) -> str:
-    parity = artefact.parity
-    if parity is None:
-        return f"{artefact.target}: not verified"
-    if parity.failure is not None:
-        return f"{artefact.target}: {parity.failure}"
-    gate = parity.gate
-    missed = [_missed(output, gate) for output in parity.outputs if not meets(output, gate)]
-    return f"{artefact.target}: " + "\n".join(missed)
-
-
-def _failure(failure: FailureRecord) -> str:
-    return f"{failure.target}: " + str(
-        EdgeSdkError(failure.message, where=failure.where, remedy=failure.remedy)
-    )
-
-
-def require_parity(manifest: Manifest, *, allow_failures: bool = False) -> None:
-    """Check that every artefact of a manifest passed its gates.
-
-        bundle = edgesdk.export("mobilenet_v2", targets="onnx")
-        require_parity(bundle.manifest)
-
-    Args:
-        manifest: Manifest with parity records.
-        allow_failures: True to accept targets that failed to convert.
-
-    Raises:
-        GateError: An artefact did not pass or was not verified, or a target failed to convert.
-    """
-    short = [
-        artefact
-        for artefact in manifest.artefacts
-        if (artefact.parity is None or not artefact.parity.passed)
-        and artefact.target not in _PHONE_ONLY
-    ]
-    failed = [] if allow_failures else manifest.failures
-    findings = [*map(_shortfall, short), *map(_failure, failed)]
-    if not findings:
-        return
-    count = len(manifest.artefacts) + len(failed)
-    ran = any(artefact.parity and artefact.parity.outputs for artefact in short)
-    raise GateError(
-        f"{len(findings)} of {count} target{'s' * (count > 1)} not proven equal to the model\n  "
-        + "\n".join(findings).replace("\n", "\n  "),
-        remedy="`edgesdk verify BUNDLE --bisect` finds the first operator that differs"
-        if ran
-        else None,
-    )

@@ -113,7 +113,7 @@ def test_artefact_by_target(bundle_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'executorch:vulkan'"):
         two.artefact("executorch:vulcan")
     same = with_targets(bundle, "onnx", "onnx")
-    with pytest.raises(UnknownNameError, match=r"0\.pte, 1\.pte"):
+    with pytest.raises(UnknownNameError, match=r"onnx fp32 \(0\.pte\), onnx fp32 \(1\.pte\)"):
         same.artefact("onnx")
     assert same.artefact("1.pte").file.path == "1.pte"
     with pytest.raises(UnknownNameError, match="no artefact"):
@@ -124,7 +124,7 @@ def test_same_manifest_same_bytes(bundle_path: Path) -> None:
     content = (bundle_path / "manifest.json").read_bytes()
     assert manifest_bytes(parse_manifest(content)) == content
     assert content.endswith(b"}\n")
-    assert content.startswith(b'{\n "schema_version": 6,\n')
+    assert content.startswith(b'{\n "schema_version": 7,\n')
     assert json.loads(content)["inputs"][0]["dynamic"] == {
         "0": {"name": "batch", "min": 1, "max": 4, "multiple": 1}
     }

@@ -99,7 +99,7 @@ def test_long_texts_lists_and_objects(data: dict[str, Any]) -> None:
 
 
 def test_newer_schema_says_what_to_install(data: dict[str, Any]) -> None:
-    newer = {**data, "schema_version": 7, "versions": {"edgesdk": "0.9.1"}, "new": 1}
+    newer = {**data, "schema_version": 8, "versions": {"edgesdk": "0.9.1"}, "new": 1}
     with pytest.raises(BundleSchemaError, match=r"needs edgesdk >= 0\.9\.1") as caught:
         parse(newer)
     assert caught.value.remedy == 'upgrade: pip install --upgrade "edgesdk>=0.9.1"'
@@ -107,8 +107,8 @@ def test_newer_schema_says_what_to_install(data: dict[str, Any]) -> None:
 
 
 def test_an_older_schema_is_read_and_written_as_the_newest(data: dict[str, Any]) -> None:
-    newer = ("classes", "cost", "sensitivity", "styles", "paintings")
-    of_artefacts = ("quantized", "simulated", "painted", "rewrites")
+    newer = ("classes", "cost", "sensitivity", "styles", "paintings", "constant_outputs")
+    of_artefacts = ("quantized", "simulated", "painted", "rewrites", "loss")
     whole = data["artefacts"]
     artefacts = [
         {key: value for key, value in artefact.items() if key not in of_artefacts}
@@ -124,9 +124,9 @@ def test_an_older_schema_is_read_and_written_as_the_newest(data: dict[str, Any])
         with pytest.raises(BundleSchemaError, match=f"{field} is not a field of schema 2"):
             parse({**older, "schema_version": 2, "artefacts": changed})
     manifest = parse_manifest(json.dumps(older).encode())
-    assert (manifest.schema_version, manifest.cost, manifest.classes) == (6, None, [])
+    assert (manifest.schema_version, manifest.cost, manifest.classes) == (7, None, [])
     assert manifest.styles == [] and manifest.paintings is None
-    assert json.loads(manifest_bytes(manifest))["schema_version"] == 6
+    assert json.loads(manifest_bytes(manifest))["schema_version"] == 7
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def change(*path: str | int, value: object) -> Callable[[dict[str, Any]], None]:
     [
         (lambda data: data.pop("source"), "source is missing"),
         (lambda data: data.pop("reference"), "reference is missing"),
-        (lambda data: data.update(extra=1), "extra is not a field of schema 6"),
+        (lambda data: data.update(extra=1), "extra is not a field of schema 7"),
         (lambda data: data["inputs"][0].update(extra=1), r"inputs\[0\].extra is not a field"),
         (change("artefacts", 1, "file", "sha256", value="x"), r"artefacts\[1\]\.file\.sha256 "),
         (change("artefacts", 1, "file", "sha256", value="0" * 64 + "\n"), r"file\.sha256 "),

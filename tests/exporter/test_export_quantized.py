@@ -331,7 +331,7 @@ def test_drops_nobody_means(text: str) -> None:
         (["--calibration", "."], "needs a recipe"),
         (["--quantize", "w8a8_statc"], "w8a8_static"),
         (["--quantize", "w8_only", "--max-drop", "1%"], "needs inputs to measure"),
-        (["--quantize", "w8_only", "--evaluate", "no/such/folder"], "does not exist"),
+        (["--quantize", "w8_only", "--evaluate", "no/such/folder"], "no such file or folder"),
         (["--quantize", "w8_only", "--accuracy-control"], "max-drop"),
     ],
 )

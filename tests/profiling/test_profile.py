@@ -16,6 +16,7 @@ from edgesdk.devices import Case, Device, Figures, Measurement
 from edgesdk.errors import (
     BundleError,
     DeviceError,
+    InputNotFoundError,
     SessionCrashError,
     SessionError,
     UnknownNameError,
@@ -263,7 +264,7 @@ def test_bad_calls(bundle, tmp_path):
     for change in ({"runs": 0}, {"threads": 0}, {"timeout": -1.0}):
         with pytest.raises(UsageError):
             profile(bundle, **change)
-    with pytest.raises(BundleError):
+    with pytest.raises(InputNotFoundError):
         profile(tmp_path / "absent.edge")
     with pytest.raises(BundleError, match="no artefact to measure"):
         profile(bundle, targets=[])

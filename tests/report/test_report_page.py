@@ -111,7 +111,7 @@ def test_the_page_says_what_the_manifest_says(full: Manifest) -> None:
         "mobilenet_v2",
         "models.mobilenet.MobileNetV2",
         "3,504,872",
-        "≠ parity failed",
+        "≠ not as simulated",
         "? not verified",
         "✗ failed",
         "evaluated, not Apple's arithmetic",
@@ -258,7 +258,7 @@ def test_photographs_stand_beside_what_was_seen_on_them(full: Manifest, tmp_path
     assert cat.size == (120, 160) and not cat.getexif()
     assert other.size == (20, 10) and other.getpixel((0, 0)) == (255, 255, 255)
     words = Page(text).words
-    assert "tabby original" in words and "LiteRT int8-static: Egyptian cat" in words
+    assert "tabby original" in words and "litert int8-static: Egyptian cat" in words
     assert "other.png No class recorded." in words
 
 

@@ -88,7 +88,7 @@ def test_the_fastest_that_loses_little_is_suggested(quantized: Any) -> None:
     )
     assert found.recipe == "w8a8_static"
     assert "26.0 % of its size" in found.reason
-    assert "1 rejected (drop too large" in found.reason
+    assert "1 left out: drop too large" in found.reason
     assert found.drop == 0.01
 
 

@@ -15,12 +15,12 @@ def changed(manifest: Manifest, index: int, **changes: object) -> Manifest:
 def test_rows_say_what_became_of_each_target(full: Manifest) -> None:
     rows = summary_rows(full)
     assert [(row.label, row.status) for row in rows] == [
-        ("ExecuTorch XNNPACK", Status.PASSED),
-        ("Core ML", Status.PASSED),
-        ("LiteRT int8-static", Status.PARITY_FAILED),
-        ("ONNX Runtime fp32", Status.PASSED),
-        ("ONNX Runtime fp16", Status.NOT_VERIFIED),
-        ("ExecuTorch Vulkan", Status.FAILED),
+        ("executorch:xnnpack", Status.PASSED),
+        ("coreml", Status.PASSED),
+        ("litert int8-static", Status.NOT_AS_SIMULATED),
+        ("onnx fp32", Status.PASSED),
+        ("onnx fp16", Status.NOT_VERIFIED),
+        ("executorch:vulkan", Status.FAILED),
     ]
     assert rows[2].reason == (
         "logits: cosine 0.971200 below 0.9999, relative error 0.11 above 0.001, "
@@ -33,7 +33,7 @@ def test_cells_are_the_figures_in_words(full: Manifest) -> None:
     rows = summary_rows(full)
     cells = [dict(zip(COLUMNS, row.cells(), strict=True)) for row in rows]
     assert cells[0] == {
-        "target": "ExecuTorch XNNPACK",
+        "target": "executorch:xnnpack",
         "status": "✓ passed",
         "precision": "fp32",
         "size": "14.0 MB",
@@ -46,11 +46,12 @@ def test_cells_are_the_figures_in_words(full: Manifest) -> None:
         "relative": "5.1e-7",
         "SNR": "118.3 dB",
         "top-1": "100 %",
+        "against float": "–",
         "delegated": "97.0 % in 3 partitions",
     }
     assert cells[1]["p50"] == "812 ms (evaluated)"
     assert cells[1]["status"] == "✓ passed (evaluated, not Apple's arithmetic)"
-    assert set(cells[5].values()) == {"ExecuTorch Vulkan", "✗ failed", MISSING}
+    assert set(cells[5].values()) == {"executorch:vulkan", "✗ failed", MISSING}
 
 
 def test_an_artefact_that_does_not_run_is_no_numerical_miss(passed: Manifest) -> None:
@@ -64,7 +65,7 @@ def test_an_artefact_that_does_not_run_is_no_numerical_miss(passed: Manifest) ->
     assert (row.status, row.reason) == (Status.NOT_RUN, "error 0x14: sort.out is missing")
     assert verdict(manifest).sentence == (
         "2 of 2 targets converted, 1 equals the original within the parity gate, "
-        "1 does not run: ONNX Runtime"
+        "1 does not run: onnx"
     )
 
 
@@ -93,20 +94,21 @@ def test_the_verdict_names_who_leads_and_how_surely(full: Manifest) -> None:
     outcome = verdict(full)
     assert outcome.tone == "open"
     assert outcome.sentence == (
-        "5 of 6 conversions succeeded (ExecuTorch Vulkan failed), 3 equal the original within the "
-        "parity gate (Core ML evaluated, not Apple's arithmetic), 1 misses the parity gate: "
-        "LiteRT int8-static, 1 not verified: ONNX Runtime fp16"
+        "5 of 6 conversions succeeded (executorch:vulkan failed), 3 copies equal the original "
+        "within the parity gate (coreml evaluated, not Apple's arithmetic), 1 does not compute as "
+        "simulated: litert int8-static, 1 not verified: onnx fp16"
     )
     # LiteRT is faster and smaller, but missed its gate; an evaluator's latency is none.
     assert [(fact.title, fact.label, fact.figure) for fact in outcome.facts] == [
-        ("fastest", "ONNX Runtime fp32", "9.70 ms"),
-        ("smallest", "Core ML", "7.16 MB"),
-        ("least memory", "ExecuTorch XNNPACK", "118 MB"),
+        ("ship on onnx", "onnx fp32", "9.70 ms"),
+        ("among the fastest", "onnx fp32", "9.70 ms"),
+        ("smallest", "coreml", "7.16 MB"),
+        ("least memory", "executorch:xnnpack", "118 MB"),
     ]
-    assert outcome.facts[0].note == (
-        "AMD EPYC 7B13, 1 thread; ExecuTorch XNNPACK 10.2 ms lies within its spread"
+    assert outcome.facts[1].note == (
+        "AMD EPYC 7B13, 1 thread; as fast as executorch:xnnpack 10.2 ms, within its spread"
     )
-    assert outcome.facts[2].note.endswith("ONNX Runtime fp32 has the same")
+    assert outcome.facts[3].note.endswith("onnx fp32 has the same")
 
 
 def test_the_verdict_when_all_is_well(passed: Manifest) -> None:
@@ -114,7 +116,7 @@ def test_the_verdict_when_all_is_well(passed: Manifest) -> None:
     assert outcome.tone == "good"
     assert str(outcome).startswith(
         "2 of 2 targets converted, all equal the original within the parity gate; "
-        "fastest: ONNX Runtime 9.70 ms (AMD EPYC 7B13, 1 thread); smallest: LiteRT 14.1 MB; "
+        "fastest: onnx 9.70 ms (AMD EPYC 7B13, 1 thread); smallest: litert 14.1 MB; "
     )
 
 
@@ -123,16 +125,16 @@ def test_the_verdict_without_figures(
 ) -> None:
     assert str(verdict(empty)) == "Nothing has been converted yet."
     assert verdict(empty).tone == "open"
-    assert str(verdict(failed_only)) == "The one target failed to convert: LiteRT."
+    assert str(verdict(failed_only)) == "The one target failed to convert: litert."
     assert verdict(failed_only).tone == "bad"
     assert str(verdict(partial)) == (
-        "ONNX Runtime was converted, nothing has been compared with the original yet; "
-        "size, not verified: ONNX Runtime 14.2 MB."
+        "onnx was converted, nothing has been compared with the original yet; "
+        "size, not verified: onnx 14.2 MB."
     )
     # The evaluator's 812 ms are no latency of anything that ships.
     assert str(verdict(evaluator_only)) == (
-        "Core ML was converted, it equals the original within the parity gate "
-        "(evaluated, not Apple's arithmetic); size: Core ML 7.16 MB "
+        "coreml was converted, it equals the original within the parity gate "
+        "(evaluated, not Apple's arithmetic); size: coreml 7.16 MB "
         "(parity evaluated, not Apple's arithmetic)."
     )
 
@@ -145,7 +147,7 @@ def test_figures_of_two_devices_are_never_compared(passed: Manifest) -> None:
     assert rows[1].p50_ms == 20.0
     facts = {fact.title: fact for fact in verdict(changed(passed, 0, profiles=[elsewhere])).facts}
     assert "fastest" not in facts
-    assert facts["latency"].label == "LiteRT"
+    assert facts["latency"].label == "litert"
 
 
 def test_the_newest_profile_of_a_condition_counts(passed: Manifest) -> None:
@@ -160,6 +162,6 @@ def test_equal_names_differ_by_their_files(passed: Manifest) -> None:
     )
     manifest = passed.model_copy(update={"artefacts": [passed.artefacts[0], twin]})
     assert [row.label for row in summary_rows(manifest)] == [
-        "ONNX Runtime fp32 (a.onnx)",
-        "ONNX Runtime fp32 (b.onnx)",
+        "onnx fp32 (a.onnx)",
+        "onnx fp32 (b.onnx)",
     ]

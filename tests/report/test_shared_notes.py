@@ -49,13 +49,13 @@ def test_labels_belong_to_artefacts(noted: Manifest) -> None:
 
 def test_the_terminal_names_all_artefacts_in_one_line(noted: Manifest) -> None:
     assert _notes_of_artefacts(noted) == [
-        f"litert:fp32 w4a8, litert:fp32 w4_only: {SLOW}",
-        f"litert:fp32 w4_only: {WIDE}",
-        "litert:fp32, litert:fp32 w4a8: rewrote aten.pad at net.py:4: no mode",
+        f"litert w4a8, litert w4_only: {SLOW}",
+        f"litert w4_only: {WIDE}",
+        "litert:fp32, litert w4a8: rewrote aten.pad at net.py:4: no mode",
     ]
 
 
 def test_the_page_has_each_note_once(noted: Manifest) -> None:
     page = render(noted)
     assert page.count(SLOW) == page.count(WIDE) == page.count("no mode") == 1
-    assert "Notes on LiteRT fp32 w4a8, LiteRT fp32 w4_only" in page
+    assert "Notes on litert w4a8, litert w4_only" in page

@@ -125,13 +125,13 @@ def test_every_style_is_shown_with_its_name(styled: Manifest) -> None:
 
 def test_every_artefact_has_its_figures(styled: Manifest) -> None:
     found = words(section(render(styled, thumbnails=CONTENTS)))
-    assert "ExecuTorch XNNPACK 2 34.3 dB 31.2 dB 0.011" in found
+    assert "executorch:xnnpack 2 34.3 dB 31.2 dB 0.011" in found
     # What an evaluator painted is marked; pictures without any difference are equal.
-    assert "Core ML 2 equal evaluated equal evaluated –" in found
+    assert "coreml 2 equal evaluated equal evaluated –" in found
     assert (
-        "LiteRT int8-static the Python package &#39;ai-edge-litert&#39; is not installed" in found
+        "litert int8-static the Python package &#39;ai-edge-litert&#39; is not installed" in found
     )
-    assert "ONNX Runtime fp32" not in found
+    assert "onnx fp32" not in found
     assert "All pictures (4)" in found
     assert "&lt;b&gt;bold&lt;/b&gt; cat.jpg 31.2 dB 0.021" in found
     assert "Starry Night dog.jpg equal 0" in found
@@ -233,7 +233,7 @@ def test_the_terminal_has_the_same_figures(styled: Manifest) -> None:
     assert table is not None and len(table.columns) == 4
     # The reason for missing paintings is shown, unless the artefact does not run at all.
     assert painting_notes(styled) == [
-        "litert: paints nothing: the Python package 'ai-edge-litert' is not installed"
+        "litert int8-static: paints nothing: the Python package 'ai-edge-litert' is not installed"
     ]
 
 

@@ -49,21 +49,27 @@ from edgesdk.bundle.manifest.record import (
     file_record,
 )
 from edgesdk.bundle.manifest.schema import (
+    DEFAULT_VARIANTS,
     SCHEMA_VERSION,
     ArtefactRecord,
+    ConstantOutputRecord,
     FailureRecord,
     Manifest,
     ReferenceRecord,
     RewriteRecord,
     SourceRecord,
+    artefact_name,
+    artefact_names,
 )
 
 __all__ = [
+    "DEFAULT_VARIANTS",
     "MANIFEST_NAME",
     "MAX_MANIFEST_BYTES",
     "SCHEMA_VERSION",
     "ArtefactRecord",
     "CalibrationRecord",
+    "ConstantOutputRecord",
     "CostRecord",
     "CoverageRecord",
     "DropRecord",
@@ -91,6 +97,8 @@ __all__ = [
     "SourceRecord",
     "ThumbnailRecord",
     "UndelegatedOperator",
+    "artefact_name",
+    "artefact_names",
     "file_record",
     "is_manifest",
     "manifest_bytes",

@@ -38,8 +38,15 @@ _MAX_NUMBERS = 64
 _MAX_INTEGER = 2**63 - 1
 
 # Schema version that introduced each field; older manifests cannot have it.
-_SINCE = {"classes": 2, "cost": 2, "sensitivity": 3, "styles": 4, "paintings": 5}
-_SINCE_OF_ARTEFACTS = {"quantized": 3, "simulated": 3, "painted": 5, "rewrites": 6}
+_SINCE = {
+    "classes": 2,
+    "cost": 2,
+    "sensitivity": 3,
+    "styles": 4,
+    "paintings": 5,
+    "constant_outputs": 7,
+}
+_SINCE_OF_ARTEFACTS = {"quantized": 3, "simulated": 3, "painted": 5, "rewrites": 6, "loss": 7}
 
 _NUMBER_LIKE = re.compile(r"[\s+\-_.\d]+")
 _PLAIN_NUMBER = re.compile(r"0|[1-9][0-9]*")

@@ -115,6 +115,7 @@ class DropRecord(Record):
         cosine: Mean cosine similarity with the float model's outputs.
         snr_db: Signal to noise ratio over all samples in dB; null if the difference is zero.
         culprits: Layers whose quantization harms most, worst first; empty if not requested.
+        degenerate: Reason why the evaluation says little about the artefact; empty for none.
     """
 
     metric: Literal["top-1", "agreement", "cosine"]
@@ -130,6 +131,7 @@ class DropRecord(Record):
     cosine: float | None = None
     snr_db: float | None = None
     culprits: Items[LayerSensitivityRecord] = []
+    degenerate: Text = ""
 
 
 class QuantizationRecord(Record):

@@ -1,4 +1,4 @@
-"""Schema of ``manifest.json``, version 5.
+"""Schema of ``manifest.json``, version 7.
 
 The apps read the same file, so every field is plain JSON. A reader refuses a newer schema; fields
 are only added with a new version.
@@ -6,6 +6,8 @@ are only added with a new version.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -15,23 +17,51 @@ from edgesdk.bundle.manifest.coverage import CoverageRecord
 from edgesdk.bundle.manifest.paintings import PaintedRecord, PaintingsRecord
 from edgesdk.bundle.manifest.parity import ParityRecord
 from edgesdk.bundle.manifest.profile import ProfileRecord
-from edgesdk.bundle.manifest.quantization import QuantizationRecord, SensitivityRecord
+from edgesdk.bundle.manifest.quantization import DropRecord, QuantizationRecord, SensitivityRecord
 from edgesdk.bundle.manifest.record import FileRecord, Items, Record, StyleName, Text
 from edgesdk.spec import TensorSpec
 from edgesdk.style_names import MAX_STYLES, check_style_names
 
 __all__ = [
+    "DEFAULT_VARIANTS",
     "SCHEMA_VERSION",
     "ArtefactRecord",
+    "ConstantOutputRecord",
     "FailureRecord",
     "Manifest",
     "ReferenceRecord",
     "RewriteRecord",
     "SourceRecord",
+    "artefact_name",
+    "artefact_names",
 ]
 
 #: Incremented whenever an older reader would misread a manifest.
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
+
+#: Variant of each target that names leave out, the one that ``--to TARGET`` chooses.
+DEFAULT_VARIANTS = {
+    "coreml": "fp16",
+    "executorch": "xnnpack",
+    "litert": "fp32",
+    "onnx": "fp32",
+}
+
+
+def artefact_name(target: str, recipe: str | None = None) -> str:
+    """Return the name of an artefact, as printed and as ``--target`` takes it.
+
+    Args:
+        target: Target with variant.
+        recipe: Quantization recipe; None or empty for a float artefact.
+
+    >>> artefact_name("onnx:fp32"), artefact_name("onnx:fp32", "w8a8_static")
+    ('onnx:fp32', 'onnx w8a8_static')
+    """
+    if not recipe:
+        return target
+    family, _, variant = target.partition(":")
+    return f"{family if variant == DEFAULT_VARIANTS.get(family) else target} {recipe}"
 
 
 class SourceRecord(Record):
@@ -89,6 +119,8 @@ class ArtefactRecord(Record):
             nothing was run.
         coverage: Delegate coverage; null if unknown.
         profiles: Profiles, newest last; one per device and thread count.
+        loss: Loss of a quantized artefact against the float model on the samples of parity; null
+            if not measured.
     """
 
     target: str
@@ -106,13 +138,55 @@ class ArtefactRecord(Record):
     painted: PaintedRecord | None = None
     coverage: CoverageRecord | None = None
     profiles: Items[ProfileRecord] = []
+    loss: DropRecord | None = None
+
+
+def artefact_names(artefacts: Sequence[ArtefactRecord]) -> list[str]:
+    """Return the name of each artefact, in order.
+
+    Names that several artefacts share differ by their precision, or else by their files.
+    """
+    names = [artefact_name(artefact.target, artefact.quantization) for artefact in artefacts]
+    distinctions: tuple[Callable[[ArtefactRecord], str], ...] = (
+        lambda artefact: artefact.precision,
+        lambda artefact: f"({artefact.file.path})",
+    )
+    for further in distinctions:
+        repeated = Counter(names)
+        names = [
+            name if repeated[name] == 1 else f"{name} {further(artefact)}"
+            for name, artefact in zip(names, artefacts, strict=True)
+        ]
+    return names
+
+
+class ConstantOutputRecord(Record):
+    """An output of the model that carries no information about its inputs.
+
+    An artefact's parity proves nothing for such an output: any constant would pass.
+
+    Attributes:
+        name: Output name.
+        kind: ``constant``: equal for all samples, although their inputs differ; ``vanishing``: its
+            range is below 1e-6 of the model's activations.
+        samples: Number of samples with different inputs.
+        variation: Largest difference between two samples.
+        magnitude: Largest absolute value of the output if constant; largest root mean square of the
+            activations of a layer if vanishing.
+    """
+
+    name: Text
+    kind: Literal["constant", "vanishing"]
+    samples: Annotated[int, Field(ge=1)]
+    variation: Annotated[float, Field(ge=0)]
+    magnitude: Annotated[float, Field(ge=0)]
 
 
 class FailureRecord(Record):
     """A target whose conversion failed.
 
     Attributes:
-        target: Target with variant.
+        target: Target with variant, or name of the quantized artefact: see :func:`artefact_name`.
         error: Class name in :mod:`edgesdk.errors`.
         message: Description of the error.
         where: File and line in the user's model.
@@ -160,6 +234,7 @@ class Manifest(Record):
         reference: Program and samples for verification.
         artefacts: One record per artefact, in the requested order.
         failures: Targets whose conversion failed.
+        constant_outputs: Outputs whose parity proves nothing, because the samples do not move them.
     """
 
     schema_version: Annotated[int, Field(ge=1)] = SCHEMA_VERSION
@@ -180,3 +255,4 @@ class Manifest(Record):
     reference: ReferenceRecord
     artefacts: Annotated[Items[ArtefactRecord], Field(max_length=1000)] = []
     failures: Annotated[Items[FailureRecord], Field(max_length=1000)] = []
+    constant_outputs: Items[ConstantOutputRecord] = []

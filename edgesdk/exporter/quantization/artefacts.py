@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesdk.bundle.manifest import DropRecord, FileRecord, QuantizationRecord, SensitivityRecord
+from edgesdk.bundle.samples import Samples
 from edgesdk.errors import ConversionError, MissingEnvironmentError
 from edgesdk.exporter.context import ExportContext
 from edgesdk.exporter.conversion_job import ConversionJob
@@ -17,6 +18,7 @@ from edgesdk.exporter.quantization.calibration_data import QuantizationInputs
 from edgesdk.exporter.quantization.options import QuantizeOptions
 from edgesdk.exporter.quantization.verify import (
     PARITY_PRECISION,
+    QuantizedResult,
     io_scales,
     not_simulated_note,
     quantization_record,
@@ -63,6 +65,7 @@ class QuantizedExport:
     originals: OriginalPaintings | None = None
 
     def __post_init__(self) -> None:
+        self._samples = Samples.load(self.data.samples)
         self._analysis = SensitivityAnalysis(
             self.context.prepared,
             self.inputs,
@@ -176,27 +179,36 @@ class QuantizedExport:
         if self.originals is not None:
             painting = self.originals.comparison(context, result, facts, io_scales(result))
         try:
-            parity, drop = verify_quantized(
+            found = verify_quantized(
                 context,
                 result,
+                self._samples,
                 self.inputs.evaluation,
                 bound=self.options.max_drop,
-                samples=reference,
-                samples_sha256=digest(reference),
-                facts=facts,
+                expected=reference,
+                expected_sha256=digest(reference),
+                facts={**facts, "samples": self.data.samples_sha256},
                 then=painting.paint if painting else None,
             )
         except MissingEnvironmentError as error:
-            parity = not_run(job.qualified, context.gates.gate(PARITY_PRECISION), error)
-            drop = None
-        context.on_progress(job.name, verdict(job.qualified, parity))
-        painted = painting.record(parity) if painting else None
+            gate = context.gates.gate(PARITY_PRECISION)
+            found = QuantizedResult(not_run(job.qualified, gate, error))
+        parity = found.parity
+        simulated = result.simulated is not None
+        context.on_progress(
+            job.name, verdict(job.qualified, parity, quantized=True, simulated=simulated)
+        )
         conversion = result.conversion
-        if result.simulated is None:
+        if not simulated:
             notes = dict.fromkeys((*conversion.notes, not_simulated_note(result)))
             conversion = dataclasses.replace(conversion, notes=tuple(notes))
         return dataclasses.replace(
-            result, conversion=conversion, parity=parity, drop=drop, painted=painted
+            result,
+            conversion=conversion,
+            parity=parity,
+            drop=found.drop,
+            loss=found.loss,
+            painted=painting.record(parity) if painting else None,
         )
 
     def _control_accuracy(self, job: ConversionJob, first: ConvertedArtefact) -> ConvertedArtefact:

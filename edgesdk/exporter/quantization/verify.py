@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgesdk.bundle.manifest import (
@@ -21,13 +22,14 @@ from edgesdk.exporter.results import ConvertedArtefact
 from edgesdk.host.cache import key_of
 from edgesdk.host.own_code import code_digest
 from edgesdk.runtime.session import Session
-from edgesdk.verification.accuracy_drop import EvaluationSet, measure_drop
+from edgesdk.verification.accuracy_drop import EvaluationSet, SampleLoss, measure_drop
 from edgesdk.verification.int8_io import float_run
 from edgesdk.verification.verify_bundle import verify_artefact
 
 __all__ = [
     "NOT_SIMULATED",
     "PARITY_PRECISION",
+    "QuantizedResult",
     "io_scales",
     "quantization_record",
     "verify_quantized",
@@ -37,6 +39,21 @@ __all__ = [
 PARITY_PRECISION = "quantized"
 #: The same without a simulation to compare with.
 NOT_SIMULATED = "not simulated"
+
+
+@dataclass(frozen=True)
+class QuantizedResult:
+    """Result of running a quantized artefact.
+
+    Attributes:
+        parity: Parity with the simulation, or with the float model without one.
+        loss: Loss against the float model on the samples of parity; None if it did not run.
+        drop: Drop against the float model on the evaluation set; None without one.
+    """
+
+    parity: ParityRecord
+    loss: DropRecord | None = None
+    drop: DropRecord | None = None
 
 
 def io_scales(result: ConvertedArtefact) -> tuple[IoScaleRecord, ...]:
@@ -85,29 +102,28 @@ def quantization_record(
 def verify_quantized(
     context: ExportContext,
     result: ConvertedArtefact,
+    samples: Samples,
     evaluation: EvaluationSet | None,
     *,
     bound: float | None,
-    samples: Path,
-    samples_sha256: str,
+    expected: Path,
+    expected_sha256: str,
     facts: dict[str, object] | None = None,
     then: Callable[[Session], None] | None = None,
-) -> tuple[ParityRecord, DropRecord | None]:
+) -> QuantizedResult:
     """Run one quantized artefact in its runtime.
 
     Args:
         context: Values that all parts of the export share.
         result: The artefact, with the outputs of its simulation.
+        samples: The samples of parity, with the float model's outputs.
         evaluation: Inputs for measuring the drop; None to skip that.
         bound: Largest drop allowed.
-        samples: Inputs with the outputs of the simulation, or of the float model without one.
-        samples_sha256: Digest of ``samples``.
+        expected: File of the inputs with the outputs of the simulation, or of the float model
+            without one.
+        expected_sha256: Digest of ``expected``.
         facts: Facts that decide the result besides artefact, samples and evaluation.
         then: Called with the session at the end, if one is opened.
-
-    Returns:
-        Parity with the simulation, or with the float model without one; and the drop against the
-        float model, or no drop if the runtime refuses the artefact.
 
     Raises:
         MissingEnvironmentError: The runtime is not installed.
@@ -120,7 +136,7 @@ def verify_quantized(
             "kind": "quantized parity",
             "code": code_digest(),
             "artefact": result.sha256,
-            "simulated": samples_sha256,
+            "simulated": expected_sha256,
             "evaluation": evaluation.sha256 if evaluation else "",
             "gate": context.gates.gate(precision).model_dump(mode="json"),
             **(facts or {}),
@@ -128,10 +144,14 @@ def verify_quantized(
     )
     known = cache.get(key) if cache is not None else None
     if known is not None:
+        loss, drop = (
+            DropRecord.model_validate(known[name]) if known[name] else None
+            for name in ("loss", "drop")
+        )
         parity = ParityRecord.model_validate(known["parity"])
-        drop = DropRecord.model_validate(known["drop"]) if known["drop"] else None
-        return parity, _with_bound(drop, bound)
+        return QuantizedResult(parity, loss, _with_bound(drop, bound))
     measured: list[DropRecord] = []
+    sample_loss = SampleLoss(samples)
     scales = io_scales(result)
 
     def measure(session: Session) -> None:
@@ -146,25 +166,28 @@ def verify_quantized(
         precision=precision,
         inputs=result.conversion.inputs,
         outputs=result.conversion.outputs,
-        samples=Samples.load(samples),
-        samples_sha256=samples_sha256,
+        samples=Samples.load(expected),
+        samples_sha256=expected_sha256,
         gates=context.gates,
         labels=context.labels,
         io_scales=scales,
+        on_outputs=sample_loss.add,
         then=measure,
     )
     if result.simulated is None and parity.failure is None:
         parity = parity.model_copy(update={"note": not_simulated_note(result)})
     found = measured[0] if measured else None
+    loss = sample_loss.record()
     if cache is not None and parity.failure is None:
         cache.put(
             key,
             {
                 "parity": parity.model_dump(mode="json"),
+                "loss": loss.model_dump(mode="json") if loss else None,
                 "drop": found.model_dump(mode="json") if found else None,
             },
         )
-    return parity, _with_bound(found, bound)
+    return QuantizedResult(parity, loss, _with_bound(found, bound))
 
 
 def not_simulated_note(result: ConvertedArtefact) -> str:

@@ -18,7 +18,7 @@ import torch
 from torch import fx
 
 from edgesdk.bundle.bundle import Bundle
-from edgesdk.bundle.manifest import ArtefactRecord, GateRecord, OutputParity
+from edgesdk.bundle.manifest import ArtefactRecord, GateRecord, OutputParity, artefact_name
 from edgesdk.bundle.samples import Samples
 from edgesdk.converters.conversion import Conversion, ConversionRequest
 from edgesdk.converters.isolation import ConversionFailed, Converter, Limits
@@ -62,8 +62,9 @@ def bisect(
         EdgeSdkError: The runtime or the converter failed.
     """
     if artefact.quantized is not None:
+        name = artefact_name(artefact.target, artefact.quantization)
         raise UsageError(
-            f"{artefact.target} {artefact.quantization} differs from the model at every operator",
+            f"{name} differs from the model at every operator",
             remedy="`edgesdk quantize-report` lists the error of each operator and layer",
         )
     path = bundle.program_path()
