@@ -330,7 +330,7 @@ def enough_samples(
     mark, change = max(least, _FIRST), 1.0
     for index, arrays in enumerate(inputs):
         with torch.no_grad():
-            watch.run(*(torch.from_numpy(arrays[name]) for name in names))
+            watch.run(*(torch.from_numpy(arrays[name].copy()) for name in names))
         count = index + 1
         if on_sample:
             on_sample(count, len(inputs))

@@ -201,7 +201,7 @@ def _export(
     flat_model: FlatModel, tensors: Sequence[torch.Tensor], specs: Sequence[TensorSpec]
 ) -> torch.export.ExportedProgram:
     def trace(specs: Sequence[TensorSpec], *, stepped: bool = True) -> torch.export.ExportedProgram:
-        with quiet_torch(), torch.no_grad():
+        with quiet_torch(), torch.no_grad(), state_kept(flat_model):
             return torch.export.export(
                 flat_model,
                 tuple(tensors),

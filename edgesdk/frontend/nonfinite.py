@@ -31,7 +31,8 @@ def first_not_finite(
         The error to raise, with the operator and the line in the user's model.
     """
     watch = _Watch(program.module(check_guards=False))
-    tensors = [torch.from_numpy(np.asarray(array, order="C")) for array in inputs.values()]
+    # Copies: a program may write into its inputs.
+    tensors = [torch.from_numpy(np.array(array, order="C")) for array in inputs.values()]
     with torch.inference_mode():
         watch.run(*tensors)
     node = _origin(watch.not_finite)

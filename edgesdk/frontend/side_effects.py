@@ -7,17 +7,30 @@ answers otherwise at every call, so no artefact can equal it.
 from __future__ import annotations
 
 import contextlib
+import operator
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 
 from edgesdk.errors import CaptureError
 from edgesdk.frontend.provenance import where
 
-__all__ = ["changed_inputs", "require_no_state", "state_kept", "stateful_buffers", "written"]
+__all__ = [
+    "attributes_kept",
+    "changed_inputs",
+    "copied",
+    "generators_kept",
+    "require_no_state",
+    "state_kept",
+    "stateful_buffers",
+    "written",
+]
 
 # An operator with a seed draws nothing if one of these arguments has this value.
 _SILENT_IF = {"train": False, "training": False, "p": 0.0, "dropout_p": 0.0}
@@ -31,18 +44,110 @@ _Snapshot = list[tuple[str, nn.Module, dict[str, Any], dict[str, torch.Tensor]]]
 
 @contextlib.contextmanager
 def state_kept(model: nn.Module) -> Iterator[list[str]]:
-    """Run a model inside without lasting effects on its buffers or on random numbers.
+    """Run a model inside without lasting effects on its state or on random numbers.
+
+    Buffers, attributes of modules and the generators among them are restored, and so are the global
+    generators of torch, NumPy and Python. Inputs are not: pass them through :func:`copied`.
 
     Yields:
         A list that holds, once the context ends, the paths of the buffers that were changed.
     """
     snapshot = _snapshot(model)
     changed: list[str] = []
-    with torch.random.fork_rng(devices=[]):
+    with generators_kept(model), attributes_kept(model):
         try:
             yield changed
         finally:
             changed += _restored(snapshot)
+
+
+@contextlib.contextmanager
+def generators_kept(model: nn.Module | None = None) -> Iterator[None]:
+    """Restore the global generators of torch, NumPy and Python afterwards.
+
+    Args:
+        model: Also restore generators that its modules hold, and of GPUs only those of its
+            parameters; None for all GPUs.
+    """
+    modules = () if model is None else tuple(model.modules())
+    held = [value for module in modules for value in vars(module).values()]
+    states = [state for value in held if (state := _generator_state(value)) is not None]
+    devices = None
+    if model is not None:
+        used = {p.device.index for p in model.parameters() if p.is_cuda}
+        devices = sorted(index for index in used if index is not None)
+    python, numbers = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numbers)
+        for restore, state in states:
+            restore(state)
+
+
+def _generator_state(value: Any) -> tuple[Callable[[Any], Any], Any] | None:
+    """Return a generator's state with the function that restores it; None for other values."""
+    if isinstance(value, torch.Generator):
+        return value.set_state, value.get_state()
+    if isinstance(value, random.Random):
+        return value.setstate, value.getstate()
+    if isinstance(value, np.random.RandomState):
+        return value.set_state, value.get_state()
+    if isinstance(value, np.random.Generator):
+        bits = value.bit_generator
+        return lambda state: setattr(bits, "state", state), bits.state
+    return None
+
+
+def copied(inputs: Any) -> Any:
+    """Return nested inputs with copies of all tensors, for models that write into them."""
+    return pytree.tree_map(
+        lambda leaf: leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf, inputs
+    )
+
+
+@contextlib.contextmanager
+def attributes_kept(model: nn.Module) -> Iterator[None]:
+    """Restore attributes that a pass sets on modules, such as counters and caches."""
+    before = [
+        (module, dict(vars(module)), _contents(module))
+        for module in model.modules()
+        if not isinstance(module, torch.jit.ScriptModule)
+    ]
+    try:
+        yield
+    finally:
+        for module, attributes, contents in before:
+            now = vars(module)
+            if now.keys() != attributes.keys() or any(
+                now[name] is not value for name, value in attributes.items()
+            ):
+                now.clear()
+                now.update(attributes)
+            for container, content in contents:
+                _refill(container, content)
+
+
+def _contents(module: nn.Module) -> list[tuple[Any, Any]]:
+    return [
+        (value, value.copy()) for value in vars(module).values() if isinstance(value, dict | list)
+    ]
+
+
+def _refill(container: Any, content: Any) -> None:
+    if isinstance(container, dict):
+        same = list(container) == list(content) and all(
+            container[key] is value for key, value in content.items()
+        )
+        if not same:
+            container.clear()
+            container.update(content)
+    elif len(container) != len(content) or any(
+        one is not other for one, other in zip(container, content, strict=True)
+    ):
+        container[:] = content
 
 
 def _snapshot(model: nn.Module) -> _Snapshot:
@@ -99,7 +204,7 @@ def stateful_buffers(
         Outputs of the first run, and the paths of the buffers that are state.
     """
     snapshot = _snapshot(model)
-    with torch.random.fork_rng(devices=[]):
+    with generators_kept(model):
         outputs = run()
     if all(_holds(module, copies) for _, module, _, copies in snapshot):
         return outputs, []
@@ -181,6 +286,8 @@ def _root(node: fx.Node) -> fx.Node:
     while node.op == "call_function":
         schema = getattr(node.target, "_schema", None)
         aliased = schema is not None and any(r.alias_info is not None for r in schema.returns)
+        # Parts of a chunk or split come out of a list.
+        aliased |= node.target is operator.getitem
         if not aliased or not node.args or not isinstance(node.args[0], fx.Node):
             break
         node = node.args[0]

@@ -22,6 +22,12 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from edgesdk.errors import InputSpecError
 from edgesdk.frontend.evaluation_mode import evaluation_mode
+from edgesdk.frontend.side_effects import (
+    attributes_kept,
+    copied,
+    generators_kept,
+    state_kept,
+)
 from edgesdk.host.quiet import quiet_torch
 from edgesdk.profiling.layer_kinds import node_kind
 
@@ -86,7 +92,7 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
     prefix = "_orig_mod." if run is inner else ""
     with evaluation_mode(run), _without_fused_layers(), quiet_torch(), torch.no_grad():
         try:
-            with _unchanged(run):
+            with attributes_kept(run), generators_kept(run):
                 traced = _on_shapes(run, args, kwargs)
         except Exception:  # noqa: BLE001 - models fail in any way on tensors without values
             traced = _on_values(run, args, kwargs)
@@ -113,23 +119,9 @@ def _on_shapes(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
 
 
 def _on_values(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Trace:
-    tensors = [*model.parameters(), *model.buffers(), *pytree.tree_leaves((args, dict(kwargs)))]
-    devices = {t.device.index for t in tensors if isinstance(t, Tensor) and t.is_cuda}
-    # Restore what the model changes in place: buffers such as call counters, and its inputs.
-    kept = [
-        (tensor, tensor.detach().clone())
-        for tensor in (*model.buffers(), *pytree.tree_leaves((args, dict(kwargs))))
-        if isinstance(tensor, Tensor)
-    ]
     try:
-        with torch.random.fork_rng(devices=sorted(d for d in devices if d is not None)):
-            try:
-                with _unchanged(model):
-                    return _counted(model, args, kwargs)
-            finally:
-                for tensor, before in kept:
-                    if not torch.equal(tensor, before):
-                        tensor.detach().copy_(before)
+        with state_kept(model):
+            return _counted(model, *copied((args, dict(kwargs))))
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise InputSpecError(
@@ -244,48 +236,6 @@ def _without_fused_layers() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-
-
-@contextlib.contextmanager
-def _unchanged(model: nn.Module) -> Iterator[None]:
-    """Restore attributes that a pass sets on modules, such as caches with fake tensors."""
-    before = [
-        (module, dict(vars(module)), _contents(module))
-        for module in model.modules()
-        if not isinstance(module, torch.jit.ScriptModule)
-    ]
-    try:
-        yield
-    finally:
-        for module, attributes, contents in before:
-            now = vars(module)
-            if now.keys() != attributes.keys() or any(
-                now[name] is not value for name, value in attributes.items()
-            ):
-                now.clear()
-                now.update(attributes)
-            for container, content in contents:
-                _refill(container, content)
-
-
-def _contents(module: nn.Module) -> list[tuple[Any, Any]]:
-    return [
-        (value, value.copy()) for value in vars(module).values() if isinstance(value, dict | list)
-    ]
-
-
-def _refill(container: Any, content: Any) -> None:
-    if isinstance(container, dict):
-        same = list(container) == list(content) and all(
-            container[key] is value for key, value in content.items()
-        )
-        if not same:
-            container.clear()
-            container.update(content)
-    elif len(container) != len(content) or any(
-        one is not other for one, other in zip(container, content, strict=True)
-    ):
-        container[:] = content
 
 
 def _attention(query: Any, key: Any, value: Any, *_: Any, out_shape: Any, **__: Any) -> int:

@@ -16,6 +16,7 @@ from torch import nn
 
 from edgesdk.errors import PruningError, UsageError
 from edgesdk.frontend.evaluation_mode import evaluation_mode
+from edgesdk.frontend.side_effects import state_kept
 from edgesdk.pruning.groups import ChannelGroup, Channels
 from edgesdk.pruning.image_batches import image_batches
 from edgesdk.pruning.layers import widths
@@ -206,7 +207,7 @@ def _mean_gates(
     gates = {path: module for path, module in gated.named_modules() if isinstance(module, Gated)}
     sums: dict[str, torch.Tensor] = {}
     device = next(gated.parameters()).device
-    with evaluation_mode(gated):
+    with evaluation_mode(gated), state_kept(gated):
         for batch in image_batches(images, mean, std, batch_size=batch_size, device=device):
             gated(batch)
             for path, module in gates.items():

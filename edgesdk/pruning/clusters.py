@@ -15,6 +15,7 @@ from torch import nn
 
 from edgesdk.errors import MissingBackendError, PruningError
 from edgesdk.frontend.evaluation_mode import evaluation_mode
+from edgesdk.frontend.side_effects import state_kept
 from edgesdk.pruning.groups import Channels
 from edgesdk.pruning.image_batches import image_batches
 
@@ -66,7 +67,7 @@ def mean_feature_maps(
     ]
     device = next(model.parameters()).device
     try:
-        with evaluation_mode(model):
+        with evaluation_mode(model), state_kept(model):
             for batch in image_batches(images, mean, std, batch_size=batch_size, device=device):
                 model(batch)
     finally:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from edgesdk.errors import PruningError
+from edgesdk.frontend.side_effects import generators_kept
 from edgesdk.training.augmentation import normalised
-from edgesdk.training.batches import Share, generators_kept, read_batches
+from edgesdk.training.batches import Share, read_batches
 
 __all__ = ["image_batches"]
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from edgesdk.errors import PruningError
+from edgesdk.frontend.side_effects import copied, state_kept
 
 __all__ = ["call", "outputs_of", "prepared_copy"]
 
@@ -20,12 +21,18 @@ _WEIGHT_HOOKS = ("WeightNorm", "SpectralNorm")
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
-    """Call a model with a tensor, a tuple of positional or a mapping of named inputs."""
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    if isinstance(inputs, tuple | list):
-        return model(*inputs)
-    return model(inputs)
+    """Call a model with a tensor, a tuple of positional or a mapping of named inputs.
+
+    The model gets copies of the inputs; its state and all random generators are restored, so that
+    two calls on one input agree.
+    """
+    given = copied(inputs)
+    with state_kept(model):
+        if isinstance(given, Mapping):
+            return model(**given)
+        if isinstance(given, tuple | list):
+            return model(*given)
+        return model(given)
 
 
 def outputs_of(value: Any) -> list[torch.Tensor]:

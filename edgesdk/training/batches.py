@@ -6,7 +6,6 @@ and several processes divide the batches that one process would read.
 
 from __future__ import annotations
 
-import contextlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from edgesdk.errors import DataError, TrainingError
 from edgesdk.training.counter_random import key, permutation
 from edgesdk.training.data.labelled import LabelledImages
 
-__all__ = ["Batch", "Share", "batches_of_epoch", "generators_kept", "read_batches", "share_of"]
+__all__ = ["Batch", "Share", "batches_of_epoch", "read_batches", "share_of"]
 
 # Batch normalisation cannot train on one sample.
 _SMALLEST = 2
@@ -100,18 +99,6 @@ def share_of(batch: np.ndarray, process: int, processes: int) -> Share:
         np.concatenate([np.ones(len(own), np.float32), np.zeros(missing, np.float32)]),
         len(batch),
     )
-
-
-@contextlib.contextmanager
-def generators_kept() -> Iterator[None]:
-    """Restore the global generators of torch, numpy and Python afterwards."""
-    python, numbers = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numbers)
 
 
 def read_batches(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgesdk.frontend.evaluation_mode import evaluation_mode
+from edgesdk.frontend.side_effects import state_kept
 
 __all__ = ["in_fastest_layout", "laid_out"]
 
@@ -45,7 +46,7 @@ def _runs(model: nn.Module, shape: tuple[int, ...]) -> bool:
     device = next(model.parameters()).device
     images = torch.zeros(2, *shape, device=device)
     try:
-        with evaluation_mode(model), torch.no_grad(), torch.random.fork_rng():
+        with evaluation_mode(model), torch.no_grad(), state_kept(model):
             model(laid_out(images, True))
     except RuntimeError:
         # If the model fails for another reason, training raises that error.

@@ -16,6 +16,7 @@ from edgesdk import models
 from edgesdk.errors import EdgeSdkError, OutputExistsError, TrainingError, UsageError
 from edgesdk.frontend.edgemodel.file import ModelSignature, read_model_file, save_model
 from edgesdk.frontend.evaluation_mode import evaluation_mode
+from edgesdk.frontend.side_effects import state_kept
 from edgesdk.frontend.source import load, load_given_weights
 from edgesdk.host.atomic_write import storage_errors, write_atomically
 from edgesdk.quant.qat import QatModel, finish_qat, prepare_qat
@@ -174,7 +175,7 @@ def _fresh(name: str, data: DataSplits, seed: int) -> nn.Module:
 def _check_fit(model: nn.Module, data: DataSplits) -> None:
     channels, height, width = data.image_shape
     try:
-        with evaluation_mode(model), torch.no_grad():
+        with evaluation_mode(model), torch.no_grad(), state_kept(model):
             logits = logits_of(model(torch.zeros(2, channels, height, width)), 2)
     except EdgeSdkError:
         raise

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edgesdk.errors import DivergedError, TrainingError, UsageError
-from edgesdk.training.batches import generators_kept
+from edgesdk.frontend.side_effects import generators_kept
 from edgesdk.training.checkpoints import RunState, read_checkpoint, write_checkpoint
 from edgesdk.training.ema import AveragedWeights
 from edgesdk.training.history import Position, RunHistory

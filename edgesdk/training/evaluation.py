@@ -13,8 +13,9 @@ from torch.nn.functional import cross_entropy
 
 from edgesdk.errors import DataError, ModelOutputError
 from edgesdk.frontend.evaluation_mode import evaluation_mode
+from edgesdk.frontend.side_effects import state_kept
 from edgesdk.training.augmentation import normalised
-from edgesdk.training.batches import Share, generators_kept, read_batches
+from edgesdk.training.batches import Share, read_batches
 
 __all__ = ["Accuracy", "accuracy_of", "check_labels", "evaluate", "logits_of", "scores"]
 
@@ -103,7 +104,7 @@ def scores(
         if len(rows := indices[start : start + batch_size])
     ]
     total = torch.zeros(4, dtype=torch.float64)
-    with evaluation_mode(model), generators_kept():
+    with evaluation_mode(model), state_kept(model):
         for batch in read_batches(dataset, shares, seed=0, epoch=0):
             images = normalised(batch.images.to(device), mean, std)
             logits = logits_of(model(images), len(images)).float().cpu()

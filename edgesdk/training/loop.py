@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from edgesdk.frontend.side_effects import generators_kept
 from edgesdk.training.accelerator import new_accelerator
 from edgesdk.training.augmentation import augmented, mixed, mixup_share
 from edgesdk.training.batches import (
     Batch,
     batches_of_epoch,
-    generators_kept,
     read_batches,
     share_of,
 )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from edgesdk.errors import CaptureError
+from edgesdk.frontend.side_effects import copied, state_kept
 
 __all__ = ["Example", "as_arguments", "program_of"]
 
@@ -35,9 +36,9 @@ def program_of(model: nn.Module, example: Example) -> ExportedProgram:
         CaptureError: ``torch.export`` cannot trace the module.
     """
     try:
-        with _evaluated(model), torch.no_grad(), warnings.catch_warnings():
+        with _evaluated(model), state_kept(model), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.export.export(model, as_arguments(example), strict=False)
+            return torch.export.export(model, copied(as_arguments(example)), strict=False)
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise CaptureError(

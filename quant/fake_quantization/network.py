@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.export import ExportedProgram
 from torch.fx import Graph, Node
 
 from edgesdk.errors import InputSpecError, QuantizationError
+from edgesdk.frontend.side_effects import generators_kept
 from edgesdk.quant.fake_quantization.operators import refuse_quantized
 from edgesdk.quant.layer_names import operator_name, tensor_names
 
@@ -32,13 +34,14 @@ def plain(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def sample_errors() -> Iterator[None]:
-    """Translate torch's errors on a sample.
+    """Translate torch's errors on a sample, and restore random generators afterwards.
 
     Raises:
         InputSpecError: The sample has the wrong shape or dtype.
     """
     try:
-        yield
+        with generators_kept():
+            yield
     except RuntimeError as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputSpecError(
@@ -233,20 +236,99 @@ def _functional(original: Graph) -> Graph:
     for old, new in copied.items():
         # Copying would rename nodes with names of Python builtins, such as "input".
         new.name, new.meta = old.name, dict(old.meta)
-    order = {node: place for place, node in enumerate(graph.nodes)}
     for node in list(graph.nodes):
         other = _out_of_place(node)
-        if other is None:
-            continue
-        changed, place = node.args[0], order[node]
-        if isinstance(changed, Node):
-            # Later readers of the tensor must read its new value.
-            changed.replace_all_uses_with(
-                node, delete_user_cb=lambda user, place=place: order[user] > place
-            )
-        node.target = other
+        if other is not None:
+            _made_functional(node, other)
     graph.eliminate_dead_code()
     return graph
+
+
+def _made_functional(node: Node, other: Any) -> None:
+    """Compute a write as a new value that later readers of its tensor and of its views read."""
+    later = set(_after(node))
+    changed = node.args[0]
+    node.target = other
+    if not isinstance(changed, Node):
+        return
+    views = _views_up_to_base(changed)
+    base, value = (views[0].args[0], node) if views else (changed, node)
+    assert isinstance(base, Node)
+    graph = node.graph
+    last = node
+    if views:
+        steps = tuple((view.target, tuple(view.args[1:]), dict(view.kwargs)) for view in views)
+        with graph.inserting_after(node):
+            value = last = graph.call_function(written_back, (base, node, steps))
+        value.name = f"{base.name}_written_by_{node.name}"
+        value.meta = {**node.meta, "val": base.meta.get("val")}
+    # Views that were taken before the write show the new value too.
+    fresh = {base: value}
+    for view in list(graph.nodes):
+        if view in later or view is value or not _is_view(view) or view.args[0] not in fresh:
+            continue
+        if view not in views and not any(user in later for user in _users_of_views(view)):
+            continue
+        with graph.inserting_after(last):
+            last = graph.call_function(
+                view.target, (fresh[view.args[0]], *view.args[1:]), dict(view.kwargs)
+            )
+        last.meta = dict(view.meta)
+        fresh[view] = last
+    if views:
+        # The result of the write is that view: later writes reach it too.
+        node.replace_all_uses_with(
+            fresh[changed], delete_user_cb=lambda user: user in later and user is not value
+        )
+    for old, new in fresh.items():
+        old.replace_all_uses_with(new, delete_user_cb=lambda user: user in later)
+
+
+def _after(node: Node) -> Iterator[Node]:
+    while node.op != "output":
+        node = node.next
+        yield node
+
+
+def _users_of_views(view: Node) -> Iterator[Node]:
+    """Yield all readers of a view and of its own views."""
+    for user in view.users:
+        yield user
+        if _is_view(user):
+            yield from _users_of_views(user)
+
+
+def _is_view(node: Node) -> bool:
+    """Return True if a tensor may share the memory of its first argument, unchanged."""
+    if node.op != "call_function" or not node.args or not isinstance(node.args[0], Node):
+        return False
+    if node.target is operator.getitem:
+        return True
+    schema = getattr(node.target, "_schema", None)
+    return (
+        schema is not None
+        and not schema.is_mutable
+        and any(result.alias_info is not None for result in schema.returns)
+    )
+
+
+def _views_up_to_base(node: Node) -> list[Node]:
+    """Return the views between a tensor and the one that owns its memory, the owner's first."""
+    views: list[Node] = []
+    while _is_view(node):
+        views.insert(0, node)
+        node = node.args[0]  # type: ignore[assignment]
+    return views
+
+
+def written_back(base: Tensor, value: Tensor, views: Sequence[tuple[Any, ...]]) -> Tensor:
+    """Return a copy of a tensor in which a view, taken by these steps, holds a value."""
+    result = base.clone()
+    part: Any = result
+    for step, args, kwargs in views:
+        part = step(part, *args, **kwargs)
+    part.copy_(value)
+    return result
 
 
 def _out_of_place(node: Node) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,13 @@ from torch.nn import functional
 
 from edgesdk.errors import CaptureError
 from edgesdk.frontend.capture import Capture, capture, run_eager
-from edgesdk.frontend.side_effects import changed_inputs, require_no_state, state_kept
+from edgesdk.frontend.side_effects import (
+    changed_inputs,
+    copied,
+    generators_kept,
+    require_no_state,
+    state_kept,
+)
 from edgesdk.frontend.signature import FlatModel
 from edgesdk.spec import TensorSpec
 
@@ -103,8 +110,15 @@ def test_a_model_that_writes_into_its_input_gets_a_copy(network: type[nn.Module]
     assert torch.equal(output, network()(before.clone()))
 
 
+class WritesIntoAChunk(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        first, _ = x.chunk(2, 2)
+        first *= 0.5
+        return x + 1
+
+
 def test_changed_inputs_are_found_through_views() -> None:
-    for network in (WritesInPlace(), WritesThroughAView()):
+    for network in (WritesInPlace(), WritesThroughAView(), WritesIntoAChunk()):
         program = torch.export.export(network, (torch.rand(SHAPE),), strict=False)
         assert changed_inputs(program) == ("x",)
     assert changed_inputs(torch.export.export(nn.ReLU(), (torch.rand(2),), strict=False)) == ()
@@ -133,6 +147,45 @@ def test_state_is_restored_after_an_error() -> None:
         raise RuntimeError
     assert int(model.count) == 0 and float(model.mean) == 0
     assert set(dict(model.named_buffers())) == {"mean", "count"}
+
+
+class Draws(nn.Module):
+    """Draws from every kind of generator, and counts in plain attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = torch.Generator().manual_seed(3)
+        self.numbers, self.python = np.random.default_rng(4), random.Random(5)
+        self.calls, self.history = 0, [0.0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.history.append(float(x.sum()))
+        own = torch.rand(1, generator=self.own)
+        plain = random.random() + np.random.rand() + self.python.random() + self.numbers.random()
+        return x + torch.rand(1) + own + plain
+
+
+def test_every_generator_and_attribute_is_restored() -> None:
+    model, x = Draws(), torch.zeros(1)
+    with state_kept(model):
+        first = model(x)
+    with state_kept(model):
+        second = model(x)
+    assert torch.equal(first, second)
+    assert model.calls == 0 and model.history == [0.0]
+    with generators_kept():
+        drawn = torch.rand(1), np.random.rand(), random.random()
+    assert drawn == (torch.rand(1), np.random.rand(), random.random())
+
+
+def test_copies_of_nested_inputs_share_no_memory() -> None:
+    given = ([torch.zeros(2)], {"size": 3, "mask": torch.ones(2)})
+    found = copied(given)
+    found[0][0] += 1
+    found[1]["mask"] += 1
+    assert given[0][0].tolist() == [0, 0] and given[1]["mask"].tolist() == [1, 1]
+    assert found[1]["size"] == 3
 
 
 class CachedTable(nn.Module):

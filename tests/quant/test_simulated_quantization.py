@@ -388,6 +388,34 @@ def test_in_place_operators_change_what_is_read_later():
     np.testing.assert_array_equal(found.run_float(sample)["output"], expected)
 
 
+class WritesThroughViews(nn.Module):
+    """Writes into parts of its input, and reads views that were taken before the writes."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 1)
+
+    def forward(self, x):
+        left, right = x.chunk(2, 3)
+        first = x[:, 0]
+        left.mul_(3)
+        right[:, :, 0] = 1
+        x[:, [0, 1]] = x[:, [1, 0]]
+        return self.conv(x), first + 1, left
+
+
+def test_writes_through_views_reach_their_tensor_and_its_other_views():
+    net, sample = built(WritesThroughViews), images(1)[0]
+    before = sample["x"].copy()
+    found = simulated(parse_recipe("w8_only"), net)
+    with torch.inference_mode():
+        expected = [value.numpy() for value in net(torch.from_numpy(before.copy()))]
+    answers = list(found.run_float(sample).values())
+    for answer, wanted in zip(answers, expected, strict=True):
+        np.testing.assert_array_equal(answer, wanted)
+    np.testing.assert_array_equal(sample["x"], before)
+
+
 # ---- programs, batches, names ------------------------------------------------------------------
 
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesdk.errors import DataError, TrainingError
-from edgesdk.training.batches import batches_of_epoch, generators_kept, read_batches, share_of
+from edgesdk.frontend.side_effects import generators_kept
+from edgesdk.training.batches import batches_of_epoch, read_batches, share_of
 
 
 def test_an_epoch_holds_every_sample_once():

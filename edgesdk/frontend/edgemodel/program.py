@@ -15,6 +15,7 @@ from edgesdk.errors import CaptureError, UsageError
 from edgesdk.frontend.capture import user_location
 from edgesdk.frontend.evaluation_mode import evaluation_mode
 from edgesdk.frontend.pt2.reader import load_program
+from edgesdk.frontend.side_effects import copied, state_kept
 from edgesdk.host.atomic_write import storage_errors
 from edgesdk.host.quiet import quiet_torch
 
@@ -36,11 +37,11 @@ def capture_model(model: nn.Module, example: Any) -> torch.export.ExportedProgra
         UsageError: The example holds no tensor.
         CaptureError: ``torch.export`` cannot trace the model.
     """
-    args, kwargs = _arguments(example)
+    args, kwargs = copied(_arguments(example))
     tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     if not tensors:
         raise UsageError("the example holds no tensor", remedy="pass example inputs of the model")
-    with evaluation_mode(model), quiet_torch(), torch.no_grad():
+    with evaluation_mode(model), state_kept(model), quiet_torch(), torch.no_grad():
         if _has_batch(tensors):
             try:
                 return _captured(model, args, kwargs, free=True)

@@ -160,7 +160,8 @@ class _Search:
         tensors = []
         for node in self._module.graph.nodes:
             if node.op == "placeholder":
-                tensor = torch.from_numpy(np.ascontiguousarray(inputs[node.name]))
+                # A copy: a program may write into its inputs.
+                tensor = torch.from_numpy(np.array(inputs[node.name], order="C"))
                 dtype = getattr(node.meta.get("val"), "dtype", None)
                 # The program takes planes of numbers where the app passes camera bytes.
                 if tensor.dtype == torch.uint8 and dtype == torch.float32:
