@@ -233,7 +233,9 @@ def test_a_layer_that_is_called_twice_is_left_alone(picture):
             x = torch.relu(self.again(torch.relu(self.again(x))))
             return self.last(torch.relu(self.other(x)))
 
-    model = Twice().eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = Twice().eval()
     channels = find_channels(model, picture)
     assert "other" in [group.name for group in channels.groups]
     assert largest_difference(model, picture, channels) <= 1e-5
