@@ -317,7 +317,7 @@ def _views_up_to_base(node: Node) -> list[Node]:
     views: list[Node] = []
     while _is_view(node):
         views.insert(0, node)
-        node = node.args[0]  # type: ignore[assignment]
+        node = node.args[0]
     return views
 
 
