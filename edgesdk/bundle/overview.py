@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-from edgesdk.bundle.manifest import ArtefactRecord, Manifest
+from edgesdk.bundle.manifest import ArtefactRecord, Manifest, artefact_names
 from edgesdk.spec import TensorSpec
 
 __all__ = ["overview_html", "overview_text"]
 
 #: Most artefacts of a text; with three lines above and two below it stays within 15 lines.
 _MOST = 10
-_HEADINGS = ("artefact", "status", "size", "cosine", "max abs")
+_HEADINGS = ("artefact", "status", "size", "cosine with the model", "max abs")
 
 
 class _Row(NamedTuple):
@@ -36,7 +36,7 @@ def overview_text(folder: str, manifest: Manifest) -> str:
         f"  inputs   {_signature(manifest.inputs)}",
         f"  outputs  {_signature(manifest.outputs)}",
     ]
-    rows = [_row(record) for record in manifest.artefacts[:_MOST]]
+    rows = _rows(manifest)[:_MOST]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
     for row in rows:
         figures = f"cosine {row.cosine}" if row.cosine else ""
@@ -60,8 +60,8 @@ def overview_html(folder: str, manifest: Manifest) -> str:
     """
     head = "".join(f"<th>{heading}</th>" for heading in _HEADINGS)
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _row(record)) + "</tr>"
-        for record in manifest.artefacts
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in _rows(manifest)
     )
     body += "".join(
         f"<tr><td>{escape(failure.target)}</td>"
@@ -78,17 +78,24 @@ def overview_html(folder: str, manifest: Manifest) -> str:
     )
 
 
-def _row(record: ArtefactRecord) -> _Row:
+def _rows(manifest: Manifest) -> list[_Row]:
+    names = artefact_names(manifest.artefacts)
+    return [_row(name, record) for name, record in zip(names, manifest.artefacts, strict=True)]
+
+
+def _row(name: str, record: ArtefactRecord) -> _Row:
+    status, size = _status(record), f"{record.file.size / 1e6:.1f} MB"
+    if record.quantization is not None:
+        # Parity compares it with its simulation; the loss is against the model.
+        drop = record.quantized.drop if record.quantized is not None else None
+        loss = drop or record.loss
+        known = loss is not None and loss.cosine is not None
+        return _Row(name, status, size, f"{loss.cosine:.6f}" if loss and known else "", "")
     outputs = record.parity.outputs if record.parity else []
     cosines = [output.cosine for output in outputs if output.cosine is not None]
     errors = [output.max_abs for output in outputs if output.max_abs is not None]
-    return _Row(
-        f"{record.target} {record.quantization or ''}".strip(),
-        _status(record),
-        f"{record.file.size / 1e6:.1f} MB",
-        f"{min(cosines):.6f}" if cosines else "",
-        f"{max(errors):.1e}" if errors else "",
-    )
+    least = f"{min(cosines):.6f}" if cosines else ""
+    return _Row(name, status, size, least, f"{max(errors):.1e}" if errors else "")
 
 
 def _status(record: ArtefactRecord) -> str:
@@ -97,7 +104,11 @@ def _status(record: ArtefactRecord) -> str:
         return "not verified"
     if parity.failure:
         return "does not run here"
-    return "passed" if parity.passed else "parity failed"
+    if record.quantization is None:
+        return "passed" if parity.passed else "parity failed"
+    if record.simulated is None:
+        return "not simulated"
+    return "as simulated" if parity.passed else "not as simulated"
 
 
 def _signature(specs: Sequence[TensorSpec]) -> str:
