@@ -159,6 +159,13 @@ def classes_table(manifest: Manifest) -> Table | None:
     }
     if not predicted:
         return None
+    every = [pair for classes in predicted.values() for pair in classes.items()]
+    if len(predicted) > 1 and all(eager == artefact for _, (eager, artefact) in every):
+        # Copies of what the model sees would fill the terminal and say nothing more.
+        table = plain_table("photograph", "the model sees", "the artefacts see")
+        for name, eager in {name: eager for name, (eager, _) in every}.items():
+            table.add_row(Text(name), Text(eager), Text("the same"))
+        return table
     table = plain_table("photograph", "the model sees", *predicted)
     names = list(dict.fromkeys(name for classes in predicted.values() for name in classes))
     for name in names:

@@ -11,6 +11,7 @@ from edgesdk.bundle.manifest import (
     FileRecord,
     artefact_name,
 )
+from edgesdk.cli.tables import classes_table
 from edgesdk.converters.registry import TARGETS
 from edgesdk.report.summary import Status, summary_rows, warnings_of
 from edgesdk.report.verdict import verdict
@@ -89,3 +90,29 @@ def test_a_degenerate_evaluation_is_warned_of() -> None:
     assert warning.startswith("the loss against float says little: the float model gives all 8")
     assert "onnx w8a8_static" in warning
     assert warnings_of(manifest(artefacts=[quantized()])) == []
+
+
+def seen(*pairs: tuple[str, str, str]):
+    return parity(classes=list(pairs))
+
+
+def test_classes_that_all_artefacts_share_are_shown_once() -> None:
+    same = seen(("cat.jpg", "tabby", "tabby"), ("dog.jpg", "beagle", "beagle"))
+    made = manifest(
+        artefacts=[
+            artefact("onnx:fp32", "a", 1, parity=same),
+            artefact("litert:fp32", "b", 1, parity=same),
+        ]
+    )
+    table = classes_table(made)
+    assert [column.header for column in table.columns] == [
+        *("photograph", "the model sees", "the artefacts see")
+    ]
+    assert [str(cell) for cell in table.columns[2].cells] == ["the same", "the same"]
+    other = seen(("cat.jpg", "tabby", "lynx"), ("dog.jpg", "beagle", "beagle"))
+    differing = made.model_copy(
+        update={"artefacts": [made.artefacts[0], artefact("litert:fp32", "b", 1, parity=other)]}
+    )
+    table = classes_table(differing)
+    assert [column.header for column in table.columns][2:] == ["onnx:fp32", "litert:fp32"]
+    assert [str(cell) for cell in table.columns[3].cells] == ["lynx", "beagle"]
