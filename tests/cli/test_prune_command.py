@@ -103,7 +103,7 @@ def test_methods_that_train(folder, capsys, method):
         (("resnet20", "--flops", "-50%", "--protect", "stem2", "-o", "a.edgemodel"), "stem"),
         (("resnet20", "--method", "ucp", "--flops", "-50%", "-o", "a.edgemodel"), "--data"),
         (("resnet20", "--latency", "onnx", "-40%", "-o", "a.edgemodel"), "names no device"),
-        (("net.pt2", "--flops", "-50%", "-o", "a.edgemodel"), "cannot be cut"),
+        (("net.pt2", "--flops", "-50%", "-o", "a.edgemodel"), "no such file: net.pt2"),
         (
             (
                 "resnet20",
@@ -128,6 +128,13 @@ def test_wrong_use_is_told_and_nothing_is_written(folder, capsys, arguments, wor
     assert main(["prune", *arguments]) == (5 if words == "the nearest is" else 2)
     assert words in capsys.readouterr().err
     assert [path.name for path in folder.iterdir()] == ["data"]
+
+
+def test_a_captured_program_cannot_be_cut(folder, capsys):
+    (folder / "net.pt2").write_bytes(b"")
+    assert main(["prune", "net.pt2", "--flops", "-50%", "-o", "a.edgemodel"]) == 2
+    assert "cannot be cut" in capsys.readouterr().err
+    assert not (folder / "a.edgemodel").exists()
 
 
 def test_a_trained_model_is_pruned_and_goes_on_to_a_runtime(folder, capsys):

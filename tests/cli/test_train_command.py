@@ -158,7 +158,7 @@ def test_a_model_file_can_be_trained_on(folder, capsys):
         (("resnet20", "-o", "a.edgemodel", "--limit", "2"), "3 classes"),
         (("nets_to_train.py:of_seven", "-o", "a.edgemodel"), "tells 7 classes apart"),
         (("nets_to_train.py:of_colour", "-o", "a.edgemodel"), "does not take images of 1x8x8"),
-        (("missing.py:build", "-o", "a.edgemodel"), "no file"),
+        (("missing.py:build", "-o", "a.edgemodel"), "no such file: missing.py"),
         (("resnet20",), "--output"),
     ],
 )
