@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgesdk.errors import UsageError
+from edgesdk.video import metrics
 from edgesdk.video.metrics import (
     Flicker,
     Likeness,
@@ -176,3 +177,27 @@ def test_likeness_averages_over_frames() -> None:
 def test_what_is_no_video_is_refused(call: Callable[[], object]) -> None:
     with pytest.raises(UsageError):
         call()
+
+
+def test_a_mask_is_enlarged_to_the_nearest_places() -> None:
+    valid = np.ones((6, 6), bool)
+    valid[3, 3] = False
+    # The neighbours of an invalid place are interpolated from it too.
+    small = np.ones((6, 6), bool)
+    small[2:5, 2:5] = False
+    grown = metrics._full_size(valid, (12, 9))
+    assert grown.shape == (9, 12)
+    # Centres of 9 rows in 6: (2 i + 1) * 6 // 18; of 12 columns: (2 i + 1) * 6 // 24.
+    rows, columns = [0, 1, 1, 2, 3, 3, 4, 5, 5], [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert np.array_equal(grown, small[rows][:, columns])
+    assert metrics._full_size(valid, (6, 6)) is valid
+
+
+def test_means_of_blocks_by_hand() -> None:
+    grey = np.zeros((17, 18), np.float32)
+    grey[:16, :16] = 2
+    grey[16, :16] = 3
+    grey[:16, 16] = 4
+    grey[16, 17] = 10
+    # The last row and the last two columns make smaller blocks.
+    assert metrics._blocks(grey).tolist() == [[2, 2], [3, 5]]

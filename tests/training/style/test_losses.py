@@ -14,6 +14,7 @@ from edgesdk.training.style.losses import (
     adain,
     content_loss,
     gram_loss,
+    interpolation_weights,
     moments,
     moments_loss,
     temporal_loss,
@@ -131,3 +132,34 @@ def test_gradients_reach_the_painting() -> None:
 def test_shapes_that_do_not_fit_are_refused(call: Callable[[], torch.Tensor]) -> None:
     with pytest.raises(UsageError):
         call()
+
+
+def test_losses_are_means_over_layers() -> None:
+    # One layer equals its style, the other is black: 0 and 1.
+    equal, black = torch.tensor([[[[1.0, 2.0]]]]), torch.zeros(1, 1, 1, 2)
+    style = gram_matrix(equal)
+    found = gram_loss({"a": equal, "b": black}, {"a": style, "b": style})
+    torch.testing.assert_close(found, torch.tensor([0.5]))
+    found = content_loss({"a": equal, "b": black}, {"a": equal, "b": equal})
+    torch.testing.assert_close(found, torch.tensor([0.5]))
+    # Mean and deviation count one each in a layer; a style without deviation keeps the epsilon.
+    wanted = moments(equal)
+    found = moments_loss({"a": equal, "b": black}, {"a": wanted, "b": wanted})
+    mean, deviation = 1.0, (math.sqrt(0.25 + 1e-5) - math.sqrt(1e-5)) ** 2 / (0.25 + 1e-5)
+    torch.testing.assert_close(found, torch.tensor([(mean + deviation) / 2]))
+
+
+def test_losses_are_per_picture() -> None:
+    equal, black = torch.tensor([[[[1.0, 2.0]]]]), torch.zeros(1, 1, 1, 2)
+    both = torch.cat([equal, black])
+    assert gram_loss({"a": both}, {"a": gram_matrix(equal)}).tolist() == [0.0, 1.0]
+    assert content_loss({"a": both}, {"a": torch.cat([equal, equal])}).tolist() == [0.0, 1.0]
+
+
+def test_interpolation_weights_by_hand() -> None:
+    small = torch.full((2, 3, 4, 4), 0.5)
+    reference = torch.full((2, 3, 8, 8), 0.5)
+    reference[1] += 0.03
+    found = interpolation_weights(small, reference)
+    expected = [0.03 / (1 / 255), 0.03 / (0.03 + 1 / 255)]
+    torch.testing.assert_close(found, torch.tensor(expected), atol=1e-4, rtol=1e-4)
