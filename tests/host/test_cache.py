@@ -275,6 +275,18 @@ def test_an_entry_larger_than_the_limit_is_not_kept(tmp_path: Path) -> None:
     assert store.get(KEY) is None
 
 
+def test_entries_of_exactly_the_limit_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "blob").write_bytes(b"x" * 1000)
+    first = Cache(tmp_path / "store")
+    assert first.put(KEY, {}, [tmp_path / "blob"])
+    size = sum(path.stat().st_size for path in place_of(tmp_path, KEY).iterdir())
+    exact = Cache(tmp_path / "store", limit_bytes=size)
+    assert exact.put(KEY, {}, [tmp_path / "blob"])
+    assert exact.get(KEY) == {}
+    assert Cache(tmp_path / "store", limit_bytes=size - 1).put(KEY, {}, []) is True
+    assert Cache(tmp_path / "store", limit_bytes=1).put(KEY, {}, [tmp_path / "blob"]) is False
+
+
 def test_what_a_killed_writer_left_is_swept(store: Cache, tmp_path: Path) -> None:
     store.put(KEY, {})
     old = place_of(tmp_path).parent / ".new-old"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgesdk.quant.rounding import InputMoments, mean_shift, round_rows
+from edgesdk.quant.rounding import InputMoments, _error_factors, mean_shift, round_rows
 
 
 def moments_of(vectors: np.ndarray, groups: int = 1) -> InputMoments:
@@ -107,3 +107,27 @@ def test_mean_shift_is_what_products_lose_on_average() -> None:
 def test_tiny_weights_keep_normal_scales() -> None:
     rounded = round_rows(np.full((1, 4), 1e-42), 8)
     assert rounded.scales[0, 0] >= np.finfo(np.float32).tiny
+
+
+def test_the_best_clipping_limit_by_hand() -> None:
+    # Integers -1, 0, 1: the loss (1 - s)^2 + 7 (0.5 - s)^2 is least at s = 4.5 / 8.
+    found = round_rows(np.array([[1.0] + [0.5] * 7]), 2)
+    np.testing.assert_allclose(found.scales, [[0.5625]])
+    assert found.integers.tolist() == [[1] * 8]
+
+
+def test_zeros_keep_the_widest_scale() -> None:
+    found = round_rows(np.zeros((1, 3)), 4)
+    assert found.scales.tolist() == [[1.0]] and not found.values().any()
+
+
+def test_error_factors_by_hand() -> None:
+    # Damped by 1 % of the diagonal's mean: 2.02; the inverse is [[2.02, -1], [-1, 2.02]] / 3.0804.
+    (found,) = _error_factors(np.array([[[2.0, 1.0], [1.0, 2.0]]]))
+    np.testing.assert_allclose(found, [[0.80979, -0.40089], [0, 0.7036]], atol=1e-5)
+
+
+def test_the_mean_of_one_vector_is_the_vector() -> None:
+    moments = InputMoments(np.ones((1, 2, 2)), np.array([[3.0, -1.0]]), 1)
+    assert moments.mean.tolist() == [[3.0, -1.0]]
+    assert InputMoments.empty(1, 2).mean.tolist() == [[0.0, 0.0]]
