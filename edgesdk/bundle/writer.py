@@ -29,7 +29,14 @@ from edgesdk.errors import (
     StorageError,
     UsageError,
 )
-from edgesdk.host.atomic_write import partial_name, remove, storage_errors, sync, sync_tree
+from edgesdk.host.atomic_write import (
+    partial_beside,
+    partial_name,
+    remove,
+    storage_errors,
+    sync,
+    sync_tree,
+)
 from edgesdk.host.untrusted_folder import check_name, check_names, take_inventory
 
 __all__ = ["BundleWriter"]
@@ -73,7 +80,7 @@ class BundleWriter:
                 remedy="give a path such as net.edge",
             )
         self._check_place()
-        self._staging = self._place.with_name(partial_name(self._place.name))
+        self._staging = partial_beside(self._place)
         try:
             with storage_errors("cannot write a bundle beside", self.path):
                 self._staging.mkdir()

@@ -1,14 +1,19 @@
 """Write files atomically, on disks that may be full, read-only or without permission.
 
 A file is written beside its place and renamed over it, so a reader sees the old content or the
-new, never a part, whatever interrupts the writer.
+new, never a part, whatever interrupts the writer. The name of an unfinished file or folder carries
+its process, so that the next writer beside it removes what a killed one left.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import hashlib
 import os
+import platform
+import re
 import secrets
 import shutil
 import stat
@@ -17,7 +22,19 @@ from pathlib import Path
 
 from edgesdk.errors import EdgeSdkError, StorageError
 
-__all__ = ["partial_name", "remove", "storage_errors", "sync", "sync_tree", "write_atomically"]
+__all__ = [
+    "partial_beside",
+    "partial_name",
+    "remove",
+    "storage_errors",
+    "sync",
+    "sync_tree",
+    "write_atomically",
+]
+
+_MARKED = re.compile(
+    r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<pid>[0-9]+)-(?P<start>[0-9a-f]{8})-[0-9a-f]{8}\.partial"
+)
 
 _REASONS: dict[int, tuple[str, str]] = {
     errno.ENOSPC: ("the disk is full", "free some space or choose another disk"),
@@ -57,8 +74,59 @@ def storage_errors(doing: str, path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def partial_name(name: str) -> str:
-    """Return a new hidden name beside ``name`` for an unfinished file."""
+    """Return a new hidden name beside ``name``, which no later writer removes."""
     return f".{name}.{secrets.token_hex(4)}.partial"
+
+
+def partial_beside(path: Path) -> Path:
+    """Return a new hidden path beside ``path`` for an unfinished file or folder.
+
+    Unfinished ones beside it whose process is dead are removed. Those of living processes, of other
+    machines and of other containers stay.
+
+    Args:
+        path: Place of the finished file or folder; its parent folder may be missing.
+    """
+    with contextlib.suppress(OSError):
+        for leftover in path.parent.glob(".*.partial"):
+            marks = _MARKED.fullmatch(leftover.name)
+            if marks is None or marks["machine"] != _machine():
+                continue
+            if marks["start"] != _started(int(marks["pid"])):
+                with contextlib.suppress(OSError):
+                    remove(leftover)
+    pid = os.getpid()
+    mark = f"{_machine()}-{pid}-{_started(pid) or '0' * 8}"
+    return path.with_name(f".{path.name}.{mark}-{secrets.token_hex(4)}.partial")
+
+
+@functools.cache
+def _machine() -> str:
+    """Identify what numbers the processes: the host, and the container within it."""
+    with contextlib.suppress(OSError):
+        return _hashed(platform.node(), str(Path("/proc/self/ns/pid").readlink()))
+    return _hashed(platform.node())
+
+
+def _started(pid: int) -> str:
+    """Identify a process by its start: numbers are used again. Empty if it is dead."""
+    import psutil
+
+    try:
+        # Ticks since the start of the system do not move with the clock, unlike times of day.
+        content = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+        ticks = content.rpartition(")")[2].split()[19]
+        return _hashed(Path("/proc/sys/kernel/random/boot_id").read_text("ascii"), ticks)
+    except (OSError, IndexError):
+        pass
+    try:
+        return _hashed(str(int(psutil.Process(pid).create_time())))
+    except psutil.Error:
+        return ""
+
+
+def _hashed(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:8]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -71,7 +139,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         StorageError: The disk is full, read-only or without permission; the old file is untouched.
     """
-    beside = path.with_name(partial_name(path.name))
+    beside = partial_beside(path)
     with storage_errors("cannot write", path):
         try:
             with beside.open("xb") as file:

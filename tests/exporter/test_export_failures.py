@@ -20,6 +20,7 @@ from edgesdk.cli.export_request import chosen_targets
 from edgesdk.converters import isolation, registry
 from edgesdk.converters.isolation import Limits
 from edgesdk.errors import ConverterCrashError, MissingBackendError
+from edgesdk.host.atomic_write import partial_beside
 from edgesdk.host.cache import Cache
 
 INPUT = ("--input", "image:1x3x32x32")
@@ -192,6 +193,24 @@ def test_without_a_choice_the_installed_targets_are_taken(monkeypatch):
     with pytest.raises(MissingBackendError) as caught:
         chosen_targets(None, "resnet18", None)
     assert caught.value.remedy == 'pip install "edgesdk[executorch,coreml,litert,onnx]"'
+
+
+def test_a_killed_export_leaves_nothing_for_ever(edgesdk_command):
+    process = edgesdk_command.start(
+        *("export", "nets/tiny.py:build", *INPUT, "--to", "onnx", "-o", "killed.edge"),
+        "--no-cache",
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.rstrip().endswith("onnx:fp32: converting"):
+            break
+    (left,) = edgesdk_command.folder.glob(".killed.edge.*.partial")
+    process.kill()
+    process.communicate(timeout=30)
+    assert left.exists()
+    # The next one that writes beside it takes it away.
+    partial_beside(edgesdk_command.folder / "next.edge")
+    assert not left.exists()
 
 
 def test_ctrl_c_in_the_middle_of_a_conversion(edgesdk_command):

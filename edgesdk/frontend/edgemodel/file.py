@@ -43,7 +43,7 @@ from edgesdk.frontend.pt2.style_names import check_program_styles, program_modul
 from edgesdk.frontend.random_inputs import random_inputs
 from edgesdk.frontend.tensor_specs import torch_dtype
 from edgesdk.frontend.weights import check_weights, load_weights
-from edgesdk.host.atomic_write import partial_name
+from edgesdk.host.atomic_write import partial_beside
 from edgesdk.host.digest import digest
 from edgesdk.style_names import model_style_names
 
@@ -133,7 +133,7 @@ def save_model(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not a folder of tempfile: nobody else could read that.
-        staging = path.with_name(partial_name(path.name))
+        staging = partial_beside(path)
         staging.mkdir()
         try:
             if program is None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgesdk.errors import InputNotFoundError, MediaError, OutputExistsError, UsageError
-from edgesdk.host.atomic_write import partial_name, storage_errors, sync_tree
+from edgesdk.host.atomic_write import partial_beside, partial_name, storage_errors, sync_tree
 from edgesdk.host.closing import Closing
 from edgesdk.video.frames import Frame
 from edgesdk.video.media.colour import assumed_colour
@@ -192,7 +192,7 @@ class PictureFolderWriter(Closing):
         check_output(self.path, source or properties.audio_from, overwrite=overwrite or empty)
         if self.path.exists():
             _check_replaceable(self.path)
-        self._partial = self.path.with_name(partial_name(self.path.name))
+        self._partial = partial_beside(self.path)
         with storage_errors("cannot write", self.path):
             self._partial.mkdir()
 

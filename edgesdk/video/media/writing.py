@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesdk.errors import EdgeSdkError, MediaError, UsageError
-from edgesdk.host.atomic_write import partial_name, storage_errors, sync
+from edgesdk.host.atomic_write import partial_beside, storage_errors, sync
 from edgesdk.host.closing import Closing
 from edgesdk.video.media.audio import AudioTracks
 from edgesdk.video.media.backend import pyav
@@ -92,7 +92,7 @@ class VideoWriter(Closing):
                 f"{height + self.padded[1]}: H.264 needs even sizes, so the last column or row is "
                 "repeated"
             )
-        self._partial = self.path.with_name(partial_name(self.path.name))
+        self._partial = partial_beside(self.path)
         self._last_tick = -1
         self._last_time = Fraction(0)
         self._held: Any = None
