@@ -100,7 +100,7 @@ def test_the_manifest_has_the_names_of_the_model(bundle: Bundle) -> None:
     for inputs in bundle.samples().inputs:
         assert inputs["style"].min() >= 0 and inputs["style"].sum() == pytest.approx(1, abs=1e-5)
     written = json.loads((bundle.path / "manifest.json").read_text("utf-8"))
-    assert written["schema_version"] == 6 and written["styles"] == list(NAMES)
+    assert written["schema_version"] == 7 and written["styles"] == list(NAMES)
 
 
 def test_the_style_keeps_its_size_where_the_picture_is_free() -> None:

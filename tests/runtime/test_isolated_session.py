@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from edgesdk.errors import (
+    InputNotFoundError,
     InputSpecError,
     SessionCrashError,
     SessionError,
@@ -137,7 +138,7 @@ def test_bad_options(artefact, threads, timeout):
 
 
 def test_files_that_are_no_artefact(tmp_path):
-    with pytest.raises(SessionError):
+    with pytest.raises(InputNotFoundError):
         open_isolated(tmp_path / "absent.onnx")
     with pytest.raises(UnknownNameError):
         open_isolated(tmp_path / "model.doc")

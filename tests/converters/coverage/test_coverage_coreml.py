@@ -74,7 +74,7 @@ def test_float32_never_reaches_it(packages: dict[str, tuple[Path, dict[str, str]
     record = cover_coreml(*packages["fp32"])
     assert (record.delegated, record.partitions, record.complete) == ({}, 0, False)
     assert {item.reason for item in record.left} == {"dtype"}
-    assert all("coreml:fp16" in item.rewrite for item in record.left)
+    assert all("compute in fp16" in item.rewrite for item in record.left)
     first = Net.forward.__code__.co_firstlineno
     lines = {(item.operator, item.where.rpartition(":")[2]): item.count for item in record.left}
     assert lines == {

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgesdk.errors import EdgeSdkError, SessionError
+from edgesdk.errors import EdgeSdkError, InputNotFoundError, SessionError
 from edgesdk.runtime.mil import MilEvaluator, load
 
 ct = pytest.importorskip("coremltools")
@@ -68,7 +68,8 @@ def test_a_whole_package_opens_and_says_what_it_takes(whole: Path) -> None:
 
 
 def test_what_is_no_package_is_refused(tmp_path: Path) -> None:
-    refuse(tmp_path / "absent.mlpackage", "no such Core ML package")
+    with pytest.raises(InputNotFoundError, match="no such folder"):
+        load(tmp_path / "absent.mlpackage")
     file = tmp_path / "single.mlmodel"
     file.write_bytes(b"model")
     refuse(file, "is a folder, and this is a file")

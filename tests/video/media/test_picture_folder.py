@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgesdk.errors import MediaError, OutputExistsError, StorageError, UsageError
+from edgesdk.errors import (
+    InputNotFoundError,
+    MediaError,
+    OutputExistsError,
+    UsageError,
+)
 from edgesdk.video.media.picture_folder import (
     PictureFolderReader,
     PictureFolderWriter,
@@ -87,7 +92,7 @@ def test_folders_without_pictures(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"words")
     with pytest.raises(MediaError, match="not one picture"):
         PictureFolderReader(tmp_path)
-    with pytest.raises(StorageError, match="no such"):
+    with pytest.raises(InputNotFoundError, match="no such folder"):
         PictureFolderReader(tmp_path / "absent")
     with pytest.raises(UsageError, match="above zero"):
         PictureFolderReader(tmp_path, rate=Fraction(0))
