@@ -179,10 +179,15 @@ def parity_plots(manifest: Manifest, rows: Sequence[SummaryRow]) -> list[Plot]:
         errors.append(
             _dot(row, "relative error", text, gate_text, error, gate.relative_error, passed)
         )
+    # Parity compares a quantized artefact with its simulation.
+    simulated = [artefact.simulated is not None for artefact in manifest.artefacts]
+    reference = "original"
+    if any(simulated):
+        reference = "simulation" if all(simulated) else "original or the simulation"
     reading = "Left is better; the dashed line is the gate. Ring: figure of an evaluator."
     return [
         Plot(
-            "Cosine distance to the original",
+            f"Cosine distance to the {reference}",
             f"1 − cosine, worst sample and output, log axis. {reading}",
             dot_plot(cosines, "Cosine distance by artefact"),
         ),

@@ -36,7 +36,7 @@ from edgesdk.report.photographs import Photograph, thumbnail
 from edgesdk.report.plots import meter
 from edgesdk.report.quantization import quantization_view
 from edgesdk.report.styles import styles_view
-from edgesdk.report.summary import missed_bounds, summary_rows
+from edgesdk.report.summary import missed_bounds, summary_rows, warnings_of
 from edgesdk.report.verdict import verdict
 
 __all__ = ["render"]
@@ -137,6 +137,7 @@ def render(
         rows=rows,
         artefacts=list(zip(manifest.artefacts, labels, rows, strict=False)),
         verdict=outcome,
+        warnings=warnings_of(manifest),
         leads=leads,
         condition=main_condition(manifest),
         size_plot=size_plot(rows),

@@ -13,6 +13,7 @@ from edgesdk.bundle.manifest import (
 )
 from edgesdk.cli.tables import classes_table
 from edgesdk.converters.registry import TARGETS
+from edgesdk.report.page import render
 from edgesdk.report.summary import Status, summary_rows, warnings_of
 from edgesdk.report.verdict import verdict
 
@@ -90,6 +91,18 @@ def test_a_degenerate_evaluation_is_warned_of() -> None:
     assert warning.startswith("the loss against float says little: the float model gives all 8")
     assert "onnx w8a8_static" in warning
     assert warnings_of(manifest(artefacts=[quantized()])) == []
+
+
+def test_the_page_shows_the_warnings_and_names_what_was_compared() -> None:
+    weak = LOSS.model_copy(update={"degenerate": "all samples have class <b>3</b>"})
+    page = render(manifest(artefacts=[quantized(loss=weak)]))
+    assert "the loss against float says little: all samples have class &lt;b&gt;3" in page
+    assert "Cosine distance to the simulation" in page
+    plain = artefact("litert:fp32", "a.tflite", 10, parity=parity())
+    page = render(manifest(artefacts=[plain]))
+    assert 'class="warnings"' not in page and "Cosine distance to the original" in page
+    both = render(manifest(artefacts=[plain, quantized()]))
+    assert "Cosine distance to the original or the simulation" in both
 
 
 def seen(*pairs: tuple[str, str, str]):
